@@ -23,7 +23,7 @@ use menshen::{
     metrics::Metrics,
     policy::{IdentityHeaders, LocalRoutes},
     store::{Profile, RefreshSalt, Session, StoredKey, User},
-    token::{AccessForm, Grant, Issuer, Keyrings, Lifetimes, Verifier, generate},
+    token::{AccessTokenOptions, Grant, Issuer, Keyrings, Lifetimes, Verifier, generate},
     types::{ClientType, ExtraClaims, SessionId, Timestamp, UserId, UserType},
 };
 
@@ -96,7 +96,7 @@ impl World {
             global_epoch: 0,
         };
         self.issuer
-            .access(&grant, &AccessForm::default(), NOW)
+            .access(&grant, &AccessTokenOptions::default(), NOW)
             .expect("a token")
             .text
     }

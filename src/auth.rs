@@ -71,7 +71,7 @@ use crate::{
     policy::RequestedClaims,
     provider::{hooks::Hooks, sms::Sms, wechat::Wechat},
     store::{Announce, Known, RevocationEntry, RevocationTarget, Revoked, Session, Store, User},
-    token::{Grant, Issuer, RefreshTokens, SessionHandles, Told},
+    token::{Grant, IdentityClaims, Issuer, RefreshTokens, SessionHandles},
     types::{ClientIp, ClientType, OpenId, SessionId, Timestamp, UserId},
 };
 use coalesce::Coalesce;
@@ -276,7 +276,7 @@ impl Auth {
         user: &User,
         session: SessionId,
         now: Timestamp,
-    ) -> Result<Told, AuthError> {
+    ) -> Result<IdentityClaims, AuthError> {
         let (requested_claims, store) = (self.parts.rules.requested_claims, &self.parts.store);
         let openid = if requested_claims.openid {
             store.wechat_session(session, now).await?
@@ -291,7 +291,7 @@ impl Auth {
             Known::User(identities) => identities.unionids.into_iter().next(),
             Known::Gone { .. } | Known::Never => None,
         };
-        Ok(Told {
+        Ok(IdentityClaims {
             openid: openid.map(|known| known.openid.as_str().to_owned()),
             unionid: unionid.map(|unionid| unionid.as_str().to_owned()),
             phone: user

@@ -154,8 +154,8 @@ impl Dialects {
             .into_iter()
             .any(|route| route.action == DialectAction::Renew);
         Lifetimes {
-            longest_access: longest.map_or(plain.longest_access, |longest| {
-                longest.max(plain.longest_access)
+            max_access_ttl: longest.map_or(plain.max_access_ttl, |longest| {
+                longest.max(plain.max_access_ttl)
             }),
             renewable_for: if renews {
                 tokens.idle_ttl.get()

@@ -380,8 +380,8 @@ impl TokenReport {
     fn valid(identity: &Identity) -> Self {
         let claims = &identity.claims;
         let issuer = match claims {
-            crate::token::Verified::Own(_) => None,
-            crate::token::Verified::Foreign(claims) => Some(claims.issuer.to_string()),
+            crate::token::VerifiedClaims::Own(_) => None,
+            crate::token::VerifiedClaims::External(claims) => Some(claims.issuer.to_string()),
         };
         Self {
             user: Some(claims.sub().as_str().to_owned()),

@@ -32,18 +32,20 @@ pub(crate) mod fixture;
 
 pub use assertion::{Assertions, NotSigned};
 pub use cache::TokenCache;
-pub use claims::{AccessClaims, AccessForm, Grant, LONGEST_LIFE, Lifetimes, RESERVED};
+pub use claims::{
+    AccessClaims, AccessTokenOptions, Grant, Lifetimes, MAX_LIFETIME, RESERVED_CLAIMS,
+};
 pub use handle::{SessionHandle, SessionHandles};
-pub use inspect::{JwtKind, Looks};
+pub use inspect::{JwtKind, TokenInfo};
 pub use issue::{AccessToken, IssueError, Issuer};
 pub use key::{KeyError, generate};
 pub use keyring::Keyring;
-pub use keyrings::{KeyringError, Keyrings, Rotated, Upkeep};
+pub use keyrings::{KeyMaintenance, KeyringError, Keyrings, RotationResult};
 pub use mint::Minter;
 pub use refresh::{RefreshToken, RefreshTokens};
-pub use trusted_issuer::{Accepted, TrustedIssuer};
-pub use trusted_issuers::{Claimants, TrustedIssuers, Whose};
+pub use trusted_issuer::{AcceptedToken, TrustedIssuer};
+pub use trusted_issuers::{IssuerCandidates, IssuerMatch, TrustedIssuers};
 pub use trusted_key::usable_keys;
-pub use trusted_keys::{KeyHealth, LONGEST_SET};
-pub use verified::{ForeignClaims, KeptClaims, Told, Verified};
+pub use trusted_keys::{KeyHealth, MAX_JWKS_LEN};
+pub use verified::{CustomClaims, ExternalClaims, IdentityClaims, VerifiedClaims};
 pub use verify::{TokenError, Verifier};

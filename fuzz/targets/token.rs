@@ -35,7 +35,7 @@ fn as_it_stands(data: &[u8]) {
     let passes = VERIFIER.verify(&text, NOW).is_ok();
     assert_eq!(passes, text == *TOKEN, "{text}");
     // What may be traded for a new one is no wider.
-    assert!(VERIFIER.verify_lapsed(&text, NOW).is_err(), "{text}");
+    assert!(VERIFIER.verify_for_renewal(&text, NOW).is_err(), "{text}");
 }
 
 fn changed(data: &[u8]) {

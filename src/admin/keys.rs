@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Operations, exchange::Refused};
 use crate::{
     audit::Event,
-    token::{KeyringError, Keyrings, Rotated},
+    token::{KeyringError, Keyrings, RotationResult},
 };
 
 /// The signing keys, as `menshen keys list` prints them.
@@ -68,7 +68,7 @@ pub(super) async fn rotate(
         .rotate(&*state.store, &state.entropy, now)
         .await
     {
-        Ok(Rotated::Added { kid }) => {
+        Ok(RotationResult::Added { kid }) => {
             let algorithm = state.keyrings.current().algorithm().as_str();
             state.audit.record(&Event::KeyAdded {
                 kid: &kid,
@@ -77,7 +77,7 @@ pub(super) async fn rotate(
             });
             Ok(Json(KeyRotation { signing: kid }))
         }
-        Ok(Rotated::Overtaken { kid }) => Ok(Json(KeyRotation { signing: kid })),
+        Ok(RotationResult::Overtaken { kid }) => Ok(Json(KeyRotation { signing: kid })),
         Err(fault @ KeyringError::NotOurs) => {
             Err(Refused::new(StatusCode::CONFLICT, fault.to_string()))
         }

@@ -29,7 +29,7 @@ pub(super) async fn upstream_assertions(
     } = process;
     if config.identity.assertion {
         keyrings
-            .assert_with(crypto::derive(root, "assertions"), &**store, clock.now())
+            .enable_assertions(crypto::derive(root, "assertions"), &**store, clock.now())
             .await?;
     }
     let assertions = Assertions::new(keyrings.clone(), &config.tokens, &config.identity);

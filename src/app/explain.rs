@@ -49,7 +49,7 @@ pub async fn offline_gate(config: &Config, with_keys: bool) -> anyhow::Result<Of
         install_crypto();
         issuers.follow(&metrics);
         // Whose keys do not come is told as such.
-        drop(timeout(KEYS_TIMEOUT, issuers.tried()).await);
+        drop(timeout(KEYS_TIMEOUT, issuers.first_attempt()).await);
         let (keyrings, keys) =
             verification_keys(config, lifetimes, &denylist, &entropy, now).await?;
         (keyrings, Some(keys))
@@ -59,8 +59,8 @@ pub async fn offline_gate(config: &Config, with_keys: bool) -> anyhow::Result<Of
             None,
         )
     };
-    let verifier =
-        Verifier::new(Arc::new(keyrings), &config.tokens, lifetimes).keeping(extra_claims);
+    let verifier = Verifier::new(Arc::new(keyrings), &config.tokens, lifetimes)
+        .with_custom_claims(extra_claims);
     let identity_headers = IdentityHeaders::compile(&config.identity).map_err(problems_error)?;
     let remembered = config.tokens.cache_entries;
     let authorizer = Authorizer::new(

@@ -29,7 +29,8 @@ use crate::{
     proxy::{Snapshot, SnapshotParts, Upstreams},
     telemetry::AccessLog,
     token::{
-        Issuer, Keyrings, RESERVED, RefreshTokens, SessionHandles, TrustedIssuers, Upkeep, Verifier,
+        Issuer, KeyMaintenance, Keyrings, RESERVED_CLAIMS, RefreshTokens, SessionHandles,
+        TrustedIssuers, Verifier,
     },
     types::REVOCATION_RETENTION,
     types::Secret,
@@ -92,7 +93,7 @@ impl Generation {
         let lifetimes = dialects.lifetimes(&config.tokens);
         // Tokens of others live as long as they say, so revocations are remembered as long as they
         // can be.
-        let longest = lifetimes.longest_accepted() + config.tokens.leeway.get();
+        let longest = lifetimes.max_accepted_lifetime() + config.tokens.leeway.get();
         denylist.extend_retention(if config.issuer.is_empty() {
             longest
         } else {
@@ -129,17 +130,17 @@ impl Generation {
         let same_issuers = previous.filter(|previous| {
             previous.config.issuer == config.issuer
                 && previous.extra_claims == extra_claims
-                && previous.issuers.have_keys_like(&issuers)
+                && previous.issuers.have_same_key_sources(&issuers)
         });
         let issuers = match (same_issuers, previous) {
             (Some(previous), _) => previous.issuers.clone(),
-            (None, Some(previous)) => Arc::new(issuers.going_on_from(&previous.issuers)),
+            (None, Some(previous)) => Arc::new(issuers.with_keys_from(&previous.issuers)),
             (None, None) => Arc::new(issuers),
         };
         issuers.follow(metrics);
         // Where they can be had soon, their keys are there before the first client; where not,
         // nobody waits for them.
-        drop(timeout(FIRST_KEYS_TIMEOUT, issuers.tried()).await);
+        drop(timeout(FIRST_KEYS_TIMEOUT, issuers.first_attempt()).await);
         let same_identity =
             same_tokens.filter(|previous| previous.config.identity == config.identity);
         let same_identity = same_identity.filter(|_| same_issuers.is_some());
@@ -149,7 +150,7 @@ impl Generation {
             let identity_headers =
                 IdentityHeaders::compile(&config.identity).map_err(problems_error)?;
             let verifier = Verifier::new(keyrings.clone(), &config.tokens, lifetimes)
-                .keeping(extra_claims.clone());
+                .with_custom_claims(extra_claims.clone());
             let remembered = config.tokens.cache_entries;
             Arc::new(Authorizer::new(
                 verifier,
@@ -182,7 +183,7 @@ impl Generation {
         } else {
             let rules = AnswerRules {
                 integers_below: config.users.first_generated_id(),
-                reserved: &RESERVED,
+                reserved: &RESERVED_CLAIMS,
             };
             Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone())?.map(Arc::new)
         };
@@ -337,7 +338,7 @@ impl Generation {
             } = &*process;
             keyrings
                 .follow(
-                    Upkeep {
+                    KeyMaintenance {
                         store: &**store,
                         clock,
                         entropy,

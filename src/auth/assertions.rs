@@ -19,7 +19,7 @@ use crate::{
     dialect::MintClaims,
     entropy::Entropy,
     metrics::Metrics,
-    token::{Assertions, Minter, NotSigned, Verified},
+    token::{Assertions, Minter, NotSigned, VerifiedClaims},
     types::Timestamp,
 };
 
@@ -153,7 +153,7 @@ impl UpstreamAssertions {
 }
 
 impl BackendTokenMinter {
-    fn sign(&self, claims: &Verified, now: Timestamp) -> Result<HeaderValue, NotSigned> {
+    fn sign(&self, claims: &VerifiedClaims, now: Timestamp) -> Result<HeaderValue, NotSigned> {
         let mut jti = String::new();
         if self.claims.has_jti() {
             jti = hex::encode(self.entropy.bytes::<16>().map_err(|_| NotSigned)?);

@@ -14,8 +14,8 @@ use crate::{
     metrics::Metrics,
     policy::{IdentityFields, IdentityHeaders},
     token::{
-        Accepted, AccessClaims, TokenCache, TokenError, TrustedIssuer, TrustedIssuers, Verified,
-        Verifier, Whose,
+        AcceptedToken, AccessClaims, IssuerMatch, TokenCache, TokenError, TrustedIssuer,
+        TrustedIssuers, VerifiedClaims, Verifier,
     },
     types::Timestamp,
 };
@@ -23,7 +23,7 @@ use crate::{
 /// Who is calling, as the token says and the backend is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    pub claims: Verified,
+    pub claims: VerifiedClaims,
     /// What is set on the request to the backend.
     pub headers: IdentityFields,
     /// What was signed about it for the backend.
@@ -149,10 +149,12 @@ impl Authorizer {
     /// Why a token does not count, in more detail than clients are told; `None`: it does, but for
     /// revocation.
     pub fn rejection_reason(&self, token: &str, now: Timestamp) -> Option<TokenError> {
-        match self.issuers.whose(token, self.verifier.issuer()) {
-            Whose::Ours => self.verifier.verify(token, now).err(),
-            Whose::Theirs(claimants) => claimants.verify(token, now).err().map(|(_, error)| error),
-            Whose::Nobodys(error) => Some(error),
+        match self.issuers.match_issuer(token, self.verifier.issuer()) {
+            IssuerMatch::Own => self.verifier.verify(token, now).err(),
+            IssuerMatch::Candidates(candidates) => {
+                candidates.verify(token, now).err().map(|(_, error)| error)
+            }
+            IssuerMatch::NoIssuer(error) => Some(error),
         }
     }
 
@@ -171,7 +173,7 @@ impl Authorizer {
         now: Timestamp,
     ) -> Result<AccessClaims, ErrorCode> {
         self.verifier
-            .verify_lapsed(token, now)
+            .verify_for_renewal(token, now)
             .map_err(|error| self.count_rejection(error))
     }
 
@@ -192,9 +194,9 @@ impl Authorizer {
             Err(refusal @ (ErrorCode::TokenExpired | ErrorCode::TokenInvalid)) => {
                 let genuine = self
                     .verifier
-                    .verify_genuine(token, now)
+                    .verify_ignoring_expiry(token, now)
                     .map_err(|_| refusal)?;
-                let claims = Verified::Own(genuine);
+                let claims = VerifiedClaims::Own(genuine);
                 if self.denylist.is_revoked(&claims) {
                     return Err(ErrorCode::TokenRevoked);
                 }
@@ -206,23 +208,23 @@ impl Authorizer {
     }
 
     fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Identity>, ErrorCode> {
-        match self.issuers.whose(token, self.verifier.issuer()) {
-            Whose::Ours => {
+        match self.issuers.match_issuer(token, self.verifier.issuer()) {
+            IssuerMatch::Own => {
                 let keys = self.verifier.keys();
                 let claims = self
                     .verifier
                     .verify_with(&keys, token, now)
                     .map_err(|error| self.count_rejection(error))?;
                 let (keys, end) = (keys.version(), self.verifier.end(&claims));
-                self.remember(token, keys, end, None, Verified::Own(claims))
+                self.remember(token, keys, end, None, VerifiedClaims::Own(claims))
             }
-            Whose::Theirs(claimants) => match claimants.verify(token, now) {
-                Ok((issuer, Accepted { claims, end, keys })) => self.remember(
+            IssuerMatch::Candidates(candidates) => match candidates.verify(token, now) {
+                Ok((issuer, AcceptedToken { claims, end, keys })) => self.remember(
                     token,
                     keys,
                     end.unwrap_or(NEVER),
                     self.counters_of(issuer).as_ref(),
-                    Verified::Foreign(claims),
+                    VerifiedClaims::External(claims),
                 ),
                 Err((issuer, error)) => {
                     if let Some(counters) = self.counters_of(issuer) {
@@ -231,7 +233,7 @@ impl Authorizer {
                     Err(self.count_rejection(error))
                 }
             },
-            Whose::Nobodys(error) => Err(self.count_rejection(error)),
+            IssuerMatch::NoIssuer(error) => Err(self.count_rejection(error)),
         }
     }
 
@@ -248,7 +250,7 @@ impl Authorizer {
         keys: u64,
         end: Timestamp,
         by: Option<&Arc<IssuerCounters>>,
-        claims: Verified,
+        claims: VerifiedClaims,
     ) -> Result<Arc<Identity>, ErrorCode> {
         let headers = self
             .identity_headers
@@ -332,7 +334,7 @@ const fn counter<'c>(
         | TokenError::Algorithm
         | TokenError::Kind
         | TokenError::Claims
-        | TokenError::Foreign
+        | TokenError::IssuerOrAudience
         | TokenError::TooEarly
         | TokenError::Signature => invalid,
     }

@@ -22,7 +22,7 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     store::{LogCursor, RevocationEntry, RevocationTarget, Store, StoreError},
-    token::{AccessClaims, Verified},
+    token::{AccessClaims, VerifiedClaims},
     types::{REVOCATION_RETENTION, SessionId, Timestamp, UserId},
 };
 
@@ -123,10 +123,10 @@ impl Denylist {
     /// a ban above all, ends it too, and those that its issuer gives meanwhile, for as long as
     /// revocations are remembered: nothing in it would say that it was given with knowledge of the
     /// ban.
-    pub fn is_revoked(&self, claims: &Verified) -> bool {
+    pub fn is_revoked(&self, claims: &VerifiedClaims) -> bool {
         match claims {
-            Verified::Own(claims) => self.is_own_revoked(claims),
-            Verified::Foreign(claims) => self.users.pin().contains_key(&claims.sub),
+            VerifiedClaims::Own(claims) => self.is_own_revoked(claims),
+            VerifiedClaims::External(claims) => self.users.pin().contains_key(&claims.sub),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
     audit::{Audit, Event},
     clock::Clock,
     metrics::Metrics,
-    provider::hooks::{Hooks, LoginTold, Told},
+    provider::hooks::{HookNotification, Hooks, LoginTold},
     store::{Known, OutboxEntry, OutboxEvent, Store, StoreError},
     types::Timestamp,
 };
@@ -136,7 +136,7 @@ impl OutboxDispatcher {
             };
             if target
                 .hooks
-                .tell(&Told::Login { login: &login })
+                .tell(&HookNotification::Login { login: &login })
                 .await
                 .is_err()
             {
@@ -154,7 +154,7 @@ impl OutboxDispatcher {
         let Some(target) = self.target.load_full() else {
             return Ok(0);
         };
-        let mut told = 0;
+        let mut delivered = 0;
         loop {
             let now = self.parts.clock.now();
             let until = now.plus(target.hooks.timeout() + LEASE_MARGIN);
@@ -164,14 +164,14 @@ impl OutboxDispatcher {
                 .take_outbox(now, until, MAX_CONCURRENT_DELIVERIES)
                 .await?;
             if taken.is_empty() {
-                return Ok(told);
+                return Ok(delivered);
             }
             let mut deliveries = JoinSet::new();
             for entry in taken {
                 deliveries.spawn(deliver(self.parts.clone(), Arc::clone(&target), entry));
             }
             while let Some(delivery) = deliveries.join_next().await {
-                told += usize::from(delivery.unwrap_or(Ok(false))?);
+                delivered += usize::from(delivery.unwrap_or(Ok(false))?);
             }
         }
     }
@@ -218,7 +218,7 @@ async fn deliver(
     };
     let Err(error) = target
         .hooks
-        .tell(&Told::Kept {
+        .tell(&HookNotification::Kept {
             event,
             at: *at,
             user: known.as_deref(),

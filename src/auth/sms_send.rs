@@ -166,17 +166,17 @@ impl Auth {
 
     /// Once in a while: whoever asks on must not fill the log.
     fn log_spent_budget(&self) {
-        let (now, told) = (
+        let (now, logged_at) = (
             self.now().as_secs(),
             self.parts.memory.budget_logged_at.load(Ordering::Relaxed),
         );
-        let is_due = now.saturating_sub(told) >= BUDGET_LOG_INTERVAL.as_secs();
+        let is_due = now.saturating_sub(logged_at) >= BUDGET_LOG_INTERVAL.as_secs();
         if is_due
             && self
                 .parts
                 .memory
                 .budget_logged_at
-                .compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange(logged_at, now, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
         {
             tracing::error!(

@@ -16,7 +16,7 @@ use crate::{
     clock::Clock,
     config::{Config, Source},
     explain::{self, TokenReport},
-    token::{JwtKind, Looks},
+    token::{JwtKind, TokenInfo},
     types::{Secret, Timestamp},
 };
 
@@ -68,13 +68,13 @@ pub(super) fn run(
 ) -> io::Result<ExitCode> {
     let Command::Inspect(args) = command;
     let token = token(args, &mut io::stdin())?;
-    let looks = Looks::of(token.expose());
+    let looks = TokenInfo::of(token.expose());
     let mut report = Report {
         now: Clock::System.now(),
         looks,
         verdict: None,
     };
-    if !args.offline && matches!(report.looks, Looks::Jwt { .. }) {
+    if !args.offline && matches!(report.looks, TokenInfo::Jwt { .. }) {
         let config = match load(source, err)? {
             Ok(config) => config,
             Err(code) => return Ok(code),
@@ -152,14 +152,14 @@ fn verdict(config: &Config, token: &Secret<String>, now: Timestamp) -> io::Resul
 
 struct Report {
     now: Timestamp,
-    looks: Looks,
+    looks: TokenInfo,
     verdict: Option<Verdict>,
 }
 
 impl Report {
     fn is_good(&self, offline: bool) -> bool {
         match (&self.looks, &self.verdict) {
-            (Looks::Nothing(_), _) | (_, Some(Verdict::NoKeys(_))) => false,
+            (TokenInfo::Nothing(_), _) | (_, Some(Verdict::NoKeys(_))) => false,
             (_, None) => offline,
             (_, Some(Verdict::Checked { report, .. })) => report.state == "valid",
         }
@@ -167,15 +167,15 @@ impl Report {
 
     fn kind(&self) -> String {
         match &self.looks {
-            Looks::Refresh { .. } => {
+            TokenInfo::Refresh { .. } => {
                 "refresh token: opaque, for POST /auth/refresh alone; no request passes with it"
                     .to_owned()
             }
-            Looks::Handle { .. } => {
+            TokenInfo::Handle { .. } => {
                 "session handle of a dialect; no request passes with it".to_owned()
             }
-            Looks::Jwt { kind, .. } => kind.as_str().to_owned(),
-            Looks::Nothing(why) => format!("no token: {why}"),
+            TokenInfo::Jwt { kind, .. } => kind.as_str().to_owned(),
+            TokenInfo::Nothing(why) => format!("no token: {why}"),
         }
     }
 
@@ -195,7 +195,7 @@ impl Report {
         let mut row = |name: &str, value: &str| writeln!(out, "{name:<11} {value}");
         row("kind", &self.kind())?;
         match &self.looks {
-            Looks::Refresh { session, counter } => {
+            TokenInfo::Refresh { session, counter } => {
                 row("session", &session.to_string())?;
                 row("counter", &counter.to_string())?;
                 row(
@@ -203,9 +203,9 @@ impl Report {
                     "not checked: only the store knows which one counts (menshen sessions list)",
                 )?;
             }
-            Looks::Handle { session } => row("session", &session.to_string())?,
-            Looks::Nothing(_) => {}
-            Looks::Jwt { header, claims, .. } => {
+            TokenInfo::Handle { session } => row("session", &session.to_string())?,
+            TokenInfo::Nothing(_) => {}
+            TokenInfo::Jwt { header, claims, .. } => {
                 for (n, (name, value)) in header.iter().enumerate() {
                     row(
                         if n == 0 { "header" } else { "" },
@@ -266,11 +266,11 @@ impl Report {
             .map(|why| format!(": {why}"))
             .unwrap_or_default();
         let kind = match self.looks {
-            Looks::Jwt {
+            TokenInfo::Jwt {
                 kind: JwtKind::Refresh,
                 ..
             } => "; a refresh token is never an access token",
-            Looks::Jwt {
+            TokenInfo::Jwt {
                 kind: JwtKind::Assertion,
                 ..
             } => "; an assertion is for the backend, which checks it itself",
@@ -284,12 +284,12 @@ impl Report {
 
     fn to_json(&self) -> Value {
         let mut value = match &self.looks {
-            Looks::Refresh { session, counter } => {
+            TokenInfo::Refresh { session, counter } => {
                 json!({"session": session.to_string(), "counter": counter})
             }
-            Looks::Handle { session } => json!({"session": session.to_string()}),
-            Looks::Nothing(why) => json!({"why": why}),
-            Looks::Jwt { header, claims, .. } => {
+            TokenInfo::Handle { session } => json!({"session": session.to_string()}),
+            TokenInfo::Nothing(why) => json!({"why": why}),
+            TokenInfo::Jwt { header, claims, .. } => {
                 let times = TIMES.iter().filter_map(|(name, _)| {
                     let secs = claims.get(*name)?.as_u64()?;
                     Some((
@@ -301,25 +301,25 @@ impl Report {
             }
         };
         value["kind"] = match &self.looks {
-            Looks::Refresh { .. }
-            | Looks::Jwt {
+            TokenInfo::Refresh { .. }
+            | TokenInfo::Jwt {
                 kind: JwtKind::Refresh,
                 ..
             } => "refresh_token",
-            Looks::Handle { .. } => "session_handle",
-            Looks::Jwt {
+            TokenInfo::Handle { .. } => "session_handle",
+            TokenInfo::Jwt {
                 kind: JwtKind::Access,
                 ..
             } => "access_token",
-            Looks::Jwt {
+            TokenInfo::Jwt {
                 kind: JwtKind::Assertion,
                 ..
             } => "assertion",
-            Looks::Jwt {
+            TokenInfo::Jwt {
                 kind: JwtKind::Other,
                 ..
             } => "jwt",
-            Looks::Nothing(_) => "none",
+            TokenInfo::Nothing(_) => "none",
         }
         .into();
         match &self.verdict {

@@ -21,7 +21,7 @@ use crate::{
     },
     error::ErrorCode,
     policy::is_under,
-    token::RESERVED,
+    token::RESERVED_CLAIMS,
 };
 
 /// Claims that a refresh token inside a JWT has already.
@@ -180,7 +180,7 @@ impl Compiler<'_> {
             .filter_map(|(n, route)| self.route(route, n, &prefix, &format!("{key}.route[{n}]")))
             .collect();
         let errors = self.errors(&merged.error, key);
-        let claims = self.claims(&merged.claims, &RESERVED, &format!("{key}.claims"));
+        let claims = self.claims(&merged.claims, &RESERVED_CLAIMS, &format!("{key}.claims"));
         let refresh_claims = self.claims(
             &merged.refresh_claims,
             &RESERVED_IN_REFRESH,

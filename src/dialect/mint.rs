@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{MintConfig, UserIds},
-    token::Verified,
+    token::VerifiedClaims,
     types::{Timestamp, UserType},
 };
 
@@ -46,7 +46,7 @@ pub struct MintClaims {
 
 /// Whom a token is minted for.
 struct MintValues<'a> {
-    claims: &'a Verified,
+    claims: &'a VerifiedClaims,
     ids: UserIds,
     jti: &'a str,
     now: Timestamp,
@@ -93,7 +93,7 @@ impl MintClaims {
     }
 
     /// The claims of a token for this caller. One that has nothing to say is left out.
-    pub fn fill(&self, claims: &Verified, jti: &str, now: Timestamp) -> Map<String, Value> {
+    pub fn fill(&self, claims: &VerifiedClaims, jti: &str, now: Timestamp) -> Map<String, Value> {
         let caller = MintValues {
             claims,
             ids: self.ids,
@@ -166,7 +166,7 @@ mod tests {
             ("via", "app {client_type}"),
             ("at", "{now:unix}"),
         ]);
-        let own = Verified::Own(fixture::claims());
+        let own = VerifiedClaims::Own(fixture::claims());
         let filled = MintClaims::compile(&config, UserIds::Integer)
             .unwrap()
             .fill(&own, "j", NOW);
@@ -175,7 +175,7 @@ mod tests {
             "sid": fixture::session().id.to_string(), "via": "app web", "at": NOW.as_secs(),
         });
         assert_eq!(Value::Object(filled), expected);
-        let foreign = Verified::Foreign(fixture::foreign("seven"));
+        let foreign = VerifiedClaims::External(fixture::foreign("seven"));
         let filled = MintClaims::compile(&config, UserIds::Integer)
             .unwrap()
             .fill(&foreign, "j", NOW);

@@ -179,7 +179,7 @@ fn a_session_that_is_renewed_needs_its_keys_for_longer() {
     };
     assert_eq!(lifetimes(&[]), Lifetimes::of(&tokens));
     let nest = lifetimes(&[DialectKind::Nest, DialectKind::CodeData]);
-    assert_eq!(nest.longest_access, Duration::from_hours(7 * 24));
+    assert_eq!(nest.max_access_ttl, Duration::from_hours(7 * 24));
     assert_eq!(nest.renewable_for, tokens.idle_ttl.get());
     let simplejwt = lifetimes(&[DialectKind::Simplejwt]);
     assert_eq!(simplejwt, Lifetimes::of(&tokens));

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::{ShownPhone, UserIds},
     store::{Session, User},
-    token::{AccessForm, Told},
+    token::{AccessTokenOptions, IdentityClaims},
     types::{OpenId, Timestamp},
 };
 
@@ -68,7 +68,7 @@ impl TokenProfile {
         openid: Option<&OpenId>,
         session: &Session,
         now: Timestamp,
-    ) -> AccessForm {
+    ) -> AccessTokenOptions {
         let values = ClaimValues {
             user_values: UserValues {
                 user,
@@ -78,11 +78,11 @@ impl TokenProfile {
             session,
             now,
         };
-        AccessForm {
+        AccessTokenOptions {
             ttl: self.access_ttl,
             renewable: self.renews,
             claims: filled(&self.claims, &values),
-            told: Told::default(),
+            identity_claims: IdentityClaims::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use crate::{
     config::IdentityConfig,
     error::ErrorCode,
-    token::{RESERVED, Verified},
+    token::{RESERVED_CLAIMS, VerifiedClaims},
 };
 
 /// Names that identity may not be written under: they frame or route the request, or carry a
@@ -92,7 +92,7 @@ impl Claim {
 
     fn parse(text: &str) -> Result<Self, String> {
         match text.strip_prefix(CUSTOM) {
-            Some(name) if !name.is_empty() && !RESERVED.contains(&name) => {
+            Some(name) if !name.is_empty() && !RESERVED_CLAIMS.contains(&name) => {
                 Ok(Self::Custom(name.into()))
             }
             Some(name) => Err(format!(
@@ -128,8 +128,8 @@ impl Claim {
     }
 
     /// `None`: absent.
-    fn of<'c>(&self, claims: &'c Verified) -> Option<Cow<'c, str>> {
-        let told =
+    fn of<'c>(&self, claims: &'c VerifiedClaims) -> Option<Cow<'c, str>> {
+        let text =
             |text: &'c Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(escaped);
         match self {
             Self::Subject => Some(claims.sub().as_str().into()),
@@ -138,13 +138,13 @@ impl Claim {
             Self::ClientType => claims.client_type().map(Cow::from),
             Self::Roles if claims.roles().is_empty() => None,
             Self::Roles => Some(claims.roles().join(",").into()),
-            Self::Openid => told(&claims.told().openid),
-            Self::Unionid => told(&claims.told().unionid),
-            Self::Phone => told(&claims.told().phone),
-            Self::Nickname => told(&claims.told().nickname),
+            Self::Openid => text(&claims.identity_claims().openid),
+            Self::Unionid => text(&claims.identity_claims().unionid),
+            Self::Phone => text(&claims.identity_claims().phone),
+            Self::Nickname => text(&claims.identity_claims().nickname),
             Self::Custom(name) => {
                 let values: Vec<_> = claims
-                    .kept()
+                    .custom_claims()
                     .get(name)
                     .iter()
                     .map(|value| escaped(value))
@@ -202,7 +202,7 @@ impl IdentityHeaders {
 
     /// The headers for these claims. A claim that could not be one header value makes the token
     /// invalid.
-    pub fn fields(&self, claims: &Verified) -> Result<IdentityFields, ErrorCode> {
+    pub fn fields(&self, claims: &VerifiedClaims) -> Result<IdentityFields, ErrorCode> {
         // A comma in a role would make two roles of one.
         if claims
             .roles()
@@ -310,7 +310,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::token::{AccessClaims, KeptClaims, Told, fixture};
+    use crate::token::{AccessClaims, CustomClaims, IdentityClaims, fixture};
 
     fn config(headers: &[(&str, &str)]) -> IdentityConfig {
         let headers = headers
@@ -322,7 +322,7 @@ mod tests {
         }
     }
 
-    fn told(claims: &AccessClaims) -> Result<Vec<String>, ErrorCode> {
+    fn header_values(claims: &AccessClaims) -> Result<Vec<String>, ErrorCode> {
         let all = [
             ("A", "sub"),
             ("B", "user_type"),
@@ -332,7 +332,7 @@ mod tests {
         ];
         let fields = IdentityHeaders::compile(&config(&all))
             .unwrap()
-            .fields(&Verified::Own(claims.clone()))?;
+            .fields(&VerifiedClaims::Own(claims.clone()))?;
         Ok(fields
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
@@ -351,7 +351,7 @@ mod tests {
             "d: web".to_owned(),
             "e: editor,ops:read".to_owned(),
         ];
-        assert_eq!(told(&claims), Ok(expected.to_vec()));
+        assert_eq!(header_values(&claims), Ok(expected.to_vec()));
     }
 
     #[test]
@@ -360,7 +360,7 @@ mod tests {
             roles: Vec::new(),
             ..fixture::claims()
         };
-        assert_eq!(told(&claims).unwrap().len(), 4);
+        assert_eq!(header_values(&claims).unwrap().len(), 4);
     }
 
     #[test]
@@ -374,13 +374,13 @@ mod tests {
         ];
         let headers = IdentityHeaders::compile(&config(&all)).unwrap();
         let fields = headers
-            .fields(&Verified::Foreign(fixture::foreign("7")))
+            .fields(&VerifiedClaims::External(fixture::foreign("7")))
             .unwrap();
-        let told: Vec<_> = fields
+        let values: Vec<_> = fields
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
             .collect();
-        assert_eq!(told, ["a: 7", "b: user"]);
+        assert_eq!(values, ["a: 7", "b: user"]);
     }
 
     #[test]
@@ -401,7 +401,11 @@ mod tests {
                 roles: vec!["fine".to_owned(), role.to_owned()],
                 ..fixture::claims()
             };
-            assert_eq!(told(&claims), Err(ErrorCode::TokenInvalid), "{role:?}");
+            assert_eq!(
+                header_values(&claims),
+                Err(ErrorCode::TokenInvalid),
+                "{role:?}"
+            );
         }
     }
 
@@ -417,16 +421,16 @@ mod tests {
         let headers = IdentityHeaders::compile(&config(&all)).unwrap();
         let with = |nickname: &str, tenant: serde_json::Value| {
             let text = |text: &str| Some(text.to_owned());
-            let told = Told {
+            let identity_claims = IdentityClaims {
                 phone: text("+8613800138000"),
                 nickname: text(nickname),
-                ..Told::default()
+                ..IdentityClaims::default()
             };
-            let kept = KeptClaims::of([("tenant", tenant)].into_iter());
+            let custom_claims = CustomClaims::of([("tenant", tenant)].into_iter());
             let fields = headers
-                .fields(&Verified::Own(AccessClaims {
-                    told,
-                    kept,
+                .fields(&VerifiedClaims::Own(AccessClaims {
+                    identity_claims,
+                    custom_claims,
                     ..fixture::claims()
                 }))
                 .unwrap();

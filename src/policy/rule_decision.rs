@@ -5,7 +5,7 @@
 //! never taken for one, and never lets anybody pass.
 
 use super::rules::RuleMatch;
-use crate::{config::Access, error::ErrorCode, token::Verified};
+use crate::{config::Access, error::ErrorCode, token::VerifiedClaims};
 
 /// What came out of looking at the credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub enum TokenState<'a> {
     /// There is a credential that is no bearer token.
     Malformed,
     /// Everything about the token is right; this is whom it names.
-    Valid(&'a Verified),
+    Valid(&'a VerifiedClaims),
     /// It is not, or it could not be checked.
     Invalid(ErrorCode),
 }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{Access, EncodedDelimiter, HumanDuration, RuleConfig},
-    token::{RESERVED, Verified},
+    token::{RESERVED_CLAIMS, VerifiedClaims},
     types::UserType,
 };
 
@@ -58,7 +58,7 @@ pub struct Rule {
 
 impl Rule {
     /// Whether whom this token names passes.
-    fn admits(&self, caller: &Verified) -> bool {
+    fn admits(&self, caller: &VerifiedClaims) -> bool {
         let type_fits = self.user_types.is_empty() || self.user_types.contains(caller.user_type());
         let role_fits = self.roles.is_empty()
             || self
@@ -67,7 +67,7 @@ impl Rule {
                 .any(|wanted| caller.roles().contains(wanted));
         let claim_fits = |(name, wanted): &(Arc<str>, Vec<String>)| {
             caller
-                .kept()
+                .custom_claims()
                 .get(name)
                 .iter()
                 .any(|value| wanted.contains(value))
@@ -180,7 +180,7 @@ impl<'a> RuleMatch<'a> {
     }
 
     /// Whether whom this token names passes.
-    pub fn admits(&self, caller: &Verified) -> bool {
+    pub fn admits(&self, caller: &VerifiedClaims) -> bool {
         self.rule.admits(caller) && self.also.is_none_or(|also| also.admits(caller))
     }
 }
@@ -426,7 +426,7 @@ fn check_combination(config: &RuleConfig, report: &mut impl FnMut(&'static str, 
         );
     }
     for (name, values) in &config.claims {
-        if name.is_empty() || RESERVED.contains(&name.as_str()) {
+        if name.is_empty() || RESERVED_CLAIMS.contains(&name.as_str()) {
             report(
                 "claims",
                 format!(

@@ -33,7 +33,7 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     store::Store,
-    token::Verified,
+    token::VerifiedClaims,
     types::Timestamp,
 };
 
@@ -151,8 +151,8 @@ impl Entry {
     /// it.
     fn end_of_token(&self) -> Option<Timestamp> {
         match &self.identity.as_ref()?.claims {
-            Verified::Own(_) => None,
-            Verified::Foreign(claims) => claims.end,
+            VerifiedClaims::Own(_) => None,
+            VerifiedClaims::External(claims) => claims.end,
         }
     }
 

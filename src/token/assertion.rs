@@ -5,7 +5,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{claims::WrittenAssertion, keyring::Keyring, keyrings::Keyrings, verified::Verified};
+use super::{
+    claims::AssertionPayload, keyring::Keyring, keyrings::Keyrings, verified::VerifiedClaims,
+};
 use crate::{
     config::{IdentityConfig, TokenConfig},
     types::Timestamp,
@@ -51,7 +53,11 @@ impl Assertions {
     }
 
     /// Says what these claims say, and the version of the keys that signed it.
-    pub fn sign(&self, claims: &Verified, now: Timestamp) -> Result<(String, u64), NotSigned> {
+    pub fn sign(
+        &self,
+        claims: &VerifiedClaims,
+        now: Timestamp,
+    ) -> Result<(String, u64), NotSigned> {
         let keys = self.keyrings.current();
         let text = self.sign_with(&keys, claims, now)?;
         Ok((text, keys.version()))
@@ -60,10 +66,10 @@ impl Assertions {
     fn sign_with(
         &self,
         keys: &Keyring,
-        claims: &Verified,
+        claims: &VerifiedClaims,
         now: Timestamp,
     ) -> Result<String, NotSigned> {
-        let written = WrittenAssertion {
+        let written = AssertionPayload {
             iss: &self.iss,
             aud: &self.aud,
             sub: claims.sub().as_str(),

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{KeptClaims, Told};
+use super::{CustomClaims, IdentityClaims};
 use crate::{
     config::TokenConfig,
     store::{Session, User},
@@ -14,13 +14,13 @@ use crate::{
 
 /// No access token lives longer: an hour less than revocations are remembered, so that a revoked
 /// one cannot outlive the memory of its revocation, whatever the leeway.
-pub const LONGEST_LIFE: Duration = REVOCATION_RETENTION.saturating_sub(Duration::from_hours(1));
+pub const MAX_LIFETIME: Duration = REVOCATION_RETENTION.saturating_sub(Duration::from_hours(1));
 
 /// How long tokens live, over all routes that make some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
     /// The longest that any route gives an access token now.
-    pub longest_access: Duration,
+    pub max_access_ttl: Duration,
     /// How long after its end an access token is still good for a new one; zero where no route
     /// takes one.
     pub renewable_for: Duration,
@@ -30,7 +30,7 @@ impl Lifetimes {
     /// As the config has them where no dialect says otherwise.
     pub fn of(config: &TokenConfig) -> Self {
         Self {
-            longest_access: config.access_ttl.get(),
+            max_access_ttl: config.access_ttl.get(),
             renewable_for: Duration::ZERO,
         }
     }
@@ -38,10 +38,10 @@ impl Lifetimes {
     /// The longest life of a token that is accepted: what is given now, but a day at least, so that
     /// shortening it leaves the tokens of the hour before alone (as long as their key is kept,
     /// which follows the new one). Revocations have to be remembered no longer than this.
-    pub fn longest_accepted(self) -> Duration {
-        self.longest_access
+    pub fn max_accepted_lifetime(self) -> Duration {
+        self.max_access_ttl
             .max(Duration::from_hours(24))
-            .min(LONGEST_LIFE)
+            .min(MAX_LIFETIME)
     }
 }
 
@@ -51,7 +51,7 @@ pub(super) const TOKEN_USE: &str = "access";
 
 /// The claim that holds what the backend is told of the person. One for all of it, so that no claim
 /// of a dialect is taken for it.
-pub(super) const TOLD: &str = "told";
+pub(super) const IDENTITY_CLAIMS: &str = "told";
 
 /// The claims of an access token that has been verified. `iss`, `aud` and `token_use` were equal to
 /// ours, `jti` was there: they are not kept.
@@ -72,9 +72,9 @@ pub struct AccessClaims {
     /// refresh tokens.
     pub renewable: bool,
     /// What the backend is told of the person, where the config says so.
-    pub told: Told,
+    pub identity_claims: IdentityClaims,
     /// Claims of a dialect that a rule or a header asks for.
-    pub kept: KeptClaims,
+    pub custom_claims: CustomClaims,
 }
 
 /// What an access token is issued for, all of it as it is in the store now.
@@ -88,7 +88,7 @@ pub struct Grant<'a> {
 /// The claims as they are written (RFC 7519 section 4.1, RFC 9068 section 2.2). Times are whole
 /// seconds.
 #[derive(Debug, Serialize)]
-pub(super) struct Written<'a> {
+pub(super) struct AccessTokenPayload<'a> {
     pub(super) iss: &'a str,
     pub(super) aud: &'a str,
     pub(super) sub: &'a str,
@@ -104,16 +104,16 @@ pub(super) struct Written<'a> {
     pub(super) token_use: &'static str,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) renewable: bool,
-    #[serde(skip_serializing_if = "Told::is_empty")]
-    pub(super) told: &'a Told,
-    /// What somebody's backend wants to read besides. No name of ours is among them ([`RESERVED`]).
+    #[serde(rename = "told", skip_serializing_if = "IdentityClaims::is_empty")]
+    pub(super) identity_claims: &'a IdentityClaims,
+    /// What somebody's backend wants to read besides. No name of ours is among them ([`RESERVED_CLAIMS`]).
     #[serde(flatten)]
     pub(super) extra: &'a Map<String, Value>,
 }
 
 /// How the access token of one route differs from that of all.
 #[derive(Debug, Clone, Default)]
-pub struct AccessForm {
+pub struct AccessTokenOptions {
     /// `None`: `tokens.access_ttl`.
     pub ttl: Option<Duration>,
     /// See [`AccessClaims::renewable`].
@@ -121,12 +121,12 @@ pub struct AccessForm {
     /// Further claims, by name.
     pub claims: Map<String, Value>,
     /// What the backend is to be told of the person.
-    pub told: Told,
+    pub identity_claims: IdentityClaims,
 }
 
 /// The names that further claims cannot have: ours, and those that say when and for whom a token is
 /// good (RFC 7519 section 4.1).
-pub const RESERVED: [&str; 18] = [
+pub const RESERVED_CLAIMS: [&str; 18] = [
     "iss",
     "aud",
     "sub",
@@ -142,7 +142,7 @@ pub const RESERVED: [&str; 18] = [
     "gep",
     "token_use",
     "renewable",
-    TOLD,
+    IDENTITY_CLAIMS,
     "cnf",
     "crit",
 ];
@@ -150,7 +150,7 @@ pub const RESERVED: [&str; 18] = [
 /// A refresh token in the shape of a JWT. What counts is `jti`, which is the token itself; the rest
 /// is for clients that look.
 #[derive(Debug, Serialize)]
-pub(super) struct WrittenRefresh<'a> {
+pub(super) struct RefreshJwtPayload<'a> {
     pub(super) iss: &'a str,
     pub(super) sub: &'a str,
     pub(super) iat: u64,
@@ -164,7 +164,7 @@ pub(super) struct WrittenRefresh<'a> {
 /// What the backend is told of the caller of one request, as it is written. Without `jti`: it is
 /// shown again and again while it is valid, so nobody may take it for used.
 #[derive(Debug, Serialize)]
-pub(super) struct WrittenAssertion<'a> {
+pub(super) struct AssertionPayload<'a> {
     pub(super) iss: &'a str,
     pub(super) aud: &'a str,
     pub(super) sub: &'a str,

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use super::{AccessClaims, ForeignClaims, KeptClaims, Told};
+use super::{AccessClaims, CustomClaims, ExternalClaims, IdentityClaims};
 use crate::{
     store::{
         AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Export, Imported,
@@ -73,14 +73,14 @@ pub(crate) fn claims() -> AccessClaims {
         client_type: ClientType::Web,
         ep: 3,
         gep: 1,
-        told: Told::default(),
-        kept: KeptClaims::default(),
+        identity_claims: IdentityClaims::default(),
+        custom_claims: CustomClaims::default(),
     }
 }
 
 /// A token of an issuer called `legacy` for this user.
-pub(crate) fn foreign(sub: &str) -> ForeignClaims {
-    ForeignClaims {
+pub(crate) fn foreign(sub: &str) -> ExternalClaims {
+    ExternalClaims {
         issuer: "legacy".into(),
         sub: UserId::parse(sub).unwrap(),
         exp: Some(NOW.plus(Duration::from_mins(15))),
@@ -89,8 +89,8 @@ pub(crate) fn foreign(sub: &str) -> ForeignClaims {
         roles: Vec::new(),
         client_type: None,
         sid: None,
-        told: Told::default(),
-        kept: KeptClaims::default(),
+        identity_claims: IdentityClaims::default(),
+        custom_claims: CustomClaims::default(),
     }
 }
 
@@ -115,7 +115,7 @@ fn jws_part(text: &str, part: usize) -> Value {
 
 /// Keys and revocations in memory. Everything else fails.
 #[derive(Default)]
-pub(crate) struct Shelf {
+pub(crate) struct FakeStore {
     pub(crate) keys: Mutex<Vec<StoredKey>>,
     pub(crate) log: Mutex<Vec<RevocationEntry>>,
     /// A key that another replica adds just before our next one.
@@ -128,7 +128,7 @@ pub(crate) struct Shelf {
     pub(crate) stuck: AtomicBool,
 }
 
-impl Shelf {
+impl FakeStore {
     pub(crate) fn revoke_entry(&self, entry: RevocationEntry) {
         self.log.lock().unwrap().push(entry);
     }
@@ -143,7 +143,7 @@ impl Shelf {
 }
 
 #[async_trait]
-impl Store for Shelf {
+impl Store for FakeStore {
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
         self.up()?;
         Ok(self.keys.lock().unwrap().clone())

@@ -11,13 +11,13 @@ use serde_json::{Map, Value};
 use super::{
     RefreshTokens, SessionHandles,
     keyring::{ACCESS_TOKEN, ASSERTION, REFRESH_TOKEN},
-    verify::LONGEST,
+    verify::MAX_TOKEN_LEN,
 };
 use crate::types::SessionId;
 
 /// What a text looks like.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Looks {
+pub enum TokenInfo {
     /// A refresh token: its session, and which of that session's tokens it is, from 0.
     Refresh { session: SessionId, counter: u64 },
     /// The handle of a session, which a dialect gives out in place of WeChat's `session_key`.
@@ -54,7 +54,7 @@ impl JwtKind {
     }
 }
 
-impl Looks {
+impl TokenInfo {
     /// Looks at a text.
     pub fn of(text: &str) -> Self {
         if let Some(token) = RefreshTokens::parse(text) {
@@ -68,7 +68,7 @@ impl Looks {
                 session: handle.session,
             };
         }
-        if text.len() > LONGEST {
+        if text.len() > MAX_TOKEN_LEN {
             return Self::Nothing("longer than 8 KiB");
         }
         let parts: Vec<_> = text.splitn(6, '.').collect();
@@ -133,15 +133,15 @@ mod tests {
         let refresh = RefreshTokens::new(Key::new([9; 32])).issue(&session);
         let handle = SessionHandles::new(Key::new([9; 32])).issue(&session);
         assert_eq!(
-            Looks::of(&refresh),
-            Looks::Refresh {
+            TokenInfo::of(&refresh),
+            TokenInfo::Refresh {
                 session: session.id,
                 counter: session.counter
             }
         );
         assert_eq!(
-            Looks::of(&handle),
-            Looks::Handle {
+            TokenInfo::of(&handle),
+            TokenInfo::Handle {
                 session: session.id
             }
         );
@@ -156,16 +156,16 @@ mod tests {
                 json!({"alg": "none", "typ": typ}),
                 json!({"sub": "u", "jti": refresh, "x": [{"y": refresh}]}),
             );
-            let Looks::Jwt {
+            let TokenInfo::Jwt {
                 kind,
-                header: told,
+                header: shown,
                 claims,
-            } = Looks::of(&jwt(&header, &claims))
+            } = TokenInfo::of(&jwt(&header, &claims))
             else {
                 panic!("a JWT")
             };
             assert_eq!(
-                (kind, told["alg"].as_str(), claims["sub"].as_str()),
+                (kind, shown["alg"].as_str(), claims["sub"].as_str()),
                 (expected, Some("none"), Some("u"))
             );
             assert_eq!(
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn what_is_no_token_is_told_as_such() {
         let five = "a.b.c.d.e";
-        let long = "a".repeat(LONGEST + 1);
+        let long = "a".repeat(MAX_TOKEN_LEN + 1);
         for text in [
             "",
             "rubbish",
@@ -192,7 +192,10 @@ mod tests {
             &long,
             "W10.W10.x",
         ] {
-            assert!(matches!(Looks::of(text), Looks::Nothing(_)), "{text:?}");
+            assert!(
+                matches!(TokenInfo::of(text), TokenInfo::Nothing(_)),
+                "{text:?}"
+            );
         }
     }
 }

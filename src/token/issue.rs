@@ -7,7 +7,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
 use super::{
-    claims::{AccessForm, Grant, LONGEST_LIFE, TOKEN_USE, Written, WrittenRefresh},
+    claims::{
+        AccessTokenOptions, AccessTokenPayload, Grant, MAX_LIFETIME, RefreshJwtPayload, TOKEN_USE,
+    },
     keyrings::Keyrings,
 };
 use crate::{
@@ -64,7 +66,7 @@ impl Issuer {
             keyrings,
             iss: config.issuer.clone(),
             aud: config.audience.clone(),
-            access_ttl: config.access_ttl.get().min(LONGEST_LIFE),
+            access_ttl: config.access_ttl.get().min(MAX_LIFETIME),
             entropy,
         }
     }
@@ -74,7 +76,7 @@ impl Issuer {
     pub fn access(
         &self,
         grant: &Grant<'_>,
-        form: &AccessForm,
+        form: &AccessTokenOptions,
         now: Timestamp,
     ) -> Result<AccessToken, IssueError> {
         let Grant {
@@ -84,14 +86,14 @@ impl Issuer {
         } = grant;
         let ttl = form
             .ttl
-            .map_or(self.access_ttl, |ttl| ttl.min(LONGEST_LIFE));
+            .map_or(self.access_ttl, |ttl| ttl.min(MAX_LIFETIME));
         let exp = now.plus(ttl).min(session.absolute_end).as_secs();
         // From second to second, as the claims count: a client is told what the token says.
         let life = exp.saturating_sub(now.as_secs());
         if life == 0 {
             return Err(IssueError::SessionOver);
         }
-        let claims = Written {
+        let claims = AccessTokenPayload {
             iss: &self.iss,
             aud: &self.aud,
             sub: user.id.as_str(),
@@ -106,7 +108,7 @@ impl Issuer {
             gep: *global_epoch,
             token_use: TOKEN_USE,
             renewable: form.renewable,
-            told: &form.told,
+            identity_claims: &form.identity_claims,
             extra: &form.claims,
         };
         let text = self
@@ -129,7 +131,7 @@ impl Issuer {
         claims: &Map<String, Value>,
         now: Timestamp,
     ) -> Result<String, IssueError> {
-        let claims = WrittenRefresh {
+        let claims = RefreshJwtPayload {
             iss: &self.iss,
             sub: session.user.as_str(),
             iat: now.as_secs(),

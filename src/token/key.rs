@@ -31,10 +31,10 @@ use crate::{
 };
 
 /// The shortest secret for HS256, in bytes (RFC 7518 section 3.2: at least the size of the hash).
-pub(super) const SHORTEST_SECRET: usize = 32;
+pub(super) const MIN_SECRET_LEN: usize = 32;
 
 /// The longest signature, in bytes: RSA with 8192 bits, and what decoding wants as room beyond.
-const LONGEST_SIGNATURE: usize = 1024 + 3;
+const MAX_SIGNATURE_LEN: usize = 1024 + 3;
 
 /// Why a key cannot be used. Says nothing of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,14 +64,14 @@ pub(super) struct VerifyingKey {
     /// The RFC 7638 thumbprint; of a secret, a value derived from it one way.
     pub(super) kid: String,
     pub(super) algorithm: Algorithm,
-    pub(super) check: Check,
+    pub(super) check: SignatureVerifier,
     /// What is published; a secret has none.
     pub(super) jwk: Option<Jwk>,
 }
 
 /// What a signature is checked with, parsed once: the JWT library would parse the key again at each
 /// token, which for RSA is a seventh of the whole.
-pub(super) enum Check {
+pub(super) enum SignatureVerifier {
     Public(ParsedPublicKey),
     Secret(Box<hmac::Key>),
 }
@@ -114,7 +114,7 @@ impl KeyPair {
     fn new(algorithm: Algorithm, private: &[u8]) -> Result<Self, KeyError> {
         let parsed = |algorithm, public: &[u8]| {
             ParsedPublicKey::new(algorithm, public)
-                .map(Check::Public)
+                .map(SignatureVerifier::Public)
                 .map_err(|_| KeyError::Unsupported)
         };
         let (signing, decoding, check) = match algorithm {
@@ -153,11 +153,12 @@ impl KeyPair {
                     check,
                 )
             }
-            Algorithm::Hs256 if private.len() < SHORTEST_SECRET => {
+            Algorithm::Hs256 if private.len() < MIN_SECRET_LEN => {
                 return Err(KeyError::ShortSecret);
             }
             Algorithm::Hs256 => {
-                let check = Check::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, private)));
+                let check =
+                    SignatureVerifier::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, private)));
                 (
                     EncodingKey::from_secret(private),
                     DecodingKey::from_secret(private),
@@ -212,10 +213,10 @@ impl VerifyingKey {
     }
 }
 
-impl Check {
+impl SignatureVerifier {
     /// See [`VerifyingKey::accepts`].
     pub(super) fn accepts(&self, message: &[u8], signature: &str) -> bool {
-        let mut bytes = [0; LONGEST_SIGNATURE];
+        let mut bytes = [0; MAX_SIGNATURE_LEN];
         let Ok(length) = URL_SAFE_NO_PAD.decode_slice(signature, &mut bytes) else {
             return false;
         };

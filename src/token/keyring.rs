@@ -39,35 +39,35 @@ pub struct Keyring {
     header: Header,
     signing: EncodingKey,
     verifying: Vec<VerifyingKey>,
-    dates: Dates,
+    dates: SigningDates,
     /// `None`: the newest key is no good for it, and no companion was asked for.
-    asserting: Option<Asserting>,
+    assertion_key: Option<AssertionKey>,
     jwks: Arc<[u8]>,
 }
 
 /// When the key that signs began to, and which one takes its place when. Nobody knows it of keys
 /// that are given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Dates {
+pub(super) struct SigningDates {
     pub(super) since: Option<Timestamp>,
     pub(super) next: Option<(String, Timestamp)>,
 }
 
 /// What assertions are signed with.
 #[derive(Debug)]
-struct Asserting {
+struct AssertionKey {
     header: Header,
     signing: EncodingKey,
 }
 
 impl Keyring {
     /// The first key signs; of two with one id the first counts. `None` without any key. With
-    /// `companions` there are keys for assertions whatever the algorithm.
+    /// `derived_key_root` there are keys for assertions whatever the algorithm.
     pub(super) fn new(
         version: u64,
         keys: Vec<KeyPair>,
-        dates: Dates,
-        companions: Option<&Key>,
+        dates: SigningDates,
+        derived_key_root: Option<&Key>,
     ) -> Option<Self> {
         let mut signing = None;
         let mut verifying: Vec<VerifyingKey> = Vec::with_capacity(keys.len());
@@ -83,20 +83,23 @@ impl Keyring {
         let (newest, signing) = (verifying.first()?, signing?);
         let header = header(newest, ACCESS_TOKEN);
         let mut published: Vec<_> = verifying.iter().filter_map(|key| key.jwk.clone()).collect();
-        let mut asserting = is_quick(newest.algorithm).then(|| Asserting {
+        let mut assertion_key = can_sign_assertions(newest.algorithm).then(|| AssertionKey {
             header: self::header(newest, ASSERTION),
             signing: signing.clone(),
         });
-        for key in verifying.iter().filter(|key| !is_quick(key.algorithm)) {
-            let Some(companion) = companions.and_then(|root| companion(root, key)) else {
+        for key in verifying
+            .iter()
+            .filter(|key| !can_sign_assertions(key.algorithm))
+        {
+            let Some(derived_key) = derived_key_root.and_then(|root| derived_key(root, key)) else {
                 continue;
             };
-            published.extend(companion.verifying.jwk.clone());
+            published.extend(derived_key.verifying.jwk.clone());
             if key.kid == newest.kid {
-                let header = self::header(&companion.verifying, ASSERTION);
-                asserting = Some(Asserting {
+                let header = self::header(&derived_key.verifying, ASSERTION);
+                assertion_key = Some(AssertionKey {
                     header,
-                    signing: companion.signing,
+                    signing: derived_key.signing,
                 });
             }
         }
@@ -107,7 +110,7 @@ impl Keyring {
             signing,
             verifying,
             dates,
-            asserting,
+            assertion_key,
             jwks,
         })
     }
@@ -120,21 +123,21 @@ impl Keyring {
             .ok()?
             .into();
         let header = header(&spare.verifying, ACCESS_TOKEN);
-        let dates = Dates::default();
+        let dates = SigningDates::default();
         Some(Self {
             version: 0,
             header,
             signing: spare.signing,
             verifying,
             dates,
-            asserting: None,
+            assertion_key: None,
             jwks,
         })
     }
 
     /// Whether assertions can be signed.
-    pub const fn asserts(&self) -> bool {
-        self.asserting.is_some()
+    pub const fn signs_assertions(&self) -> bool {
+        self.assertion_key.is_some()
     }
 
     /// The JWK set (RFC 7517 section 5) of all public keys, as JSON. A secret is never in it.
@@ -161,7 +164,7 @@ impl Keyring {
     }
 
     /// When the keys change hands, for [`super::keyrings`].
-    pub(super) const fn dates(&self) -> &Dates {
+    pub(super) const fn dates(&self) -> &SigningDates {
         &self.dates
     }
 
@@ -207,7 +210,7 @@ impl Keyring {
 
     /// A signed assertion with these claims; `None`: there is no key for it, or it did not sign.
     pub(super) fn sign_assertion(&self, claims: &impl Serialize) -> Option<String> {
-        let Asserting { header, signing } = self.asserting.as_ref()?;
+        let AssertionKey { header, signing } = self.assertion_key.as_ref()?;
         jsonwebtoken::encode(header, claims, signing).ok()
     }
 }
@@ -221,7 +224,7 @@ fn header(key: &VerifyingKey, typ: &str) -> Header {
 
 /// Whether keys of this algorithm sign assertions: in microseconds, and so that whoever has the
 /// public key can check it.
-const fn is_quick(algorithm: Algorithm) -> bool {
+const fn can_sign_assertions(algorithm: Algorithm) -> bool {
     match algorithm {
         Algorithm::EdDsa | Algorithm::Es256 => true,
         Algorithm::Rs256 | Algorithm::Hs256 => false,
@@ -229,7 +232,7 @@ const fn is_quick(algorithm: Algorithm) -> bool {
 }
 
 /// The key that signs assertions in the place of this one.
-fn companion(root: &Key, key: &VerifyingKey) -> Option<KeyPair> {
+fn derived_key(root: &Key, key: &VerifyingKey) -> Option<KeyPair> {
     let seed = Secret::new(crypto::mac(root, &[b"assertion key", key.kid.as_bytes()]));
     KeyPair::from_ed25519_seed(&seed).ok()
 }

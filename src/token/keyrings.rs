@@ -28,8 +28,8 @@ use tokio::sync::{Mutex, Notify};
 use super::{
     claims::Lifetimes,
     key::{self, KeyError, KeyPair, VerifyingKey},
-    keyring::{Dates, Keyring},
-    trusted_key::Set,
+    keyring::{Keyring, SigningDates},
+    trusted_key::TrustedKeySet,
 };
 use crate::{
     audit::{Audit, Event},
@@ -43,36 +43,36 @@ use crate::{
 };
 
 /// How often the keys are read again without being asked.
-const RELOAD_EVERY: Duration = Duration::from_mins(1);
+const RELOAD_INTERVAL: Duration = Duration::from_mins(1);
 /// Reloads are at least so far apart, whoever asks: a stranger can make up key ids.
-const RELOAD_REST: Duration = Duration::from_secs(10);
+const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 /// How much longer a replaced key verifies than its last token lives: another replica may sign with
 /// it until it reloads.
-const OVERLAP: Duration = Duration::from_mins(5);
+const ROTATION_OVERLAP: Duration = Duration::from_mins(5);
 
 /// The keys as they are now, and the way to newer ones.
 #[derive(Debug)]
 pub struct Keyrings {
-    source: Source,
+    source: SigningKeySource,
     /// How long a key verifies after it has been replaced.
     verifies_for: Duration,
     current: ArcSwap<Keyring>,
     version: AtomicU64,
-    reload_wanted: Notify,
+    reload_requested: Notify,
     /// From what companions are derived ([`Keyring`]); without it there are none.
-    companions: OnceLock<Key>,
+    derived_key_root: OnceLock<Key>,
     /// Held while keys are read and swapped, so that an older reading never replaces a newer one.
     changing: Mutex<()>,
 }
 
 /// Where the keys are kept.
 #[derive(Debug)]
-enum Source {
+enum SigningKeySource {
     /// Made by us; `previous` are former HS256 secrets that verify too.
     Store {
         algorithm: Algorithm,
         previous: Vec<SecretText>,
-        schedule: Option<Schedule>,
+        schedule: Option<RotationSchedule>,
     },
     /// Files `*.pem`; the last name in order signs.
     Directory { path: PathBuf, algorithm: Algorithm },
@@ -84,16 +84,16 @@ enum Source {
 
 /// When keys are replaced without being asked.
 #[derive(Debug, Clone, Copy)]
-struct Schedule {
+struct RotationSchedule {
     /// How long a key signs.
-    every: Duration,
+    signs_for: Duration,
     /// How long before that its successor is published.
-    ahead: Duration,
+    published_before: Duration,
 }
 
 /// What [`Keyrings::follow`] works with.
 #[derive(Clone, Copy)]
-pub struct Upkeep<'a> {
+pub struct KeyMaintenance<'a> {
     pub store: &'a dyn Store,
     pub clock: &'a Clock,
     pub entropy: &'a Entropy,
@@ -103,7 +103,7 @@ pub struct Upkeep<'a> {
 
 /// What became of a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rotated {
+pub enum RotationResult {
     /// A new key signs.
     Added { kid: String },
     /// Somebody else rotated at the same moment; that key signs.
@@ -144,10 +144,12 @@ impl Keyrings {
         entropy: &Entropy,
         now: Timestamp,
     ) -> Result<Self, KeyringError> {
-        let source = Source::of(config);
-        let verifies_for =
-            lifetimes.longest_access + lifetimes.renewable_for + config.leeway.get() + OVERLAP;
-        if let Source::Store { algorithm, .. } = source {
+        let source = SigningKeySource::of(config);
+        let verifies_for = lifetimes.max_access_ttl
+            + lifetimes.renewable_for
+            + config.leeway.get()
+            + ROTATION_OVERLAP;
+        if let SigningKeySource::Store { algorithm, .. } = source {
             let newest = store.keys().await?.into_iter().next();
             if newest
                 .as_ref()
@@ -156,7 +158,7 @@ impl Keyrings {
                 // Where another replica is faster, its key is as good as ours.
                 store
                     .add_key(
-                        &made(algorithm, entropy, now)?,
+                        &generate_key(algorithm, entropy, now)?,
                         newest.as_ref().map(|key| key.kid.as_str()),
                     )
                     .await?;
@@ -166,32 +168,37 @@ impl Keyrings {
             .read(store, verifies_for, now)
             .await?
             .ok_or(KeyringError::NoKey)?;
-        Self::with(source, verifies_for, pairs, dates)
+        Self::from_pairs(source, verifies_for, pairs, dates)
     }
 
     /// From now on there are keys for assertions whatever the algorithm. `root` must be used for
     /// nothing else; all replicas share it. Once is enough, and cannot be taken back.
-    pub async fn assert_with(
+    pub async fn enable_assertions(
         &self,
         root: Key,
         store: &dyn Store,
         now: Timestamp,
     ) -> Result<(), KeyringError> {
-        drop(self.companions.set(root));
+        drop(self.derived_key_root.set(root));
         self.reload(store, now).await.map(drop)
     }
 
     /// A keyring that never changes, for where there is no store. The first key signs.
     pub fn fixed(keys: &[StoredKey]) -> Result<Self, KeyringError> {
-        let pairs = keys.iter().map(stored).collect::<Result<_, _>>()?;
-        Self::with(Source::Fixed, Duration::MAX, pairs, Dates::default())
+        let pairs = keys.iter().map(key_pair).collect::<Result<_, _>>()?;
+        Self::from_pairs(
+            SigningKeySource::Fixed,
+            Duration::MAX,
+            pairs,
+            SigningDates::default(),
+        )
     }
 
     /// The keys that another process publishes (a JWK set), to verify what it signed. What this
     /// signs itself counts nowhere.
     pub fn published(jwks: &[u8], entropy: &Entropy, now: Timestamp) -> Result<Self, KeyringError> {
         let algorithms = [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256];
-        let set = Set::parse(jwks, &algorithms).map_err(|_| KeyringError::NoKey)?;
+        let set = TrustedKeySet::parse(jwks, &algorithms).map_err(|_| KeyringError::NoKey)?;
         let named = set.keys.into_iter().filter_map(|key| {
             Some(VerifyingKey {
                 kid: key.kid?,
@@ -200,9 +207,13 @@ impl Keyrings {
                 jwk: None,
             })
         });
-        let spare = stored(&made(Algorithm::EdDsa, entropy, now)?)?;
+        let spare = key_pair(&generate_key(Algorithm::EdDsa, entropy, now)?)?;
         let ring = Keyring::published(spare, named.collect()).ok_or(KeyringError::NoKey)?;
-        Ok(Self::holding(Source::Fixed, Duration::MAX, ring))
+        Ok(Self::from_keyring(
+            SigningKeySource::Fixed,
+            Duration::MAX,
+            ring,
+        ))
     }
 
     /// The keys as they are now. Take it once for one decision; do not keep it.
@@ -227,22 +238,22 @@ impl Keyrings {
         store: &dyn Store,
         entropy: &Entropy,
         now: Timestamp,
-    ) -> Result<Rotated, KeyringError> {
-        let Source::Store { algorithm, .. } = self.source else {
+    ) -> Result<RotationResult, KeyringError> {
+        let SigningKeySource::Store { algorithm, .. } = self.source else {
             return Err(KeyringError::NotOurs);
         };
         let _alone = self.changing.lock().await;
         let newest = store.keys().await?.into_iter().next();
-        let key = made(algorithm, entropy, now)?;
+        let key = generate_key(algorithm, entropy, now)?;
         let added = store
             .add_key(&key, newest.as_ref().map(|key| key.kid.as_str()))
             .await?;
         self.read_and_swap(store, now).await?;
         let kid = self.current().signing_kid().to_owned();
         Ok(if added {
-            Rotated::Added { kid }
+            RotationResult::Added { kid }
         } else {
-            Rotated::Overtaken { kid }
+            RotationResult::Overtaken { kid }
         })
     }
 
@@ -254,7 +265,7 @@ impl Keyrings {
         entropy: &Entropy,
         now: Timestamp,
     ) -> Result<Option<StoredKey>, KeyringError> {
-        let Source::Store {
+        let SigningKeySource::Store {
             algorithm,
             schedule: Some(schedule),
             ..
@@ -266,19 +277,23 @@ impl Keyrings {
         let Some(newest) = store.keys().await?.into_iter().next() else {
             return Ok(None);
         };
-        let over = newest.signs_from.plus(schedule.every);
+        let over = newest.signs_from.plus(schedule.signs_for);
         // A key that waits for twice as long as one signs was made by a clock that was far ahead:
         // it must not hold up the others.
-        let astray = newest.signs_from > now.plus(schedule.every * 2);
-        if !astray && now < over.minus(schedule.ahead) {
+        let misconfigured = newest.signs_from > now.plus(schedule.signs_for * 2);
+        if !misconfigured && now < over.minus(schedule.published_before) {
             return Ok(None);
         }
         // Where nobody ran when it was due, it is published as long as any other.
-        let soonest = now.plus(schedule.ahead);
-        let signs_from = if astray { soonest } else { over.max(soonest) };
+        let soonest = now.plus(schedule.published_before);
+        let signs_from = if misconfigured {
+            soonest
+        } else {
+            over.max(soonest)
+        };
         let key = StoredKey {
             signs_from,
-            ..made(algorithm, entropy, now)?
+            ..generate_key(algorithm, entropy, now)?
         };
         let added = store.add_key(&key, Some(&newest.kid)).await?;
         self.read_and_swap(store, now).await?;
@@ -292,13 +307,13 @@ impl Keyrings {
         store: &dyn Store,
         now: Timestamp,
     ) -> Result<Vec<String>, KeyringError> {
-        let Source::Store { .. } = self.source else {
+        let SigningKeySource::Store { .. } = self.source else {
             return Ok(Vec::new());
         };
         let _alone = self.changing.lock().await;
         let mut keys = store.keys().await?;
         let retired: Vec<String> = keys
-            .split_off(living(&keys, self.verifies_for, now))
+            .split_off(count_verifying(&keys, self.verifies_for, now))
             .into_iter()
             .map(|key| key.kid)
             .collect();
@@ -312,21 +327,21 @@ impl Keyrings {
     }
 
     /// Says that a token named a key we do not have. Never waits; many calls are one.
-    pub fn ask_reload(&self) {
-        self.reload_wanted.notify_one();
+    pub fn request_reload(&self) {
+        self.reload_requested.notify_one();
     }
 
     /// Whether a reload has been asked for; the question takes the wish back.
     #[cfg(test)]
-    pub(crate) fn reload_asked(&self) -> bool {
+    pub(crate) fn reload_was_requested(&self) -> bool {
         use futures::FutureExt as _;
-        self.reload_wanted.notified().now_or_never().is_some()
+        self.reload_requested.notified().now_or_never().is_some()
     }
 
     /// Keeps the keys fresh until `shutdown`: reads them now, every minute, and when a token named
     /// an unknown one, but not more often than every ten seconds; makes the next one in its time,
     /// and retires what is over. While the store fails the present keys stay.
-    pub async fn follow(&self, with: Upkeep<'_>, shutdown: impl Future<Output = ()>) {
+    pub async fn follow(&self, with: KeyMaintenance<'_>, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let mut failing = false;
         loop {
@@ -346,18 +361,18 @@ impl Keyrings {
             with.metrics.signing_key_age.set(age.as_secs_f64());
             tokio::select! {
                 () = &mut shutdown => return,
-                () = tokio::time::sleep(RELOAD_REST) => {}
+                () = tokio::time::sleep(MIN_RELOAD_INTERVAL) => {}
             }
             tokio::select! {
                 () = &mut shutdown => return,
-                () = self.reload_wanted.notified() => {}
-                () = tokio::time::sleep(RELOAD_EVERY) => {}
+                () = self.reload_requested.notified() => {}
+                () = tokio::time::sleep(RELOAD_INTERVAL) => {}
             }
         }
     }
 
-    async fn refresh(&self, with: Upkeep<'_>, now: Timestamp) -> Result<(), KeyringError> {
-        let Upkeep {
+    async fn refresh(&self, with: KeyMaintenance<'_>, now: Timestamp) -> Result<(), KeyringError> {
+        let KeyMaintenance {
             store,
             clock: _,
             entropy,
@@ -389,24 +404,24 @@ impl Keyrings {
         Ok(())
     }
 
-    fn with(
-        source: Source,
+    fn from_pairs(
+        source: SigningKeySource,
         verifies_for: Duration,
         pairs: Vec<KeyPair>,
-        dates: Dates,
+        dates: SigningDates,
     ) -> Result<Self, KeyringError> {
         let first = Keyring::new(0, pairs, dates, None).ok_or(KeyringError::NoKey)?;
-        Ok(Self::holding(source, verifies_for, first))
+        Ok(Self::from_keyring(source, verifies_for, first))
     }
 
-    fn holding(source: Source, verifies_for: Duration, first: Keyring) -> Self {
+    fn from_keyring(source: SigningKeySource, verifies_for: Duration, first: Keyring) -> Self {
         Self {
             source,
             verifies_for,
             current: ArcSwap::from_pointee(first),
             version: AtomicU64::new(0),
-            reload_wanted: Notify::new(),
-            companions: OnceLock::new(),
+            reload_requested: Notify::new(),
+            derived_key_root: OnceLock::new(),
             changing: Mutex::new(()),
         }
     }
@@ -416,11 +431,16 @@ impl Keyrings {
             return Ok(false);
         };
         let before = self.current.load_full();
-        let next = Keyring::new(before.version() + 1, pairs, dates, self.companions.get())
-            .ok_or(KeyringError::NoKey)?;
+        let next = Keyring::new(
+            before.version() + 1,
+            pairs,
+            dates,
+            self.derived_key_root.get(),
+        )
+        .ok_or(KeyringError::NoKey)?;
         if next.kids().eq(before.kids())
             && next.dates() == before.dates()
-            && next.asserts() == before.asserts()
+            && next.signs_assertions() == before.signs_assertions()
         {
             return Ok(false);
         }
@@ -431,12 +451,12 @@ impl Keyrings {
     }
 }
 
-impl Source {
+impl SigningKeySource {
     fn of(config: &TokenConfig) -> Self {
         let (algorithm, previous) = (config.algorithm, config.previous_secrets.clone());
-        let schedule = config.rotate_every.map(|every| Schedule {
-            every: every.get(),
-            ahead: config.publish_before.get(),
+        let schedule = config.rotate_every.map(|signs_for| RotationSchedule {
+            signs_for: signs_for.get(),
+            published_before: config.publish_before.get(),
         });
         match (algorithm, &config.secret, &config.key_dir) {
             (Algorithm::Hs256, Some(secret), _) => {
@@ -468,20 +488,24 @@ impl Source {
         store: &dyn Store,
         verifies_for: Duration,
         now: Timestamp,
-    ) -> Result<Option<(Vec<KeyPair>, Dates)>, KeyringError> {
+    ) -> Result<Option<(Vec<KeyPair>, SigningDates)>, KeyringError> {
         match self {
             Self::Store { previous, .. } => {
                 let mut keys = store.keys().await?;
-                keys.truncate(living(&keys, verifies_for, now));
+                keys.truncate(count_verifying(&keys, verifies_for, now));
                 let dates = signing_first(&mut keys, now);
-                let mut pairs = keys.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
+                let mut pairs = keys.iter().map(key_pair).collect::<Result<Vec<_>, _>>()?;
                 pairs.extend(secrets("tokens.previous_secrets", previous)?);
                 Ok(Some((pairs, dates)))
             }
-            Self::Directory { path, algorithm } => {
-                Ok(Some((directory(path, *algorithm).await?, Dates::default())))
-            }
-            Self::Secrets(given) => Ok(Some((secrets("tokens.secret", given)?, Dates::default()))),
+            Self::Directory { path, algorithm } => Ok(Some((
+                directory(path, *algorithm).await?,
+                SigningDates::default(),
+            ))),
+            Self::Secrets(given) => Ok(Some((
+                secrets("tokens.secret", given)?,
+                SigningDates::default(),
+            ))),
             Self::Fixed => Ok(None),
         }
     }
@@ -489,16 +513,16 @@ impl Source {
 
 /// Puts the key in front that signs now, of keys that come newest first: the newest whose time has
 /// come, and the oldest where the clock is behind them all. Those before it wait for their time.
-fn signing_first(keys: &mut [StoredKey], now: Timestamp) -> Dates {
+fn signing_first(keys: &mut [StoredKey], now: Timestamp) -> SigningDates {
     let signs = keys
         .iter()
         .position(|key| key.signs_from <= now)
         .unwrap_or(keys.len().saturating_sub(1));
     let Some((signing, waiting)) = keys.get(..=signs).and_then(<[_]>::split_last) else {
-        return Dates::default();
+        return SigningDates::default();
     };
     let next = waiting.last().map(|key| (key.kid.clone(), key.signs_from));
-    let dates = Dates {
+    let dates = SigningDates {
         since: Some(signing.signs_from),
         next,
     };
@@ -508,14 +532,14 @@ fn signing_first(keys: &mut [StoredKey], now: Timestamp) -> Dates {
 
 /// How many of the keys, newest first, still verify: the newest, and each other until
 /// `verifies_for` after the one before it in the list took its place.
-fn living(keys: &[StoredKey], verifies_for: Duration, now: Timestamp) -> usize {
+fn count_verifying(keys: &[StoredKey], verifies_for: Duration, now: Timestamp) -> usize {
     let over = |replaced_by: &StoredKey| now >= replaced_by.signs_from.plus(verifies_for);
     keys.iter()
         .position(over)
         .map_or(keys.len(), |newest_over| newest_over + 1)
 }
 
-fn made(
+fn generate_key(
     algorithm: Algorithm,
     entropy: &Entropy,
     now: Timestamp,
@@ -526,7 +550,7 @@ fn made(
     })
 }
 
-fn stored(key: &StoredKey) -> Result<KeyPair, KeyringError> {
+fn key_pair(key: &StoredKey) -> Result<KeyPair, KeyringError> {
     KeyPair::from_stored(key).map_err(|reason| KeyringError::Key {
         name: key.kid.clone(),
         reason,

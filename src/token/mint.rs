@@ -17,13 +17,13 @@ use crate::{config::MintConfig, types::Timestamp};
 
 /// The member of the header that says where a token comes from. Private (RFC 7515 section 4.3), so
 /// that others pass it over.
-pub(super) const MARK: &str = "menshen";
+pub(super) const ORIGIN_MEMBER: &str = "menshen";
 /// Its value.
 pub(super) const MINTED: &str = "minted";
 
 /// How much earlier than now `iat` is: `PyJWT`, and so `SimpleJWT`, refuses what is from the future
 /// by a millisecond, and two machines have two clocks.
-const DRIFT: Duration = Duration::from_secs(5);
+const CLOCK_DRIFT: Duration = Duration::from_secs(5);
 
 /// Signs a backend's own tokens.
 pub struct Minter {
@@ -47,7 +47,7 @@ impl Minter {
         };
         let mut header = Header::new(jwa(pair.verifying.algorithm));
         header.kid.clone_from(&config.key_id);
-        header.extras.insert(MARK, MINTED);
+        header.extras.insert(ORIGIN_MEMBER, MINTED);
         Ok(Some(Self {
             header,
             signing: pair.signing,
@@ -68,7 +68,7 @@ impl Minter {
         mut claims: Map<String, Value>,
         now: Timestamp,
     ) -> Result<String, NotSigned> {
-        claims.insert("iat".to_owned(), now.minus(DRIFT).as_secs().into());
+        claims.insert("iat".to_owned(), now.minus(CLOCK_DRIFT).as_secs().into());
         claims.insert("exp".to_owned(), now.plus(self.ttl).as_secs().into());
         for (name, value) in [("iss", &self.issuer), ("aud", &self.audience)] {
             if let Some(value) = value {

@@ -19,12 +19,12 @@ use crate::{
 };
 
 const PREFIX: &str = "mrt1_";
-const BYTES: usize = 16 + 8 + 32;
+const TOKEN_BYTES: usize = 16 + 8 + 32;
 /// 56 bytes in base64 without padding.
-const LENGTH: usize = PREFIX.len() + BYTES.div_ceil(3) * 4 - 1;
+const LENGTH: usize = PREFIX.len() + TOKEN_BYTES.div_ceil(3) * 4 - 1;
 
 /// No JWT around a token is longer.
-const LONGEST_WRAPPED: usize = 8 * 1024;
+const MAX_WRAPPED_LEN: usize = 8 * 1024;
 
 /// Makes and checks refresh tokens.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl RefreshTokens {
     /// a replayed rotation answers with the successor that was given before.
     pub fn issue(&self, session: &Session) -> String {
         let mac = self.mac(session.id, session.counter, &session.salt);
-        let mut bytes = [0; BYTES];
+        let mut bytes = [0; TOKEN_BYTES];
         bytes[..16].copy_from_slice(&session.id.bits().to_be_bytes());
         bytes[16..24].copy_from_slice(&session.counter.to_be_bytes());
         bytes[24..].copy_from_slice(&mac);
@@ -78,7 +78,7 @@ impl RefreshTokens {
             jti: String,
         }
         let mut parts = Some(text)
-            .filter(|text| text.len() <= LONGEST_WRAPPED)?
+            .filter(|text| text.len() <= MAX_WRAPPED_LEN)?
             .split('.');
         let (Some(_), Some(payload), Some(_), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -94,7 +94,7 @@ impl RefreshTokens {
         if text.len() != LENGTH {
             return None;
         }
-        let bytes: [u8; BYTES] = URL_SAFE_NO_PAD
+        let bytes: [u8; TOKEN_BYTES] = URL_SAFE_NO_PAD
             .decode(text.strip_prefix(PREFIX)?)
             .ok()?
             .try_into()
@@ -219,7 +219,7 @@ mod tests {
             &format!("{inside}.x"),
             &jwt(&format!(
                 r#"{{"pad":"{}","jti":"{token}"}}"#,
-                "x".repeat(LONGEST_WRAPPED)
+                "x".repeat(MAX_WRAPPED_LEN)
             )),
         ] {
             assert!(RefreshTokens::parse_wrapped(text).is_none(), "{text:?}");

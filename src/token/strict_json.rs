@@ -9,17 +9,21 @@ use serde::{
 };
 
 /// The members of an object that somebody wants to know.
-pub(super) trait Members<'de> {
+pub(super) trait ObjectReader<'de> {
     /// Takes the value of this name out of `map`, or says that the name means nothing here and
     /// leaves the value.
-    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Known, A::Error>;
+    fn read_member<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+    ) -> Result<Member, A::Error>;
 }
 
 /// Whether a name means something.
-pub(super) enum Known {
-    Yes,
+pub(super) enum Member {
+    Read,
     /// Its value is passed over.
-    No,
+    Ignored,
 }
 
 /// Text that needs no copy where it has no escapes.
@@ -27,44 +31,44 @@ pub(super) enum Known {
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// The bytes as one object; `None` when they are anything else.
-pub(super) fn object<'de, M: Members<'de> + Default>(bytes: &'de [u8]) -> Option<M> {
+pub(super) fn object<'de, M: ObjectReader<'de> + Default>(bytes: &'de [u8]) -> Option<M> {
     object_into(bytes, M::default())
 }
 
 /// The same for members that have to be told first what they are after.
-pub(super) fn object_into<'de, M: Members<'de>>(bytes: &'de [u8], members: M) -> Option<M> {
+pub(super) fn object_into<'de, M: ObjectReader<'de>>(bytes: &'de [u8], reader: M) -> Option<M> {
     let mut json = serde_json::Deserializer::from_str(str::from_utf8(bytes).ok()?);
-    let members = json
+    let reader = json
         .deserialize_map(Object {
-            members,
+            reader,
             input: PhantomData,
         })
         .ok()?;
     json.end().ok()?;
-    Some(members)
+    Some(reader)
 }
 
 /// Puts the next value in its place, unless there is one.
-pub(super) fn once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
+pub(super) fn read_once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
     place: &mut Option<T>,
     map: &mut A,
-) -> Result<Known, A::Error> {
+) -> Result<Member, A::Error> {
     if place.is_some() {
         return Err(A::Error::custom("a name twice"));
     }
     *place = Some(map.next_value()?);
-    Ok(Known::Yes)
+    Ok(Member::Read)
 }
 
 struct Object<'de, M> {
-    members: M,
+    reader: M,
     input: PhantomData<&'de ()>,
 }
 
 /// Names that mean nothing to us; more are refused, since each is compared with all others.
-const MOST_UNKNOWN: usize = 64;
+const MAX_UNKNOWN_MEMBERS: usize = 64;
 
-impl<'de, M: Members<'de>> Visitor<'de> for Object<'de, M> {
+impl<'de, M: ObjectReader<'de>> Visitor<'de> for Object<'de, M> {
     type Value = M;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,23 +76,23 @@ impl<'de, M: Members<'de>> Visitor<'de> for Object<'de, M> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<M, A::Error> {
-        let Self { mut members, .. } = self;
+        let Self { mut reader, .. } = self;
         let mut unknown: Vec<Cow<'de, str>> = Vec::new();
         while let Some(Text(name)) = map.next_key()? {
-            match members.take(&name, &mut map)? {
-                Known::Yes => {}
-                Known::No if unknown.contains(&name) => {
+            match reader.read_member(&name, &mut map)? {
+                Member::Read => {}
+                Member::Ignored if unknown.contains(&name) => {
                     return Err(A::Error::custom("a name twice"));
                 }
-                Known::No if unknown.len() == MOST_UNKNOWN => {
+                Member::Ignored if unknown.len() == MAX_UNKNOWN_MEMBERS => {
                     return Err(A::Error::custom("too many names"));
                 }
-                Known::No => {
+                Member::Ignored => {
                     map.next_value::<IgnoredAny>()?;
                     unknown.push(name);
                 }
             }
         }
-        Ok(members)
+        Ok(reader)
     }
 }

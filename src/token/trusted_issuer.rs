@@ -17,12 +17,12 @@ use serde_json::Value;
 
 use super::{
     TokenError,
-    mint::MARK,
-    strict_json::{self, Known, Members, Text, once},
+    mint::ORIGIN_MEMBER,
+    strict_json::{self, Member, ObjectReader, Text, read_once},
     trusted_key::TrustedKey,
-    trusted_keys::{KeyHealth, Signature, TrustedKeys, read_file},
-    verified::{ForeignClaims, KeptClaims, Told, texts},
-    verify::{LATEST, LONGEST},
+    trusted_keys::{KeyHealth, SignatureCheck, TrustedKeys, read_file},
+    verified::{CustomClaims, ExternalClaims, IdentityClaims, texts},
+    verify::{MAX_NUMERIC_DATE, MAX_TOKEN_LEN},
 };
 use crate::{
     config::{Algorithm, IssuerConfig, MAPPED_CLAIMS, TokenConfig},
@@ -32,9 +32,9 @@ use crate::{
 };
 
 /// How often a set of keys is fetched where nobody says so.
-const REFRESH: Duration = Duration::from_mins(10);
+const DEFAULT_REFRESH_INTERVAL: Duration = Duration::from_mins(10);
 /// Longest text that goes into a header as it is.
-const LONGEST_TEXT: usize = 128;
+const MAX_HEADER_TEXT_LEN: usize = 128;
 
 /// Somebody else whose tokens are accepted.
 #[derive(Debug)]
@@ -55,19 +55,19 @@ pub struct TrustedIssuer {
     claims: Vec<(&'static str, String)>,
     required: Vec<(String, String)>,
     /// Claims that rules and headers ask for.
-    kept: Arc<[Arc<str>]>,
+    custom_claims: Arc<[Arc<str>]>,
     needs_exp: bool,
     needs_iat: bool,
-    longest_life: Duration,
+    max_lifetime: Duration,
     leeway: Duration,
-    ends: Option<Timestamp>,
+    accepted_until: Option<Timestamp>,
     pub(super) keys: Arc<TrustedKeys>,
 }
 
 /// A token of another issuer that has been verified.
 #[derive(Debug)]
-pub struct Accepted {
-    pub claims: ForeignClaims,
+pub struct AcceptedToken {
+    pub claims: ExternalClaims,
     /// The first instant at which it is good no more, the leeway included; `None`: there is none.
     pub end: Option<Timestamp>,
     /// The version of the keys that it was verified with.
@@ -79,7 +79,7 @@ impl TrustedIssuer {
     pub(super) fn compile(
         config: &IssuerConfig,
         tokens: &TokenConfig,
-        kept: Arc<[Arc<str>]>,
+        custom_claims: Arc<[Arc<str>]>,
     ) -> Result<Self, (&'static str, String)> {
         let name: Arc<str> = config.name.as_str().into();
         let user_type = config.user_type.as_deref().unwrap_or("user");
@@ -107,12 +107,12 @@ impl TrustedIssuer {
                 .map_err(|wrong| ("user_type", wrong.to_string()))?,
             claims: claims.collect(),
             required: config.required_claims.clone().into_iter().collect(),
-            kept,
+            custom_claims,
             needs_exp: !config.allow_no_exp,
             needs_iat: !config.allow_no_iat,
-            longest_life: config.longest_life(),
+            max_lifetime: config.longest_life(),
             leeway: config.leeway.unwrap_or(tokens.leeway).get(),
-            ends: config.ends(),
+            accepted_until: config.ends(),
         })
     }
 
@@ -132,8 +132,8 @@ impl TrustedIssuer {
     }
 
     /// The token's claims, when it is this issuer's and good at `now`.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Accepted, TokenError> {
-        if token.len() > LONGEST {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<AcceptedToken, TokenError> {
+        if token.len() > MAX_TOKEN_LEN {
             return Err(TokenError::TooLong);
         }
         let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
@@ -172,16 +172,16 @@ impl TrustedIssuer {
         let keys = self.keys.current();
         let kid = header.kid.as_ref().map(|kid| &*kid.0);
         match keys.check(&alg, kid, message.as_bytes(), signature) {
-            Signature::Right => Ok(Accepted {
+            SignatureCheck::Valid => Ok(AcceptedToken {
                 claims,
                 end,
                 keys: keys.version(),
             }),
-            Signature::Wrong => Err(TokenError::Signature),
-            Signature::OtherAlgorithm => Err(TokenError::Algorithm),
-            Signature::NoKeys => Err(TokenError::NoKeys),
-            Signature::UnknownKey => {
-                self.keys.ask_for_newer();
+            SignatureCheck::Invalid => Err(TokenError::Signature),
+            SignatureCheck::AlgorithmMismatch => Err(TokenError::Algorithm),
+            SignatureCheck::NoKeys => Err(TokenError::NoKeys),
+            SignatureCheck::UnknownKey => {
+                self.keys.request_refresh();
                 Err(TokenError::UnknownKey)
             }
         }
@@ -192,9 +192,9 @@ impl TrustedIssuer {
         &self,
         claims: &Claims<'_>,
         now: Timestamp,
-    ) -> Result<(ForeignClaims, Option<Timestamp>), TokenError> {
+    ) -> Result<(ExternalClaims, Option<Timestamp>), TokenError> {
         if claims.iss.as_ref().map(|iss| &*iss.0) != self.iss.as_deref() {
-            return Err(TokenError::Foreign);
+            return Err(TokenError::IssuerOrAudience);
         }
         self.check_audience(claims.aud.as_ref())?;
         let one = |name: &str| match claims.texts(name).as_slice() {
@@ -218,7 +218,7 @@ impl TrustedIssuer {
         let text = |ours: &str| {
             mapped(ours)
                 .and_then(one)
-                .filter(|text| !text.is_empty() && text.len() <= LONGEST_TEXT)
+                .filter(|text| !text.is_empty() && text.len() <= MAX_HEADER_TEXT_LEN)
         };
         let user_type = match mapped("user_type").filter(|theirs| claims.value(theirs).is_some()) {
             None => self.user_type.clone(),
@@ -231,7 +231,7 @@ impl TrustedIssuer {
         let is_role = |role: &String| {
             !role.is_empty() && role.bytes().all(|b| b.is_ascii_graphic() && b != b',')
         };
-        let verified = ForeignClaims {
+        let verified = ExternalClaims {
             issuer: self.name.clone(),
             sub: self.user_id(claims)?,
             exp: claims.exp.map(Timestamp::from_secs),
@@ -245,14 +245,14 @@ impl TrustedIssuer {
                 .collect(),
             client_type: text("client_type").filter(|text| is_graphic(text)),
             sid: text("sid").filter(|text| is_graphic(text)),
-            told: Told {
+            identity_claims: IdentityClaims {
                 openid: text("openid"),
                 unionid: text("unionid"),
                 phone: text("phone"),
                 nickname: text("nickname"),
             },
-            kept: KeptClaims(
-                self.kept
+            custom_claims: CustomClaims(
+                self.custom_claims
                     .iter()
                     .map(|name| (name.clone(), claims.texts(name)))
                     .collect(),
@@ -284,7 +284,7 @@ impl TrustedIssuer {
         if fits {
             Ok(())
         } else {
-            Err(TokenError::Foreign)
+            Err(TokenError::IssuerOrAudience)
         }
     }
 
@@ -293,7 +293,7 @@ impl TrustedIssuer {
         claims: &Claims<'_>,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, TokenError> {
-        if self.ends.is_some_and(|end| now >= end) {
+        if self.accepted_until.is_some_and(|end| now >= end) {
             return Err(TokenError::Ended);
         }
         let is_missing =
@@ -301,7 +301,7 @@ impl TrustedIssuer {
         let too_large = [claims.exp, claims.iat, claims.nbf]
             .into_iter()
             .flatten()
-            .any(|secs| secs > LATEST);
+            .any(|secs| secs > MAX_NUMERIC_DATE);
         if is_missing || too_large {
             return Err(TokenError::Claims);
         }
@@ -311,15 +311,20 @@ impl TrustedIssuer {
         if iat.is_some_and(|iat| iat > latest_start) || nbf.is_some_and(|nbf| nbf > latest_start) {
             return Err(TokenError::TooEarly);
         }
-        let Some(exp) = exp else { return Ok(self.ends) };
-        if exp > iat.unwrap_or(now).plus(self.longest_life) {
+        let Some(exp) = exp else {
+            return Ok(self.accepted_until);
+        };
+        if exp > iat.unwrap_or(now).plus(self.max_lifetime) {
             return Err(TokenError::Claims);
         }
         let end = exp.plus(self.leeway);
         if now >= end {
             return Err(TokenError::Expired);
         }
-        Ok(Some(self.ends.map_or(end, |ends| ends.min(end))))
+        Ok(Some(
+            self.accepted_until
+                .map_or(end, |accepted_until| accepted_until.min(end)),
+        ))
     }
 
     /// A text, or an integer that every reader takes for the same number, as `SimpleJWT` writes it.
@@ -331,7 +336,7 @@ impl TrustedIssuer {
             Some(Value::Number(number)) => {
                 let number = number
                     .as_u64()
-                    .filter(|&number| number <= LATEST)
+                    .filter(|&number| number <= MAX_NUMERIC_DATE)
                     .ok_or(TokenError::Claims)?;
                 format!("{}{number}", self.user_id_prefix)
             }
@@ -340,11 +345,14 @@ impl TrustedIssuer {
         UserId::parse(&id).map_err(|_| TokenError::Claims)
     }
 
-    fn wants(&self, name: &str) -> bool {
+    fn reads_claim(&self, name: &str) -> bool {
         self.user_id_claim == name
             || self.claims.iter().any(|(_, theirs)| theirs == name)
             || self.required.iter().any(|(required, _)| required == name)
-            || self.kept.iter().any(|kept| &**kept == name)
+            || self
+                .custom_claims
+                .iter()
+                .any(|custom_claims| &**custom_claims == name)
     }
 }
 
@@ -363,18 +371,22 @@ fn keys(config: &IssuerConfig, name: Arc<str>) -> Result<TrustedKeys, (&'static 
                 ),
             ));
         }
-        return Ok(TrustedKeys::given(name, vec![key], crypto::sha256(&text)));
+        return Ok(TrustedKeys::from_config(
+            name,
+            vec![key],
+            crypto::sha256(&text),
+        ));
     }
     if let Some(path) = &config.jwks_file {
-        return TrustedKeys::in_file(name, path.clone(), config.algorithms.clone())
+        return TrustedKeys::from_file(name, path.clone(), config.algorithms.clone())
             .map_err(|why| ("jwks_file", format!("{}: {why}", path.display())));
     }
     if let Some(url) = &config.jwks_url {
         let url = Url::parse(url).map_err(|_| ("jwks_url", "is not a URL".to_owned()))?;
         let refresh = config
             .jwks_refresh
-            .map_or(REFRESH, crate::config::HumanDuration::get);
-        return Ok(TrustedKeys::at(
+            .map_or(DEFAULT_REFRESH_INTERVAL, crate::config::HumanDuration::get);
+        return Ok(TrustedKeys::from_url(
             name,
             url,
             refresh,
@@ -388,7 +400,7 @@ fn keys(config: &IssuerConfig, name: Arc<str>) -> Result<TrustedKeys, (&'static 
         .map(|secret| secret.expose().as_bytes())
         .collect();
     let digest = crypto::sha256(&secrets.join(&0));
-    Ok(TrustedKeys::given(
+    Ok(TrustedKeys::from_config(
         name,
         secrets.into_iter().map(TrustedKey::from_secret).collect(),
         digest,
@@ -407,12 +419,16 @@ struct Header<'a> {
     typ: Option<Text<'a>>,
 }
 
-impl<'de> Members<'de> for Header<'de> {
-    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Known, A::Error> {
+impl<'de> ObjectReader<'de> for Header<'de> {
+    fn read_member<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+    ) -> Result<Member, A::Error> {
         match name {
-            "alg" => once(&mut self.alg, map),
-            "kid" => once(&mut self.kid, map),
-            "typ" => once(&mut self.typ, map),
+            "alg" => read_once(&mut self.alg, map),
+            "kid" => read_once(&mut self.kid, map),
+            "typ" => read_once(&mut self.typ, map),
             // They change how the token is read, or say where its key is (RFC 7515 section 4.1, RFC
             // 7516, RFC 7797).
             "crit" | "b64" | "zip" | "enc" | "cty" | "jwk" | "jku" | "x5u" | "x5c" => {
@@ -420,8 +436,8 @@ impl<'de> Members<'de> for Header<'de> {
             }
             // We made it for a backend that has this issuer's key: taken back it would outlive its
             // session.
-            MARK => Err(serde::de::Error::custom("a token that was minted here")),
-            _ => Ok(Known::No),
+            ORIGIN_MEMBER => Err(serde::de::Error::custom("a token that was minted here")),
+            _ => Ok(Member::Ignored),
         }
     }
 }
@@ -453,22 +469,26 @@ impl Claims<'_> {
     }
 }
 
-impl<'de> Members<'de> for Claims<'de> {
-    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Known, A::Error> {
+impl<'de> ObjectReader<'de> for Claims<'de> {
+    fn read_member<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+    ) -> Result<Member, A::Error> {
         match name {
-            "iss" => once(&mut self.iss, map),
-            "aud" => once(&mut self.aud, map),
-            "exp" => once(&mut self.exp, map),
-            "nbf" => once(&mut self.nbf, map),
-            "iat" => once(&mut self.iat, map),
-            _ if self.of.is_some_and(|of| of.wants(name)) => {
+            "iss" => read_once(&mut self.iss, map),
+            "aud" => read_once(&mut self.aud, map),
+            "exp" => read_once(&mut self.exp, map),
+            "nbf" => read_once(&mut self.nbf, map),
+            "iat" => read_once(&mut self.iat, map),
+            _ if self.of.is_some_and(|of| of.reads_claim(name)) => {
                 if self.further.iter().any(|(known, _)| known == name) {
                     return Err(serde::de::Error::custom("a name twice"));
                 }
                 self.further.push((name.to_owned(), map.next_value()?));
-                Ok(Known::Yes)
+                Ok(Member::Read)
             }
-            _ => Ok(Known::No),
+            _ => Ok(Member::Ignored),
         }
     }
 }

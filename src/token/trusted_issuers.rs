@@ -10,9 +10,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::de::MapAccess;
 
 use super::{
-    Accepted, KeyHealth, TokenError, TrustedIssuer,
-    strict_json::{self, Known, Members, Text, once},
-    verify::LONGEST,
+    AcceptedToken, KeyHealth, TokenError, TrustedIssuer,
+    strict_json::{self, Member, ObjectReader, Text, read_once},
+    verify::MAX_TOKEN_LEN,
 };
 use crate::{config::Config, metrics::Metrics, types::Timestamp};
 
@@ -22,28 +22,31 @@ pub struct TrustedIssuers(Vec<Arc<TrustedIssuer>>);
 
 /// Whose a token claims to be; nothing of it has been checked.
 #[derive(Debug)]
-pub enum Whose<'a> {
-    Ours,
-    Theirs(Claimants<'a>),
+pub enum IssuerMatch<'a> {
+    Own,
+    Candidates(IssuerCandidates<'a>),
     /// Nobody's whom we know.
-    Nobodys(TokenError),
+    NoIssuer(TokenError),
 }
 
 /// Who may have issued a token: one, or all whose tokens name nobody.
 #[derive(Debug)]
-pub struct Claimants<'a> {
+pub struct IssuerCandidates<'a> {
     first: &'a Arc<TrustedIssuer>,
     rest: Vec<&'a Arc<TrustedIssuer>>,
 }
 
 impl TrustedIssuers {
     /// Compiles `[[issuer]]`; reads key files, opens no socket. Every problem comes with its key.
-    /// `kept`: claims that are asked for.
-    pub fn compile(config: &Config, kept: &Arc<[Arc<str>]>) -> Result<Self, Vec<(String, String)>> {
+    /// `custom_claims`: claims that are asked for.
+    pub fn compile(
+        config: &Config,
+        custom_claims: &Arc<[Arc<str>]>,
+    ) -> Result<Self, Vec<(String, String)>> {
         let mut issuers = Vec::with_capacity(config.issuer.len());
         let mut problems = Vec::new();
         for (index, issuer) in config.issuer.iter().enumerate() {
-            match TrustedIssuer::compile(issuer, &config.tokens, kept.clone()) {
+            match TrustedIssuer::compile(issuer, &config.tokens, custom_claims.clone()) {
                 Ok(issuer) => issuers.push(Arc::new(issuer)),
                 Err((key, message)) => problems.push((format!("issuer[{index}].{key}"), message)),
             }
@@ -56,20 +59,21 @@ impl TrustedIssuers {
     }
 
     /// Whether both have the same issuers with keys from the same places.
-    pub fn have_keys_like(&self, other: &Self) -> bool {
+    pub fn have_same_key_sources(&self, other: &Self) -> bool {
         let pairs = || self.0.iter().zip(&other.0);
-        self.0.len() == other.0.len() && pairs().all(|(one, other)| one.keys.is_like(&other.keys))
+        self.0.len() == other.0.len()
+            && pairs().all(|(one, other)| one.keys.has_same_source(&other.keys))
     }
 
     /// The same issuers with the keys that were there before, where both follow the same ones: a
     /// new config is no reason to be without keys.
     #[must_use]
-    pub fn going_on_from(mut self, before: &Self) -> Self {
+    pub fn with_keys_from(mut self, before: &Self) -> Self {
         for issuer in &mut self.0 {
             if let Some(known) = before
                 .0
                 .iter()
-                .find(|known| known.keys.is_like(&issuer.keys))
+                .find(|known| known.keys.has_same_source(&issuer.keys))
                 && let Some(issuer) = Arc::get_mut(issuer)
             {
                 issuer.keys = known.keys.clone();
@@ -87,9 +91,9 @@ impl TrustedIssuers {
     }
 
     /// Waits until the keys of each have been had, or could not be had, for the first time.
-    pub async fn tried(&self) {
+    pub async fn first_attempt(&self) {
         for issuer in &self.0 {
-            issuer.keys.tried().await;
+            issuer.keys.first_attempt().await;
         }
     }
 
@@ -103,21 +107,21 @@ impl TrustedIssuers {
     }
 
     /// Whose this token claims to be, where `ours` is the `iss` of our own.
-    pub fn whose(&self, token: &str, ours: &str) -> Whose<'_> {
+    pub fn match_issuer(&self, token: &str, ours: &str) -> IssuerMatch<'_> {
         if self.0.is_empty() {
-            return Whose::Ours;
+            return IssuerMatch::Own;
         }
         let iss = match iss(token) {
             Ok(iss) => iss,
-            Err(error) => return Whose::Nobodys(error),
+            Err(error) => return IssuerMatch::NoIssuer(error),
         };
         if iss.as_deref() == Some(ours) {
-            return Whose::Ours;
+            return IssuerMatch::Own;
         }
         let mut theirs = self.0.iter().filter(|issuer| issuer.iss == iss);
         match theirs.next() {
-            None => Whose::Nobodys(TokenError::Foreign),
-            Some(first) => Whose::Theirs(Claimants {
+            None => IssuerMatch::NoIssuer(TokenError::IssuerOrAudience),
+            Some(first) => IssuerMatch::Candidates(IssuerCandidates {
                 first,
                 rest: theirs.collect(),
             }),
@@ -126,16 +130,16 @@ impl TrustedIssuers {
 }
 
 /// What one of them says of a token.
-type By<'a, T> = (&'a Arc<TrustedIssuer>, T);
+type FromIssuer<'a, T> = (&'a Arc<TrustedIssuer>, T);
 
-impl<'a> Claimants<'a> {
+impl<'a> IssuerCandidates<'a> {
     /// Asks each in turn; the first whose token it is answers. Where it is nobody's, the refusal
     /// that says most.
     pub fn verify(
         &self,
         token: &str,
         now: Timestamp,
-    ) -> Result<By<'a, Accepted>, By<'a, TokenError>> {
+    ) -> Result<FromIssuer<'a, AcceptedToken>, FromIssuer<'a, TokenError>> {
         let mut refusal = match self.first.verify(token, now) {
             Ok(accepted) => return Ok((self.first, accepted)),
             Err(error) => (self.first, error),
@@ -143,7 +147,9 @@ impl<'a> Claimants<'a> {
         for issuer in &self.rest {
             match issuer.verify(token, now) {
                 Ok(accepted) => return Ok((issuer, accepted)),
-                Err(error) if says_most(error) > says_most(refusal.1) => refusal = (issuer, error),
+                Err(error) if precedence(error) > precedence(refusal.1) => {
+                    refusal = (issuer, error)
+                }
                 Err(_) => {}
             }
         }
@@ -153,7 +159,7 @@ impl<'a> Claimants<'a> {
 
 /// A client that is told that its token has expired does better than one that is told that it is
 /// wrong.
-const fn says_most(error: TokenError) -> u8 {
+const fn precedence(error: TokenError) -> u8 {
     match error {
         TokenError::Expired => 3,
         TokenError::Ended => 2,
@@ -165,7 +171,7 @@ const fn says_most(error: TokenError) -> u8 {
         | TokenError::Algorithm
         | TokenError::Kind
         | TokenError::Claims
-        | TokenError::Foreign
+        | TokenError::IssuerOrAudience
         | TokenError::TooEarly
         | TokenError::Signature => 0,
     }
@@ -173,7 +179,7 @@ const fn says_most(error: TokenError) -> u8 {
 
 /// `iss` of a token, if it has one.
 fn iss(token: &str) -> Result<Option<String>, TokenError> {
-    if token.len() > LONGEST {
+    if token.len() > MAX_TOKEN_LEN {
         return Err(TokenError::TooLong);
     }
     let mut parts = token.split('.');
@@ -192,11 +198,15 @@ fn iss(token: &str) -> Result<Option<String>, TokenError> {
 #[derive(Default)]
 struct Iss<'a>(Option<Text<'a>>);
 
-impl<'de> Members<'de> for Iss<'de> {
-    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Known, A::Error> {
+impl<'de> ObjectReader<'de> for Iss<'de> {
+    fn read_member<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+    ) -> Result<Member, A::Error> {
         match name {
-            "iss" => once(&mut self.0, map),
-            _ => Ok(Known::No),
+            "iss" => read_once(&mut self.0, map),
+            _ => Ok(Member::Ignored),
         }
     }
 }

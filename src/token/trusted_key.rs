@@ -15,27 +15,27 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
-use super::key::Check;
+use super::key::SignatureVerifier;
 use crate::config::Algorithm;
 
 /// The shortest RSA modulus, in bytes: 2048 bits (RFC 7518 section 3.3).
-const SHORTEST_MODULUS: usize = 256;
+const MIN_MODULUS_LEN: usize = 256;
 /// The shortest public key with such a modulus and the smallest exponent; what it verifies is
 /// measured in bits again.
-const SHORTEST_RSA_PEM: usize = 290;
+const MIN_RSA_SPKI_LEN: usize = 290;
 /// The longest one that can be checked.
-const LONGEST_MODULUS: usize = 1024;
+const MAX_MODULUS_LEN: usize = 1024;
 
 /// A key of another issuer.
 pub(super) struct TrustedKey {
     /// As the issuer names it; `None`: it does not.
     pub(super) kid: Option<String>,
     pub(super) algorithm: Algorithm,
-    pub(super) check: Check,
+    pub(super) check: SignatureVerifier,
 }
 
 /// The keys of a JWK set that can be used, and why others cannot: `(which, why)`.
-pub(super) struct Set {
+pub(super) struct TrustedKeySet {
     pub(super) keys: Vec<TrustedKey>,
     pub(super) ignored: Vec<(String, &'static str)>,
 }
@@ -43,7 +43,7 @@ pub(super) struct Set {
 impl TrustedKey {
     /// A secret for HS256.
     pub(super) fn from_secret(secret: &[u8]) -> Self {
-        let check = Check::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
+        let check = SignatureVerifier::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
         Self {
             kid: None,
             algorithm: Algorithm::Hs256,
@@ -66,7 +66,7 @@ impl TrustedKey {
             if is_of(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]) {
                 (Algorithm::Es256, &ECDSA_P256_SHA256_FIXED)
             } else if is_of(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01]) {
-                if der.len() < SHORTEST_RSA_PEM {
+                if der.len() < MIN_RSA_SPKI_LEN {
                     return Err("is an RSA key of less than 2048 bits");
                 }
                 (Algorithm::Rs256, &RSA_PKCS1_2048_8192_SHA256)
@@ -79,7 +79,7 @@ impl TrustedKey {
         Ok(Self {
             kid: None,
             algorithm,
-            check: Check::Public(key),
+            check: SignatureVerifier::Public(key),
         })
     }
 
@@ -122,10 +122,10 @@ impl TrustedKey {
                     .iter()
                     .position(|&byte| byte != 0)
                     .map_or(&[][..], |start| &n[start..]);
-                if n.len() < SHORTEST_MODULUS || (n.len() == SHORTEST_MODULUS && n[0] < 0x80) {
+                if n.len() < MIN_MODULUS_LEN || (n.len() == MIN_MODULUS_LEN && n[0] < 0x80) {
                     return Err("is an RSA key of less than 2048 bits");
                 }
-                if n.len() > LONGEST_MODULUS || e.len() > 4 {
+                if n.len() > MAX_MODULUS_LEN || e.len() > 4 {
                     return Err("is an RSA key that is too large");
                 }
                 let key = RsaPublicKeyComponents { n, e: &e[..] };
@@ -144,14 +144,14 @@ impl TrustedKey {
         Ok(Self {
             kid: jwk.kid,
             algorithm,
-            check: Check::Public(key),
+            check: SignatureVerifier::Public(key),
         })
     }
 }
 
-impl Set {
+impl TrustedKeySet {
     /// Reads a JWK set (RFC 7517 section 5). Keys that cannot be used are passed over, and there
-    /// may be no other. How many there may be, the length of the text bounds (`LONGEST_SET`).
+    /// may be no other. How many there may be, the length of the text bounds (`MAX_JWKS_LEN`).
     pub(super) fn parse(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Self, &'static str> {
         let parsed: JwkSet = serde_json::from_slice(bytes).map_err(|_| "is not a JWK set")?;
         let mut set = Self {
@@ -192,11 +192,11 @@ impl Set {
     /// The same where a set without a key that can be used is of no use.
     pub(super) fn with_keys(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Self, &'static str> {
         let set = Self::parse(bytes, algorithms)?;
-        set.lacks().map_or(Ok(set), Err)
+        set.problem().map_or(Ok(set), Err)
     }
 
     /// What is wrong with a set that no signature can be checked with.
-    pub(super) const fn lacks(&self) -> Option<&'static str> {
+    pub(super) const fn problem(&self) -> Option<&'static str> {
         match (self.keys.is_empty(), self.ignored.is_empty()) {
             (false, _) => None,
             (true, true) => Some("is an empty set, which says that no key is good"),
@@ -207,7 +207,7 @@ impl Set {
 
 /// How many keys of a JWK set can be used with these algorithms; or why none can.
 pub fn usable_keys(set: &[u8], algorithms: &[Algorithm]) -> Result<usize, &'static str> {
-    Set::with_keys(set, algorithms).map(|set| set.keys.len())
+    TrustedKeySet::with_keys(set, algorithms).map(|set| set.keys.len())
 }
 
 /// Fit for a log line.

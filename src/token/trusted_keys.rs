@@ -26,31 +26,31 @@ use tokio::{
     time::Instant,
 };
 
-use super::trusted_key::{Set, TrustedKey};
+use super::trusted_key::{TrustedKey, TrustedKeySet};
 use crate::{config::Algorithm, crypto, metrics::Metrics, outbound::Outbound};
 
 /// Longest JWK set, in bytes.
-pub const LONGEST_SET: usize = 256 * 1024;
+pub const MAX_JWKS_LEN: usize = 256 * 1024;
 /// Time for a fetch, all of it.
-const FETCH_TIME: Duration = Duration::from_secs(10);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Fetches are at least so far apart, whoever asks.
-const REST: Duration = Duration::from_secs(10);
+const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(10);
 /// The soonest that `max-age` can ask for.
-const SOONEST: Duration = Duration::from_mins(1);
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_mins(1);
 /// How often a file is looked at.
-const LOOK: Duration = Duration::from_secs(2);
+const FILE_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the age of the keys is told.
-const TELL: Duration = Duration::from_secs(1);
+const AGE_METRIC_INTERVAL: Duration = Duration::from_secs(1);
 /// Most keys tried for one token.
-const MOST_TRIES: usize = 8;
+const MAX_KEYS_TRIED: usize = 8;
 /// Keys that are not used are told so far; a set may have hundreds.
-const MAX_TOLD: usize = 8;
+const MAX_LOGGED_KEYS: usize = 8;
 
 /// Where keys come from.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum KeySource {
     /// The config itself, by a digest of it.
-    Given([u8; 32]),
+    Static([u8; 32]),
     File(PathBuf),
     Url {
         url: Url,
@@ -64,19 +64,19 @@ pub(super) struct TrustedKeys {
     name: Arc<str>,
     source: KeySource,
     algorithms: Vec<Algorithm>,
-    shelf: Arc<Shelf>,
+    state: Arc<KeyState>,
     task: OnceLock<AbortHandle>,
 }
 
 /// What the task and the requests share.
 #[derive(Debug)]
-struct Shelf {
+struct KeyState {
     current: ArcSwap<KeySet>,
-    wanted: Notify,
+    refresh_requested: Notify,
     /// The last attempt to get keys has failed.
     failing: AtomicBool,
     /// Whether there has been an attempt.
-    tried: watch::Sender<bool>,
+    first_attempt: watch::Sender<bool>,
 }
 
 /// The keys of one moment.
@@ -88,18 +88,18 @@ pub(super) struct KeySet {
     digest: [u8; 32],
     fetched: Option<Instant>,
     /// The issuer says that no key is good.
-    is_emptied: bool,
+    is_withdrawn: bool,
 }
 
 /// What a key set says of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Signature {
-    Right,
-    Wrong,
+pub(super) enum SignatureCheck {
+    Valid,
+    Invalid,
     /// No key has the id.
     UnknownKey,
     /// The keys are for other algorithms.
-    OtherAlgorithm,
+    AlgorithmMismatch,
     /// There are no keys at all, not even old ones.
     NoKeys,
 }
@@ -139,14 +139,14 @@ impl KeySet {
         kid: Option<&str>,
         message: &[u8],
         signature: &str,
-    ) -> Signature {
+    ) -> SignatureCheck {
         if self.keys.is_empty() {
             // What is known to be good for nothing is refused as any other; what nobody knows is
             // not.
-            return if self.is_emptied {
-                Signature::UnknownKey
+            return if self.is_withdrawn {
+                SignatureCheck::UnknownKey
             } else {
-                Signature::NoKeys
+                SignatureCheck::NoKeys
             };
         }
         let is_named =
@@ -159,55 +159,55 @@ impl KeySet {
         let mut fitting = candidates
             .clone()
             .filter(|key| key.algorithm.is_named(alg))
-            .take(MOST_TRIES)
+            .take(MAX_KEYS_TRIED)
             .peekable();
         if candidates.next().is_none() {
-            Signature::UnknownKey
+            SignatureCheck::UnknownKey
         } else if fitting.peek().is_none() {
-            Signature::OtherAlgorithm
+            SignatureCheck::AlgorithmMismatch
         } else if fitting.any(|key| key.check.accepts(message, signature)) {
-            Signature::Right
+            SignatureCheck::Valid
         } else {
-            Signature::Wrong
+            SignatureCheck::Invalid
         }
     }
 }
 
 impl TrustedKeys {
     /// Keys that the config gives.
-    pub(super) fn given(name: Arc<str>, keys: Vec<TrustedKey>, digest: [u8; 32]) -> Self {
+    pub(super) fn from_config(name: Arc<str>, keys: Vec<TrustedKey>, digest: [u8; 32]) -> Self {
         let set = KeySet {
             version: 0,
             keys,
             digest,
             fetched: None,
-            is_emptied: false,
+            is_withdrawn: false,
         };
-        Self::with(name, KeySource::Given(digest), Vec::new(), set)
+        Self::with(name, KeySource::Static(digest), Vec::new(), set)
     }
 
     /// Keys of a set in a file, which has to be right now.
-    pub(super) fn in_file(
+    pub(super) fn from_file(
         name: Arc<str>,
         path: PathBuf,
         algorithms: Vec<Algorithm>,
     ) -> Result<Self, String> {
         let bytes = read_file(&path)?;
-        let Set { keys, ignored: _ } =
-            Set::with_keys(&bytes, &algorithms).map_err(str::to_owned)?;
+        let TrustedKeySet { keys, ignored: _ } =
+            TrustedKeySet::with_keys(&bytes, &algorithms).map_err(str::to_owned)?;
         let (digest, fetched) = (crypto::sha256(&bytes), Some(Instant::now()));
         let set = KeySet {
             version: 0,
             keys,
             digest,
             fetched,
-            is_emptied: false,
+            is_withdrawn: false,
         };
         Ok(Self::with(name, KeySource::File(path), algorithms, set))
     }
 
     /// Keys that have to be fetched: none yet.
-    pub(super) fn at(
+    pub(super) fn from_url(
         name: Arc<str>,
         url: Url,
         refresh: Duration,
@@ -218,50 +218,50 @@ impl TrustedKeys {
             keys: Vec::new(),
             digest: [0; 32],
             fetched: None,
-            is_emptied: false,
+            is_withdrawn: false,
         };
         Self::with(name, KeySource::Url { url, refresh }, algorithms, set)
     }
 
     fn with(name: Arc<str>, source: KeySource, algorithms: Vec<Algorithm>, set: KeySet) -> Self {
-        let shelf = Shelf {
+        let state = KeyState {
             current: ArcSwap::from_pointee(set),
-            wanted: Notify::new(),
+            refresh_requested: Notify::new(),
             failing: AtomicBool::new(false),
-            tried: watch::Sender::new(!matches!(source, KeySource::Url { .. })),
+            first_attempt: watch::Sender::new(!matches!(source, KeySource::Url { .. })),
         };
         Self {
             name,
             source,
             algorithms,
-            shelf: Arc::new(shelf),
+            state: Arc::new(state),
             task: OnceLock::new(),
         }
     }
 
     /// Whether both follow the same keys, so that those had already can go on.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
+    pub(super) fn has_same_source(&self, other: &Self) -> bool {
         (&self.name, &self.source, &self.algorithms)
             == (&other.name, &other.source, &other.algorithms)
     }
 
     /// The keys of the moment.
     pub(super) fn current(&self) -> Guard<Arc<KeySet>> {
-        self.shelf.current.load()
+        self.state.current.load()
     }
 
     /// Somebody has shown a key id that is not known.
-    pub(super) fn ask_for_newer(&self) {
-        self.shelf.wanted.notify_one();
+    pub(super) fn request_refresh(&self) {
+        self.state.refresh_requested.notify_one();
     }
 
     pub(super) fn health(&self) -> KeyHealth {
         let current = self.current();
-        if current.is_emptied {
+        if current.is_withdrawn {
             KeyHealth::Withdrawn
         } else if current.keys.is_empty() {
             KeyHealth::Missing
-        } else if self.shelf.failing.load(Ordering::Relaxed) {
+        } else if self.state.failing.load(Ordering::Relaxed) {
             KeyHealth::Stale
         } else {
             KeyHealth::Ok
@@ -269,22 +269,28 @@ impl TrustedKeys {
     }
 
     /// Waits until keys have been had, or could not be had, for the first time.
-    pub(super) async fn tried(&self) {
+    pub(super) async fn first_attempt(&self) {
         // The sender lives as long as the keys do.
-        drop(self.shelf.tried.subscribe().wait_for(|tried| *tried).await);
+        drop(
+            self.state
+                .first_attempt
+                .subscribe()
+                .wait_for(|first_attempt| *first_attempt)
+                .await,
+        );
     }
 
     /// Starts to follow the keys, unless that has been done.
     pub(super) fn follow(&self, metrics: &Metrics) {
         self.task.get_or_init(|| {
-            let follower = Follower {
+            let follower = KeyFollower {
                 name: self.name.clone(),
                 algorithms: self.algorithms.clone(),
-                shelf: self.shelf.clone(),
+                state: self.state.clone(),
             };
             let age = metrics.jwks_age.with_label_values(&[&*self.name]);
             match self.source.clone() {
-                KeySource::Given(_) => tokio::spawn(async {}).abort_handle(),
+                KeySource::Static(_) => tokio::spawn(async {}).abort_handle(),
                 KeySource::File(path) => tokio::spawn(follower.file(path, age)).abort_handle(),
                 KeySource::Url { url, refresh } => {
                     tokio::spawn(follower.url(url, refresh, age)).abort_handle()
@@ -303,33 +309,33 @@ impl Drop for TrustedKeys {
 }
 
 /// What one task works with.
-struct Follower {
+struct KeyFollower {
     name: Arc<str>,
     algorithms: Vec<Algorithm>,
-    shelf: Arc<Shelf>,
+    state: Arc<KeyState>,
 }
 
-impl Follower {
+impl KeyFollower {
     async fn file(self, path: PathBuf, age: prometheus::Gauge) {
-        let mut told = String::new();
+        let mut reported = String::new();
         loop {
-            self.tell_age(&age);
-            tokio::time::sleep(LOOK).await;
+            self.update_age(&age);
+            tokio::time::sleep(FILE_POLL_INTERVAL).await;
             let path = path.clone();
             let read = tokio::task::spawn_blocking(move || read_file(&path)).await;
             let taken = read
                 .unwrap_or_else(|_| Err("cannot be read".to_owned()))
                 .and_then(|bytes| self.take(&bytes));
-            self.report(taken, &mut told);
+            self.report(taken, &mut reported);
         }
     }
 
     async fn url(self, url: Url, refresh: Duration, age: prometheus::Gauge) {
-        let mut told = String::new();
+        let mut reported = String::new();
         let client = match Outbound::new(&url) {
             Ok(client) => client,
             Err(fault) => {
-                self.report(Err(fault.to_string()), &mut told);
+                self.report(Err(fault.to_string()), &mut reported);
                 return;
             }
         };
@@ -341,14 +347,14 @@ impl Follower {
             } else {
                 failures.saturating_add(1)
             };
-            self.report(fetched, &mut told);
+            self.report(fetched, &mut reported);
             let next = match failures {
-                0 => max_age.map_or(refresh, |age| age.max(SOONEST).min(refresh)),
+                0 => max_age.map_or(refresh, |age| age.max(MIN_REFRESH_INTERVAL).min(refresh)),
                 // 10 s, 20 s, 40 s, then a minute; without any keys there is nothing to fall back
                 // on, so no longer than ten seconds.
-                _ if self.shelf.current.load().keys.is_empty() => REST,
-                failures => (REST * (1 << (failures - 1).min(3)))
-                    .min(SOONEST)
+                _ if self.state.current.load().keys.is_empty() => MIN_FETCH_INTERVAL,
+                failures => (MIN_FETCH_INTERVAL * (1 << (failures - 1).min(3)))
+                    .min(MIN_REFRESH_INTERVAL)
                     .min(refresh),
             };
             self.rest(next, &age).await;
@@ -357,28 +363,28 @@ impl Follower {
 
     /// Waits for the next fetch: until it is due, or somebody asks for it.
     async fn rest(&self, next: Duration, age: &prometheus::Gauge) {
-        let (due, soonest) = (Instant::now() + next, Instant::now() + REST);
+        let (due, soonest) = (Instant::now() + next, Instant::now() + MIN_FETCH_INTERVAL);
         let mut is_wanted = false;
-        let mut ticks = tokio::time::interval(TELL);
+        let mut ticks = tokio::time::interval(AGE_METRIC_INTERVAL);
         loop {
             let end = if is_wanted { soonest } else { due };
             tokio::select! {
                 () = tokio::time::sleep_until(end) => return,
-                () = self.shelf.wanted.notified(), if !is_wanted => is_wanted = true,
-                _ = ticks.tick() => self.tell_age(age),
+                () = self.state.refresh_requested.notified(), if !is_wanted => is_wanted = true,
+                _ = ticks.tick() => self.update_age(age),
             }
         }
     }
 
-    fn tell_age(&self, age: &prometheus::Gauge) {
-        if let Some(fetched) = self.shelf.current.load().fetched {
+    fn update_age(&self, age: &prometheus::Gauge) {
+        if let Some(fetched) = self.state.current.load().fetched {
             age.set(fetched.elapsed().as_secs_f64());
         }
     }
 
     /// What became of a fetch, and how long the answer says that it is good for.
     async fn fetch(&self, client: &Outbound, url: &Url) -> (Result<(), String>, Option<Duration>) {
-        match client.fetch(url.clone(), LONGEST_SET, FETCH_TIME).await {
+        match client.fetch(url.clone(), MAX_JWKS_LEN, FETCH_TIMEOUT).await {
             Err(fault) => (Err(fault.to_string()), None),
             Ok(answer) if answer.status() != StatusCode::OK => {
                 (Err(format!("answered {}", answer.status().as_u16())), None)
@@ -396,12 +402,13 @@ impl Follower {
     /// Takes a set, whatever is in it. One without keys is told as a failure all the same: a person
     /// should look, and it is asked for again soon.
     fn take(&self, bytes: &[u8]) -> Result<(), String> {
-        let (digest, current) = (crypto::sha256(bytes), self.shelf.current.load());
-        let set = Set::parse(bytes, &self.algorithms)?;
-        let (lacks, is_emptied) = (set.lacks(), set.keys.is_empty() && set.ignored.is_empty());
+        let (digest, current) = (crypto::sha256(bytes), self.state.current.load());
+        let set = TrustedKeySet::parse(bytes, &self.algorithms)?;
+        let (problem, is_withdrawn) =
+            (set.problem(), set.keys.is_empty() && set.ignored.is_empty());
         let is_known = digest == current.digest;
         if !is_known {
-            for (which, why) in set.ignored.iter().take(MAX_TOLD) {
+            for (which, why) in set.ignored.iter().take(MAX_LOGGED_KEYS) {
                 tracing::warn!(
                     issuer = &*self.name,
                     "key {which} of issuer {} {why}: it is not used",
@@ -411,7 +418,7 @@ impl Follower {
             if let Some(more) = set
                 .ignored
                 .len()
-                .checked_sub(MAX_TOLD)
+                .checked_sub(MAX_LOGGED_KEYS)
                 .filter(|&more| more > 0)
             {
                 tracing::warn!(
@@ -435,24 +442,24 @@ impl Follower {
             keys: set.keys,
             digest,
             fetched: Some(Instant::now()),
-            is_emptied,
+            is_withdrawn,
         };
-        self.shelf.current.store(Arc::new(set));
-        lacks.map_or(Ok(()), |lacks| Err(lacks.to_owned()))
+        self.state.current.store(Arc::new(set));
+        problem.map_or(Ok(()), |problem| Err(problem.to_owned()))
     }
 
     /// Tells a failure once, and its end.
-    fn report(&self, outcome: Result<(), String>, told: &mut String) {
-        self.shelf
+    fn report(&self, outcome: Result<(), String>, reported: &mut String) {
+        self.state
             .failing
             .store(outcome.is_err(), Ordering::Relaxed);
-        self.shelf.tried.send_replace(true);
+        self.state.first_attempt.send_replace(true);
         let why = outcome.err().unwrap_or_default();
-        if why == *told {
+        if why == *reported {
             return;
         }
         let name = &*self.name;
-        match (why.as_str(), self.shelf.current.load().keys.is_empty()) {
+        match (why.as_str(), self.state.current.load().keys.is_empty()) {
             ("", _) => tracing::info!(issuer = name, "the keys of issuer {name} can be had again"),
             (why, true) => tracing::warn!(issuer = name, "issuer {name} has no keys: {why}"),
             (why, false) => tracing::warn!(
@@ -460,7 +467,7 @@ impl Follower {
                 "the keys of issuer {name} stay as they were: {why}"
             ),
         }
-        *told = why;
+        *reported = why;
     }
 }
 
@@ -487,10 +494,10 @@ pub(super) fn read_file(path: &std::path::Path) -> Result<Vec<u8>, String> {
         |error: std::io::Error| format!("{} cannot be read ({})", path.display(), error.kind());
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(LONGEST_SET as u64 + 1)
+    file.take(MAX_JWKS_LEN as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(failed)?;
-    if bytes.len() > LONGEST_SET {
+    if bytes.len() > MAX_JWKS_LEN {
         Err(format!("{} is longer than 256 KiB", path.display()))
     } else {
         Ok(bytes)

@@ -11,21 +11,21 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{AccessClaims, strict_json::Known};
+use super::{AccessClaims, strict_json::Member};
 use crate::types::{Timestamp, UserId, UserType};
 
 /// The claims of a token that has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verified {
+pub enum VerifiedClaims {
     /// We signed it.
     Own(AccessClaims),
     /// An `[[issuer]]` of the config signed it.
-    Foreign(ForeignClaims),
+    External(ExternalClaims),
 }
 
 /// The claims of a token that an `[[issuer]]` signed, under the names that we have for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForeignClaims {
+pub struct ExternalClaims {
     /// The issuer's name in the config.
     pub issuer: Arc<str>,
     pub sub: UserId,
@@ -40,14 +40,14 @@ pub struct ForeignClaims {
     pub client_type: Option<String>,
     /// The issuer's own name for its session; none of ours.
     pub sid: Option<String>,
-    pub told: Told,
-    pub kept: KeptClaims,
+    pub identity_claims: IdentityClaims,
+    pub custom_claims: CustomClaims,
 }
 
 /// What a token says of the person, where the config wants the backend to be told.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Told {
+pub struct IdentityClaims {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub openid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +59,7 @@ pub struct Told {
     pub nickname: Option<String>,
 }
 
-impl Told {
+impl IdentityClaims {
     /// Whether there is nothing to tell.
     pub const fn is_empty(&self) -> bool {
         let Self {
@@ -73,17 +73,17 @@ impl Told {
 }
 
 /// Personal.
-impl std::fmt::Debug for Told {
+impl std::fmt::Debug for IdentityClaims {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Told(***)")
+        f.write_str("IdentityClaims(***)")
     }
 }
 
 /// Further claims that a rule or a header asks for, by name; the others are not kept.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct KeptClaims(pub(super) Vec<(Arc<str>, Vec<String>)>);
+pub struct CustomClaims(pub(super) Vec<(Arc<str>, Vec<String>)>);
 
-impl KeptClaims {
+impl CustomClaims {
     /// Those that a test has.
     #[cfg(test)]
     pub(crate) fn of<'a>(claims: impl Iterator<Item = (&'a str, Value)>) -> Self {
@@ -95,20 +95,20 @@ impl KeptClaims {
     }
 
     /// Keeps the next value if somebody asks for this name.
-    pub(super) fn take<'de, A: MapAccess<'de>>(
+    pub(super) fn read_member<'de, A: MapAccess<'de>>(
         &mut self,
         wanted: &[Arc<str>],
         name: &str,
         map: &mut A,
-    ) -> Result<Known, A::Error> {
+    ) -> Result<Member, A::Error> {
         let Some(name) = wanted.iter().find(|wanted| &***wanted == name) else {
-            return Ok(Known::No);
+            return Ok(Member::Ignored);
         };
         if self.0.iter().any(|(known, _)| known == name) {
             return Err(A::Error::custom("a name twice"));
         }
         self.0.push((Arc::clone(name), texts(map.next_value()?)));
-        Ok(Known::Yes)
+        Ok(Member::Read)
     }
 
     /// What the claim says: one value, or each of a list. Numbers and truth values are as JSON
@@ -138,7 +138,7 @@ pub(super) fn texts(value: Value) -> Vec<String> {
 }
 
 /// They can be personal.
-impl std::fmt::Debug for KeptClaims {
+impl std::fmt::Debug for CustomClaims {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list()
             .entries(self.0.iter().map(|(name, _)| name))
@@ -146,12 +146,12 @@ impl std::fmt::Debug for KeptClaims {
     }
 }
 
-impl Verified {
+impl VerifiedClaims {
     /// Whom it names.
     pub const fn sub(&self) -> &UserId {
         match self {
             Self::Own(claims) => &claims.sub,
-            Self::Foreign(claims) => &claims.sub,
+            Self::External(claims) => &claims.sub,
         }
     }
 
@@ -159,28 +159,28 @@ impl Verified {
     pub const fn exp(&self) -> Option<Timestamp> {
         match self {
             Self::Own(claims) => Some(claims.exp),
-            Self::Foreign(claims) => claims.exp,
+            Self::External(claims) => claims.exp,
         }
     }
 
     pub const fn user_type(&self) -> &UserType {
         match self {
             Self::Own(claims) => &claims.user_type,
-            Self::Foreign(claims) => &claims.user_type,
+            Self::External(claims) => &claims.user_type,
         }
     }
 
     pub fn roles(&self) -> &[String] {
         match self {
             Self::Own(claims) => &claims.roles,
-            Self::Foreign(claims) => &claims.roles,
+            Self::External(claims) => &claims.roles,
         }
     }
 
     pub fn client_type(&self) -> Option<&str> {
         match self {
             Self::Own(claims) => Some(claims.client_type.as_str()),
-            Self::Foreign(claims) => claims.client_type.as_deref(),
+            Self::External(claims) => claims.client_type.as_deref(),
         }
     }
 
@@ -188,23 +188,23 @@ impl Verified {
     pub fn sid(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Own(claims) => Some(claims.sid.to_string().into()),
-            Self::Foreign(claims) => claims.sid.as_deref().map(Cow::from),
+            Self::External(claims) => claims.sid.as_deref().map(Cow::from),
         }
     }
 
     /// What it says of the person.
-    pub const fn told(&self) -> &Told {
+    pub const fn identity_claims(&self) -> &IdentityClaims {
         match self {
-            Self::Own(claims) => &claims.told,
-            Self::Foreign(claims) => &claims.told,
+            Self::Own(claims) => &claims.identity_claims,
+            Self::External(claims) => &claims.identity_claims,
         }
     }
 
     /// Further claims that somebody asks for.
-    pub const fn kept(&self) -> &KeptClaims {
+    pub const fn custom_claims(&self) -> &CustomClaims {
         match self {
-            Self::Own(claims) => &claims.kept,
-            Self::Foreign(claims) => &claims.kept,
+            Self::Own(claims) => &claims.custom_claims,
+            Self::External(claims) => &claims.custom_claims,
         }
     }
 
@@ -213,7 +213,7 @@ impl Verified {
     pub const fn own(&self) -> Option<&AccessClaims> {
         match self {
             Self::Own(claims) => Some(claims),
-            Self::Foreign(_) => None,
+            Self::External(_) => None,
         }
     }
 }

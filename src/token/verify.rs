@@ -17,12 +17,12 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::de::MapAccess;
 
 use super::{
-    claims::{AccessClaims, LONGEST_LIFE, Lifetimes, TOKEN_USE, TOLD},
+    claims::{AccessClaims, IDENTITY_CLAIMS, Lifetimes, MAX_LIFETIME, TOKEN_USE},
     key::VerifyingKey,
     keyring::{ACCESS_TOKEN, Keyring},
     keyrings::Keyrings,
-    strict_json::{self, Known, Members, Text, once},
-    verified::{KeptClaims, Told},
+    strict_json::{self, Member, ObjectReader, Text, read_once},
+    verified::{CustomClaims, IdentityClaims},
 };
 use crate::{
     config::TokenConfig,
@@ -31,11 +31,11 @@ use crate::{
 };
 
 /// No token is longer; checked before anything is read.
-pub(super) const LONGEST: usize = 8 * 1024;
+pub(super) const MAX_TOKEN_LEN: usize = 8 * 1024;
 /// No header of ours is longer once decoded.
-const LONGEST_HEADER: usize = 512;
+const MAX_HEADER_LEN: usize = 512;
 /// Times are whole seconds up to 2^53, what every JSON reader takes for the same number.
-pub(super) const LATEST: u64 = 1 << 53;
+pub(super) const MAX_NUMERIC_DATE: u64 = 1 << 53;
 
 /// Why a text is not an access token that counts. No variant holds a part of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +55,7 @@ pub enum TokenError {
     #[error("a claim is missing or not valid")]
     Claims,
     #[error("of another issuer or for another audience")]
-    Foreign,
+    IssuerOrAudience,
     #[error("not valid yet")]
     TooEarly,
     #[error("expired")]
@@ -81,7 +81,7 @@ impl TokenError {
             | Self::Algorithm
             | Self::Kind
             | Self::Claims
-            | Self::Foreign
+            | Self::IssuerOrAudience
             | Self::TooEarly
             | Self::Signature => ErrorCode::TokenInvalid,
         }
@@ -90,9 +90,9 @@ impl TokenError {
 
 /// What a token that has expired counts for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Lapsed {
-    IsRefused,
-    IsTaken,
+enum ExpiryCheck {
+    Enforced,
+    Ignored,
 }
 
 /// Verifies access tokens against the keys of the moment.
@@ -102,9 +102,9 @@ pub struct Verifier {
     iss: String,
     aud: String,
     leeway: Duration,
-    longest_life: Duration,
+    max_lifetime: Duration,
     renewable_for: Duration,
-    kept: Arc<[Arc<str>]>,
+    custom_claims: Arc<[Arc<str>]>,
 }
 
 impl Verifier {
@@ -114,16 +114,19 @@ impl Verifier {
             iss: config.issuer.clone(),
             aud: config.audience.clone(),
             leeway: config.leeway.get(),
-            longest_life: lifetimes.longest_accepted(),
+            max_lifetime: lifetimes.max_accepted_lifetime(),
             renewable_for: lifetimes.renewable_for,
-            kept: Arc::new([]),
+            custom_claims: Arc::new([]),
         }
     }
 
     /// The same verifier, which keeps these claims of a dialect as well.
     #[must_use]
-    pub fn keeping(self, kept: Arc<[Arc<str>]>) -> Self {
-        Self { kept, ..self }
+    pub fn with_custom_claims(self, custom_claims: Arc<[Arc<str>]>) -> Self {
+        Self {
+            custom_claims,
+            ..self
+        }
     }
 
     /// The token's claims, when it is good at `now`. Whether its session has been revoked is
@@ -142,14 +145,18 @@ impl Verifier {
         token: &str,
         now: Timestamp,
     ) -> Result<AccessClaims, TokenError> {
-        self.check_token(keys, token, now, Lapsed::IsRefused)
+        self.check_token(keys, token, now, ExpiryCheck::Enforced)
     }
 
     /// The claims of a token that may be traded for a new one: it says so itself, and has not
     /// expired for longer than a session may go unused. It lets nobody pass: it is what a client
     /// without a refresh token has to show for its session.
-    pub fn verify_lapsed(&self, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
-        let claims = self.check_token(&self.keys(), token, now, Lapsed::IsTaken)?;
+    pub fn verify_for_renewal(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<AccessClaims, TokenError> {
+        let claims = self.check_token(&self.keys(), token, now, ExpiryCheck::Ignored)?;
         let end = claims.exp.plus(self.renewable_for).plus(self.leeway);
         match claims.renewable {
             false => Err(TokenError::Kind),
@@ -160,8 +167,12 @@ impl Verifier {
 
     /// The claims of a token of ours whether or not it has expired. They authorize nothing but the
     /// end of their own session.
-    pub fn verify_genuine(&self, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
-        self.check_token(&self.keys(), token, now, Lapsed::IsTaken)
+    pub fn verify_ignoring_expiry(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<AccessClaims, TokenError> {
+        self.check_token(&self.keys(), token, now, ExpiryCheck::Ignored)
     }
 
     fn check_token(
@@ -169,9 +180,9 @@ impl Verifier {
         keys: &Keyring,
         token: &str,
         now: Timestamp,
-        lapsed: Lapsed,
+        expiry: ExpiryCheck,
     ) -> Result<AccessClaims, TokenError> {
-        if token.len() > LONGEST {
+        if token.len() > MAX_TOKEN_LEN {
             return Err(TokenError::TooLong);
         }
         let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
@@ -184,15 +195,15 @@ impl Verifier {
             .decode(payload)
             .map_err(|_| TokenError::Malformed)?;
         let members = Claims {
-            keep: &self.kept,
+            wanted: &self.custom_claims,
             ..Claims::default()
         };
         let claims = self.check(
             strict_json::object_into(&payload, members).ok_or(TokenError::Malformed)?,
             now,
-            lapsed,
+            expiry,
         )?;
-        if lapsed == Lapsed::IsRefused && self.expired(&claims, now) {
+        if expiry == ExpiryCheck::Enforced && self.expired(&claims, now) {
             return Err(TokenError::Expired);
         }
         if key.accepts(message.as_bytes(), signature) {
@@ -204,7 +215,7 @@ impl Verifier {
 
     /// The key that the header names, if the rest of the header fits it.
     fn key_of<'k>(&self, keys: &'k Keyring, header: &str) -> Result<&'k VerifyingKey, TokenError> {
-        let mut bytes = [0; LONGEST_HEADER];
+        let mut bytes = [0; MAX_HEADER_LEN];
         let length = URL_SAFE_NO_PAD
             .decode_slice(header, &mut bytes)
             .map_err(|_| TokenError::Malformed)?;
@@ -216,7 +227,7 @@ impl Verifier {
             return Err(TokenError::Header);
         };
         let Some(key) = keys.verifying(&kid.0) else {
-            self.keyrings.ask_reload();
+            self.keyrings.request_reload();
             return Err(TokenError::UnknownKey);
         };
         if key.algorithm.is_named(&alg.0) {
@@ -255,14 +266,14 @@ impl Verifier {
         &self,
         claims: Claims<'_>,
         now: Timestamp,
-        lapsed: Lapsed,
+        expiry: ExpiryCheck,
     ) -> Result<AccessClaims, TokenError> {
         let missing = TokenError::Claims;
         if claims.token_use.ok_or(TokenError::Kind)?.0 != TOKEN_USE {
             return Err(TokenError::Kind);
         }
         if claims.iss.ok_or(missing)?.0 != self.iss || claims.aud.ok_or(missing)?.0 != self.aud {
-            return Err(TokenError::Foreign);
+            return Err(TokenError::IssuerOrAudience);
         }
         let client_type = claims.client_type.ok_or(missing)?.0;
         if claims.jti.ok_or(missing)?.0.is_empty() {
@@ -282,15 +293,15 @@ impl Verifier {
             ep: claims.ep.ok_or(missing)?,
             gep: claims.gep.ok_or(missing)?,
             renewable: claims.renewable.unwrap_or(false),
-            told: claims.told.unwrap_or_default(),
-            kept: claims.kept,
+            identity_claims: claims.identity_claims.unwrap_or_default(),
+            custom_claims: claims.custom_claims,
         };
         // The store says whether the session of a lapsed one lives; so one of before `access_ttl`
         // was shortened is good for a new one.
-        let longest = if lapsed == Lapsed::IsTaken {
-            LONGEST_LIFE
+        let longest = if expiry == ExpiryCheck::Ignored {
+            MAX_LIFETIME
         } else {
-            self.longest_life
+            self.max_lifetime
         };
         if verified.exp > verified.iat.plus(longest) {
             return Err(TokenError::Claims);
@@ -310,7 +321,7 @@ impl Verifier {
 
 /// A `NumericDate` (RFC 7519 section 2) that has to be there.
 fn instant(secs: Option<u64>) -> Result<Timestamp, TokenError> {
-    secs.filter(|&secs| secs <= LATEST)
+    secs.filter(|&secs| secs <= MAX_NUMERIC_DATE)
         .map(Timestamp::from_secs)
         .ok_or(TokenError::Claims)
 }
@@ -323,12 +334,16 @@ struct Header<'a> {
     typ: Option<Text<'a>>,
 }
 
-impl<'de> Members<'de> for Header<'de> {
-    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Known, A::Error> {
+impl<'de> ObjectReader<'de> for Header<'de> {
+    fn read_member<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+    ) -> Result<Member, A::Error> {
         match name {
-            "alg" => once(&mut self.alg, map),
-            "kid" => once(&mut self.kid, map),
-            "typ" => once(&mut self.typ, map),
+            "alg" => read_once(&mut self.alg, map),
+            "kid" => read_once(&mut self.kid, map),
+            "typ" => read_once(&mut self.typ, map),
             _ => Err(serde::de::Error::custom("a header that is not ours")),
         }
     }
@@ -353,32 +368,36 @@ struct Claims<'a> {
     gep: Option<u64>,
     renewable: Option<bool>,
     token_use: Option<Text<'a>>,
-    told: Option<Told>,
+    identity_claims: Option<IdentityClaims>,
     /// Which further ones are kept.
-    keep: &'a [Arc<str>],
-    kept: KeptClaims,
+    wanted: &'a [Arc<str>],
+    custom_claims: CustomClaims,
 }
 
-impl<'de> Members<'de> for Claims<'de> {
-    fn take<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Known, A::Error> {
+impl<'de> ObjectReader<'de> for Claims<'de> {
+    fn read_member<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+    ) -> Result<Member, A::Error> {
         match name {
-            "iss" => once(&mut self.iss, map),
-            "aud" => once(&mut self.aud, map),
-            "sub" => once(&mut self.sub, map),
-            "sid" => once(&mut self.sid, map),
-            "iat" => once(&mut self.iat, map),
-            "exp" => once(&mut self.exp, map),
-            "nbf" => once(&mut self.nbf, map),
-            "jti" => once(&mut self.jti, map),
-            "user_type" => once(&mut self.user_type, map),
-            "roles" => once(&mut self.roles, map),
-            "client_type" => once(&mut self.client_type, map),
-            "ep" => once(&mut self.ep, map),
-            "gep" => once(&mut self.gep, map),
-            "renewable" => once(&mut self.renewable, map),
-            "token_use" => once(&mut self.token_use, map),
-            TOLD => once(&mut self.told, map),
-            _ => self.kept.take(self.keep, name, map),
+            "iss" => read_once(&mut self.iss, map),
+            "aud" => read_once(&mut self.aud, map),
+            "sub" => read_once(&mut self.sub, map),
+            "sid" => read_once(&mut self.sid, map),
+            "iat" => read_once(&mut self.iat, map),
+            "exp" => read_once(&mut self.exp, map),
+            "nbf" => read_once(&mut self.nbf, map),
+            "jti" => read_once(&mut self.jti, map),
+            "user_type" => read_once(&mut self.user_type, map),
+            "roles" => read_once(&mut self.roles, map),
+            "client_type" => read_once(&mut self.client_type, map),
+            "ep" => read_once(&mut self.ep, map),
+            "gep" => read_once(&mut self.gep, map),
+            "renewable" => read_once(&mut self.renewable, map),
+            "token_use" => read_once(&mut self.token_use, map),
+            IDENTITY_CLAIMS => read_once(&mut self.identity_claims, map),
+            _ => self.custom_claims.read_member(self.wanted, name, map),
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::{
         wechat::{Pushes, Wechat},
     },
     store::{self, OpenOptions, Store, StoreKeys},
-    token::{Issuer, Keyrings, RESERVED, RefreshTokens, SessionHandles, Verifier},
+    token::{Issuer, Keyrings, RESERVED_CLAIMS, RefreshTokens, SessionHandles, Verifier},
     types::{ClientIp, Timestamp},
 };
 
@@ -142,7 +142,7 @@ impl World {
         ));
         let rules = AnswerRules {
             integers_below: config.users.first_generated_id(),
-            reserved: &RESERVED,
+            reserved: &RESERVED_CLAIMS,
         };
         let hooks = Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone())
             .unwrap()

@@ -7,13 +7,13 @@ use crate::{
     entropy::Entropy,
     policy::IdentityFields,
     token::{
-        self, Keyrings, Lifetimes, Verified,
-        fixture::{self, NOW, Shelf},
+        self, Keyrings, Lifetimes, VerifiedClaims,
+        fixture::{self, FakeStore, NOW},
     },
 };
 
 struct World {
-    store: Shelf,
+    store: FakeStore,
     keyrings: Arc<Keyrings>,
     metrics: Metrics,
 }
@@ -21,7 +21,7 @@ struct World {
 impl World {
     async fn signing_with(algorithm: Algorithm) -> Self {
         let (store, config) = (
-            Shelf::default(),
+            FakeStore::default(),
             TokenConfig {
                 algorithm,
                 ..TokenConfig::default()
@@ -37,7 +37,7 @@ impl World {
         .await
         .unwrap();
         keyrings
-            .assert_with(Key::new([5; 32]), &store, NOW)
+            .enable_assertions(Key::new([5; 32]), &store, NOW)
             .await
             .unwrap();
         Self {
@@ -62,7 +62,7 @@ impl World {
 
 fn identity() -> Identity {
     Identity {
-        claims: Verified::Own(fixture::claims()),
+        claims: VerifiedClaims::Own(fixture::claims()),
         headers: IdentityFields::default(),
         assertions: CachedAssertions::default(),
     }
@@ -142,7 +142,7 @@ async fn what_cannot_be_signed_is_a_fault_and_counted() {
     let key = token::generate(Algorithm::Hs256, &Entropy::default(), NOW).unwrap();
     let keyrings = Arc::new(Keyrings::fixed(&[key]).unwrap());
     let world = World {
-        store: Shelf::default(),
+        store: FakeStore::default(),
         keyrings,
         metrics: Metrics::new(),
     };

@@ -8,13 +8,13 @@ use crate::{
     entropy::Entropy,
     store::{RevocationEntry, RevocationTarget, User},
     token::{
-        AccessForm, Grant, Issuer, Keyrings, Lifetimes,
-        fixture::{self, NOW, Shelf},
+        AccessTokenOptions, Grant, Issuer, Keyrings, Lifetimes,
+        fixture::{self, FakeStore, NOW},
     },
 };
 
 struct World {
-    store: Shelf,
+    store: FakeStore,
     keyrings: Arc<Keyrings>,
     denylist: Arc<Denylist>,
     issuer: Issuer,
@@ -24,7 +24,8 @@ struct World {
 
 impl World {
     async fn new(cache_entries: usize) -> Self {
-        let (store, config, metrics) = (Shelf::default(), TokenConfig::default(), Metrics::new());
+        let (store, config, metrics) =
+            (FakeStore::default(), TokenConfig::default(), Metrics::new());
         let keyrings = Arc::new(
             Keyrings::open(
                 &config,
@@ -64,7 +65,7 @@ impl World {
                     session: &fixture::session(),
                     global_epoch: 1,
                 },
-                &AccessForm::default(),
+                &AccessTokenOptions::default(),
                 NOW,
             )
             .unwrap()
@@ -266,7 +267,7 @@ async fn a_key_made_elsewhere_works_after_the_reload_that_its_token_asked_for() 
                 session: &session,
                 global_epoch: 1,
             },
-            &AccessForm::default(),
+            &AccessTokenOptions::default(),
             NOW,
         )
         .unwrap()
@@ -276,7 +277,7 @@ async fn a_key_made_elsewhere_works_after_the_reload_that_its_token_asked_for() 
         Err(ErrorCode::TokenInvalid)
     );
     assert!(
-        here.keyrings.reload_asked(),
+        here.keyrings.reload_was_requested(),
         "somebody has to read the keys again"
     );
     here.keyrings.reload(&here.store, NOW).await.unwrap();

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
-use crate::token::fixture::{self, NOW, Shelf};
+use crate::token::fixture::{self, FakeStore, NOW};
 
 fn entry(target: RevocationTarget) -> RevocationEntry {
     RevocationEntry { at: NOW, target }
@@ -98,9 +98,9 @@ fn an_entry_is_forgotten_when_no_token_can_need_it() {
 
 #[tokio::test]
 async fn loading_reads_every_page_and_goes_on_where_it_was() {
-    let store = Shelf {
+    let store = FakeStore {
         page: 3,
-        ..Shelf::default()
+        ..FakeStore::default()
     };
     for n in 0..10 {
         store.revoke_entry(entry(RevocationTarget::Session(SessionId::from_bits(n))));
@@ -116,7 +116,7 @@ async fn loading_reads_every_page_and_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn a_failing_store_lets_nothing_through_that_was_refused() {
-    let store = Shelf::default();
+    let store = FakeStore::default();
     store.revoke_entry(of_user(9));
     let denylist = Denylist::new();
     denylist.load(&store).await.unwrap();
@@ -134,7 +134,7 @@ async fn a_failing_store_lets_nothing_through_that_was_refused() {
 
 #[tokio::test]
 async fn following_survives_an_outage_and_measures_the_lag() {
-    let store = Shelf::default();
+    let store = FakeStore::default();
     let (denylist, metrics) = (Denylist::new(), Metrics::new());
     let clock = Clock::manual(NOW.plus(Duration::from_secs(2)));
     // Ends after some turns; each turn polls it once or more. The store is down for the first of
@@ -162,7 +162,7 @@ async fn following_survives_an_outage_and_measures_the_lag() {
 
 #[test]
 fn whatever_ends_the_tokens_of_a_user_ends_those_of_other_issuers_too() {
-    let theirs = |sub: &str| Verified::Foreign(fixture::foreign(sub));
+    let theirs = |sub: &str| VerifiedClaims::External(fixture::foreign(sub));
     let denylist = Denylist::new();
     denylist.apply(&entry(RevocationTarget::Session(fixture::session().id)));
     denylist.apply(&entry(RevocationTarget::Everything { epoch: 9 }));

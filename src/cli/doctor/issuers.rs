@@ -8,7 +8,7 @@ use super::{DoctorContext, Finding};
 use crate::{
     config::IssuerConfig,
     outbound::Outbound,
-    token::{LONGEST_SET, usable_keys},
+    token::{MAX_JWKS_LEN, usable_keys},
 };
 
 const CHECK: &str = "issuers";
@@ -55,7 +55,7 @@ async fn look(issuer: &IssuerConfig) -> Finding {
         let advice = "until its keys come, its tokens are refused; see that jwks_url is right and reached from here";
         Finding::failed(CHECK, format!("{name}: {server} {what}"), advice)
     };
-    match outbound.fetch(url, LONGEST_SET, RESPONSE_TIMEOUT).await {
+    match outbound.fetch(url, MAX_JWKS_LEN, RESPONSE_TIMEOUT).await {
         Err(fault) => failed(format!("gave nothing: {fault}")),
         Ok(answer) if answer.status() != 200 => {
             failed(format!("answers {}", answer.status().as_u16()))

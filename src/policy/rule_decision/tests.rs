@@ -35,8 +35,8 @@ fn by(
 }
 
 /// A token for a user of this kind.
-fn caller(user_type: &str) -> Verified {
-    Verified::Own(AccessClaims {
+fn caller(user_type: &str) -> VerifiedClaims {
+    VerifiedClaims::Own(AccessClaims {
         user_type: UserType::parse(user_type).unwrap(),
         roles: Vec::new(),
         ..fixture::claims()

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::token::{AccessClaims, KeptClaims, fixture};
+use crate::token::{AccessClaims, CustomClaims, fixture};
 
 fn rule(name: &str, path: &str, access: Access) -> RuleConfig {
     RuleConfig {
@@ -25,12 +25,12 @@ fn rule(name: &str, path: &str, access: Access) -> RuleConfig {
 }
 
 /// A token for a user of this kind, with these roles.
-fn caller(user_type: &str, roles: &[&str]) -> Verified {
+fn caller(user_type: &str, roles: &[&str]) -> VerifiedClaims {
     let (user_type, roles) = (
         UserType::parse(user_type).unwrap(),
         roles.iter().map(|&role| role.to_owned()).collect(),
     );
-    Verified::Own(AccessClaims {
+    VerifiedClaims::Own(AccessClaims {
         user_type,
         roles,
         ..fixture::claims()
@@ -237,8 +237,8 @@ fn a_user_passes_with_one_right_value_of_each_claim_that_is_asked_for() {
     let rules = asked(&[("tenant", &["shop", "7"]), ("beta", &["true"])]).unwrap();
     let with = |claims: &[(&str, serde_json::Value)]| {
         let claims = claims.iter().map(|(name, value)| (*name, value.clone()));
-        Verified::Own(AccessClaims {
-            kept: KeptClaims::of(claims),
+        VerifiedClaims::Own(AccessClaims {
+            custom_claims: CustomClaims::of(claims),
             ..fixture::claims()
         })
     };

@@ -78,12 +78,12 @@ fn integer(id: &UserId) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::RESERVED;
+    use crate::token::RESERVED_CLAIMS;
 
     const fn rules(integers_below: Option<u64>) -> AnswerRules {
         AnswerRules {
             integers_below,
-            reserved: &RESERVED,
+            reserved: &RESERVED_CLAIMS,
         }
     }
 
@@ -159,7 +159,7 @@ mod tests {
                 .get()["tenant"],
             "north"
         );
-        for name in RESERVED {
+        for name in RESERVED_CLAIMS {
             let answer = read(&format!(r#"{{"claims":{{"{name}":"x"}}}}"#));
             assert_eq!(answer, Err(HookError::Unusable), "{name}");
         }

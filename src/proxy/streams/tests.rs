@@ -10,8 +10,8 @@ use crate::{
     policy::IdentityFields,
     store::{self, OpenOptions, RevocationEntry, RevocationTarget, StoreKeys, contract},
     token::{
-        AccessClaims, ForeignClaims,
-        fixture::{self, NOW, Shelf},
+        AccessClaims, ExternalClaims,
+        fixture::{self, FakeStore, NOW},
     },
     types::SessionId,
 };
@@ -33,7 +33,7 @@ impl World {
     }
 
     fn open(&self, session: u128) -> OpenStream {
-        self.open_with(Verified::Own(AccessClaims {
+        self.open_with(VerifiedClaims::Own(AccessClaims {
             sid: SessionId::from_bits(session),
             ..fixture::claims()
         }))
@@ -41,13 +41,13 @@ impl World {
 
     /// By a token of another issuer that is good until then.
     fn open_until(&self, end: Option<Timestamp>) -> OpenStream {
-        self.open_with(Verified::Foreign(ForeignClaims {
+        self.open_with(VerifiedClaims::External(ExternalClaims {
             end,
             ..fixture::foreign("u1")
         }))
     }
 
-    fn open_with(&self, claims: Verified) -> OpenStream {
+    fn open_with(&self, claims: VerifiedClaims) -> OpenStream {
         let identity = Arc::new(Identity {
             claims,
             headers: IdentityFields::default(),
@@ -109,9 +109,9 @@ async fn a_revocation_ends_its_streams_and_no_others() {
 async fn a_store_that_does_not_answer_delays_no_revocation() {
     let world = World::new();
     let (store, clock) = (
-        Shelf {
+        FakeStore {
             stuck: true.into(),
-            ..Shelf::default()
+            ..FakeStore::default()
         },
         Clock::manual(NOW),
     );
@@ -207,7 +207,7 @@ async fn a_token_of_another_issuer_ends_its_streams_with_itself() {
 async fn a_store_that_fails_ends_no_stream() {
     let world = World::new();
     let open = world.open(1);
-    let store = Shelf::default();
+    let store = FakeStore::default();
     store.down.store(true, Ordering::Relaxed);
     world.streams.end_those_over(&store, NOW).await;
     assert_eq!(open.close_reason(), None);

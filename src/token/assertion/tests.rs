@@ -8,8 +8,8 @@ use crate::{
     crypto::Key,
     entropy::Entropy,
     token::{
-        AccessForm, Grant, Issuer, Lifetimes, TokenError, Verifier,
-        fixture::{self, NOW, Shelf},
+        AccessTokenOptions, Grant, Issuer, Lifetimes, TokenError, Verifier,
+        fixture::{self, FakeStore, NOW},
     },
 };
 
@@ -29,7 +29,7 @@ fn asking() -> IdentityConfig {
 
 async fn keyrings(algorithm: Algorithm) -> (TokenConfig, Arc<Keyrings>) {
     let (store, config) = (
-        Shelf::default(),
+        FakeStore::default(),
         TokenConfig {
             algorithm,
             ..TokenConfig::default()
@@ -45,7 +45,7 @@ async fn keyrings(algorithm: Algorithm) -> (TokenConfig, Arc<Keyrings>) {
     .await
     .unwrap();
     keyrings
-        .assert_with(Key::new([5; 32]), &store, NOW)
+        .enable_assertions(Key::new([5; 32]), &store, NOW)
         .await
         .unwrap();
     (config, Arc::new(keyrings))
@@ -61,7 +61,7 @@ async fn it_says_who_calls_and_for_whom_it_is() {
     let (config, keyrings) = keyrings(Algorithm::EdDsa).await;
     let assertions = Assertions::new(keyrings, &config, &asking()).unwrap();
     let (text, _) = assertions
-        .sign(&Verified::Own(fixture::claims()), NOW)
+        .sign(&VerifiedClaims::Own(fixture::claims()), NOW)
         .unwrap();
     assert_eq!(fixture::jws_header(&text)["typ"], "auth-assertion+jwt");
     let expected = json!({
@@ -78,7 +78,7 @@ async fn it_says_who_calls_and_for_whom_it_is() {
     });
     assert_eq!(fixture::jws_claims(&text), expected);
     let foreign = assertions
-        .sign(&Verified::Foreign(fixture::foreign("7")), NOW)
+        .sign(&VerifiedClaims::External(fixture::foreign("7")), NOW)
         .unwrap()
         .0;
     let foreign = fixture::jws_claims(&foreign);
@@ -98,7 +98,7 @@ async fn whatever_signs_tokens_assertions_are_signed_with_a_published_key() {
         let (config, keyrings) = keyrings(algorithm).await;
         let assertions = Assertions::new(keyrings.clone(), &config, &asking()).unwrap();
         let (text, _) = assertions
-            .sign(&Verified::Own(fixture::claims()), NOW)
+            .sign(&VerifiedClaims::Own(fixture::claims()), NOW)
             .unwrap();
         let header = fixture::jws_header(&text);
         let expected = if algorithm == Algorithm::Es256 {
@@ -138,7 +138,7 @@ async fn an_assertion_is_no_access_token_and_an_access_token_no_assertion() {
         };
         let assertions = Assertions::new(keyrings.clone(), &config, &identity).unwrap();
         let (text, _) = assertions
-            .sign(&Verified::Own(fixture::claims()), NOW)
+            .sign(&VerifiedClaims::Own(fixture::claims()), NOW)
             .unwrap();
         let verifier = Verifier::new(keyrings.clone(), &config, Lifetimes::of(&config));
         assert_eq!(
@@ -147,7 +147,7 @@ async fn an_assertion_is_no_access_token_and_an_access_token_no_assertion() {
             "{algorithm:?}"
         );
         assert_eq!(
-            verifier.verify_lapsed(&text, NOW),
+            verifier.verify_for_renewal(&text, NOW),
             Err(TokenError::Kind),
             "{algorithm:?}"
         );
@@ -160,7 +160,7 @@ async fn an_assertion_is_no_access_token_and_an_access_token_no_assertion() {
         };
         let issuer = Issuer::new(keyrings, &config, Entropy::default());
         let token = issuer
-            .access(&grant, &AccessForm::default(), NOW)
+            .access(&grant, &AccessTokenOptions::default(), NOW)
             .unwrap()
             .text;
         let (head, _) = token.split_once('.').unwrap();
@@ -180,7 +180,7 @@ async fn an_assertion_is_no_access_token_and_an_access_token_no_assertion() {
 #[tokio::test]
 async fn replicas_have_the_same_companion_and_other_stores_another() {
     let (store, config) = (
-        Shelf::default(),
+        FakeStore::default(),
         TokenConfig {
             algorithm: Algorithm::Hs256,
             ..TokenConfig::default()
@@ -198,11 +198,11 @@ async fn replicas_have_the_same_companion_and_other_stores_another() {
         .await
         .unwrap();
         assert!(
-            jwks(&keyrings).is_empty() && !keyrings.current().asserts(),
+            jwks(&keyrings).is_empty() && !keyrings.current().signs_assertions(),
             "none before it was asked for"
         );
         keyrings
-            .assert_with(Key::new([root; 32]), &store, NOW)
+            .enable_assertions(Key::new([root; 32]), &store, NOW)
             .await
             .unwrap();
         seen.push(jwks(&keyrings)[0]["kid"].clone());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     config::HumanDuration,
-    token::fixture::{NOW, Shelf},
+    token::fixture::{FakeStore, NOW},
 };
 
 const ALL: [Algorithm; 4] = [
@@ -20,7 +20,7 @@ fn config(algorithm: Algorithm) -> TokenConfig {
     }
 }
 
-async fn open(config: &TokenConfig, store: &Shelf) -> Keyrings {
+async fn open(config: &TokenConfig, store: &FakeStore) -> Keyrings {
     Keyrings::open(
         config,
         Lifetimes::of(config),
@@ -74,7 +74,7 @@ fn key_files(files: &[(&str, Algorithm)]) -> (tempfile::TempDir, Vec<String>) {
 #[tokio::test]
 async fn the_first_start_makes_a_key_and_later_ones_find_it() {
     for algorithm in ALL {
-        let store = Shelf::default();
+        let store = FakeStore::default();
         let first = open(&config(algorithm), &store)
             .await
             .current()
@@ -88,7 +88,7 @@ async fn the_first_start_makes_a_key_and_later_ones_find_it() {
 
 #[tokio::test]
 async fn another_algorithm_makes_a_new_key_and_the_old_one_still_verifies() {
-    let store = Shelf::default();
+    let store = FakeStore::default();
     let old = open(&config(Algorithm::EdDsa), &store)
         .await
         .current()
@@ -101,12 +101,13 @@ async fn another_algorithm_makes_a_new_key_and_the_old_one_still_verifies() {
 
 #[tokio::test]
 async fn a_rotation_reaches_the_other_replica_and_the_old_key_retires_when_its_tokens_are_dead() {
-    let store = Shelf::default();
+    let store = FakeStore::default();
     let config = config(Algorithm::EdDsa);
     let (here, there) = (open(&config, &store).await, open(&config, &store).await);
     let old = here.current().signing_kid().to_owned();
 
-    let Rotated::Added { kid: new } = here.rotate(&store, &Entropy::default(), NOW).await.unwrap()
+    let RotationResult::Added { kid: new } =
+        here.rotate(&store, &Entropy::default(), NOW).await.unwrap()
     else {
         panic!("nobody else rotates");
     };
@@ -124,7 +125,7 @@ async fn a_rotation_reaches_the_other_replica_and_the_old_key_retires_when_its_t
         "another replica may have signed a moment longer"
     );
     assert_eq!(
-        here.retire(&store, tokens_dead.plus(OVERLAP))
+        here.retire(&store, tokens_dead.plus(ROTATION_OVERLAP))
             .await
             .unwrap(),
         [old]
@@ -142,7 +143,7 @@ async fn a_rotation_reaches_the_other_replica_and_the_old_key_retires_when_its_t
 
 #[tokio::test]
 async fn a_reload_without_news_keeps_the_version() {
-    let store = Shelf::default();
+    let store = FakeStore::default();
     let keyrings = open(&config(Algorithm::EdDsa), &store).await;
     let before = keyrings.version();
     assert!(!keyrings.reload(&store, NOW).await.unwrap());
@@ -157,7 +158,7 @@ async fn a_reload_without_news_keeps_the_version() {
 
 #[tokio::test]
 async fn a_store_that_fails_changes_no_key() {
-    let store = Shelf::default();
+    let store = FakeStore::default();
     let keyrings = open(&config(Algorithm::EdDsa), &store).await;
     let kid = keyrings.current().signing_kid().to_owned();
     store.down.store(true, Ordering::Relaxed);
@@ -185,7 +186,7 @@ async fn a_store_that_fails_changes_no_key() {
 
 #[tokio::test]
 async fn of_two_replicas_that_make_a_key_at_once_one_wins_and_both_use_it() {
-    let store = Shelf::default();
+    let store = FakeStore::default();
     let theirs = || key::generate(Algorithm::EdDsa, &Entropy::default(), NOW).unwrap();
     let first = theirs();
     *store.faster.lock().unwrap() = Some(first.clone());
@@ -200,7 +201,7 @@ async fn of_two_replicas_that_make_a_key_at_once_one_wins_and_both_use_it() {
         .unwrap();
     assert_eq!(
         rotated,
-        Rotated::Overtaken {
+        RotationResult::Overtaken {
             kid: second.kid.clone()
         }
     );
@@ -222,7 +223,7 @@ async fn the_last_key_file_signs_and_all_verify() {
         key_dir: Some(dir.path().to_owned()),
         ..config(Algorithm::EdDsa)
     };
-    let store = Shelf::default();
+    let store = FakeStore::default();
     let keyrings = open(&config, &store).await;
     assert_eq!(
         keyrings.current().kids().collect::<Vec<_>>(),
@@ -259,7 +260,7 @@ async fn a_key_directory_that_cannot_be_used_stops_the_start() {
         let error = Keyrings::open(
             &config,
             Lifetimes::of(&config),
-            &Shelf::default(),
+            &FakeStore::default(),
             &Entropy::default(),
             NOW,
         )
@@ -279,7 +280,7 @@ async fn former_secrets_verify_and_none_is_published() {
             previous_secrets: vec![secret("b"), secret("c"), secret("b")],
             ..config(Algorithm::Hs256)
         };
-        let keyrings = open(&config, &Shelf::default()).await;
+        let keyrings = open(&config, &FakeStore::default()).await;
         let keys = keyrings.current();
         assert_eq!(keys.kids().count(), 3, "{own:?}");
         assert_eq!(keys.jwks().as_ref(), br#"{"keys":[]}"#);
@@ -303,7 +304,7 @@ async fn a_short_secret_stops_the_start() {
         let error = Keyrings::open(
             &config,
             Lifetimes::of(&config),
-            &Shelf::default(),
+            &FakeStore::default(),
             &Entropy::default(),
             NOW,
         )
@@ -319,7 +320,7 @@ async fn a_short_secret_stops_the_start() {
 
 #[tokio::test]
 async fn the_jwks_has_what_rfc_7517_asks_for_and_nothing_private() {
-    let store = Shelf::default();
+    let store = FakeStore::default();
     for (algorithm, members) in [
         (
             Algorithm::EdDsa,
@@ -351,18 +352,18 @@ async fn the_jwks_has_what_rfc_7517_asks_for_and_nothing_private() {
 
 #[tokio::test]
 async fn following_reads_a_new_key_when_it_is_asked_for_and_ends_when_it_is_told_to() {
-    let store = Shelf::default();
+    let store = FakeStore::default();
     let keyrings = open(&config(Algorithm::EdDsa), &store).await;
     let other = open(&config(Algorithm::EdDsa), &store).await;
     other
         .rotate(&store, &Entropy::default(), NOW)
         .await
         .unwrap();
-    keyrings.ask_reload();
+    keyrings.request_reload();
     let audit = Audit::new(Metrics::new());
     let reloaded = until(|| keyrings.version() > 0);
     let (clock, entropy, metrics) = (Clock::manual(NOW), Entropy::default(), Metrics::new());
-    let with = Upkeep {
+    let with = KeyMaintenance {
         store: &store,
         clock: &clock,
         entropy: &entropy,
@@ -378,13 +379,13 @@ async fn following_reads_a_new_key_when_it_is_asked_for_and_ends_when_it_is_told
 
 #[tokio::test]
 async fn following_retires_what_is_over() {
-    let store = Shelf::default();
+    let store = FakeStore::default();
     let keyrings = open(&config(Algorithm::EdDsa), &store).await;
     keyrings
         .rotate(&store, &Entropy::default(), NOW)
         .await
         .unwrap();
-    keyrings.ask_reload();
+    keyrings.request_reload();
     let metrics = Metrics::new();
     let removed = metrics.audit_events.with_label_values(&["key.removed"]);
     let retired = until(|| removed.get() > 0);
@@ -393,7 +394,7 @@ async fn following_retires_what_is_over() {
         Entropy::default(),
         Audit::new(metrics.clone()),
     );
-    let with = Upkeep {
+    let with = KeyMaintenance {
         store: &store,
         clock: &later,
         entropy: &entropy,
@@ -416,13 +417,13 @@ fn scheduled() -> TokenConfig {
 
 /// One process among several that share a store.
 struct Process<'a> {
-    store: &'a Shelf,
+    store: &'a FakeStore,
     keyrings: Keyrings,
     metrics: Metrics,
 }
 
 impl<'a> Process<'a> {
-    async fn start(store: &'a Shelf, config: &TokenConfig, now: Timestamp) -> Self {
+    async fn start(store: &'a FakeStore, config: &TokenConfig, now: Timestamp) -> Self {
         let keyrings = Keyrings::open(
             config,
             Lifetimes::of(config),
@@ -446,7 +447,7 @@ impl<'a> Process<'a> {
             Entropy::default(),
             Audit::new(self.metrics.clone()),
         );
-        let with = Upkeep {
+        let with = KeyMaintenance {
             store: self.store,
             clock: &clock,
             entropy: &entropy,
@@ -471,7 +472,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 #[tokio::test]
 async fn the_next_key_is_published_before_it_signs_and_the_last_one_verifies_until_its_tokens_are_dead()
  {
-    let (store, config) = (Shelf::default(), scheduled());
+    let (store, config) = (FakeStore::default(), scheduled());
     let here = Process::start(&store, &config, NOW).await;
     let there = Process::start(&store, &config, NOW).await;
     let first = here.at(day(89).minus(MOMENT)).await;
@@ -513,7 +514,7 @@ async fn the_next_key_is_published_before_it_signs_and_the_last_one_verifies_unt
             (Some(day(90)), None)
         );
     }
-    let dead = day(90).plus(config.access_ttl.get() + config.leeway.get() + OVERLAP);
+    let dead = day(90).plus(config.access_ttl.get() + config.leeway.get() + ROTATION_OVERLAP);
     assert_eq!(here.at(dead.minus(MOMENT)).await.len(), 2);
     assert_eq!(here.at(dead).await, [waiting[1].clone()]);
     assert_eq!(there.at(day(179).minus(MOMENT)).await.len(), 1);
@@ -524,7 +525,7 @@ async fn the_next_key_is_published_before_it_signs_and_the_last_one_verifies_unt
 
 #[tokio::test]
 async fn of_processes_that_find_the_next_key_due_at_once_one_makes_it() {
-    let (store, config) = (Shelf::default(), scheduled());
+    let (store, config) = (FakeStore::default(), scheduled());
     let here = Process::start(&store, &config, NOW).await;
     let old = here.at(NOW).await;
     let made = key::generate(Algorithm::EdDsa, &Entropy::default(), day(89)).unwrap();
@@ -542,7 +543,7 @@ async fn of_processes_that_find_the_next_key_due_at_once_one_makes_it() {
 
 #[tokio::test]
 async fn a_process_that_did_not_run_when_the_next_key_was_due_publishes_it_first_all_the_same() {
-    let (store, config) = (Shelf::default(), scheduled());
+    let (store, config) = (FakeStore::default(), scheduled());
     let old = Process::start(&store, &config, NOW).await.at(NOW).await;
     let late = Process::start(&store, &config, day(400)).await;
     let waiting = late.at(day(400)).await;
@@ -556,10 +557,10 @@ async fn a_process_that_did_not_run_when_the_next_key_was_due_publishes_it_first
 
 #[tokio::test]
 async fn a_rotation_by_hand_goes_before_a_key_that_waits() {
-    let (store, config) = (Shelf::default(), scheduled());
+    let (store, config) = (FakeStore::default(), scheduled());
     let here = Process::start(&store, &config, NOW).await;
     let waiting = here.at(day(89)).await;
-    let Rotated::Added { kid } = here
+    let RotationResult::Added { kid } = here
         .keyrings
         .rotate(&store, &Entropy::default(), day(89))
         .await
@@ -595,7 +596,7 @@ async fn keys_are_replaced_on_schedule_only_where_that_is_asked_for_and_they_are
             ..scheduled()
         },
     ] {
-        let store = Shelf::default();
+        let store = FakeStore::default();
         let process = Process::start(&store, &config, NOW).await;
         let before = process.at(NOW).await;
         assert_eq!(process.at(day(1000)).await, before, "{config:?}");
@@ -606,7 +607,7 @@ async fn keys_are_replaced_on_schedule_only_where_that_is_asked_for_and_they_are
 
 #[tokio::test]
 async fn a_clock_behind_all_keys_signs_with_the_oldest() {
-    let (store, config) = (Shelf::default(), scheduled());
+    let (store, config) = (FakeStore::default(), scheduled());
     let here = Process::start(&store, &config, NOW).await;
     let waiting = here.at(day(89)).await;
     assert_eq!(here.at(NOW.minus(DAY)).await, waiting);
@@ -614,7 +615,7 @@ async fn a_clock_behind_all_keys_signs_with_the_oldest() {
 
 #[tokio::test]
 async fn a_clock_that_was_years_ahead_for_a_while_does_not_stop_the_schedule() {
-    let (store, config) = (Shelf::default(), scheduled());
+    let (store, config) = (FakeStore::default(), scheduled());
     let here = Process::start(&store, &config, NOW).await;
     let first = here.at(NOW).await;
     here.at(day(3650)).await;

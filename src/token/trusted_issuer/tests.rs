@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     config::{Config, SecretText},
-    token::{TrustedIssuers, Whose, fixture::NOW},
+    token::{IssuerMatch, TrustedIssuers, fixture::NOW},
 };
 
 const SECRET: &str = "0kQ7pVtW2mXcR9sLdF4hJ6nB8yZ1aE3g";
@@ -20,8 +20,8 @@ fn config() -> IssuerConfig {
 }
 
 fn issuer(config: &IssuerConfig) -> TrustedIssuer {
-    let kept: Arc<[Arc<str>]> = Arc::new(["tenant".into()]);
-    TrustedIssuer::compile(config, &TokenConfig::default(), kept).unwrap()
+    let custom_claims: Arc<[Arc<str>]> = Arc::new(["tenant".into()]);
+    TrustedIssuer::compile(config, &TokenConfig::default(), custom_claims).unwrap()
 }
 
 fn signed(secret: &str, header: &str, payload: &str) -> String {
@@ -52,7 +52,7 @@ fn payload(change: &Value) -> String {
     claims.to_string()
 }
 
-fn verify(config: &IssuerConfig, change: &Value) -> Result<ForeignClaims, TokenError> {
+fn verify(config: &IssuerConfig, change: &Value) -> Result<ExternalClaims, TokenError> {
     let token = signed(SECRET, HEADER, &payload(change));
     issuer(config)
         .verify(&token, NOW)
@@ -86,11 +86,14 @@ fn a_good_token_is_who_its_claims_say() {
         "one that is no plain name is left out"
     );
     assert_eq!(
-        (claims.sid.as_deref(), claims.told.nickname.as_deref()),
+        (
+            claims.sid.as_deref(),
+            claims.identity_claims.nickname.as_deref()
+        ),
         (Some("s-1"), Some("张三"))
     );
-    assert_eq!(claims.kept.get("tenant"), ["shop"]);
-    assert!(claims.kept.get("other").is_empty());
+    assert_eq!(claims.custom_claims.get("tenant"), ["shop"]);
+    assert!(claims.custom_claims.get("other").is_empty());
 }
 
 #[test]
@@ -375,13 +378,13 @@ fn a_token_is_its_own_issuers_alone() {
     ]);
     let by = |secret: &str, iss: Value| {
         let token = signed(secret, HEADER, &payload(&json!({ "iss": iss })));
-        match all.whose(&token, "menshen") {
-            Whose::Ours => "ours".to_owned(),
-            Whose::Theirs(claimants) => match claimants.verify(&token, NOW) {
+        match all.match_issuer(&token, "menshen") {
+            IssuerMatch::Own => "ours".to_owned(),
+            IssuerMatch::Candidates(claimants) => match claimants.verify(&token, NOW) {
                 Ok((issuer, _)) => issuer.name.to_string(),
                 Err((issuer, error)) => format!("{}: {error}", issuer.name),
             },
-            Whose::Nobodys(error) => error.to_string(),
+            IssuerMatch::NoIssuer(error) => error.to_string(),
         }
     };
     let wrong = TokenError::Signature;
@@ -399,7 +402,7 @@ fn a_token_is_its_own_issuers_alone() {
     for iss in [json!("C"), json!(""), json!("a"), json!("A ")] {
         assert_eq!(
             by(SECRET, iss.clone()),
-            TokenError::Foreign.to_string(),
+            TokenError::IssuerOrAudience.to_string(),
             "{iss}"
         );
     }
@@ -415,7 +418,7 @@ fn of_several_without_a_name_each_looks_with_its_own_key() {
     let all = issuers(vec![with("first", SECRET), with("second", OTHER)]);
     for (secret, name) in [(SECRET, "first"), (OTHER, "second")] {
         let token = signed(secret, HEADER, &payload(&json!({})));
-        let Whose::Theirs(claimants) = all.whose(&token, "menshen") else {
+        let IssuerMatch::Candidates(claimants) = all.match_issuer(&token, "menshen") else {
             panic!("whose?")
         };
         assert_eq!(&*claimants.verify(&token, NOW).unwrap().0.name, name);
@@ -425,7 +428,7 @@ fn of_several_without_a_name_each_looks_with_its_own_key() {
         HEADER,
         &payload(&json!({ "exp": NOW.as_secs() - 60, "iat": NOW.as_secs() - 90 })),
     );
-    let Whose::Theirs(claimants) = all.whose(&late, "menshen") else {
+    let IssuerMatch::Candidates(claimants) = all.match_issuer(&late, "menshen") else {
         panic!("whose?")
     };
     assert_eq!(

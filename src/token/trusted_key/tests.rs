@@ -26,8 +26,8 @@ fn published(pair: &KeyPair) -> Value {
     serde_json::to_value(&pair.verifying.jwk).unwrap()
 }
 
-fn parse(keys: &[Value]) -> Result<Set, &'static str> {
-    Set::parse(json!({ "keys": keys }).to_string().as_bytes(), &PUBLIC)
+fn parse(keys: &[Value]) -> Result<TrustedKeySet, &'static str> {
+    TrustedKeySet::parse(json!({ "keys": keys }).to_string().as_bytes(), &PUBLIC)
 }
 
 /// Why the one key is not taken.
@@ -146,7 +146,10 @@ fn of_two_keys_with_one_id_the_first_counts() {
 #[test]
 fn what_is_no_set_of_keys_is_an_error() {
     for text in ["", "{}", "[]", "null", "<html>", r#"{"keys":{}}"#] {
-        assert!(Set::parse(text.as_bytes(), &PUBLIC).is_err(), "{text:?}");
+        assert!(
+            TrustedKeySet::parse(text.as_bytes(), &PUBLIC).is_err(),
+            "{text:?}"
+        );
     }
 }
 
@@ -172,7 +175,7 @@ fn a_set_may_be_long_and_have_keys_of_any_kind() {
     assert!(
         parse(&keys[..500])
             .unwrap()
-            .lacks()
+            .problem()
             .unwrap()
             .contains("can be used")
     );
@@ -213,25 +216,27 @@ fn a_key_of_ed25519_may_have_either_name() {
 
 #[test]
 fn a_set_without_a_key_is_a_set_and_says_what_it_lacks() {
-    let lacks = |text: &str, algorithms: &[Algorithm]| {
+    let problem = |text: &str, algorithms: &[Algorithm]| {
         assert!(
-            Set::with_keys(text.as_bytes(), algorithms).is_err(),
+            TrustedKeySet::with_keys(text.as_bytes(), algorithms).is_err(),
             "{text}"
         );
-        Set::parse(text.as_bytes(), algorithms)
+        TrustedKeySet::parse(text.as_bytes(), algorithms)
             .unwrap()
-            .lacks()
+            .problem()
             .unwrap()
     };
     let ec = json!({ "keys": [published(&pair(Algorithm::Es256))] }).to_string();
-    assert!(lacks(r#"{"keys":[]}"#, &PUBLIC).contains("empty"));
-    assert!(lacks(r#"{"keys":[{"kty":"oct"}]}"#, &PUBLIC).contains("can be used"));
+    assert!(problem(r#"{"keys":[]}"#, &PUBLIC).contains("empty"));
+    assert!(problem(r#"{"keys":[{"kty":"oct"}]}"#, &PUBLIC).contains("can be used"));
     assert!(
-        lacks(&ec, &[Algorithm::Rs256]).contains("can be used"),
+        problem(&ec, &[Algorithm::Rs256]).contains("can be used"),
         "none of the algorithms that are wanted"
     );
     assert_eq!(
-        Set::with_keys(ec.as_bytes(), &PUBLIC).unwrap().lacks(),
+        TrustedKeySet::with_keys(ec.as_bytes(), &PUBLIC)
+            .unwrap()
+            .problem(),
         None
     );
 }

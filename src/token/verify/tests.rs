@@ -12,7 +12,7 @@ use crate::{
     entropy::Entropy,
     store::{Session, StoredKey},
     token::{
-        AccessForm, Grant, IssueError, Issuer, Lifetimes, RefreshTokens, fixture,
+        AccessTokenOptions, Grant, IssueError, Issuer, Lifetimes, RefreshTokens, fixture,
         fixture::NOW,
         key::{KeyPair, generate, jwa},
     },
@@ -48,8 +48,8 @@ impl World {
         }
     }
 
-    fn longest_life(&self) -> u64 {
-        self.verifier.longest_life.as_secs()
+    fn max_lifetime(&self) -> u64 {
+        self.verifier.max_lifetime.as_secs()
     }
 
     fn token(&self) -> String {
@@ -61,7 +61,7 @@ impl World {
                     session: &session,
                     global_epoch: 1,
                 },
-                &AccessForm::default(),
+                &AccessTokenOptions::default(),
                 NOW,
             )
             .unwrap()
@@ -168,7 +168,7 @@ fn a_token_never_outlives_its_session() {
                 session,
                 global_epoch: 1,
             },
-            &AccessForm::default(),
+            &AccessTokenOptions::default(),
             NOW,
         )
     };
@@ -206,7 +206,7 @@ fn an_access_token_does_not_print() {
                 session: &session,
                 global_epoch: 1,
             },
-            &AccessForm::default(),
+            &AccessTokenOptions::default(),
             NOW,
         )
         .unwrap();
@@ -447,7 +447,7 @@ fn issuer_and_audience_are_one_exact_string() {
         ] {
             assert_eq!(
                 world.with_payload(&changed(name, Some(json!(wrong)))),
-                Err(TokenError::Foreign),
+                Err(TokenError::IssuerOrAudience),
                 "{name} {wrong:?}"
             );
         }
@@ -602,12 +602,12 @@ fn no_token_lives_longer_than_revocations_are_remembered() {
             .map(drop)
     };
     assert_eq!(
-        world.longest_life(),
+        world.max_lifetime(),
         86_400,
         "a day at least, whatever tokens get now"
     );
-    assert_eq!(life(world.longest_life()), Ok(()));
-    assert_eq!(life(world.longest_life() + 1), Err(TokenError::Claims));
+    assert_eq!(life(world.max_lifetime()), Ok(()));
+    assert_eq!(life(world.max_lifetime() + 1), Err(TokenError::Claims));
     assert_eq!(life((1 << 53) - NOW.as_secs()), Err(TokenError::Claims));
 }
 
@@ -784,7 +784,7 @@ fn trailing_bits_of_base64_do_not_make_a_second_text() {
     for algorithm in ALL {
         let world = World::new(algorithm);
         let good = world.token();
-        let mut tried = 0;
+        let mut first_attempt = 0;
         for (at, _) in good
             .char_indices()
             .filter(|&(at, _)| good[at + 1..].starts_with('.') || at + 1 == good.len())
@@ -795,14 +795,14 @@ fn trailing_bits_of_base64_do_not_make_a_second_text() {
                     continue;
                 }
                 text[at] = sign;
-                tried += 1;
+                first_attempt += 1;
                 assert!(
                     world.verify(std::str::from_utf8(&text).unwrap()).is_err(),
                     "{algorithm:?} at {at}"
                 );
             }
         }
-        assert_eq!(tried, 3 * 63);
+        assert_eq!(first_attempt, 3 * 63);
     }
 }
 
@@ -810,14 +810,14 @@ fn trailing_bits_of_base64_do_not_make_a_second_text() {
 fn size_is_limited_before_anything_is_read() {
     let world = World::new(Algorithm::EdDsa);
     for text in [
-        ".".repeat(LONGEST + 1),
+        ".".repeat(MAX_TOKEN_LEN + 1),
         "a".repeat(200_000),
         format!("{}.{}.", "a".repeat(5000), "b".repeat(5000)),
     ] {
         assert_eq!(world.verify(&text), Err(TokenError::TooLong));
     }
     assert_eq!(
-        world.verify(&".".repeat(LONGEST)),
+        world.verify(&".".repeat(MAX_TOKEN_LEN)),
         Err(TokenError::Malformed)
     );
     let long = changed("jti", Some(json!("x".repeat(5000))));
@@ -884,7 +884,7 @@ fn the_other_key_of_two_verifies_too() {
                     session: &session,
                     global_epoch: 1,
                 },
-                &AccessForm::default(),
+                &AccessTokenOptions::default(),
                 NOW,
             )
             .unwrap();
