@@ -37,7 +37,7 @@ use crate::{
     dialect::{Dialects, TokenProfile},
     error::ErrorCode,
     metrics::Metrics,
-    provider::wechat::Pushes,
+    provider::wechat::PushReceiver,
     token::Keyrings,
     types::ClientIp,
 };
@@ -58,7 +58,7 @@ pub struct ApiState {
     pub terms: Arc<TokenProfile>,
     pub dialects: Arc<Dialects>,
     /// `None`: WeChat's pushes are not taken.
-    pub pushes: Option<Arc<Pushes>>,
+    pub pushes: Option<Arc<PushReceiver>>,
     pub metrics: Metrics,
 }
 

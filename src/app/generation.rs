@@ -22,9 +22,9 @@ use crate::{
     gate::{self, Gate},
     policy::IdentityHeaders,
     provider::{
-        hooks::{AnswerRules, Hooks},
+        hooks::{CreatedResponseRules, Hooks},
         sms::Sms,
-        wechat::{Pushes, Wechat},
+        wechat::{PushReceiver, Wechat},
     },
     proxy::{Snapshot, SnapshotParts, Upstreams},
     telemetry::AccessLog,
@@ -181,7 +181,7 @@ impl Generation {
         let hooks = if let Some(previous) = same_hooks {
             previous.hooks.clone()
         } else {
-            let rules = AnswerRules {
+            let rules = CreatedResponseRules {
                 integers_below: config.users.first_generated_id(),
                 reserved: &RESERVED_CLAIMS,
             };
@@ -214,7 +214,7 @@ impl Generation {
             rules: AuthRules::from_config(&config),
         }));
         let api = api::router(ApiState {
-            pushes: Pushes::new(&config.wechat, clock).map(Arc::new),
+            pushes: PushReceiver::new(&config.wechat, clock).map(Arc::new),
             metrics: metrics.clone(),
             auth: auth.clone(),
             authorizer: authorizer.clone(),

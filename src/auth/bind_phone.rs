@@ -4,7 +4,7 @@
 use super::{Auth, AuthError, AuthenticatedCaller, ReauthenticationProof, SignedIn};
 use crate::{
     audit::Event,
-    provider::wechat::{EncryptedPhone, PhoneCode, Stamp, WechatError},
+    provider::wechat::{EncryptedPhone, PhoneCode, Watermark, WechatError},
     store::{BindOutcome, Merged, PhoneBinding, PhoneProof, UnbindOutcome, User, WechatSession},
     token::Grant,
     types::{Phone, SmsCode, SmsPurpose, Timestamp},
@@ -15,7 +15,7 @@ use crate::{
 pub struct BoundPhone {
     pub phone: Phone,
     /// Of what WeChat encrypted, where the phone came so.
-    pub watermark: Option<Stamp>,
+    pub watermark: Option<Watermark>,
     /// Two accounts have become one.
     pub merged: bool,
     /// New tokens, where the caller's own session ended with its account.

@@ -6,7 +6,7 @@ use super::limits::RateLimited;
 use crate::{
     entropy::NoEntropy,
     error::ErrorCode,
-    provider::wechat::{Errcode, LoginRefused, WechatError},
+    provider::wechat::{Errcode, LoginRejection, WechatError},
     store::StoreError,
     token::IssueError,
 };
@@ -231,8 +231,8 @@ const fn wechat_code(error: WechatError) -> ErrorCode {
     }
 }
 
-impl From<LoginRefused> for AuthError {
-    fn from(LoginRefused { why, errcode }: LoginRefused) -> Self {
+impl From<LoginRejection> for AuthError {
+    fn from(LoginRejection { why, errcode }: LoginRejection) -> Self {
         errcode.map_or(Self::Wechat(why), |errcode| {
             Self::WechatRefused(why, errcode)
         })

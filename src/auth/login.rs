@@ -8,7 +8,7 @@ use crate::{
     audit::Event,
     dialect::TokenProfile,
     entropy::NoEntropy,
-    provider::hooks::LoginTold,
+    provider::hooks::LoginNotification,
     store::{
         LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt,
     },
@@ -160,7 +160,7 @@ impl Auth {
                 if self.parts.rules.hooks.logins {
                     let (user, client_type, at) =
                         (user.clone(), signed_in.session.client_type, self.now());
-                    self.parts.outbox_dispatcher.send_login(LoginTold {
+                    self.parts.outbox_dispatcher.send_login(LoginNotification {
                         user,
                         session,
                         client_type,

@@ -22,7 +22,7 @@ use crate::{
     audit::{Audit, Event},
     clock::Clock,
     metrics::Metrics,
-    provider::hooks::{HookNotification, Hooks, LoginTold},
+    provider::hooks::{HookNotification, Hooks, LoginNotification},
     store::{Known, OutboxEntry, OutboxEvent, Store, StoreError},
     types::Timestamp,
 };
@@ -56,8 +56,8 @@ pub struct OutboxDispatcher {
     parts: OutboxDispatcherParts,
     target: ArcSwapOption<HookTarget>,
     woken: Notify,
-    logins: mpsc::Sender<LoginTold>,
-    login_queue: Mutex<mpsc::Receiver<LoginTold>>,
+    logins: mpsc::Sender<LoginNotification>,
+    login_queue: Mutex<mpsc::Receiver<LoginNotification>>,
 }
 
 /// Where events go, and for how long they are tried.
@@ -97,7 +97,7 @@ impl OutboxDispatcher {
     }
 
     /// Tells of a login, unless too many wait already.
-    pub fn send_login(&self, login: LoginTold) {
+    pub fn send_login(&self, login: LoginNotification) {
         if self.logins.try_send(login).is_err() {
             self.parts
                 .metrics
@@ -136,7 +136,7 @@ impl OutboxDispatcher {
             };
             if target
                 .hooks
-                .tell(&HookNotification::Login { login: &login })
+                .notify(&HookNotification::Login { login: &login })
                 .await
                 .is_err()
             {
@@ -218,7 +218,7 @@ async fn deliver(
     };
     let Err(error) = target
         .hooks
-        .tell(&HookNotification::Kept {
+        .notify(&HookNotification::Outbox {
             event,
             at: *at,
             user: known.as_deref(),

@@ -19,7 +19,7 @@ use super::{Auth, AuthError};
 use crate::{
     audit::Event,
     crypto,
-    provider::hooks::{CreatedAnswer, HookError, Hooks, NewPerson},
+    provider::hooks::{CreatedResponse, HookError, Hooks, NewUserRequest},
     store::{Announce, LoginOutcome, LoginProof, NewLogin, NewUserId},
     types::UserId,
 };
@@ -94,7 +94,7 @@ impl Auth {
                 self.later_round_key(person_key, round)
             })
         );
-        let person = NewPerson {
+        let person = NewUserRequest {
             id: &id,
             proof: &new.proof,
             user_type: &new.user_type,
@@ -102,8 +102,8 @@ impl Auth {
             refused_id,
         };
         let own_id = || self.new_user_id(new.now);
-        Ok(match hooks.ask_created(&person).await {
-            Ok(CreatedAnswer {
+        Ok(match hooks.request_user_id(&person).await {
+            Ok(CreatedResponse {
                 id: Some(id),
                 claims,
             }) => NewLogin {
@@ -111,7 +111,7 @@ impl Auth {
                 claims,
                 ..new.clone()
             },
-            Ok(CreatedAnswer { id: None, claims }) => NewLogin {
+            Ok(CreatedResponse { id: None, claims }) => NewLogin {
                 new_user: own_id()?,
                 claims,
                 ..new.clone()

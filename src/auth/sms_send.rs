@@ -14,7 +14,7 @@ use crate::{
     audit::Event,
     config::SmsConfig,
     crypto,
-    provider::sms::{Message, Sent, SmsError},
+    provider::sms::{DeliveryStatus, Message, SmsError},
     store::{CodeHash, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, SmsSlots},
     types::{ClientIp, Malformed, Phone, SmsCode, SmsPurpose, Timestamp},
 };
@@ -120,12 +120,12 @@ impl Auth {
         let Err(error) = vendors.send(&message).await else {
             return Ok(sent);
         };
-        let slots = match error.sent() {
-            Sent::No => Some(SmsSlots::Free),
-            Sent::Never => Some(SmsSlots::FreeBudget),
+        let slots = match error.delivery_status() {
+            DeliveryStatus::NotSent => Some(SmsSlots::Free),
+            DeliveryStatus::Undeliverable => Some(SmsSlots::FreeBudget),
             // The code that the phone has is still the newest that was sent.
-            Sent::NoButCounted => Some(SmsSlots::Keep),
-            Sent::Perhaps => None,
+            DeliveryStatus::NotSentButCounted => Some(SmsSlots::Keep),
+            DeliveryStatus::Unknown => None,
         };
         if let Some(slots) = slots {
             self.parts

@@ -53,7 +53,7 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
         .join(", ");
     let wechat = match config.mode {
         Mode::Production => apps,
-        Mode::Development if Wechat::asks(&config.wechat, config.mode) => {
+        Mode::Development if Wechat::uses_network(&config.wechat, config.mode) => {
             format!(
                 "{apps}, asked of {} on this machine",
                 config.wechat.base_url

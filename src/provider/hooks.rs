@@ -7,8 +7,8 @@
 //! Must stay true: an answer is hostile input, bounded and checked, as any other. No log line,
 //! error or label says anything of a person but our own id.
 
-mod answer;
-mod body;
+mod created_response;
+mod payload;
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ use http::StatusCode;
 use reqwest::Url;
 use tokio::sync::Semaphore;
 
-pub use answer::{AnswerRules, CreatedAnswer};
-pub use body::{LoginTold, NewPerson, Told};
+pub use created_response::{CreatedResponse, CreatedResponseRules};
+pub use payload::{HookNotification, LoginNotification, NewUserRequest};
 
-use super::signature::{Address, signed_post};
+use super::signature::{SecretUrl, signed_post};
 use crate::{
     clock::Clock,
     config::{HookEvent, HookShare, HooksConfig},
@@ -30,15 +30,15 @@ use crate::{
 };
 
 /// The pause before the first repeat; it doubles.
-const PAUSE: Duration = Duration::from_millis(100);
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
 
 /// The backend, as hooks see it.
 pub struct Hooks {
     outbound: Outbound,
-    url: Address,
+    url: SecretUrl,
     secret: Secret<String>,
     share: Vec<HookShare>,
-    rules: AnswerRules,
+    rules: CreatedResponseRules,
     timeout: Duration,
     attempts: u32,
     /// Places for first logins that wait.
@@ -71,7 +71,7 @@ pub enum HookError {
     IdsOverlap,
     /// The message could not be written, which only a bug does.
     #[error("the message could not be made")]
-    Unmade,
+    RequestNotBuilt,
 }
 
 /// The config names no hooks that could be made.
@@ -89,7 +89,7 @@ impl Hooks {
     /// As the config has them; `None`: the backend is asked and told nothing.
     pub fn new(
         config: &HooksConfig,
-        rules: AnswerRules,
+        rules: CreatedResponseRules,
         metrics: Metrics,
         clock: Clock,
     ) -> Result<Option<Self>, HooksSetupError> {
@@ -100,7 +100,7 @@ impl Hooks {
         let secret = config.secret.as_ref().ok_or(HooksSetupError::NoSecret)?;
         Ok(Some(Self {
             outbound: Outbound::to_backend(&url)?,
-            url: Address(url),
+            url: SecretUrl(url),
             secret: Secret::new(secret.expose().clone()),
             share: config.share.clone(),
             rules,
@@ -118,31 +118,35 @@ impl Hooks {
     }
 
     /// Asks under which id a new user is to be known, and what their tokens are to say besides.
-    pub async fn ask_created(&self, person: &NewPerson<'_>) -> Result<CreatedAnswer, HookError> {
+    pub async fn request_user_id(
+        &self,
+        person: &NewUserRequest<'_>,
+    ) -> Result<CreatedResponse, HookError> {
         let event = HookEvent::UserCreated;
         let Ok(_place) = self.waiting.try_acquire() else {
             self.metrics
                 .hook_call(event.as_str(), HookError::Busy.class(), Duration::ZERO);
             return Err(HookError::Busy);
         };
-        let message = body::created(person, &self.share, self.clock.now());
+        let message = payload::user_created(person, &self.share, self.clock.now());
         self.deliver(event, &message, |body| {
-            CreatedAnswer::read(body, self.rules)
+            CreatedResponse::read(body, self.rules)
         })
         .await
     }
 
     /// Tells of something that has happened.
-    pub async fn tell(&self, told: &Told<'_>) -> Result<(), HookError> {
-        let message = body::told(told, &self.share);
-        self.deliver(told.event(), &message, |_| Ok(())).await
+    pub async fn notify(&self, notification: &HookNotification<'_>) -> Result<(), HookError> {
+        let message = payload::notification(notification, &self.share);
+        self.deliver(notification.event(), &message, |_| Ok(()))
+            .await
     }
 
     /// Sends until there is an answer, the time is over, or the attempts are.
     async fn deliver<T>(
         &self,
         event: HookEvent,
-        message: &body::Body<'_>,
+        message: &payload::HookPayload<'_>,
         read: impl Fn(&[u8]) -> Result<T, HookError>,
     ) -> Result<T, HookError> {
         let started = Instant::now();
@@ -153,8 +157,8 @@ impl Hooks {
                 break;
             }
             outcome = self.send(message, left).await.and_then(|body| read(&body));
-            let pause = PAUSE.saturating_mul(1 << (attempt - 1));
-            let may_repeat = matches!(&outcome, Err(error) if error.may_pass());
+            let pause = MIN_BACKOFF.saturating_mul(1 << (attempt - 1));
+            let may_repeat = matches!(&outcome, Err(error) if error.is_retryable());
             if !may_repeat
                 || attempt == self.attempts
                 || self.timeout.saturating_sub(started.elapsed()) <= pause
@@ -169,8 +173,12 @@ impl Hooks {
         outcome
     }
 
-    async fn send(&self, message: &body::Body<'_>, limit: Duration) -> Result<Bytes, HookError> {
-        let body = serde_json::to_vec(message).map_err(|_| HookError::Unmade)?;
+    async fn send(
+        &self,
+        message: &payload::HookPayload<'_>,
+        limit: Duration,
+    ) -> Result<Bytes, HookError> {
+        let body = serde_json::to_vec(message).map_err(|_| HookError::RequestNotBuilt)?;
         let mut request = signed_post(
             &self.url,
             &self.secret,
@@ -178,7 +186,7 @@ impl Hooks {
             self.clock.now(),
             body,
         )
-        .map_err(|_| HookError::Unmade)?;
+        .map_err(|_| HookError::RequestNotBuilt)?;
         request.headers_mut().insert(
             "x-menshen-event",
             http::HeaderValue::from_static(message.event()),
@@ -203,12 +211,12 @@ impl HookError {
             Self::Status(status) if status.is_redirection() => "redirect",
             Self::Status(status) if status.is_server_error() => "server_error",
             Self::Status(_) => "client_error",
-            Self::Unusable | Self::IdsOverlap | Self::Unmade => "unusable",
+            Self::Unusable | Self::IdsOverlap | Self::RequestNotBuilt => "unusable",
         }
     }
 
     /// Whether the same message may fare better in a moment.
-    fn may_pass(self) -> bool {
+    fn is_retryable(self) -> bool {
         match self {
             Self::Unreachable => true,
             Self::Status(status) => {
@@ -223,7 +231,7 @@ impl HookError {
             | Self::Refused
             | Self::Unusable
             | Self::IdsOverlap
-            | Self::Unmade => false,
+            | Self::RequestNotBuilt => false,
         }
     }
 }

@@ -15,9 +15,9 @@ use crate::{
 };
 
 /// A URL that may hold a secret, so it does not print.
-pub(super) struct Address(pub(super) Url);
+pub(super) struct SecretUrl(pub(super) Url);
 
-impl std::fmt::Debug for Address {
+impl std::fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
     }
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Address {
 
 /// A `POST` of JSON, signed. Fails only when the id or the URL fits into no request.
 pub(super) fn signed_post(
-    to: &Address,
+    to: &SecretUrl,
     secret: &Secret<String>,
     id: &str,
     now: Timestamp,

@@ -10,11 +10,11 @@
 
 mod acs3;
 mod aliyun;
-mod class;
-mod failure;
 mod log;
+mod rejection_class;
 mod tc3;
 mod tencent;
+mod vendor_error;
 mod webhook;
 
 use std::time::{Duration, Instant};
@@ -29,19 +29,19 @@ use crate::{
     types::{Malformed, Phone, Secret, SmsCode, SmsPurpose, Timestamp},
 };
 use aliyun::Aliyun;
-use failure::Failure;
 use tencent::Tencent;
+use vendor_error::VendorError;
 use webhook::Webhook;
 
 /// Every vendor that the config names, in its order.
 pub struct Sms {
-    accounts: Vec<Account>,
+    accounts: Vec<VendorAccount>,
     timeout: Duration,
     metrics: Metrics,
 }
 
 /// One vendor.
-struct Account {
+struct VendorAccount {
     vendor: Vendor,
     /// Of one message, in thousandths of a yuan.
     price: u32,
@@ -93,33 +93,33 @@ pub enum SmsError {
 
 /// Whether a message that failed was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
+pub enum DeliveryStatus {
     /// Surely not, and asking has not counted with the vendor either, so that the phone may try
     /// again at once.
-    No,
+    NotSent,
     /// Surely not, and never to this number.
-    Never,
+    Undeliverable,
     /// Surely not, but asking has counted.
-    NoButCounted,
+    NotSentButCounted,
     /// Nobody knows.
-    Perhaps,
+    Unknown,
 }
 
 impl SmsError {
     /// Whether the message was sent.
-    pub const fn sent(&self) -> Sent {
+    pub const fn delivery_status(&self) -> DeliveryStatus {
         match self {
-            Self::Unavailable => Sent::No,
-            Self::BadNumber | Self::BlockedNumber => Sent::Never,
-            Self::RateLimited { .. } => Sent::NoButCounted,
-            Self::Unknown => Sent::Perhaps,
+            Self::Unavailable => DeliveryStatus::NotSent,
+            Self::BadNumber | Self::BlockedNumber => DeliveryStatus::Undeliverable,
+            Self::RateLimited { .. } => DeliveryStatus::NotSentButCounted,
+            Self::Unknown => DeliveryStatus::Unknown,
         }
     }
 }
 
 /// Why there is no client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SetupError {
+pub enum SmsSetupError {
     #[error("{0} is missing")]
     Missing(&'static str),
     #[error("{0} is not a URL")]
@@ -142,15 +142,15 @@ impl Sms {
         mode: Mode,
         metrics: Metrics,
         entropy: &Entropy,
-    ) -> Result<Option<Self>, SetupError> {
+    ) -> Result<Option<Self>, SmsSetupError> {
         let account = |provider| {
             let (vendor, price) = match provider {
                 SmsProvider::Aliyun => {
-                    let account = Aliyun::messages(&config.aliyun, entropy.clone())?;
+                    let account = Aliyun::send_sms(&config.aliyun, entropy.clone())?;
                     (Vendor::Aliyun(account.into()), config.aliyun.price)
                 }
                 SmsProvider::Dypns => {
-                    let account = Aliyun::verify_codes(&config.dypns, entropy.clone())?;
+                    let account = Aliyun::send_verify_code(&config.dypns, entropy.clone())?;
                     (Vendor::Dypns(account.into()), config.dypns.price)
                 }
                 SmsProvider::Tencent => (
@@ -162,17 +162,17 @@ impl Sms {
                     config.webhook.price,
                 ),
                 SmsProvider::Log if mode == Mode::Production => {
-                    return Err(SetupError::LogInProduction);
+                    return Err(SmsSetupError::LogInProduction);
                 }
                 SmsProvider::Log => (Vendor::Log, 0),
             };
-            Ok(Account { vendor, price })
+            Ok(VendorAccount { vendor, price })
         };
         let accounts = config
             .enabled_providers(mode)
             .into_iter()
             .map(account)
-            .collect::<Result<Vec<_>, SetupError>>()?;
+            .collect::<Result<Vec<_>, SmsSetupError>>()?;
         for account in &accounts {
             metrics
                 .sms_sent
@@ -194,26 +194,26 @@ impl Sms {
             .iter()
             .filter(|account| account.vendor.serves(message.phone))
         {
-            let Err(failure) = self.ask(account, message).await else {
+            let Err(vendor_error) = self.ask(account, message).await else {
                 return Ok(());
             };
             outcome = Err(SmsError::Unavailable);
-            if let Some(error) = failure.ends_with() {
+            if let Some(error) = vendor_error.final_error() {
                 return Err(error);
             }
         }
         outcome
     }
 
-    async fn ask(&self, account: &Account, message: &Message<'_>) -> Result<(), Failure> {
+    async fn ask(&self, account: &VendorAccount, message: &Message<'_>) -> Result<(), VendorError> {
         let provider = account.vendor.provider().as_str();
         let begun = Instant::now();
         let sent = account.vendor.send(message, self.timeout).await;
         let (result, is_paid) = match &sent {
             Ok(()) => ("sent", true),
-            Err(failure) => {
-                failure.log(provider);
-                (failure.name(), failure.may_have_sent())
+            Err(vendor_error) => {
+                vendor_error.log(provider);
+                (vendor_error.name(), vendor_error.may_have_been_sent())
             }
         };
         self.metrics.sms_call(
@@ -245,7 +245,7 @@ impl Vendor {
         }
     }
 
-    async fn send(&self, message: &Message<'_>, limit: Duration) -> Result<(), Failure> {
+    async fn send(&self, message: &Message<'_>, limit: Duration) -> Result<(), VendorError> {
         match self {
             Self::Aliyun(account) | Self::Dypns(account) => account.send(message, limit).await,
             Self::Tencent(account) => account.send(message, limit).await,
@@ -267,30 +267,30 @@ impl<'a> Message<'a> {
     }
 }
 
-fn required((key, value): (&'static str, &Option<String>)) -> Result<String, SetupError> {
+fn required((key, value): (&'static str, &Option<String>)) -> Result<String, SmsSetupError> {
     value
         .clone()
         .filter(|text| !text.is_empty())
-        .ok_or(SetupError::Missing(key))
+        .ok_or(SmsSetupError::Missing(key))
 }
 
 fn required_secret(
     (key, value): (&'static str, &Option<SecretText>),
-) -> Result<Secret<String>, SetupError> {
+) -> Result<Secret<String>, SmsSetupError> {
     let text = value
         .as_ref()
         .map(SecretText::expose)
         .filter(|text| !text.is_empty());
     text.cloned()
         .map(Secret::new)
-        .ok_or(SetupError::Missing(key))
+        .ok_or(SmsSetupError::Missing(key))
 }
 
-fn endpoint((key, text): (&'static str, &str)) -> Result<Url, SetupError> {
+fn endpoint((key, text): (&'static str, &str)) -> Result<Url, SmsSetupError> {
     Url::parse(text)
         .ok()
         .filter(Url::has_host)
-        .ok_or(SetupError::NoUrl(key))
+        .ok_or(SmsSetupError::NoUrl(key))
 }
 
 /// As it stands in `Host`, which is signed.
@@ -300,8 +300,8 @@ fn host_of(url: &Url) -> String {
         .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-fn failed_template(key: &'static str) -> impl Fn(Malformed) -> SetupError {
-    move |why| SetupError::Template(key, why)
+fn failed_template(key: &'static str) -> impl Fn(Malformed) -> SmsSetupError {
+    move |why| SmsSetupError::Template(key, why)
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@
 //! (errcode -1, an access token that it does not take): after a timeout the code may be used up.
 
 mod access_token;
-mod answer;
 mod api;
-mod call;
+mod api_client;
 mod code;
+mod credentials_check;
 mod encrypted_data;
 mod errcode;
 mod object;
@@ -21,8 +21,8 @@ mod phone;
 mod phone_info;
 mod push;
 mod raw_data;
+mod response;
 mod session;
-mod trial;
 
 use std::{
     sync::Arc,
@@ -32,11 +32,15 @@ use std::{
 use reqwest::Url;
 
 pub use code::{LoginCode, PhoneCode};
-pub use encrypted_data::{DecryptFailed, DecryptedPhone, EncryptedPhone, PhoneDecryption, Stamp};
-pub use errcode::{Errcode, LoginRefused, WechatError};
-pub use push::{AuthorizationChange, AuthorizationEvent, PushQuery, PushRefused, Pushed, Pushes};
+pub use credentials_check::CredentialsRejection;
+pub use encrypted_data::{
+    DecryptFailed, DecryptedPhone, EncryptedPhone, PhoneDecryption, Watermark,
+};
+pub use errcode::{Errcode, LoginRejection, WechatError};
+pub use push::{
+    AuthorizationChange, AuthorizationEvent, PushMessage, PushQuery, PushReceiver, PushRejection,
+};
 pub use raw_data::raw_data_is_signed;
-pub use trial::CredentialsRefused;
 
 use crate::{
     clock::Clock,
@@ -47,8 +51,8 @@ use crate::{
     store::WechatIdentity,
     types::{AppId, OpenId, Phone, Secret},
 };
-use access_token::TokenKeeper;
-use call::Calls;
+use access_token::AccessTokenCache;
+use api_client::ApiClient;
 
 /// The app id of a development without any.
 const DEVELOPMENT_APP: &str = "development";
@@ -57,21 +61,21 @@ const DEVELOPMENT_COUNTRY: &str = "86";
 
 /// Who answers for codes, and who decrypts.
 pub struct Wechat {
-    source: Source,
+    client: WechatClient,
     decryption: Option<PhoneDecryption>,
 }
 
-enum Source {
+enum WechatClient {
     /// WeChat, or what speaks like it.
-    Live(Box<Live>),
+    Live(Box<LiveClient>),
     /// Nobody: no network, a login code is its own openid, a phone code its own number. These mini
     /// programs are named in the config, if any.
     Development(Vec<AppId>),
 }
 
 /// The real client.
-struct Live {
-    calls: Arc<Calls>,
+struct LiveClient {
+    api: Arc<ApiClient>,
     timeout: Duration,
     apps: Vec<LiveApp>,
     /// In thousandths of a yuan.
@@ -82,7 +86,7 @@ struct LiveApp {
     app_id: AppId,
     secret: Secret<String>,
     /// `None` where calls carry no token.
-    tokens: Option<TokenKeeper>,
+    tokens: Option<AccessTokenCache>,
 }
 
 /// A mini program as the config names it; an empty secret is none.
@@ -93,7 +97,7 @@ struct NamedApp {
 
 /// Why there is no client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SetupError {
+pub enum WechatSetupError {
     #[error("wechat.base_url is not a URL")]
     BaseUrl,
     #[error("the app id {0:?} is not valid: it must be 1 to 64 letters, digits, '-' or '_'")]
@@ -116,36 +120,38 @@ impl Wechat {
         metrics: Metrics,
         clock: &Clock,
         entropy: &Entropy,
-    ) -> Result<Self, SetupError> {
-        let base = Url::parse(&config.base_url).map_err(|_| SetupError::BaseUrl)?;
+    ) -> Result<Self, WechatSetupError> {
+        let base = Url::parse(&config.base_url).map_err(|_| WechatSetupError::BaseUrl)?;
         let named = named_apps(config)?;
         let max_age = config.watermark_max_age.get();
         let decryption = config
             .legacy_decrypt
             .then(|| PhoneDecryption::new(max_age, clock.clone()));
-        let source = if is_asked(mode, &base, &named) {
-            let calls = Arc::new(Calls::new(&base, metrics)?);
-            Source::Live(Box::new(Live::new(config, named, &calls, clock, entropy)?))
+        let client = if is_live(mode, &base, &named) {
+            let api = Arc::new(ApiClient::new(&base, metrics)?);
+            WechatClient::Live(Box::new(LiveClient::new(
+                config, named, &api, clock, entropy,
+            )?))
         } else {
-            Source::Development(named.into_iter().map(|app| app.app_id).collect())
+            WechatClient::Development(named.into_iter().map(|app| app.app_id).collect())
         };
-        Ok(Self { source, decryption })
+        Ok(Self { client, decryption })
     }
 
     /// Whether a login asks WeChat, or what the config has for it. Where not, a login code is its
     /// own openid.
-    pub fn asks(config: &WechatConfig, mode: Mode) -> bool {
+    pub fn uses_network(config: &WechatConfig, mode: Mode) -> bool {
         let (Ok(base), Ok(named)) = (Url::parse(&config.base_url), named_apps(config)) else {
             return false;
         };
-        is_asked(mode, &base, &named)
+        is_live(mode, &base, &named)
     }
 
     /// The app id that a login is for: the one asked for if it is ours, the first without a wish.
     pub fn app(&self, asked: Option<&AppId>) -> Option<AppId> {
-        let mut known = match &self.source {
-            Source::Live(live) => live.apps.iter().map(|app| &app.app_id).collect::<Vec<_>>(),
-            Source::Development(apps) => apps.iter().collect(),
+        let mut known = match &self.client {
+            WechatClient::Live(live) => live.apps.iter().map(|app| &app.app_id).collect::<Vec<_>>(),
+            WechatClient::Development(apps) => apps.iter().collect(),
         };
         let fallback = AppId::parse(DEVELOPMENT_APP).ok();
         if known.is_empty() {
@@ -161,7 +167,7 @@ impl Wechat {
 
     /// Whether a code can be used again: only where it stands for itself.
     pub const fn codes_are_reusable(&self) -> bool {
-        matches!(self.source, Source::Development(_))
+        matches!(self.client, WechatClient::Development(_))
     }
 
     /// Asks who the code stands for. `app` is one that [`Wechat::app`] gave.
@@ -169,10 +175,10 @@ impl Wechat {
         &self,
         app: &AppId,
         code: &LoginCode,
-    ) -> Result<WechatIdentity, LoginRefused> {
-        match &self.source {
-            Source::Live(live) => live.code_to_session(app, code).await,
-            Source::Development(_) => {
+    ) -> Result<WechatIdentity, LoginRejection> {
+        match &self.client {
+            WechatClient::Live(live) => live.code_to_session(app, code).await,
+            WechatClient::Development(_) => {
                 let openid = OpenId::parse(code.expose()).map_err(|_| WechatError::CodeInvalid)?;
                 Ok(WechatIdentity {
                     app_id: app.clone(),
@@ -193,9 +199,9 @@ impl Wechat {
         openid: &OpenId,
         code: &PhoneCode,
     ) -> Result<Phone, WechatError> {
-        match &self.source {
-            Source::Live(live) => live.phone_number(app, openid, code).await,
-            Source::Development(_) => {
+        match &self.client {
+            WechatClient::Live(live) => live.phone_number(app, openid, code).await,
+            WechatClient::Development(_) => {
                 let countries = [DEVELOPMENT_COUNTRY.to_owned()];
                 Phone::parse(code.expose(), &countries).map_err(|_| WechatError::CodeInvalid)
             }
@@ -206,9 +212,9 @@ impl Wechat {
     /// take it from each other. `None` where there is none: in development, and with
     /// `wechat.token_mode = "none"`. `app` is one that [`Wechat::app`] gave.
     pub async fn access_token(&self, app: &AppId) -> Result<Option<Secret<String>>, WechatError> {
-        match &self.source {
-            Source::Live(live) => live.access_token(app).await,
-            Source::Development(_) => Ok(None),
+        match &self.client {
+            WechatClient::Live(live) => live.access_token(app).await,
+            WechatClient::Development(_) => Ok(None),
         }
     }
 
@@ -219,27 +225,27 @@ impl Wechat {
     }
 }
 
-impl Live {
+impl LiveClient {
     fn new(
         config: &WechatConfig,
         named: Vec<NamedApp>,
-        calls: &Arc<Calls>,
+        api: &Arc<ApiClient>,
         clock: &Clock,
         entropy: &Entropy,
-    ) -> Result<Self, SetupError> {
+    ) -> Result<Self, WechatSetupError> {
         if named.is_empty() {
-            return Err(SetupError::NoApp);
+            return Err(WechatSetupError::NoApp);
         }
         let timeout = config.timeout.get();
         let live_app = |NamedApp { app_id, secret }| {
             let Some(secret) = secret else {
-                return Err(SetupError::NoSecret(app_id));
+                return Err(WechatSetupError::NoSecret(app_id));
             };
             let tokens = (config.token_mode == TokenMode::Stable).then(|| {
-                TokenKeeper::new(
+                AccessTokenCache::new(
                     &app_id,
                     &secret,
-                    Arc::clone(calls),
+                    Arc::clone(api),
                     timeout,
                     clock.clone(),
                     entropy.clone(),
@@ -253,7 +259,7 @@ impl Live {
         };
         let apps = named.into_iter().map(live_app).collect::<Result<_, _>>()?;
         Ok(Self {
-            calls: Arc::clone(calls),
+            api: Arc::clone(api),
             timeout,
             apps,
             phone_price: config.phone_price,
@@ -277,7 +283,7 @@ impl Live {
 }
 
 /// Every mini program that the config names, in order.
-fn named_apps(config: &WechatConfig) -> Result<Vec<NamedApp>, SetupError> {
+fn named_apps(config: &WechatConfig) -> Result<Vec<NamedApp>, WechatSetupError> {
     let single = config
         .app_id
         .iter()
@@ -289,7 +295,8 @@ fn named_apps(config: &WechatConfig) -> Result<Vec<NamedApp>, SetupError> {
     single
         .chain(listed)
         .map(|(app_id, secret)| {
-            let app_id = AppId::parse(app_id).map_err(|_| SetupError::AppId(app_id.clone()))?;
+            let app_id =
+                AppId::parse(app_id).map_err(|_| WechatSetupError::AppId(app_id.clone()))?;
             let secret = secret
                 .map(SecretText::expose)
                 .filter(|text| !text.is_empty());
@@ -302,11 +309,11 @@ fn named_apps(config: &WechatConfig) -> Result<Vec<NamedApp>, SetupError> {
 }
 
 /// In development, only what is on this machine.
-fn is_asked(mode: Mode, base: &Url, named: &[NamedApp]) -> bool {
-    mode == Mode::Production || is_loopback(base) && has_credentials(named)
+fn is_live(mode: Mode, base: &Url, named: &[NamedApp]) -> bool {
+    mode == Mode::Production || is_loopback(base) && have_secrets(named)
 }
 
-fn has_credentials(named: &[NamedApp]) -> bool {
+fn have_secrets(named: &[NamedApp]) -> bool {
     !named.is_empty() && named.iter().all(|app| app.secret.is_some())
 }
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::{
     api::{ApiState, body, problem::Problem},
     error::ErrorCode,
-    provider::wechat::{PushQuery, PushRefused, Pushed, Pushes},
+    provider::wechat::{PushMessage, PushQuery, PushReceiver, PushRejection},
 };
 
 /// What WeChat wants to hear.
@@ -54,7 +54,7 @@ pub(in crate::api) async fn get(
 ) -> Result<Plain, Problem> {
     let pushes = pushes(&api)?;
     let query = read_query(query)?;
-    match pushes.greet(&query) {
+    match pushes.echo(&query) {
         Ok(echo) => {
             count(&api, "check", "done");
             Ok(plain(echo))
@@ -87,8 +87,8 @@ pub(in crate::api) async fn post(
     let query = read_query(query)?;
     let body = body::bytes(request).await?;
     let event = match pushes.read(&query, &body) {
-        Ok(Pushed::Authorization(event)) => event,
-        Ok(Pushed::Other) => {
+        Ok(PushMessage::Authorization(event)) => event,
+        Ok(PushMessage::Other) => {
             count(&api, "other", "done");
             return Ok(plain(SUCCESS));
         }
@@ -106,7 +106,7 @@ pub(in crate::api) async fn post(
     }
 }
 
-fn pushes(api: &ApiState) -> Result<&Pushes, Problem> {
+fn pushes(api: &ApiState) -> Result<&PushReceiver, Problem> {
     api.pushes
         .as_deref()
         .ok_or_else(|| Problem::new(ErrorCode::NotFound))
@@ -129,10 +129,10 @@ fn read_query(query: Parameters) -> Result<PushQuery, Problem> {
     })
 }
 
-fn refuse(api: &ApiState, refused: PushRefused) -> Problem {
+fn refuse(api: &ApiState, refused: PushRejection) -> Problem {
     count(api, "unknown", refused.class());
     // Signed, so a person should know why nothing is done about it.
-    if matches!(refused, PushRefused::Unreadable | PushRefused::OtherApp) {
+    if matches!(refused, PushRejection::Unreadable | PushRejection::OtherApp) {
         tracing::warn!(error = %refused, "a push of WeChat was not taken: {refused}");
     }
     Problem::new(ErrorCode::Forbidden)

@@ -29,9 +29,9 @@ use crate::{
     metrics::Metrics,
     policy::IdentityHeaders,
     provider::{
-        hooks::{AnswerRules, Hooks},
+        hooks::{CreatedResponseRules, Hooks},
         sms::Sms,
-        wechat::{Pushes, Wechat},
+        wechat::{PushReceiver, Wechat},
     },
     store::{self, OpenOptions, Store, StoreKeys},
     token::{Issuer, Keyrings, RESERVED_CLAIMS, RefreshTokens, SessionHandles, Verifier},
@@ -140,7 +140,7 @@ impl World {
             100,
             &metrics,
         ));
-        let rules = AnswerRules {
+        let rules = CreatedResponseRules {
             integers_below: config.users.first_generated_id(),
             reserved: &RESERVED_CLAIMS,
         };
@@ -186,7 +186,7 @@ impl World {
             rules: AuthRules::from_config(config),
         }));
         let router = router(ApiState {
-            pushes: Pushes::new(&config.wechat, &clock).map(Arc::new),
+            pushes: PushReceiver::new(&config.wechat, &clock).map(Arc::new),
             metrics: metrics.clone(),
             auth: Arc::clone(&auth),
             authorizer,

@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     entropy::Entropy,
     metrics::Metrics,
-    provider::wechat::{CredentialsRefused, Errcode, Wechat, WechatError},
+    provider::wechat::{CredentialsRejection, Errcode, Wechat, WechatError},
     types::AppId,
 };
 
@@ -25,7 +25,7 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
         Err(fault) => return vec![Finding::failed(CHECK, fault.to_string(), "mend [wechat]")],
     };
     // A little less than there is, so that what it says is still printed.
-    let tried = wechat.try_credentials(CHECK_TIMEOUT * 5 / 6).await;
+    let tried = wechat.check_credentials(CHECK_TIMEOUT * 5 / 6).await;
     if tried.is_empty() {
         return vec![Finding::skipped(
             CHECK,
@@ -38,7 +38,7 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
         .collect()
 }
 
-fn judge(app: &AppId, tried: Option<Result<(), CredentialsRefused>>) -> Finding {
+fn judge(app: &AppId, tried: Option<Result<(), CredentialsRejection>>) -> Finding {
     let refused = match tried {
         None => {
             let message = "wechat.token_mode = \"none\" asks for no access token, and nothing else tries a secret without a login";

@@ -10,11 +10,10 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::{
-    Message, SetupError, acs3,
-    class::Class,
-    endpoint, failed_template,
-    failure::{Failure, Refusal, Tag},
-    host_of, required, required_secret,
+    Message, SmsSetupError, acs3, endpoint, failed_template, host_of,
+    rejection_class::RejectionClass,
+    required, required_secret,
+    vendor_error::{LogTag, VendorError, VendorRejection},
 };
 use crate::{
     config::{AliyunConfig, DypnsConfig, JsonTemplate, SecretText},
@@ -66,7 +65,7 @@ struct Answer {
 
 impl Aliyun {
     /// `SendSms`.
-    pub(super) fn messages(config: &AliyunConfig, entropy: Entropy) -> Result<Self, SetupError> {
+    pub(super) fn send_sms(config: &AliyunConfig, entropy: Entropy) -> Result<Self, SmsSetupError> {
         let table = Table {
             access_key_id: ("sms.aliyun.access_key_id", &config.access_key_id),
             access_key_secret: ("sms.aliyun.access_key_secret", &config.access_key_secret),
@@ -79,7 +78,10 @@ impl Aliyun {
     }
 
     /// `SendSmsVerifyCode`, with a code of our own.
-    pub(super) fn verify_codes(config: &DypnsConfig, entropy: Entropy) -> Result<Self, SetupError> {
+    pub(super) fn send_verify_code(
+        config: &DypnsConfig,
+        entropy: Entropy,
+    ) -> Result<Self, SmsSetupError> {
         let table = Table {
             access_key_id: ("sms.dypns.access_key_id", &config.access_key_id),
             access_key_secret: ("sms.dypns.access_key_secret", &config.access_key_secret),
@@ -91,7 +93,7 @@ impl Aliyun {
         Self::new(Api::SendSmsVerifyCode, &table, entropy)
     }
 
-    fn new(api: Api, table: &Table<'_>, entropy: Entropy) -> Result<Self, SetupError> {
+    fn new(api: Api, table: &Table<'_>, entropy: Entropy) -> Result<Self, SmsSetupError> {
         let endpoint = endpoint(table.endpoint)?;
         Ok(Self {
             api,
@@ -110,29 +112,33 @@ impl Aliyun {
         })
     }
 
-    pub(super) async fn send(&self, message: &Message<'_>, limit: Duration) -> Result<(), Failure> {
+    pub(super) async fn send(
+        &self,
+        message: &Message<'_>,
+        limit: Duration,
+    ) -> Result<(), VendorError> {
         let answer = self.outbound.send(self.request(message)?, limit).await?;
         // The status says nothing: a wrong key is a 404.
         let Ok(said) = serde_json::from_slice::<Answer>(answer.body()) else {
-            return Err(Failure::Unusable(answer.status()));
+            return Err(VendorError::UnreadableResponse(answer.status()));
         };
         if said.code == "OK" {
             return Ok(());
         }
         let text = said.message.unwrap_or_default();
         let class = match self.api {
-            Api::SendSms => Class::of_aliyun(&said.code, &text),
-            Api::SendSmsVerifyCode => Class::of_dypns(&said.code, &text),
+            Api::SendSms => RejectionClass::from_aliyun(&said.code, &text),
+            Api::SendSmsVerifyCode => RejectionClass::from_dypns(&said.code, &text),
         };
-        let request_id = Tag::new(&said.request_id.unwrap_or_default());
-        Err(Failure::Refused(Refusal {
+        let request_id = LogTag::new(&said.request_id.unwrap_or_default());
+        Err(VendorError::Rejected(VendorRejection {
             class,
-            code: Tag::new(&said.code),
+            code: LogTag::new(&said.code),
             request_id,
         }))
     }
 
-    fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, Failure> {
+    fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, VendorError> {
         let query = self.query(message);
         let host = host_of(&self.endpoint);
         let (nonce, date) = (

@@ -10,11 +10,10 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Message, SetupError,
-    class::Class,
-    endpoint, failed_template,
-    failure::{Failure, Refusal, Tag},
-    host_of, required, required_secret, tc3,
+    Message, SmsSetupError, endpoint, failed_template, host_of,
+    rejection_class::RejectionClass,
+    required, required_secret, tc3,
+    vendor_error::{LogTag, VendorError, VendorRejection},
 };
 use crate::{
     config::{Template, TencentConfig},
@@ -75,7 +74,7 @@ struct Status {
 }
 
 impl Tencent {
-    pub(super) fn new(config: &TencentConfig) -> Result<Self, SetupError> {
+    pub(super) fn new(config: &TencentConfig) -> Result<Self, SmsSetupError> {
         let endpoint = endpoint(("sms.tencent.endpoint", &config.endpoint))?;
         let parameters = config.template_params.iter().map(|text| text.parse());
         Ok(Self {
@@ -93,10 +92,14 @@ impl Tencent {
         })
     }
 
-    pub(super) async fn send(&self, message: &Message<'_>, limit: Duration) -> Result<(), Failure> {
+    pub(super) async fn send(
+        &self,
+        message: &Message<'_>,
+        limit: Duration,
+    ) -> Result<(), VendorError> {
         let answer = self.outbound.send(self.request(message)?, limit).await?;
         let Ok(Answer { response }) = serde_json::from_slice(answer.body()) else {
-            return Err(Failure::Unusable(answer.status()));
+            return Err(VendorError::UnreadableResponse(answer.status()));
         };
         let of_number = response
             .send_status_set
@@ -104,17 +107,17 @@ impl Tencent {
         let code = match (response.error, of_number) {
             (None, Some(Status { code })) if code == "Ok" => return Ok(()),
             (Some(Status { code }), _) | (None, Some(Status { code })) => code,
-            (None, None) => return Err(Failure::Unusable(answer.status())),
+            (None, None) => return Err(VendorError::UnreadableResponse(answer.status())),
         };
-        let request_id = Tag::new(&response.request_id.unwrap_or_default());
-        Err(Failure::Refused(Refusal {
-            class: Class::of_tencent(&code),
-            code: Tag::new(&code),
+        let request_id = LogTag::new(&response.request_id.unwrap_or_default());
+        Err(VendorError::Rejected(VendorRejection {
+            class: RejectionClass::from_tencent(&code),
+            code: LogTag::new(&code),
             request_id,
         }))
     }
 
-    fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, Failure> {
+    fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, VendorError> {
         let body = Body {
             phone_number_set: [message.phone.as_str()],
             sms_sdk_app_id: &self.sdk_app_id,
@@ -127,7 +130,7 @@ impl Tencent {
                 .collect(),
             session_context: message.id,
         };
-        let body = serde_json::to_vec(&body).map_err(|_| Failure::Unmade)?;
+        let body = serde_json::to_vec(&body).map_err(|_| VendorError::RequestNotBuilt)?;
         let host = host_of(&self.endpoint);
         let headers = [
             ("content-type", CONTENT_TYPE),

@@ -297,7 +297,7 @@ fn nobody_is_asked_where_the_config_names_nobody() {
     config.providers = vec![SmsProvider::Log];
     assert_eq!(
         new(&config, Mode::Production).err().unwrap(),
-        SetupError::LogInProduction
+        SmsSetupError::LogInProduction
     );
     for (provider, missing) in [
         (SmsProvider::Aliyun, "sms.aliyun.access_key_id"),
@@ -308,7 +308,7 @@ fn nobody_is_asked_where_the_config_names_nobody() {
         config.providers = vec![provider];
         assert_eq!(
             new(&config, Mode::Production).err().unwrap(),
-            SetupError::Missing(missing)
+            SmsSetupError::Missing(missing)
         );
     }
 }

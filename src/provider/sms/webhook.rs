@@ -12,27 +12,27 @@ use reqwest::Url;
 use serde::Serialize;
 
 use super::{
-    Message, SetupError,
-    class::Class,
-    failure::{Failure, Refusal, Tag},
+    Message, SmsSetupError,
+    rejection_class::RejectionClass,
     required, required_secret,
+    vendor_error::{LogTag, VendorError, VendorRejection},
 };
 use crate::{
     config::WebhookConfig,
     outbound::{Outbound, is_private_address},
-    provider::signature::{Address, signed_post},
+    provider::signature::{SecretUrl, signed_post},
     types::Secret,
 };
 
 /// The wait that a 429 means which names none, or no number of seconds.
-const USUAL_WAIT: Duration = Duration::from_mins(1);
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_mins(1);
 /// A longer one is not believed.
-const LONGEST_WAIT: Duration = Duration::from_hours(24);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// Where to post, and the key of the signature.
 pub(super) struct Webhook {
     outbound: Outbound,
-    url: Address,
+    url: SecretUrl,
     secret: Secret<String>,
 }
 
@@ -47,46 +47,53 @@ struct Body<'a> {
 }
 
 impl Webhook {
-    pub(super) fn new(config: &WebhookConfig) -> Result<Self, SetupError> {
+    pub(super) fn new(config: &WebhookConfig) -> Result<Self, SmsSetupError> {
         let key = "sms.webhook.url";
-        let url = Url::parse(&required((key, &config.url))?).map_err(|_| SetupError::NoUrl(key))?;
+        let url =
+            Url::parse(&required((key, &config.url))?).map_err(|_| SmsSetupError::NoUrl(key))?;
         let secret = required_secret(("sms.webhook.secret", &config.secret))?;
         let outbound = if config.allow_private {
             Outbound::new(&url)?
         } else if is_private_address(&url) {
-            return Err(SetupError::PrivateAddress);
+            return Err(SmsSetupError::PrivateAddress);
         } else {
             Outbound::to_public()?
         };
         Ok(Self {
             outbound,
-            url: Address(url),
+            url: SecretUrl(url),
             secret,
         })
     }
 
-    pub(super) async fn send(&self, message: &Message<'_>, limit: Duration) -> Result<(), Failure> {
+    pub(super) async fn send(
+        &self,
+        message: &Message<'_>,
+        limit: Duration,
+    ) -> Result<(), VendorError> {
         let answer = self.outbound.send(self.request(message)?, limit).await?;
         let status = answer.status();
         let class = match status {
             _ if status.is_success() => return Ok(()),
-            StatusCode::TOO_MANY_REQUESTS => Class::RateLimited(wait(answer.headers())),
+            StatusCode::TOO_MANY_REQUESTS => {
+                RejectionClass::RateLimited(retry_after(answer.headers()))
+            }
             // Somebody between us may say so of a message that was accepted.
             StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY => {
-                return Err(Failure::Unusable(status));
+                return Err(VendorError::UnreadableResponse(status));
             }
-            _ if status.is_client_error() => Class::Config,
+            _ if status.is_client_error() => RejectionClass::Config,
             // A redirect too: it may come after the message was accepted.
-            _ => return Err(Failure::Unusable(status)),
+            _ => return Err(VendorError::UnreadableResponse(status)),
         };
-        Err(Failure::Refused(Refusal {
+        Err(VendorError::Rejected(VendorRejection {
             class,
-            code: Tag::new(status.as_str()),
-            request_id: Tag::new(message.id),
+            code: LogTag::new(status.as_str()),
+            request_id: LogTag::new(message.id),
         }))
     }
 
-    fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, Failure> {
+    fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, VendorError> {
         let body = Body {
             id: message.id,
             phone: message.phone.as_str(),
@@ -94,7 +101,7 @@ impl Webhook {
             purpose: message.purpose.as_str(),
             expires_in: message.ttl.as_secs(),
         };
-        let body = serde_json::to_vec(&body).map_err(|_| Failure::Unmade)?;
+        let body = serde_json::to_vec(&body).map_err(|_| VendorError::RequestNotBuilt)?;
         Ok(signed_post(
             &self.url,
             &self.secret,
@@ -106,11 +113,11 @@ impl Webhook {
 }
 
 /// `Retry-After` in seconds (RFC 9110 section 10.2.3).
-fn wait(headers: &HeaderMap) -> Duration {
+fn retry_after(headers: &HeaderMap) -> Duration {
     let seconds = headers
         .get(header::RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    seconds.map_or(USUAL_WAIT, |seconds| {
-        Duration::from_secs(seconds).min(LONGEST_WAIT)
+    seconds.map_or(DEFAULT_RETRY_AFTER, |seconds| {
+        Duration::from_secs(seconds).min(MAX_RETRY_AFTER)
     })
 }

@@ -21,8 +21,8 @@ use tokio::sync::watch;
 
 use super::{
     WechatError,
-    api::{Api, Failure},
-    call::{Calls, Request},
+    api::{Api, CallError},
+    api_client::{ApiClient, Request},
 };
 use crate::{
     clock::Clock,
@@ -37,15 +37,15 @@ const API: Api = Api::StableToken;
 const RENEW_BEFORE_END: Duration = Duration::from_mins(4);
 /// Up to so much earlier, so that replicas do not all come at once; WeChat gives a new token from
 /// 300 s before the end.
-const JITTER_MILLIS: u16 = 60_000;
+const MAX_JITTER_MILLIS: u16 = 60_000;
 /// A token is not used when it has less than this to live: it has to arrive, and clocks differ.
 const LAST_USE_BEFORE_END: Duration = Duration::from_secs(30);
 /// Renewing ahead of time is not tried more often than this.
-const BETWEEN_RENEWALS: Duration = Duration::from_secs(10);
+const MIN_RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 /// Two hours, as WeChat has it; no answer makes a token live longer.
-const LONGEST_LIFE: Duration = Duration::from_hours(2);
+const MAX_LIFETIME: Duration = Duration::from_hours(2);
 /// As documented.
-const LONGEST_TOKEN: usize = 512;
+const MAX_TOKEN_LEN: usize = 512;
 
 /// An access token.
 #[derive(Clone)]
@@ -53,33 +53,33 @@ pub(super) struct AccessToken(Arc<Secret<String>>);
 
 /// Keeps the token of one mini program.
 #[derive(Clone)]
-pub(super) struct TokenKeeper(Arc<Keeper>);
+pub(super) struct AccessTokenCache(Arc<Inner>);
 
-struct Keeper {
+struct Inner {
     app_id: AppId,
     secret: Secret<String>,
     timeout: Duration,
-    calls: Arc<Calls>,
+    api: Arc<ApiClient>,
     clock: Clock,
     entropy: Entropy,
-    state: Mutex<State>,
+    state: Mutex<CacheState>,
 }
 
 #[derive(Default)]
-struct State {
-    kept: Option<Kept>,
+struct CacheState {
+    cached: Option<CachedToken>,
     under_way: Option<Outcome>,
 }
 
-struct Kept {
+struct CachedToken {
     token: AccessToken,
     renew_from: Timestamp,
     good_until: Timestamp,
 }
 
-type Fetched = Result<AccessToken, WechatError>;
+type FetchResult = Result<AccessToken, WechatError>;
 /// Tells what a call brings; closed without a word when its task died.
-type Outcome = watch::Receiver<Option<Fetched>>;
+type Outcome = watch::Receiver<Option<FetchResult>>;
 
 #[derive(Deserialize)]
 struct StableToken {
@@ -93,26 +93,26 @@ impl AccessToken {
         self.0.expose()
     }
 
-    fn is(&self, other: &Self) -> bool {
+    fn equals(&self, other: &Self) -> bool {
         crypto::same(self.expose().as_bytes(), other.expose().as_bytes())
     }
 }
 
-impl TokenKeeper {
+impl AccessTokenCache {
     pub(super) fn new(
         app_id: &AppId,
         secret: &Secret<String>,
-        calls: Arc<Calls>,
+        api: Arc<ApiClient>,
         timeout: Duration,
         clock: Clock,
         entropy: Entropy,
     ) -> Self {
         let (app_id, secret) = (app_id.clone(), secret.clone());
-        Self(Arc::new(Keeper {
+        Self(Arc::new(Inner {
             app_id,
             secret,
             timeout,
-            calls,
+            api,
             clock,
             entropy,
             state: Mutex::default(),
@@ -120,13 +120,17 @@ impl TokenKeeper {
     }
 
     /// A token to use now. One that is near its end is given too, and is being renewed meanwhile.
-    pub(super) async fn token(&self, deadline: Instant) -> Fetched {
+    pub(super) async fn token(&self, deadline: Instant) -> FetchResult {
         let now = self.0.clock.steady();
         let outcome = {
             let mut state = self.0.state();
-            if let Some(kept) = state.kept.as_ref().filter(|kept| now < kept.good_until) {
-                let token = kept.token.clone();
-                if now >= kept.renew_from {
+            if let Some(cached) = state
+                .cached
+                .as_ref()
+                .filter(|cached| now < cached.good_until)
+            {
+                let token = cached.token.clone();
+                if now >= cached.renew_from {
                     self.fetch(&mut state);
                 }
                 return Ok(token);
@@ -137,19 +141,19 @@ impl TokenKeeper {
     }
 
     /// A token instead of this one, which WeChat does not take any more.
-    pub(super) async fn instead_of(&self, refused: &AccessToken, deadline: Instant) -> Fetched {
+    pub(super) async fn replace(&self, refused: &AccessToken, deadline: Instant) -> FetchResult {
         let outcome = {
             let mut state = self.0.state();
-            match &state.kept {
-                Some(kept) if !kept.token.is(refused) => return Ok(kept.token.clone()),
+            match &state.cached {
+                Some(cached) if !cached.token.equals(refused) => return Ok(cached.token.clone()),
                 Some(_) | None => {
-                    state.kept = None;
+                    state.cached = None;
                     self.fetch(&mut state)
                 }
             }
         };
         let token = fetched(outcome, deadline).await?;
-        if token.is(refused) {
+        if token.equals(refused) {
             let app_id = &self.0.app_id;
             tracing::error!(wechat.api = API.name(), %app_id, "WeChat gives {app_id} an access token that it refuses");
             return Err(WechatError::Misconfigured);
@@ -159,16 +163,16 @@ impl TokenKeeper {
 
     /// Asks for a token and forgets it: whether WeChat takes the credentials. In normal mode that
     /// takes no token from anybody.
-    pub(super) async fn try_credentials(&self, deadline: Instant) -> Result<(), Failure> {
+    pub(super) async fn check_credentials(&self, deadline: Instant) -> Result<(), CallError> {
         self.0
-            .calls
+            .api
             .call(API, &self.0.request(), deadline, StableToken::checked)
             .await
             .map(drop)
     }
 
     /// The call that is under way, or a new one.
-    fn fetch(&self, state: &mut State) -> Outcome {
+    fn fetch(&self, state: &mut CacheState) -> Outcome {
         if let Some(outcome) = state
             .under_way
             .as_ref()
@@ -178,40 +182,40 @@ impl TokenKeeper {
         }
         let (teller, outcome) = watch::channel(None);
         state.under_way = Some(outcome.clone());
-        let keeper = Arc::clone(&self.0);
+        let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
-            let fetched = keeper.ask().await;
+            let fetched = inner.ask().await;
             teller.send_replace(Some(fetched));
         });
         outcome
     }
 }
 
-impl Keeper {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, CacheState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks WeChat, and keeps what it gives.
-    async fn ask(&self) -> Fetched {
+    async fn ask(&self) -> FetchResult {
         let asked_at = self.clock.steady();
         let deadline = Instant::now() + self.timeout;
         let answered = self
-            .calls
+            .api
             .call(API, &self.request(), deadline, StableToken::checked)
             .await;
         let mut state = self.state();
         state.under_way = None;
         match answered {
             Ok((token, life)) => {
-                state.kept = Some(self.kept(token.clone(), asked_at, life));
+                state.cached = Some(self.cached(token.clone(), asked_at, life));
                 Ok(token)
             }
             Err(failure) => {
-                if let Some(kept) = &mut state.kept {
-                    kept.renew_from = self.clock.steady().plus(BETWEEN_RENEWALS);
+                if let Some(cached) = &mut state.cached {
+                    cached.renew_from = self.clock.steady().plus(MIN_RENEWAL_INTERVAL);
                 }
-                Err(failure.at_last(API))
+                Err(failure.into_wechat_error(API))
             }
         }
     }
@@ -223,16 +227,16 @@ impl Keeper {
             "appid": self.app_id.as_str(),
             "secret": self.secret.expose(),
         });
-        Request::Post(self.calls.url(API), Bytes::from(body.to_string()))
+        Request::Post(self.api.url(API), Bytes::from(body.to_string()))
     }
 
-    fn kept(&self, token: AccessToken, since: Timestamp, life: Duration) -> Kept {
+    fn cached(&self, token: AccessToken, since: Timestamp, life: Duration) -> CachedToken {
         // Without random bytes replicas renew together, which does no harm.
         let random = self.entropy.bytes().map_or(0, u16::from_be_bytes);
-        let early = RENEW_BEFORE_END + Duration::from_millis((random % JITTER_MILLIS).into());
-        let renew_from = since.plus(life.saturating_sub(early).max(BETWEEN_RENEWALS));
+        let early = RENEW_BEFORE_END + Duration::from_millis((random % MAX_JITTER_MILLIS).into());
+        let renew_from = since.plus(life.saturating_sub(early).max(MIN_RENEWAL_INTERVAL));
         let good_until = since.plus(life.saturating_sub(LAST_USE_BEFORE_END));
-        Kept {
+        CachedToken {
             token,
             renew_from,
             good_until,
@@ -243,18 +247,18 @@ impl Keeper {
 impl StableToken {
     fn checked(self) -> Result<(AccessToken, Duration), WechatError> {
         let token = self.access_token;
-        let plausible = (1..=LONGEST_TOKEN).contains(&token.len())
+        let plausible = (1..=MAX_TOKEN_LEN).contains(&token.len())
             && token.bytes().all(|b| b.is_ascii_graphic());
         if !plausible || self.expires_in == 0 {
             return Err(WechatError::Unusable);
         }
-        let life = Duration::from_secs(self.expires_in).min(LONGEST_LIFE);
+        let life = Duration::from_secs(self.expires_in).min(MAX_LIFETIME);
         Ok((AccessToken(Arc::new(Secret::new(token))), life))
     }
 }
 
 /// What the call brings, if it does so in time.
-async fn fetched(mut outcome: Outcome, deadline: Instant) -> Fetched {
+async fn fetched(mut outcome: Outcome, deadline: Instant) -> FetchResult {
     let told = tokio::time::timeout_at(deadline.into(), outcome.wait_for(Option::is_some)).await;
     match told.as_ref().map(Result::as_deref) {
         Ok(Ok(Some(fetched))) => fetched.clone(),

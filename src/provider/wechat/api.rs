@@ -12,12 +12,12 @@ pub(super) enum Api {
 
 /// Why a call gave nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum CallError {
     /// The access token is not valid, or not any more; nothing was done.
     StaleToken,
-    Error(WechatError),
+    Failed(WechatError),
     /// WeChat answered with this number.
-    Refused(WechatError, Errcode),
+    Rejected(WechatError, Errcode),
 }
 
 impl Api {
@@ -39,26 +39,26 @@ impl Api {
     }
 }
 
-impl Failure {
+impl CallError {
     pub(super) const fn class(self) -> &'static str {
         match self {
             Self::StaleToken => "stale_token",
-            Self::Error(error) | Self::Refused(error, _) => error.class(),
+            Self::Failed(error) | Self::Rejected(error, _) => error.class(),
         }
     }
 
     /// The number that WeChat gave for it.
     pub(super) const fn errcode(self) -> Option<Errcode> {
         match self {
-            Self::Refused(_, errcode) => Some(errcode),
-            Self::StaleToken | Self::Error(_) => None,
+            Self::Rejected(_, errcode) => Some(errcode),
+            Self::StaleToken | Self::Failed(_) => None,
         }
     }
 
     /// What it comes to where no other token can be tried.
-    pub(super) fn at_last(self, api: Api) -> WechatError {
+    pub(super) fn into_wechat_error(self, api: Api) -> WechatError {
         match self {
-            Self::Error(error) | Self::Refused(error, _) => error,
+            Self::Failed(error) | Self::Rejected(error, _) => error,
             Self::StaleToken => {
                 let name = api.name();
                 tracing::error!(

@@ -30,18 +30,18 @@ use zeroize::Zeroizing;
 
 use super::{
     object::Object,
-    phone_info::{CountryCode, agreed},
+    phone_info::{CountryCode, parse_phone},
 };
 use crate::{
     clock::Clock,
     types::{AppId, Phone, Secret, Timestamp},
 };
 
-const BLOCK: usize = 16;
+const BLOCK_LEN: usize = 16;
 /// Most bytes of ciphertext; a phone number takes 160.
-const LONGEST: usize = 4096;
+const MAX_CIPHERTEXT_LEN: usize = 4096;
 /// How far WeChat's clock may be ahead of ours.
-const AHEAD: Duration = Duration::from_mins(5);
+const MAX_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 /// Decrypts phone numbers.
 #[derive(Debug, Clone)]
@@ -63,12 +63,12 @@ pub struct EncryptedPhone<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecryptedPhone {
     pub phone: Phone,
-    pub watermark: Stamp,
+    pub watermark: Watermark,
 }
 
 /// For which mini program WeChat encrypted something, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp {
+pub struct Watermark {
     pub app_id: AppId,
     pub made_at: Timestamp,
 }
@@ -80,25 +80,25 @@ pub struct Stamp {
 pub struct DecryptFailed;
 
 /// The form of what was sent.
-struct Sent {
+struct DecodedInput {
     ciphertext: Vec<u8>,
-    iv: [u8; BLOCK],
+    iv: [u8; BLOCK_LEN],
     is_well_formed: bool,
 }
 
 /// Exactly these members, each once.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Plain {
+struct PhonePlaintext {
     phone_number: String,
     pure_phone_number: String,
     country_code: CountryCode,
-    watermark: Object<Watermark>,
+    watermark: Object<WatermarkJson>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Watermark {
+struct WatermarkJson {
     /// Seconds since 1970.
     timestamp: u64,
     appid: String,
@@ -119,7 +119,7 @@ impl PhoneDecryption {
         sent: &EncryptedPhone<'_>,
     ) -> Result<DecryptedPhone, DecryptFailed> {
         let now = self.clock.now();
-        let sent = Sent::read(sent);
+        let sent = DecodedInput::read(sent);
         let with = |slot: usize| self.open(&sent, session_keys.get(slot), app, now);
         // Both, always: no `or_else`.
         let (present, previous) = (with(0), with(1));
@@ -131,7 +131,7 @@ impl PhoneDecryption {
 
     fn open(
         &self,
-        sent: &Sent,
+        sent: &DecodedInput,
         key: Option<&Secret<String>>,
         app: &AppId,
         now: Timestamp,
@@ -147,17 +147,17 @@ impl PhoneDecryption {
 
     /// Text that is not UTF-8 is not JSON: all of it is in strings that are read.
     fn read(&self, text: &[u8], app: &AppId, now: Timestamp) -> Option<DecryptedPhone> {
-        let Object(plain) = serde_json::from_slice::<Object<Plain>>(text).ok()?;
+        let Object(plain) = serde_json::from_slice::<Object<PhonePlaintext>>(text).ok()?;
         let Object(watermark) = &plain.watermark;
-        let phone = agreed(
+        let phone = parse_phone(
             &plain.phone_number,
             &plain.pure_phone_number,
             &plain.country_code,
         );
         let made = Timestamp::from_secs(watermark.timestamp);
         let is_ours = watermark.appid == app.as_str();
-        let is_fresh = now.since(made) <= self.max_age && made.since(now) <= AHEAD;
-        let watermark = Stamp {
+        let is_fresh = now.since(made) <= self.max_age && made.since(now) <= MAX_CLOCK_SKEW;
+        let watermark = Watermark {
             app_id: app.clone(),
             made_at: made,
         };
@@ -167,15 +167,15 @@ impl PhoneDecryption {
     }
 }
 
-impl Sent {
+impl DecodedInput {
     fn read(sent: &EncryptedPhone<'_>) -> Self {
         let read = || {
             // Four characters for three bytes; what is longer is not even decoded.
-            let ciphertext =
-                Some(sent.encrypted_data).filter(|text| text.len() <= LONGEST.div_ceil(3) * 4)?;
+            let ciphertext = Some(sent.encrypted_data)
+                .filter(|text| text.len() <= MAX_CIPHERTEXT_LEN.div_ceil(3) * 4)?;
             let ciphertext = STANDARD.decode(ciphertext).ok()?;
-            let is_blocks = ciphertext.len().is_multiple_of(BLOCK)
-                && (BLOCK..=LONGEST).contains(&ciphertext.len());
+            let is_blocks = ciphertext.len().is_multiple_of(BLOCK_LEN)
+                && (BLOCK_LEN..=MAX_CIPHERTEXT_LEN).contains(&ciphertext.len());
             let iv = *block(sent.iv)?;
             is_blocks.then_some(Self {
                 ciphertext,
@@ -184,22 +184,22 @@ impl Sent {
             })
         };
         read().unwrap_or_else(|| Self {
-            ciphertext: vec![0; BLOCK],
-            iv: [0; BLOCK],
+            ciphertext: vec![0; BLOCK_LEN],
+            iv: [0; BLOCK_LEN],
             is_well_formed: false,
         })
     }
 }
 
 /// Sixteen bytes in base64.
-fn block(text: &str) -> Option<Zeroizing<[u8; BLOCK]>> {
-    let text = Some(text).filter(|text| text.len() == BLOCK.div_ceil(3) * 4)?;
+fn block(text: &str) -> Option<Zeroizing<[u8; BLOCK_LEN]>> {
+    let text = Some(text).filter(|text| text.len() == BLOCK_LEN.div_ceil(3) * 4)?;
     let bytes = Zeroizing::new(STANDARD.decode(text).ok()?);
     bytes.as_slice().try_into().map(Zeroizing::new).ok()
 }
 
 /// AES-128-CBC (NIST SP 800-38A 6.2) without its padding. The ciphertext is whole blocks.
-fn decrypt(key: &[u8; BLOCK], iv: &[u8; BLOCK], ciphertext: &[u8]) -> Zeroizing<Vec<u8>> {
+fn decrypt(key: &[u8; BLOCK_LEN], iv: &[u8; BLOCK_LEN], ciphertext: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut plain = Zeroizing::new(ciphertext.to_vec());
     let (blocks, _) = Block::slice_as_chunks_mut(&mut plain);
     cbc::Decryptor::<Aes128>::new(key.into(), iv.into()).decrypt_blocks(blocks);
@@ -209,10 +209,10 @@ fn decrypt(key: &[u8; BLOCK], iv: &[u8; BLOCK], ciphertext: &[u8]) -> Zeroizing<
 /// Takes PKCS#7 padding (RFC 5652 6.3) off, without a branch on it; where it is wrong nothing is
 /// taken off.
 fn unpad(plain: &[u8]) -> (&[u8], Choice) {
-    let Some(last) = plain.last_chunk::<BLOCK>() else {
+    let Some(last) = plain.last_chunk::<BLOCK_LEN>() else {
         return (plain, Choice::from(0));
     };
-    let pad = last[BLOCK - 1];
+    let pad = last[BLOCK_LEN - 1];
     let mut is_right = pad.ct_gt(&0) & !pad.ct_gt(&16);
     for (from_end, byte) in (0_u8..).zip(last.iter().rev()) {
         is_right &= !pad.ct_gt(&from_end) | byte.ct_eq(&pad);

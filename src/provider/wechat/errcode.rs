@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::api::{Api, Failure};
+use super::api::{Api, CallError};
 use crate::outbound::OutboundError;
 
 /// Why WeChat did not say what a code stands for.
@@ -48,7 +48,7 @@ pub struct Errcode(i64);
 /// Why WeChat did not say whose a login code is, with its own number where it gave one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
-pub struct LoginRefused {
+pub struct LoginRejection {
     pub why: WechatError,
     pub errcode: Option<Errcode>,
 }
@@ -90,7 +90,7 @@ impl Errcode {
     }
 }
 
-impl From<WechatError> for LoginRefused {
+impl From<WechatError> for LoginRejection {
     fn from(why: WechatError) -> Self {
         Self { why, errcode: None }
     }
@@ -113,7 +113,7 @@ impl WechatError {
 
     /// What a nonzero `errcode` of `jscode2session` means. One that is not known is a fault of that
     /// moment: it is logged, and the client may try again.
-    pub(super) const fn of(errcode: i64) -> Self {
+    pub(super) const fn from_errcode(errcode: i64) -> Self {
         match errcode {
             -1 => Self::Busy {
                 retry_after: Duration::from_secs(1),
@@ -167,21 +167,23 @@ impl WechatError {
 impl Api {
     /// What a nonzero `errcode` of this call means. Sources: the tables of errcodes on the pages of
     /// the three calls, developers.weixin.qq.com.
-    pub(super) const fn means(self, errcode: i64) -> Failure {
-        let meaning = WechatError::of(errcode);
+    pub(super) const fn classify(self, errcode: i64) -> CallError {
+        let meaning = WechatError::from_errcode(errcode);
         match (self, errcode) {
-            (Self::PhoneNumber, 40001 | 40014 | 42001) => return Failure::StaleToken,
+            (Self::PhoneNumber, 40001 | 40014 | 42001) => return CallError::StaleToken,
             // The code was given to another mini program; it does not belong to this openid, which
             // is ours and so is valid.
-            (Self::PhoneNumber, 40013 | 40003) => return Failure::Error(WechatError::CodeInvalid),
+            (Self::PhoneNumber, 40013 | 40003) => {
+                return CallError::Failed(WechatError::CodeInvalid);
+            }
             _ => {}
         }
         match (self, meaning) {
             // No code and no user is in this call, so such an answer is none.
             (Self::StableToken, WechatError::CodeInvalid | WechatError::Blocked) => {
-                Failure::Error(WechatError::Unusable)
+                CallError::Failed(WechatError::Unusable)
             }
-            _ => Failure::Error(meaning),
+            _ => CallError::Failed(meaning),
         }
     }
 }
@@ -219,7 +221,7 @@ mod tests {
                 other => panic!("a class without a meaning: {other}"),
             };
             assert!(
-                expected.contains(&WechatError::of(errcode).class()),
+                expected.contains(&WechatError::from_errcode(errcode).class()),
                 "{errcode}"
             );
             seen += 1;
@@ -229,28 +231,28 @@ mod tests {
 
     #[test]
     fn an_errcode_can_mean_something_else_for_another_call() {
-        let error = |error| Failure::Error(error);
+        let error = |error| CallError::Failed(error);
         for (api, errcode, meaning) in [
             (Api::CodeToSession, 40001, error(WechatError::Misconfigured)),
             (Api::CodeToSession, 40013, error(WechatError::Misconfigured)),
             (Api::StableToken, 40001, error(WechatError::Misconfigured)),
             (Api::StableToken, 40029, error(WechatError::Unusable)),
             (Api::StableToken, 40226, error(WechatError::Unusable)),
-            (Api::PhoneNumber, 40001, Failure::StaleToken),
-            (Api::PhoneNumber, 40014, Failure::StaleToken),
-            (Api::PhoneNumber, 42001, Failure::StaleToken),
+            (Api::PhoneNumber, 40001, CallError::StaleToken),
+            (Api::PhoneNumber, 40014, CallError::StaleToken),
+            (Api::PhoneNumber, 42001, CallError::StaleToken),
             (Api::PhoneNumber, 40003, error(WechatError::CodeInvalid)),
             (Api::PhoneNumber, 40013, error(WechatError::CodeInvalid)),
             (Api::PhoneNumber, 40029, error(WechatError::CodeInvalid)),
             (Api::PhoneNumber, 48001, error(WechatError::Misconfigured)),
         ] {
-            assert_eq!(api.means(errcode), meaning, "{api:?} {errcode}");
+            assert_eq!(api.classify(errcode), meaning, "{api:?} {errcode}");
         }
     }
 
     #[test]
     fn an_errcode_nobody_knows_is_a_fault_and_never_a_login() {
-        assert_eq!(WechatError::of(99_999), WechatError::Unusable);
-        assert_eq!(WechatError::of(i64::MIN), WechatError::Unusable);
+        assert_eq!(WechatError::from_errcode(99_999), WechatError::Unusable);
+        assert_eq!(WechatError::from_errcode(i64::MIN), WechatError::Unusable);
     }
 }

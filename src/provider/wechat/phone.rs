@@ -11,10 +11,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Live, PhoneCode, WechatError,
+    LiveClient, PhoneCode, WechatError,
     access_token::AccessToken,
-    api::{Api, Failure},
-    call::Request,
+    api::{Api, CallError},
+    api_client::Request,
     object::Object,
     phone_info::PhoneInfo,
 };
@@ -27,7 +27,7 @@ struct Answer {
     phone_info: Object<PhoneInfo>,
 }
 
-impl Live {
+impl LiveClient {
     /// Asks once, and once more with a new token when WeChat does not take ours: then it has not
     /// looked at the code.
     pub(super) async fn phone_number(
@@ -42,19 +42,19 @@ impl Live {
         let deadline = Instant::now() + self.timeout;
         let Some(tokens) = &known.tokens else {
             let answered = self.ask_phone_number(app, None, &body, deadline).await;
-            return answered.map_err(|failure| failure.at_last(API));
+            return answered.map_err(|failure| failure.into_wechat_error(API));
         };
         let token = tokens.token(deadline).await?;
         let mut answered = self
             .ask_phone_number(app, Some(&token), &body, deadline)
             .await;
-        if matches!(answered, Err(Failure::StaleToken)) {
-            let newer = tokens.instead_of(&token, deadline).await?;
+        if matches!(answered, Err(CallError::StaleToken)) {
+            let newer = tokens.replace(&token, deadline).await?;
             answered = self
                 .ask_phone_number(app, Some(&newer), &body, deadline)
                 .await;
         }
-        answered.map_err(|failure| failure.at_last(API))
+        answered.map_err(|failure| failure.into_wechat_error(API))
     }
 
     async fn ask_phone_number(
@@ -63,8 +63,8 @@ impl Live {
         token: Option<&AccessToken>,
         body: &Bytes,
         deadline: Instant,
-    ) -> Result<Phone, Failure> {
-        let mut url = self.calls.url(API);
+    ) -> Result<Phone, CallError> {
+        let mut url = self.api.url(API);
         if let Some(token) = token {
             url.query_pairs_mut()
                 .append_pair("access_token", token.expose());
@@ -73,13 +73,13 @@ impl Live {
                               phone_info: Object(info),
                           }: Answer| {
             // WeChat has given the number, so it is paid for, whatever we make of it.
-            self.calls.metrics().wechat_phone(self.phone_price);
+            self.api.metrics().wechat_phone(self.phone_price);
             let is_ours = info.app_id() == app.as_str();
             info.phone()
                 .filter(|_| is_ours)
                 .ok_or(WechatError::Unusable)
         };
-        self.calls
+        self.api
             .call(API, &Request::Post(url, body.clone()), deadline, understand)
             .await
     }

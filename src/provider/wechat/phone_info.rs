@@ -16,12 +16,12 @@ pub(super) struct PhoneInfo {
     phone_number: String,
     pure_phone_number: String,
     country_code: CountryCode,
-    watermark: Object<Watermark>,
+    watermark: Object<WatermarkJson>,
 }
 
 /// Where and when the number was given away.
 #[derive(Deserialize)]
-pub(super) struct Watermark {
+pub(super) struct WatermarkJson {
     pub(super) appid: String,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum CountryCode {
 impl PhoneInfo {
     /// The number, if it is one.
     pub(super) fn phone(&self) -> Option<Phone> {
-        agreed(
+        parse_phone(
             &self.phone_number,
             &self.pure_phone_number,
             &self.country_code,
@@ -51,7 +51,7 @@ impl PhoneInfo {
 
 /// The number that both spellings stand for. How the country code is put in front of a foreign
 /// number is not documented: `+` may be there or not.
-pub(super) fn agreed(full: &str, pure: &str, country: &CountryCode) -> Option<Phone> {
+pub(super) fn parse_phone(full: &str, pure: &str, country: &CountryCode) -> Option<Phone> {
     let country = match country {
         CountryCode::Text(text) => text.clone(),
         CountryCode::Number(number) => number.to_string(),
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn both_spellings_are_one_number() {
         let read = |full: &str, pure: &str, country: &str| {
-            agreed(full, pure, &CountryCode::Text(country.to_owned())).map(String::from)
+            parse_phone(full, pure, &CountryCode::Text(country.to_owned())).map(String::from)
         };
         assert_eq!(
             read("13800138000", "13800138000", "86").as_deref(),

@@ -31,11 +31,11 @@ use crate::{
 };
 
 /// How far WeChat's clock may be ahead of ours.
-const AHEAD: Duration = Duration::from_mins(5);
+const MAX_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 /// Reads pushes.
 #[derive(Debug)]
-pub struct Pushes {
+pub struct PushReceiver {
     apps: Vec<PushApp>,
     plain: bool,
     max_age: Duration,
@@ -64,7 +64,7 @@ pub struct PushQuery {
 
 /// What was pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pushed {
+pub enum PushMessage {
     Authorization(AuthorizationEvent),
     /// Some other event or message, for which nothing is to be done.
     Other,
@@ -72,7 +72,7 @@ pub enum Pushed {
 
 /// Why a push is not taken. A client sees one and the same answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PushRefused {
+pub enum PushRejection {
     /// No mini program of ours signed it, or it did not open.
     #[error("not signed by WeChat")]
     Forged,
@@ -87,7 +87,7 @@ pub enum PushRefused {
     OtherApp,
 }
 
-impl PushRefused {
+impl PushRejection {
     /// What it is in metrics.
     pub const fn class(self) -> &'static str {
         match self {
@@ -99,7 +99,7 @@ impl PushRefused {
     }
 }
 
-impl Pushes {
+impl PushReceiver {
     /// As the config has them; `None`: no push is taken. What is not usable is left out, which
     /// `Config::load` refuses.
     pub fn new(config: &WechatConfig, clock: &Clock) -> Option<Self> {
@@ -124,25 +124,25 @@ impl Pushes {
     }
 
     /// What to say back when WeChat makes sure that the address is ours.
-    pub fn greet<'a>(&self, query: &'a PushQuery) -> Result<&'a str, PushRefused> {
+    pub fn echo<'a>(&self, query: &'a PushQuery) -> Result<&'a str, PushRejection> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
         if !(1..=256).contains(&query.echostr.len()) || !query.echostr.bytes().all(is_plain) {
-            return Err(PushRefused::Unreadable);
+            return Err(PushRejection::Unreadable);
         }
         if self.signers(query, None, &query.signature).next().is_none() {
-            return Err(PushRefused::Forged);
+            return Err(PushRejection::Forged);
         }
-        self.fresh(query)?;
+        self.check_age(query)?;
         Ok(&query.echostr)
     }
 
     /// What was pushed.
-    pub fn read(&self, query: &PushQuery, body: &[u8]) -> Result<Pushed, PushRefused> {
+    pub fn read(&self, query: &PushQuery, body: &[u8]) -> Result<PushMessage, PushRejection> {
         let sealed = envelope::encrypted(body);
         if let Some(sealed) = &sealed {
-            let mut refused = PushRefused::Forged;
+            let mut refused = PushRejection::Forged;
             for app in self.signers(query, Some(sealed), &query.msg_signature) {
-                self.fresh(query)?;
+                self.check_age(query)?;
                 let Some(key) = &app.key else { continue };
                 match key.open(sealed) {
                     // Several mini programs may share a token and a key: the one that is named is
@@ -150,23 +150,23 @@ impl Pushes {
                     Some((message, named)) if named == app.app_id.as_str().as_bytes() => {
                         return event::read(&message, &app.app_id, true);
                     }
-                    Some(_) => refused = PushRefused::OtherApp,
+                    Some(_) => refused = PushRejection::OtherApp,
                     None => {}
                 }
             }
             return Err(refused);
         }
         if !self.plain {
-            return Err(PushRefused::Forged);
+            return Err(PushRejection::Forged);
         }
-        let mut refused = PushRefused::Forged;
+        let mut refused = PushRejection::Forged;
         for app in self
             .signers(query, None, &query.signature)
             .filter(|app| app.key.is_none())
         {
-            self.fresh(query)?;
+            self.check_age(query)?;
             match event::read(body, &app.app_id, false) {
-                Err(PushRefused::OtherApp) => refused = PushRefused::OtherApp,
+                Err(PushRejection::OtherApp) => refused = PushRejection::OtherApp,
                 read => return read,
             }
         }
@@ -201,18 +201,19 @@ impl Pushes {
     }
 
     /// Whether it was signed just now.
-    fn fresh(&self, query: &PushQuery) -> Result<(), PushRefused> {
+    fn check_age(&self, query: &PushQuery) -> Result<(), PushRejection> {
         let signed_at = query
             .timestamp
             .parse()
             .map(Timestamp::from_secs)
-            .map_err(|_| PushRefused::Unreadable)?;
+            .map_err(|_| PushRejection::Unreadable)?;
         let now = self.clock.now();
-        let is_fresh = now.since(signed_at) <= self.max_age && signed_at.since(now) <= AHEAD;
+        let is_fresh =
+            now.since(signed_at) <= self.max_age && signed_at.since(now) <= MAX_CLOCK_SKEW;
         if is_fresh {
             Ok(())
         } else {
-            Err(PushRefused::Stale)
+            Err(PushRejection::Stale)
         }
     }
 }

@@ -5,7 +5,8 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use super::{
-    Live, LoginCode, LoginRefused, WechatError, answer::text_or_nothing, api::Api, call::Request,
+    LiveClient, LoginCode, LoginRejection, WechatError, api::Api, api_client::Request,
+    response::text_or_nothing,
 };
 use crate::{
     store::WechatIdentity,
@@ -25,14 +26,14 @@ struct Answer {
     session_key: String,
 }
 
-impl Live {
+impl LiveClient {
     pub(super) async fn code_to_session(
         &self,
         app: &AppId,
         code: &LoginCode,
-    ) -> Result<WechatIdentity, LoginRefused> {
+    ) -> Result<WechatIdentity, LoginRejection> {
         let known = self.app(app)?;
-        let mut url = self.calls.url(API);
+        let mut url = self.api.url(API);
         url.query_pairs_mut()
             .append_pair("appid", known.app_id.as_str())
             .append_pair("secret", known.secret.expose())
@@ -41,12 +42,12 @@ impl Live {
         let deadline = Instant::now() + self.timeout;
         let understand = |answer: Answer| answer.into_identity(app);
         let answered = self
-            .calls
+            .api
             .call(API, &Request::Get(url), deadline, understand)
             .await;
-        answered.map_err(|failure| LoginRefused {
+        answered.map_err(|failure| LoginRejection {
             errcode: failure.errcode(),
-            why: failure.at_last(API),
+            why: failure.into_wechat_error(API),
         })
     }
 }
@@ -73,7 +74,7 @@ mod tests {
     use reqwest::StatusCode;
 
     use super::{
-        super::{answer, api::Failure},
+        super::{api::CallError, response},
         *,
     };
     use crate::outbound;
@@ -83,8 +84,8 @@ mod tests {
             status,
             body: body.to_owned().into(),
         };
-        let answer: Answer =
-            answer::read(API, &sent).map_err(|failure: Failure| failure.at_last(API))?;
+        let answer: Answer = response::read(API, &sent)
+            .map_err(|failure: CallError| failure.into_wechat_error(API))?;
         answer.into_identity(&AppId::parse("wx1").unwrap())
     }
 

@@ -54,7 +54,7 @@ fn client(server: &SimulatedWechat, timeout: u64, metrics: &Metrics) -> Wechat {
 }
 
 /// As the config says, with a clock that stands.
-fn new(config: &WechatConfig, mode: Mode) -> Result<Wechat, SetupError> {
+fn new(config: &WechatConfig, mode: Mode) -> Result<Wechat, WechatSetupError> {
     Wechat::new(
         config,
         mode,
@@ -272,15 +272,15 @@ fn the_network_is_used_in_production_and_for_a_simulated_wechat() {
     );
     assert_eq!(
         live(Mode::Production, "http://127.0.0.1:1", None),
-        Err(SetupError::NoSecret(AppId::parse(APP).unwrap()))
+        Err(WechatSetupError::NoSecret(AppId::parse(APP).unwrap()))
     );
     assert_eq!(
         live(Mode::Production, "http://127.0.0.1:1", Some("")),
-        Err(SetupError::NoSecret(AppId::parse(APP).unwrap()))
+        Err(WechatSetupError::NoSecret(AppId::parse(APP).unwrap()))
     );
     assert_eq!(
         live(Mode::Production, "nowhere", Some(SECRET)),
-        Err(SetupError::BaseUrl)
+        Err(WechatSetupError::BaseUrl)
     );
     let none = WechatConfig {
         base_url: "http://127.0.0.1:1".to_owned(),
@@ -288,7 +288,7 @@ fn the_network_is_used_in_production_and_for_a_simulated_wechat() {
     };
     assert_eq!(
         new(&none, Mode::Production).err().unwrap(),
-        SetupError::NoApp
+        WechatSetupError::NoApp
     );
 }
 

@@ -205,15 +205,25 @@ async fn the_timeout_is_for_the_whole_of_one_call() {
 
 #[test]
 fn a_slot_is_given_back_only_when_asking_did_not_count() {
-    assert_eq!(SmsError::Unavailable.sent(), Sent::No);
+    assert_eq!(
+        SmsError::Unavailable.delivery_status(),
+        DeliveryStatus::NotSent
+    );
     for error in [SmsError::BadNumber, SmsError::BlockedNumber] {
-        assert_eq!(error.sent(), Sent::Never, "{error}");
+        assert_eq!(
+            error.delivery_status(),
+            DeliveryStatus::Undeliverable,
+            "{error}"
+        );
     }
     let counted = SmsError::RateLimited {
         retry_after: Duration::from_secs(1),
     };
     assert_eq!(
-        (SmsError::Unknown.sent(), counted.sent()),
-        (Sent::Perhaps, Sent::NoButCounted)
+        (
+            SmsError::Unknown.delivery_status(),
+            counted.delivery_status()
+        ),
+        (DeliveryStatus::Unknown, DeliveryStatus::NotSentButCounted)
     );
 }

@@ -74,7 +74,7 @@ async fn a_private_address_is_refused_by_number_and_by_name() {
             new(format!("http://{host}:{port}/hook/send"))
                 .err()
                 .unwrap(),
-            SetupError::PrivateAddress,
+            SmsSetupError::PrivateAddress,
             "{host}"
         );
     }

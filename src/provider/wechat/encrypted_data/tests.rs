@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::*;
 
 const APP: &str = "wx4f4bc4dec97d474b";
-const KEY: [u8; BLOCK] = *b"a session key 16";
-const IV: [u8; BLOCK] = *b"an iv of 16 byte";
+const KEY: [u8; BLOCK_LEN] = *b"a session key 16";
+const IV: [u8; BLOCK_LEN] = *b"an iv of 16 byte";
 const NOW: u64 = 1_700_000_100;
 
-fn encrypt_padded(key: &[u8; BLOCK], iv: &[u8; BLOCK], padded: &[u8]) -> Vec<u8> {
+fn encrypt_padded(key: &[u8; BLOCK_LEN], iv: &[u8; BLOCK_LEN], padded: &[u8]) -> Vec<u8> {
     let mut bytes = padded.to_vec();
     let (blocks, rest) = Block::slice_as_chunks_mut(&mut bytes);
     assert!(rest.is_empty());
@@ -24,7 +24,7 @@ fn encrypt(plain: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 fn pad(plain: &[u8]) -> Vec<u8> {
-    let missing = BLOCK - plain.len() % BLOCK;
+    let missing = BLOCK_LEN - plain.len() % BLOCK_LEN;
     [plain, &vec![u8::try_from(missing).unwrap(); missing]].concat()
 }
 
@@ -51,7 +51,7 @@ fn open_text(
         .map(|got| String::from(got.phone))
 }
 
-fn open_with(iv: &[u8; BLOCK], ciphertext: &[u8]) -> Result<String, DecryptFailed> {
+fn open_with(iv: &[u8; BLOCK_LEN], ciphertext: &[u8]) -> Result<String, DecryptFailed> {
     open_text(
         &[secret(&KEY)],
         &STANDARD.encode(ciphertext),
@@ -111,7 +111,7 @@ fn the_published_texts_decrypt_and_only_the_phone_number_is_one() {
         }
         if of("expect") == "ok" {
             let key = block(of("session_key")).unwrap();
-            let sent = Sent::read(&sent);
+            let sent = DecodedInput::read(&sent);
             let bytes = decrypt(&key, &sent.iv, &sent.ciphertext);
             let (text, is_right) = unpad(&bytes);
             assert!(bool::from(is_right), "{id}");
@@ -127,7 +127,7 @@ fn the_previous_key_is_tried_too_and_no_third_one() {
         STANDARD.encode(encrypt(plain("13800138000", NOW))),
         STANDARD.encode(IV),
     );
-    let (right, wrong) = (secret(&KEY), secret(&[9; BLOCK]));
+    let (right, wrong) = (secret(&KEY), secret(&[9; BLOCK_LEN]));
     let good = Ok("+8613800138000".to_owned());
     for (keys, expected) in [
         (vec![right.clone()], good.clone()),
@@ -156,7 +156,7 @@ fn the_previous_key_is_tried_too_and_no_third_one() {
 #[test]
 fn the_stand_in_for_a_missing_key_opens_nothing() {
     let padded = pad(plain("13800138000", NOW).as_bytes());
-    let data = STANDARD.encode(encrypt_padded(&[0; BLOCK], &IV, &padded));
+    let data = STANDARD.encode(encrypt_padded(&[0; BLOCK_LEN], &IV, &padded));
     let short = Secret::new(STANDARD.encode([0; 15]));
     for keys in [
         vec![],
@@ -169,7 +169,7 @@ fn the_stand_in_for_a_missing_key_opens_nothing() {
             Err(DecryptFailed)
         );
     }
-    assert!(open_text(&[secret(&[0; BLOCK])], &data, &STANDARD.encode(IV), NOW).is_ok());
+    assert!(open_text(&[secret(&[0; BLOCK_LEN])], &data, &STANDARD.encode(IV), NOW).is_ok());
 }
 
 #[test]
@@ -224,10 +224,13 @@ fn only_whole_blocks_of_a_modest_length() {
         let plain = plain("13800138000", NOW);
         encrypt(format!("{}{plain}", " ".repeat(length - 1 - plain.len())))
     };
-    assert_eq!(spaced(LONGEST).len(), LONGEST);
-    assert!(open(&spaced(LONGEST)).is_ok());
-    assert_eq!(open(&spaced(LONGEST + BLOCK)), Err(DecryptFailed));
-    assert_eq!(open(&spaced(LONGEST * 100)), Err(DecryptFailed));
+    assert_eq!(spaced(MAX_CIPHERTEXT_LEN).len(), MAX_CIPHERTEXT_LEN);
+    assert!(open(&spaced(MAX_CIPHERTEXT_LEN)).is_ok());
+    assert_eq!(
+        open(&spaced(MAX_CIPHERTEXT_LEN + BLOCK_LEN)),
+        Err(DecryptFailed)
+    );
+    assert_eq!(open(&spaced(MAX_CIPHERTEXT_LEN * 100)), Err(DecryptFailed));
 }
 
 #[test]
@@ -271,9 +274,9 @@ fn parts_of_two_texts_under_one_key_do_not_join() {
         ),
     ] {
         let theirs = encrypt_padded(&KEY, b"another iv of 16", &pad(theirs.as_bytes()));
-        let (head, tail) = (mine.len() / BLOCK, theirs.len() / BLOCK);
+        let (head, tail) = (mine.len() / BLOCK_LEN, theirs.len() / BLOCK_LEN);
         for (end, begin) in (1..=head).flat_map(|end| (0..tail).map(move |begin| (end, begin))) {
-            let joined = [&mine[..end * BLOCK], &theirs[begin * BLOCK..]].concat();
+            let joined = [&mine[..end * BLOCK_LEN], &theirs[begin * BLOCK_LEN..]].concat();
             let is_whole = joined == mine;
             assert_eq!(
                 open(&joined).is_ok(),
@@ -299,16 +302,16 @@ fn every_flipped_bit_is_refused() {
 fn padding_is_exactly_that_of_pkcs7() {
     let text = plain("13800138000", NOW);
     // So that sixteen bytes of padding follow.
-    let text = format!("{}{text}", " ".repeat(BLOCK - text.len() % BLOCK)).into_bytes();
+    let text = format!("{}{text}", " ".repeat(BLOCK_LEN - text.len() % BLOCK_LEN)).into_bytes();
     let right = |length: u8| {
         [
-            &text[usize::from(length) % BLOCK..],
+            &text[usize::from(length) % BLOCK_LEN..],
             &vec![length; length.into()],
         ]
         .concat()
     };
     assert!(open(&encrypt_padded(&KEY, &IV, &right(16))).is_ok());
-    let (whole, last) = (right(16), text.len() + BLOCK - 1);
+    let (whole, last) = (right(16), text.len() + BLOCK_LEN - 1);
     let mut wrong = vec![text.clone()];
     for (at, byte) in [
         (last, 0),
@@ -331,14 +334,14 @@ fn padding_is_exactly_that_of_pkcs7() {
         );
     }
     for length in 0..=u8::MAX {
-        let mut bytes = [length; 2 * BLOCK];
+        let mut bytes = [length; 2 * BLOCK_LEN];
         bytes[0] = 99;
         let (rest, is_right) = unpad(&bytes);
         let expected = (1..=16).contains(&length);
         assert_eq!(bool::from(is_right), expected, "{length}");
         assert_eq!(
             rest.len(),
-            2 * BLOCK - if expected { usize::from(length) } else { 0 },
+            2 * BLOCK_LEN - if expected { usize::from(length) } else { 0 },
             "{length}"
         );
     }
@@ -437,8 +440,8 @@ proptest! {
     fn what_wechat_encrypts_comes_back(
         number in "1[3-9][0-9]{9}",
         age in 0_u64..=300,
-        key: [u8; BLOCK],
-        iv: [u8; BLOCK],
+        key: [u8; BLOCK_LEN],
+        iv: [u8; BLOCK_LEN],
     ) {
         let padded = pad(plain(&number, NOW - age).as_bytes());
         let data = STANDARD.encode(encrypt_padded(&key, &iv, &padded));
@@ -447,7 +450,7 @@ proptest! {
     }
 
     #[test]
-    fn another_iv_or_key_opens_nothing(iv: [u8; BLOCK], key: [u8; BLOCK]) {
+    fn another_iv_or_key_opens_nothing(iv: [u8; BLOCK_LEN], key: [u8; BLOCK_LEN]) {
         prop_assume!(iv != IV && key != KEY);
         let ciphertext = encrypt(plain("13800138000", NOW));
         prop_assert_eq!(open_with(&iv, &ciphertext), Err(DecryptFailed));
@@ -465,7 +468,7 @@ proptest! {
 
     #[test]
     fn right_padding_is_known_from_wrong(bytes in prop::collection::vec(any::<u8>(), 16..64), pad in 0_u8..20) {
-        let whole = bytes.len() / BLOCK * BLOCK;
+        let whole = bytes.len() / BLOCK_LEN * BLOCK_LEN;
         let mut bytes = bytes[..whole].to_vec();
         for at in bytes.iter_mut().rev().take(pad.into()) {
             *at = pad;

@@ -17,11 +17,11 @@ use zeroize::Zeroizing;
 
 use super::xml;
 
-const BLOCK: usize = 16;
+const BLOCK_LEN: usize = 16;
 /// Padding fills up to this, twice the block of AES.
-const PADDED_TO: usize = 32;
+const PADDING_LEN: usize = 32;
 /// Random bytes and length, before the message.
-const HEAD: usize = 20;
+const HEAD_LEN: usize = 20;
 
 /// 43 characters stand for 258 bits, and WeChat draws all of them at random: the last two belong to
 /// nothing.
@@ -55,24 +55,24 @@ impl PushKey {
     /// The message and the app id inside; `None` for whatever is wrong.
     pub(super) fn open(&self, sealed: &str) -> Option<(Zeroizing<Vec<u8>>, Vec<u8>)> {
         let mut plain = Zeroizing::new(STANDARD.decode(sealed).ok()?);
-        if plain.is_empty() || !plain.len().is_multiple_of(BLOCK) {
+        if plain.is_empty() || !plain.len().is_multiple_of(BLOCK_LEN) {
             return None;
         }
-        let iv: &[u8; BLOCK] = self.0.first_chunk()?;
+        let iv: &[u8; BLOCK_LEN] = self.0.first_chunk()?;
         let (blocks, _) = Block::slice_as_chunks_mut(&mut plain);
         cbc::Decryptor::<Aes256>::new((&*self.0).into(), iv.into()).decrypt_blocks(blocks);
         let padding = usize::from(*plain.last()?);
         let (text, padding) = plain.split_at_checked(plain.len().checked_sub(padding)?)?;
-        let is_right = (1..=PADDED_TO).contains(&padding.len())
+        let is_right = (1..=PADDING_LEN).contains(&padding.len())
             && padding
                 .iter()
                 .all(|byte| usize::from(*byte) == padding.len());
         if !is_right {
             return None;
         }
-        let length = u32::from_be_bytes(*text.get(..HEAD)?.last_chunk()?);
+        let length = u32::from_be_bytes(*text.get(..HEAD_LEN)?.last_chunk()?);
         let (message, app_id) = text
-            .get(HEAD..)?
+            .get(HEAD_LEN..)?
             .split_at_checked(usize::try_from(length).ok()?)?;
         Some((Zeroizing::new(message.to_vec()), app_id.to_vec()))
     }

@@ -2,16 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{PushRefused, Pushed, xml};
+use super::{PushMessage, PushRejection, xml};
 use crate::{
     crypto,
     types::{AppId, OpenId, Timestamp},
 };
 
 /// Most kinds of data that one push names.
-const MOST_KINDS: usize = 100;
+const MAX_KINDS: usize = 100;
 /// Nickname and avatar, and the phone number.
-const KINDS_WE_HAVE: [u16; 2] = [6, 8];
+const STORED_KINDS: [u16; 2] = [6, 8];
 
 /// Somebody has taken something back.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,14 +60,18 @@ impl AuthorizationChange {
 
 /// Reads a message to this mini program. Where nobody has signed the body, it has to name the mini
 /// program itself.
-pub(super) fn read(message: &[u8], app: &AppId, is_signed: bool) -> Result<Pushed, PushRefused> {
-    let fields = fields(message).ok_or(PushRefused::Unreadable)?;
+pub(super) fn read(
+    message: &[u8],
+    app: &AppId,
+    is_signed: bool,
+) -> Result<PushMessage, PushRejection> {
+    let fields = fields(message).ok_or(PushRejection::Unreadable)?;
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     match text("AppID") {
         Some(named) if named == app.as_str() => {}
         None if is_signed => {}
-        Some(_) => return Err(PushRefused::OtherApp),
-        None => return Ok(Pushed::Other),
+        Some(_) => return Err(PushRejection::OtherApp),
+        None => return Ok(PushMessage::Other),
     }
     let change = match text("Event") {
         Some("user_info_modified") => AuthorizationChange::ProfileCleaned,
@@ -75,17 +79,17 @@ pub(super) fn read(message: &[u8], app: &AppId, is_signed: bool) -> Result<Pushe
             AuthorizationChange::Revoked(revoked(fields.get("RevokeInfo")))
         }
         Some("user_authorization_cancellation") => AuthorizationChange::Cancelled,
-        Some(_) | None => return Ok(Pushed::Other),
+        Some(_) | None => return Ok(PushMessage::Other),
     };
     let openid = text("OpenID")
         .and_then(|openid| OpenId::parse(openid).ok())
-        .ok_or(PushRefused::Unreadable)?;
+        .ok_or(PushRejection::Unreadable)?;
     let at = fields
         .get("CreateTime")
         .and_then(seconds)
-        .ok_or(PushRefused::Unreadable)?;
+        .ok_or(PushRejection::Unreadable)?;
     let digest = digest(app, &openid, &change, at);
-    Ok(Pushed::Authorization(AuthorizationEvent {
+    Ok(PushMessage::Authorization(AuthorizationEvent {
         app_id: app.clone(),
         openid,
         change,
@@ -139,7 +143,7 @@ fn revoked(info: Option<&Value>) -> Option<Vec<u16>> {
     let info = info.filter(|info| {
         !info.is_null() && info.as_str().is_none_or(|text| !text.trim().is_empty())
     })?;
-    Some(kinds(info).unwrap_or_else(|| KINDS_WE_HAVE.to_vec()))
+    Some(kinds(info).unwrap_or_else(|| STORED_KINDS.to_vec()))
 }
 
 /// `8`, or several with commas.
@@ -151,7 +155,7 @@ fn kinds(info: &Value) -> Option<Vec<u16>> {
                 .split(',')
                 .map(|kind| kind.trim().parse().ok())
                 .collect::<Option<_>>()?;
-            (kinds.len() <= MOST_KINDS).then_some(kinds)
+            (kinds.len() <= MAX_KINDS).then_some(kinds)
         }
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }

@@ -30,7 +30,7 @@ fn app(app_id: &str, token: &str, key: Option<&str>) -> WechatApp {
     }
 }
 
-fn pushes(apps: Vec<WechatApp>, plain: bool) -> Pushes {
+fn pushes(apps: Vec<WechatApp>, plain: bool) -> PushReceiver {
     let mut config = WechatConfig {
         app: apps,
         ..WechatConfig::default()
@@ -38,10 +38,10 @@ fn pushes(apps: Vec<WechatApp>, plain: bool) -> Pushes {
     config.push.enabled = true;
     config.push.plain = plain;
     config.push.max_age = HumanDuration::minutes(10);
-    Pushes::new(&config, &Clock::manual(Timestamp::from_secs(NOW))).unwrap()
+    PushReceiver::new(&config, &Clock::manual(Timestamp::from_secs(NOW))).unwrap()
 }
 
-fn safe() -> Pushes {
+fn safe() -> PushReceiver {
     pushes(vec![app(APP, TOKEN, Some(KEY))], false)
 }
 
@@ -107,7 +107,11 @@ fn event(name: &str, more: &[(&str, serde_json::Value)]) -> serde_json::Value {
     event
 }
 
-fn in_safe_mode(pushes: &Pushes, message: &[u8], as_json: bool) -> Result<Pushed, PushRefused> {
+fn in_safe_mode(
+    pushes: &PushReceiver,
+    message: &[u8],
+    as_json: bool,
+) -> Result<PushMessage, PushRejection> {
     let sealed = sealed(message, APP, pkcs7);
     let body = if as_json {
         json!({ "ToUserName": "gh_1", "Encrypt": sealed }).to_string()
@@ -119,16 +123,16 @@ fn in_safe_mode(pushes: &Pushes, message: &[u8], as_json: bool) -> Result<Pushed
     pushes.read(&query(TOKEN, NOW, Some(&sealed)), body.as_bytes())
 }
 
-fn change(pushed: Pushed) -> AuthorizationChange {
+fn change(pushed: PushMessage) -> AuthorizationChange {
     match pushed {
-        Pushed::Authorization(event) => {
+        PushMessage::Authorization(event) => {
             assert_eq!(
                 (event.openid, event.app_id.as_str()),
                 (OpenId::parse("o-alice").unwrap(), APP)
             );
             event.change
         }
-        Pushed::Other => panic!("not about anybody's data"),
+        PushMessage::Other => panic!("not about anybody's data"),
     }
 }
 
@@ -145,7 +149,7 @@ fn the_published_sample_opens() {
     );
     assert_eq!(
         safe().read(&query, body.as_bytes()),
-        Ok(Pushed::Other),
+        Ok(PushMessage::Other),
         "a text message"
     );
     let (message, named) = PushKey::parse(KEY).unwrap().open(SAMPLE).unwrap();
@@ -232,43 +236,43 @@ fn whatever_is_not_signed_now_and_for_this_app_is_refused() {
     for (query, refused) in [
         (
             query("another", NOW, Some(&sealed_message)),
-            PushRefused::Forged,
+            PushRejection::Forged,
         ),
         (
             PushQuery {
                 msg_signature: good.signature.clone(),
                 ..good.clone()
             },
-            PushRefused::Forged,
+            PushRejection::Forged,
         ),
         (
             PushQuery {
                 msg_signature: String::new(),
                 ..good.clone()
             },
-            PushRefused::Forged,
+            PushRejection::Forged,
         ),
         (
             PushQuery {
                 msg_signature: good.msg_signature.to_uppercase(),
                 ..good.clone()
             },
-            PushRefused::Forged,
+            PushRejection::Forged,
         ),
         (
             PushQuery {
                 nonce: "x".to_owned(),
                 ..good.clone()
             },
-            PushRefused::Forged,
+            PushRejection::Forged,
         ),
         (
             query(TOKEN, NOW - 601, Some(&sealed_message)),
-            PushRefused::Stale,
+            PushRejection::Stale,
         ),
         (
             query(TOKEN, NOW + 301, Some(&sealed_message)),
-            PushRefused::Stale,
+            PushRejection::Stale,
         ),
     ] {
         assert_eq!(read(query), Err(refused));
@@ -284,7 +288,7 @@ fn whatever_is_not_signed_now_and_for_this_app_is_refused() {
         nonce,
         ..good
     };
-    assert_eq!(read(moved), Err(PushRefused::Stale));
+    assert_eq!(read(moved), Err(PushRejection::Stale));
 
     let opens = |sealed: &str| {
         let body = json!({ "Encrypt": sealed }).to_string();
@@ -292,11 +296,11 @@ fn whatever_is_not_signed_now_and_for_this_app_is_refused() {
     };
     assert_eq!(
         opens(&sealed(message.as_bytes(), "wx_another", pkcs7)),
-        Err(PushRefused::OtherApp)
+        Err(PushRejection::OtherApp)
     );
     assert_eq!(
         opens(&sealed(message.as_bytes(), APP, |length| vec![0; length])),
-        Err(PushRefused::Forged)
+        Err(PushRejection::Forged)
     );
     for sealed in [
         "",
@@ -304,7 +308,7 @@ fn whatever_is_not_signed_now_and_for_this_app_is_refused() {
         "not base64",
         &sealed_message[..sealed_message.len() - 4],
     ] {
-        assert_eq!(opens(sealed), Err(PushRefused::Forged), "{sealed}");
+        assert_eq!(opens(sealed), Err(PushRejection::Forged), "{sealed}");
     }
     let elsewhere = event(
         "user_authorization_cancellation",
@@ -313,7 +317,7 @@ fn whatever_is_not_signed_now_and_for_this_app_is_refused() {
     .to_string();
     assert_eq!(
         in_safe_mode(&pushes, elsewhere.as_bytes(), true),
-        Err(PushRefused::OtherApp)
+        Err(PushRejection::OtherApp)
     );
     for unreadable in [
         "",
@@ -323,7 +327,7 @@ fn whatever_is_not_signed_now_and_for_this_app_is_refused() {
     ] {
         assert_eq!(
             in_safe_mode(&pushes, unreadable.as_bytes(), true),
-            Err(PushRefused::Unreadable),
+            Err(PushRejection::Unreadable),
             "{unreadable}"
         );
     }
@@ -335,12 +339,12 @@ fn a_body_that_nobody_signed_is_taken_only_where_that_is_wanted() {
     let good = query(TOKEN, NOW, None);
     assert_eq!(
         safe().read(&good, message.as_bytes()),
-        Err(PushRefused::Forged)
+        Err(PushRejection::Forged)
     );
     let with_key = pushes(vec![app(APP, TOKEN, Some(KEY))], true);
     assert_eq!(
         with_key.read(&good, message.as_bytes()),
-        Err(PushRefused::Forged),
+        Err(PushRejection::Forged),
         "an app with a key is in safe mode"
     );
     let plain = pushes(
@@ -353,7 +357,7 @@ fn a_body_that_nobody_signed_is_taken_only_where_that_is_wanted() {
     );
     assert_eq!(
         plain.read(&query("nobody", NOW, None), message.as_bytes()),
-        Err(PushRefused::Forged)
+        Err(PushRejection::Forged)
     );
     let elsewhere = event(
         "user_authorization_cancellation",
@@ -362,7 +366,7 @@ fn a_body_that_nobody_signed_is_taken_only_where_that_is_wanted() {
     .to_string();
     assert_eq!(
         plain.read(&good, elsewhere.as_bytes()),
-        Err(PushRefused::OtherApp)
+        Err(PushRejection::OtherApp)
     );
 }
 
@@ -390,17 +394,17 @@ fn a_greeting_is_answered_with_what_was_sent_and_nothing_else() {
         ..query(TOKEN, NOW, None)
     };
     assert_eq!(
-        pushes.greet(&good("4375120948345356249")),
+        pushes.echo(&good("4375120948345356249")),
         Ok("4375120948345356249")
     );
     assert_eq!(
-        pushes.greet(&good("<script>")),
-        Err(PushRefused::Unreadable)
+        pushes.echo(&good("<script>")),
+        Err(PushRejection::Unreadable)
     );
-    assert_eq!(pushes.greet(&good("")), Err(PushRefused::Unreadable));
+    assert_eq!(pushes.echo(&good("")), Err(PushRejection::Unreadable));
     let forged = PushQuery {
         signature: "0".repeat(40),
         ..good("1")
     };
-    assert_eq!(pushes.greet(&forged), Err(PushRefused::Forged));
+    assert_eq!(pushes.echo(&forged), Err(PushRejection::Forged));
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use quick_xml::{Reader, events::Event};
 
 /// Deepest element that is not a mistake: some messages have lists, which are stepped over.
-const DEEPEST: usize = 8;
+const MAX_DEPTH: usize = 8;
 
 /// The texts of the elements right below the root, each once. `None` where it is not well formed,
 /// or has a DTD, an entity of its own or a processing instruction, which WeChat never sends.
@@ -17,7 +17,7 @@ pub(super) fn fields(body: &[u8]) -> Option<BTreeMap<String, String>> {
     loop {
         match reader.read_event().ok()? {
             Event::Start(start) => {
-                if has_ended || path.len() >= DEEPEST || start.attributes().next().is_some() {
+                if has_ended || path.len() >= MAX_DEPTH || start.attributes().next().is_some() {
                     return None;
                 }
                 path.push(std::str::from_utf8(start.name().as_ref()).ok()?.to_owned());

@@ -247,22 +247,18 @@ async fn renewing_ahead_of_time_is_not_tried_at_each_call() {
 async fn who_comes_late_with_a_refused_token_gets_the_new_one_that_is_there() {
     let server = simulated().await;
     let client = client(&server, 5, &Metrics::new());
-    let Source::Live(live) = &client.source else {
+    let WechatClient::Live(live) = &client.client else {
         panic!("not live")
     };
     let keeper = live.apps[0].tokens.as_ref().unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
     let refused = keeper.token(deadline).await.unwrap();
     server.renew_tokens();
-    let newer = keeper.instead_of(&refused, deadline).await.unwrap();
+    let newer = keeper.replace(&refused, deadline).await.unwrap();
     server.renew_tokens();
     for _ in 0..3 {
         assert_eq!(
-            keeper
-                .instead_of(&refused, deadline)
-                .await
-                .unwrap()
-                .expose(),
+            keeper.replace(&refused, deadline).await.unwrap().expose(),
             newer.expose()
         );
     }

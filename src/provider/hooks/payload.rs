@@ -10,7 +10,7 @@ use crate::{
 
 /// Somebody who has proven who they are, and is nobody here yet.
 #[derive(Debug, Clone, Copy)]
-pub struct NewPerson<'a> {
+pub struct NewUserRequest<'a> {
     /// The same for the same person, however often it is asked.
     pub id: &'a str,
     pub proof: &'a LoginProof,
@@ -22,21 +22,21 @@ pub struct NewPerson<'a> {
 
 /// Something that has happened.
 #[derive(Debug)]
-pub enum Told<'a> {
+pub enum HookNotification<'a> {
     /// From the outbox; of a new user all that is known.
-    Kept {
+    Outbox {
         event: &'a OutboxEvent,
         at: Timestamp,
         user: Option<&'a Identities>,
     },
     Login {
-        login: &'a LoginTold,
+        login: &'a LoginNotification,
     },
 }
 
 /// A login that has succeeded.
 #[derive(Debug, Clone)]
-pub struct LoginTold {
+pub struct LoginNotification {
     pub user: UserId,
     pub session: SessionId,
     pub client_type: ClientType,
@@ -48,22 +48,22 @@ pub struct LoginTold {
 
 /// One message.
 #[derive(Debug, Serialize)]
-pub(super) struct Body<'a> {
+pub(super) struct HookPayload<'a> {
     id: String,
     event: &'static str,
     at: String,
-    user: Person<'a>,
+    user: UserPayload<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refused_id: Option<&'a str>,
     /// Who is no more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    gone: Option<Person<'a>>,
+    gone: Option<UserPayload<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     app_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     withdrawn: Option<&'a [u16]>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<Session>,
+    session: Option<SessionPayload>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,7 +72,7 @@ pub(super) struct Body<'a> {
 
 /// A user. What is not shared is not there.
 #[derive(Debug, Default, Serialize)]
-struct Person<'a> {
+struct UserPayload<'a> {
     /// `null`: there is none yet.
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,12 +92,12 @@ struct Person<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Session {
+struct SessionPayload {
     id: String,
     client_type: &'static str,
 }
 
-impl Body<'_> {
+impl HookPayload<'_> {
     pub(super) fn id(&self) -> &str {
         &self.id
     }
@@ -107,17 +107,17 @@ impl Body<'_> {
     }
 }
 
-impl Told<'_> {
+impl HookNotification<'_> {
     pub(super) const fn event(&self) -> HookEvent {
         match self {
-            Self::Kept { event, .. } => event_of(event),
+            Self::Outbox { event, .. } => hook_event(event),
             Self::Login { .. } => HookEvent::LoginSucceeded,
         }
     }
 }
 
 /// What an event of the outbox is called.
-const fn event_of(event: &OutboxEvent) -> HookEvent {
+const fn hook_event(event: &OutboxEvent) -> HookEvent {
     match event {
         OutboxEvent::Created { .. } => HookEvent::UserCreated,
         OutboxEvent::Deleted { .. } => HookEvent::UserDeleted,
@@ -126,8 +126,8 @@ const fn event_of(event: &OutboxEvent) -> HookEvent {
     }
 }
 
-fn body(id: String, event: HookEvent, at: Timestamp, user: Person<'_>) -> Body<'_> {
-    Body {
+fn body(id: String, event: HookEvent, at: Timestamp, user: UserPayload<'_>) -> HookPayload<'_> {
+    HookPayload {
         id,
         event: event.as_str(),
         at: at.rfc3339(),
@@ -143,8 +143,12 @@ fn body(id: String, event: HookEvent, at: Timestamp, user: Person<'_>) -> Body<'
 }
 
 /// The question about a new user.
-pub(super) fn created<'a>(person: &NewPerson<'a>, share: &[HookShare], now: Timestamp) -> Body<'a> {
-    let mut known = Known {
+pub(super) fn user_created<'a>(
+    person: &NewUserRequest<'a>,
+    share: &[HookShare],
+    now: Timestamp,
+) -> HookPayload<'a> {
+    let mut known = ShareableUser {
         user_type: person.user_type,
         profile: person.profile,
         app: None,
@@ -160,7 +164,7 @@ pub(super) fn created<'a>(person: &NewPerson<'a>, share: &[HookShare], now: Time
         LoginProof::Password(..) => {}
     }
     let refused_id = person.refused_id.map(UserId::as_str);
-    Body {
+    HookPayload {
         refused_id,
         ..body(
             person.id.to_owned(),
@@ -172,26 +176,29 @@ pub(super) fn created<'a>(person: &NewPerson<'a>, share: &[HookShare], now: Time
 }
 
 /// What has happened.
-pub(super) fn told<'a>(told: &Told<'a>, share: &[HookShare]) -> Body<'a> {
-    let only = |id: &'a UserId| Person {
+pub(super) fn notification<'a>(
+    notification: &HookNotification<'a>,
+    share: &[HookShare],
+) -> HookPayload<'a> {
+    let id_only = |id: &'a UserId| UserPayload {
         id: Some(id.as_str()),
-        ..Person::default()
+        ..UserPayload::default()
     };
-    match *told {
-        Told::Kept { event, at, user } => {
-            let (id, kind) = (event.id(), event_of(event));
+    match *notification {
+        HookNotification::Outbox { event, at, user } => {
+            let (id, kind) = (event.id(), hook_event(event));
             match event {
                 OutboxEvent::Created { user: new } => {
                     let person = user.map_or_else(
-                        || only(new),
-                        |user| Known::of(user).shared(Some(new), share),
+                        || id_only(new),
+                        |user| ShareableUser::from_identities(user).shared(Some(new), share),
                     );
                     body(id, kind, at, person)
                 }
-                OutboxEvent::Deleted { user } => body(id, kind, at, only(user)),
-                OutboxEvent::Merged { user, gone } => Body {
-                    gone: Some(only(gone)),
-                    ..body(id, kind, at, only(user))
+                OutboxEvent::Deleted { user } => body(id, kind, at, id_only(user)),
+                OutboxEvent::Merged { user, gone } => HookPayload {
+                    gone: Some(id_only(gone)),
+                    ..body(id, kind, at, id_only(user))
                 },
                 OutboxEvent::Withdrawn {
                     user,
@@ -200,20 +207,20 @@ pub(super) fn told<'a>(told: &Told<'a>, share: &[HookShare]) -> Body<'a> {
                     key: _,
                 } => {
                     let (app_id, withdrawn) = (Some(app.as_str()), Some(kinds.as_slice()));
-                    Body {
+                    HookPayload {
                         app_id,
                         withdrawn,
-                        ..body(id, kind, at, only(user))
+                        ..body(id, kind, at, id_only(user))
                     }
                 }
             }
         }
-        Told::Login { login } => {
-            let session = Session {
+        HookNotification::Login { login } => {
+            let session = SessionPayload {
                 id: login.session.to_string(),
                 client_type: login.client_type.as_str(),
             };
-            Body {
+            HookPayload {
                 session: Some(session),
                 method: Some(login.method),
                 is_new_user: Some(login.is_new_user),
@@ -221,7 +228,7 @@ pub(super) fn told<'a>(told: &Told<'a>, share: &[HookShare]) -> Body<'a> {
                     format!("login.succeeded.{}", login.session),
                     HookEvent::LoginSucceeded,
                     login.at,
-                    only(&login.user),
+                    id_only(&login.user),
                 )
             }
         }
@@ -229,7 +236,7 @@ pub(super) fn told<'a>(told: &Told<'a>, share: &[HookShare]) -> Body<'a> {
 }
 
 /// What could be shared of somebody.
-struct Known<'a> {
+struct ShareableUser<'a> {
     user_type: &'a UserType,
     profile: &'a Profile,
     app: Option<(&'a AppId, &'a OpenId)>,
@@ -237,8 +244,8 @@ struct Known<'a> {
     phone: Option<&'a Phone>,
 }
 
-impl<'a> Known<'a> {
-    fn of(known: &'a Identities) -> Self {
+impl<'a> ShareableUser<'a> {
+    fn from_identities(known: &'a Identities) -> Self {
         let user = &known.user;
         Self {
             user_type: &user.user_type,
@@ -250,11 +257,11 @@ impl<'a> Known<'a> {
     }
 
     /// What the config shares of it.
-    fn shared(self, id: Option<&'a UserId>, share: &[HookShare]) -> Person<'a> {
+    fn shared(self, id: Option<&'a UserId>, share: &[HookShare]) -> UserPayload<'a> {
         let has = |what| share.contains(&what);
         let app = self.app.filter(|_| has(HookShare::OpenId));
         let profile = Some(self.profile).filter(|_| has(HookShare::Profile));
-        Person {
+        UserPayload {
             id: id.map(UserId::as_str),
             user_type: Some(self.user_type.as_str()),
             app_id: app.map(|(app, _)| app.as_str()),

@@ -7,38 +7,38 @@ use std::fmt;
 
 use reqwest::StatusCode;
 
-use super::{SmsError, class::Class};
+use super::{SmsError, rejection_class::RejectionClass};
 use crate::{entropy::NoEntropy, outbound::OutboundError};
 
 /// Why a vendor did not send, or may not have.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum VendorError {
     /// The vendor says why.
-    Refused(Refusal),
+    Rejected(VendorRejection),
     /// There was no whole answer.
-    NoAnswer(OutboundError),
+    NoResponse(OutboundError),
     /// The answer is not the vendor's.
-    Unusable(StatusCode),
+    UnreadableResponse(StatusCode),
     /// The request could not be made: no random bytes, or a credential that fits into no header.
-    Unmade,
+    RequestNotBuilt,
 }
 
 /// A vendor's no.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) class: Class,
+pub(super) struct VendorRejection {
+    pub(super) class: RejectionClass,
     /// The vendor's own code.
-    pub(super) code: Tag,
+    pub(super) code: LogTag,
     /// What the vendor finds the call by.
-    pub(super) request_id: Tag,
+    pub(super) request_id: LogTag,
 }
 
 /// A short name that a vendor gave, fit for a log line: letters, digits, `.`, `_` and `-`, at most
 /// 64.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Tag(String);
+pub(super) struct LogTag(String);
 
-impl Tag {
+impl LogTag {
     pub(super) fn new(text: &str) -> Self {
         let plain = text
             .chars()
@@ -47,27 +47,32 @@ impl Tag {
     }
 }
 
-impl fmt::Display for Tag {
+impl fmt::Display for LogTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl Failure {
+impl VendorError {
     /// What it is for the caller; `None` when nothing was sent and another vendor may do better.
-    pub(super) const fn ends_with(&self) -> Option<SmsError> {
+    pub(super) const fn final_error(&self) -> Option<SmsError> {
         match self {
-            Self::Unmade | Self::NoAnswer(OutboundError::Connect) => None,
-            Self::NoAnswer(
+            Self::RequestNotBuilt | Self::NoResponse(OutboundError::Connect) => None,
+            Self::NoResponse(
                 OutboundError::Timeout | OutboundError::Broken | OutboundError::TooLarge,
             )
-            | Self::Unusable(_) => Some(SmsError::Unknown),
-            Self::Refused(refusal) => match refusal.class {
-                Class::Config | Class::Balance | Class::Content | Class::Permission => None,
-                Class::RateLimited(retry_after) => Some(SmsError::RateLimited { retry_after }),
-                Class::BadNumber => Some(SmsError::BadNumber),
-                Class::BlockedNumber => Some(SmsError::BlockedNumber),
-                Class::Transient => Some(SmsError::Unknown),
+            | Self::UnreadableResponse(_) => Some(SmsError::Unknown),
+            Self::Rejected(refusal) => match refusal.class {
+                RejectionClass::Config
+                | RejectionClass::Balance
+                | RejectionClass::Content
+                | RejectionClass::Permission => None,
+                RejectionClass::RateLimited(retry_after) => {
+                    Some(SmsError::RateLimited { retry_after })
+                }
+                RejectionClass::BadNumber => Some(SmsError::BadNumber),
+                RejectionClass::BlockedNumber => Some(SmsError::BlockedNumber),
+                RejectionClass::Transient => Some(SmsError::Unknown),
             },
         }
     }
@@ -75,42 +80,46 @@ impl Failure {
     /// Its metric label.
     pub(super) const fn name(&self) -> &'static str {
         match self {
-            Self::Refused(refusal) => refusal.class.name(),
-            Self::NoAnswer(OutboundError::Connect) => "unreachable",
-            Self::NoAnswer(OutboundError::Timeout) => "timeout",
-            Self::NoAnswer(OutboundError::Broken | OutboundError::TooLarge) | Self::Unusable(_) => {
-                "unusable"
-            }
-            Self::Unmade => "unmade",
+            Self::Rejected(refusal) => refusal.class.name(),
+            Self::NoResponse(OutboundError::Connect) => "unreachable",
+            Self::NoResponse(OutboundError::Timeout) => "timeout",
+            Self::NoResponse(OutboundError::Broken | OutboundError::TooLarge)
+            | Self::UnreadableResponse(_) => "unusable",
+            Self::RequestNotBuilt => "unmade",
         }
     }
 
     /// Whether the vendor may have sent the message all the same, and will ask for its price.
-    pub(super) const fn may_have_sent(&self) -> bool {
-        matches!(self.ends_with(), Some(SmsError::Unknown))
+    pub(super) const fn may_have_been_sent(&self) -> bool {
+        matches!(self.final_error(), Some(SmsError::Unknown))
     }
 
     /// One line: an error where an operator has to look.
     pub(super) fn log(&self, provider: &'static str) {
         match self {
-            Self::Refused(Refusal {
+            Self::Rejected(VendorRejection {
                 class,
                 code,
                 request_id,
             }) => {
                 let reason = class.name();
                 match class {
-                    Class::Config | Class::Balance | Class::Content | Class::Permission => {
+                    RejectionClass::Config
+                    | RejectionClass::Balance
+                    | RejectionClass::Content
+                    | RejectionClass::Permission => {
                         tracing::error!(
                             sms.provider = provider, sms.code = %code, sms.request_id = %request_id, sms.reason = reason,
                             "{provider} refuses to send SMS codes ({reason}): {code}"
                         )
                     }
-                    Class::Transient => tracing::warn!(
+                    RejectionClass::Transient => tracing::warn!(
                         sms.provider = provider, sms.code = %code, sms.request_id = %request_id, sms.reason = reason,
                         "{provider} failed by itself and may have sent an SMS code: {code}"
                     ),
-                    Class::RateLimited(_) | Class::BadNumber | Class::BlockedNumber => {
+                    RejectionClass::RateLimited(_)
+                    | RejectionClass::BadNumber
+                    | RejectionClass::BlockedNumber => {
                         tracing::info!(
                             sms.provider = provider, sms.code = %code, sms.request_id = %request_id, sms.reason = reason,
                             "{provider} does not send an SMS code to this number ({reason}): {code}"
@@ -118,15 +127,15 @@ impl Failure {
                     }
                 }
             }
-            Self::NoAnswer(fault) => {
+            Self::NoResponse(fault) => {
                 tracing::warn!(sms.provider = provider, fault = %fault, "{provider} gave no answer: {fault}");
             }
-            Self::Unusable(status) => tracing::warn!(
+            Self::UnreadableResponse(status) => tracing::warn!(
                 sms.provider = provider,
                 http.status = status.as_u16(),
                 "{provider} gave an answer that is not its own; the SMS code may have been sent"
             ),
-            Self::Unmade => tracing::error!(
+            Self::RequestNotBuilt => tracing::error!(
                 sms.provider = provider,
                 "a request to {provider} could not be made: no random bytes, or a credential that is not one"
             ),
@@ -134,21 +143,21 @@ impl Failure {
     }
 }
 
-impl From<OutboundError> for Failure {
+impl From<OutboundError> for VendorError {
     fn from(fault: OutboundError) -> Self {
-        Self::NoAnswer(fault)
+        Self::NoResponse(fault)
     }
 }
 
-impl From<NoEntropy> for Failure {
+impl From<NoEntropy> for VendorError {
     fn from(_: NoEntropy) -> Self {
-        Self::Unmade
+        Self::RequestNotBuilt
     }
 }
 
-impl From<http::Error> for Failure {
+impl From<http::Error> for VendorError {
     fn from(_: http::Error) -> Self {
-        Self::Unmade
+        Self::RequestNotBuilt
     }
 }
 
@@ -159,10 +168,10 @@ mod tests {
     #[test]
     fn a_tag_is_short_and_plain() {
         assert_eq!(
-            Tag::new("isv.AMOUNT_NOT_ENOUGH").to_string(),
+            LogTag::new("isv.AMOUNT_NOT_ENOUGH").to_string(),
             "isv.AMOUNT_NOT_ENOUGH"
         );
-        assert_eq!(Tag::new("a\nb \u{1b}[31m签名\"{}=").to_string(), "ab31m");
-        assert_eq!(Tag::new(&"x".repeat(1000)).to_string().len(), 64);
+        assert_eq!(LogTag::new("a\nb \u{1b}[31m签名\"{}=").to_string(), "ab31m");
+        assert_eq!(LogTag::new(&"x".repeat(1000)).to_string().len(), 64);
     }
 }

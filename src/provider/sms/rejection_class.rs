@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Why a vendor did not send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
+pub(super) enum RejectionClass {
     /// Over the vendor's own limit, for about so long.
     RateLimited(Duration),
     /// No number, or of a country where the vendor does not send.
@@ -33,7 +33,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-impl Class {
+impl RejectionClass {
     /// Its metric label.
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl Class {
 
     /// A `Code` of Aliyun's `SendSms` other than `OK`. `message` tells which limit was reached, and
     /// nothing else is taken from it.
-    pub(super) fn of_aliyun(code: &str, message: &str) -> Self {
+    pub(super) fn from_aliyun(code: &str, message: &str) -> Self {
         match code {
             "isv.BUSINESS_LIMIT_CONTROL" => Self::RateLimited(window(message)),
             "Throttling.User" => Self::RateLimited(SECOND),
@@ -73,20 +73,20 @@ impl Class {
 
     /// A `Code` of Aliyun's `SendSmsVerifyCode` other than `OK`: those of `SendSms`, some without
     /// their prefix, and two of its own.
-    pub(super) fn of_dypns(code: &str, message: &str) -> Self {
+    pub(super) fn from_dypns(code: &str, message: &str) -> Self {
         match code {
             "biz.FREQUENCY" => Self::RateLimited(MINUTE),
             "FUNCTION_NOT_OPENED" => Self::Config,
             "BUSINESS_LIMIT_CONTROL" | "MOBILE_NUMBER_ILLEGAL" | "INVALID_PARAMETERS" => {
-                Self::of_aliyun(&format!("isv.{code}"), message)
+                Self::from_aliyun(&format!("isv.{code}"), message)
             }
-            other => Self::of_aliyun(other, message),
+            other => Self::from_aliyun(other, message),
         }
     }
 
     /// A `Code` of Tencent Cloud's `SendSms` other than `Ok`, of the whole call or of the one
     /// number.
-    pub(super) fn of_tencent(code: &str) -> Self {
+    pub(super) fn from_tencent(code: &str) -> Self {
         match code {
             "LimitExceeded.PhoneNumberThirtySecondLimit" => Self::RateLimited(Duration::from_secs(30)),
             "LimitExceeded.PhoneNumberOneHourLimit" => Self::RateLimited(HOUR),
@@ -163,19 +163,28 @@ mod tests {
     fn every_known_code_of_aliyun_has_the_meaning_of_its_row() {
         let mut seen = 0;
         for (code, class, row) in rows("aliyun") {
-            assert_eq!(Class::of_aliyun(&code, "").name(), class, "{code}");
-            assert_eq!(Class::of_dypns(&code, "").name(), class, "{code}");
+            assert_eq!(
+                RejectionClass::from_aliyun(&code, "").name(),
+                class,
+                "{code}"
+            );
+            assert_eq!(
+                RejectionClass::from_dypns(&code, "").name(),
+                class,
+                "{code}"
+            );
             if let Some(seconds) = row["retry_after_s"].as_u64() {
                 assert_eq!(
-                    Class::of_aliyun(&code, ""),
-                    Class::RateLimited(Duration::from_secs(seconds)),
+                    RejectionClass::from_aliyun(&code, ""),
+                    RejectionClass::RateLimited(Duration::from_secs(seconds)),
                     "{code}"
                 );
             }
             for (part, seconds) in row["message_contains"].as_object().into_iter().flatten() {
-                let expected = Class::RateLimited(Duration::from_secs(seconds.as_u64().unwrap()));
+                let expected =
+                    RejectionClass::RateLimited(Duration::from_secs(seconds.as_u64().unwrap()));
                 assert_eq!(
-                    Class::of_aliyun(&code, &format!("触发{part}流控Permits:1")),
+                    RejectionClass::from_aliyun(&code, &format!("触发{part}流控Permits:1")),
                     expected,
                     "{part}"
                 );
@@ -190,11 +199,11 @@ mod tests {
     fn every_known_code_of_tencent_has_the_meaning_of_its_row() {
         let mut seen = 0;
         for (code, class, row) in rows("tencent") {
-            assert_eq!(Class::of_tencent(&code).name(), class, "{code}");
+            assert_eq!(RejectionClass::from_tencent(&code).name(), class, "{code}");
             if let Some(seconds) = row["retry_after_s"].as_u64() {
                 assert_eq!(
-                    Class::of_tencent(&code),
-                    Class::RateLimited(Duration::from_secs(seconds)),
+                    RejectionClass::from_tencent(&code),
+                    RejectionClass::RateLimited(Duration::from_secs(seconds)),
                     "{code}"
                 );
             }
@@ -205,33 +214,53 @@ mod tests {
 
     #[test]
     fn a_code_nobody_knows_goes_by_its_prefix_or_may_have_sent() {
-        assert_eq!(Class::of_aliyun("isv.NEW", ""), Class::Config);
-        assert_eq!(Class::of_aliyun("isp.NEW", ""), Class::Transient);
         assert_eq!(
-            Class::of_tencent("LimitExceeded.New"),
-            Class::RateLimited(MINUTE)
+            RejectionClass::from_aliyun("isv.NEW", ""),
+            RejectionClass::Config
         );
-        assert_eq!(Class::of_tencent("AuthFailure.New"), Class::Config);
         assert_eq!(
-            Class::of_tencent("UnauthorizedOperation.New"),
-            Class::Config
+            RejectionClass::from_aliyun("isp.NEW", ""),
+            RejectionClass::Transient
+        );
+        assert_eq!(
+            RejectionClass::from_tencent("LimitExceeded.New"),
+            RejectionClass::RateLimited(MINUTE)
+        );
+        assert_eq!(
+            RejectionClass::from_tencent("AuthFailure.New"),
+            RejectionClass::Config
+        );
+        assert_eq!(
+            RejectionClass::from_tencent("UnauthorizedOperation.New"),
+            RejectionClass::Config
         );
         for code in ["", "ok", "New", "New.Code", "LimitExceededNew", "ISV.NEW"] {
-            assert_eq!(Class::of_aliyun(code, ""), Class::Transient, "{code}");
-            assert_eq!(Class::of_tencent(code), Class::Transient, "{code}");
+            assert_eq!(
+                RejectionClass::from_aliyun(code, ""),
+                RejectionClass::Transient,
+                "{code}"
+            );
+            assert_eq!(
+                RejectionClass::from_tencent(code),
+                RejectionClass::Transient,
+                "{code}"
+            );
         }
         assert_eq!(
-            Class::of_dypns("biz.FREQUENCY", ""),
-            Class::RateLimited(MINUTE)
+            RejectionClass::from_dypns("biz.FREQUENCY", ""),
+            RejectionClass::RateLimited(MINUTE)
         );
         assert_eq!(
-            Class::of_dypns("BUSINESS_LIMIT_CONTROL", "触发天级流控Permits:10"),
-            Class::RateLimited(DAY)
+            RejectionClass::from_dypns("BUSINESS_LIMIT_CONTROL", "触发天级流控Permits:10"),
+            RejectionClass::RateLimited(DAY)
         );
         assert_eq!(
-            Class::of_dypns("MOBILE_NUMBER_ILLEGAL", ""),
-            Class::BadNumber
+            RejectionClass::from_dypns("MOBILE_NUMBER_ILLEGAL", ""),
+            RejectionClass::BadNumber
         );
-        assert_eq!(Class::of_dypns("FUNCTION_NOT_OPENED", ""), Class::Config);
+        assert_eq!(
+            RejectionClass::from_dypns("FUNCTION_NOT_OPENED", ""),
+            RejectionClass::Config
+        );
     }
 }

@@ -9,7 +9,7 @@ use crate::types::{ExtraClaims, UserId};
 
 /// What an answer has to keep to.
 #[derive(Debug, Clone, Copy)]
-pub struct AnswerRules {
+pub struct CreatedResponseRules {
     /// `None`: any id. Otherwise a whole number below this one, from which menshen counts where
     /// there is no answer.
     pub integers_below: Option<u64>,
@@ -19,16 +19,16 @@ pub struct AnswerRules {
 
 /// Under which id the user is to be known, and what tokens are to say besides.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct CreatedAnswer {
+pub struct CreatedResponse {
     /// `None`: menshen gives one.
     pub id: Option<UserId>,
     pub claims: ExtraClaims,
 }
 
-impl CreatedAnswer {
+impl CreatedResponse {
     /// Reads `{"id": "..." or a number, "claims": {...}}`; both may be missing or null, and an
     /// empty body says nothing.
-    pub(super) fn read(body: &[u8], rules: AnswerRules) -> Result<Self, HookError> {
+    pub(super) fn read(body: &[u8], rules: CreatedResponseRules) -> Result<Self, HookError> {
         let said = Self::parse(body, rules).ok_or(HookError::Unusable)?;
         let (Some(id), Some(below)) = (&said.id, rules.integers_below) else {
             return Ok(said);
@@ -41,7 +41,7 @@ impl CreatedAnswer {
         }
     }
 
-    fn parse(body: &[u8], rules: AnswerRules) -> Option<Self> {
+    fn parse(body: &[u8], rules: CreatedResponseRules) -> Option<Self> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Some(Self::default());
         }
@@ -80,8 +80,8 @@ mod tests {
     use super::*;
     use crate::token::RESERVED_CLAIMS;
 
-    const fn rules(integers_below: Option<u64>) -> AnswerRules {
-        AnswerRules {
+    const fn rules(integers_below: Option<u64>) -> CreatedResponseRules {
+        CreatedResponseRules {
             integers_below,
             reserved: &RESERVED_CLAIMS,
         }
@@ -89,7 +89,7 @@ mod tests {
 
     /// The id as text, `-` for none; `None` where the answer cannot be used.
     fn id(body: &str) -> Option<String> {
-        let answer = CreatedAnswer::read(body.as_bytes(), rules(None)).ok()?;
+        let answer = CreatedResponse::read(body.as_bytes(), rules(None)).ok()?;
         Some(
             answer
                 .id
@@ -142,7 +142,7 @@ mod tests {
             ("{}", Ok(())),
         ] {
             assert_eq!(
-                CreatedAnswer::read(body.as_bytes(), rules(Some(1000))).map(drop),
+                CreatedResponse::read(body.as_bytes(), rules(Some(1000))).map(drop),
                 fits,
                 "{body}"
             );
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn claims_of_menshen_s_own_are_refused() {
-        let read = |body: &str| CreatedAnswer::read(body.as_bytes(), rules(None));
+        let read = |body: &str| CreatedResponse::read(body.as_bytes(), rules(None));
         assert_eq!(
             read(r#"{"claims":{"tenant":"north"}}"#)
                 .unwrap()

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Errcode, Source, Wechat, WechatError, api::Api};
+use super::{Errcode, Wechat, WechatClient, WechatError, api::Api};
 use crate::types::AppId;
 
 /// Why WeChat gave no access token, with its own number where it gave one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
-pub struct CredentialsRefused {
+pub struct CredentialsRejection {
     pub why: WechatError,
     pub errcode: Option<Errcode>,
 }
@@ -17,19 +17,20 @@ impl Wechat {
     /// Asks for an access token of each mini program, all at once within `limit`, and forgets it.
     /// `None` for one that asks for no token (`wechat.token_mode = "none"`). Empty in development,
     /// which asks nobody.
-    pub async fn try_credentials(
+    pub async fn check_credentials(
         &self,
         limit: Duration,
-    ) -> Vec<(AppId, Option<Result<(), CredentialsRefused>>)> {
-        let Source::Live(live) = &self.source else {
+    ) -> Vec<(AppId, Option<Result<(), CredentialsRejection>>)> {
+        let WechatClient::Live(live) = &self.client else {
             return Vec::new();
         };
         let deadline = Instant::now() + limit.min(live.timeout);
         let mut under_way = Vec::new();
         for app in &live.apps {
             let tokens = app.tokens.clone();
-            let trial = tokens
-                .map(|tokens| tokio::spawn(async move { tokens.try_credentials(deadline).await }));
+            let trial = tokens.map(|tokens| {
+                tokio::spawn(async move { tokens.check_credentials(deadline).await })
+            });
             under_way.push((app.app_id.clone(), trial));
         }
         let mut tried = Vec::new();
@@ -37,11 +38,11 @@ impl Wechat {
             let result = match trial {
                 None => None,
                 Some(trial) => Some(match trial.await {
-                    Ok(answer) => answer.map_err(|failure| CredentialsRefused {
-                        why: failure.at_last(Api::StableToken),
+                    Ok(answer) => answer.map_err(|failure| CredentialsRejection {
+                        why: failure.into_wechat_error(Api::StableToken),
                         errcode: failure.errcode(),
                     }),
-                    Err(_) => Err(CredentialsRefused {
+                    Err(_) => Err(CredentialsRejection {
                         why: WechatError::Unusable,
                         errcode: None,
                     }),

@@ -7,14 +7,14 @@ use serde::{
 
 use super::{
     WechatError,
-    api::{Api, Failure},
+    api::{Api, CallError},
     object::Object,
 };
 use crate::outbound::OutboundResponse;
 
 /// What every answer can say.
 #[derive(Deserialize)]
-struct Status {
+struct ResponseStatus {
     #[serde(default)]
     errcode: Errcode,
     #[serde(default, deserialize_with = "text_or_nothing")]
@@ -26,7 +26,10 @@ struct Status {
 struct Errcode(i64);
 
 /// What a success says; its fields that `T` does not name are ignored, WeChat adds some.
-pub(super) fn read<T: DeserializeOwned>(api: Api, answer: &OutboundResponse) -> Result<T, Failure> {
+pub(super) fn read<T: DeserializeOwned>(
+    api: Api,
+    answer: &OutboundResponse,
+) -> Result<T, CallError> {
     let unreadable = || {
         tracing::warn!(
             wechat.api = api.name(),
@@ -36,7 +39,7 @@ pub(super) fn read<T: DeserializeOwned>(api: Api, answer: &OutboundResponse) -> 
         );
         let is_json = answer.status.is_success()
             && serde_json::from_slice::<IgnoredAny>(&answer.body).is_ok();
-        Failure::Error(if is_json {
+        CallError::Failed(if is_json {
             WechatError::Unusable
         } else {
             WechatError::Broken
@@ -46,7 +49,7 @@ pub(super) fn read<T: DeserializeOwned>(api: Api, answer: &OutboundResponse) -> 
         return Err(unreadable());
     }
     let Object(status) =
-        serde_json::from_slice::<Object<Status>>(&answer.body).map_err(|_| unreadable())?;
+        serde_json::from_slice::<Object<ResponseStatus>>(&answer.body).map_err(|_| unreadable())?;
     if status.errcode.0 != 0 {
         return Err(refusal(api, &status));
     }
@@ -56,10 +59,10 @@ pub(super) fn read<T: DeserializeOwned>(api: Api, answer: &OutboundResponse) -> 
 }
 
 /// What the errcode means, said to the log.
-fn refusal(api: Api, status: &Status) -> Failure {
-    let failure = api.means(status.errcode.0);
+fn refusal(api: Api, status: &ResponseStatus) -> CallError {
+    let failure = api.classify(status.errcode.0);
     let (name, errcode, rid) = (api.name(), status.errcode.0, request_id(&status.errmsg));
-    if failure == Failure::Error(WechatError::Misconfigured) {
+    if failure == CallError::Failed(WechatError::Misconfigured) {
         tracing::error!(
             wechat.api = name,
             errcode,
@@ -75,8 +78,8 @@ fn refusal(api: Api, status: &Status) -> Failure {
         );
     }
     match failure {
-        Failure::Error(error) => Failure::Refused(error, super::Errcode::new(errcode)),
-        Failure::StaleToken | Failure::Refused(..) => failure,
+        CallError::Failed(error) => CallError::Rejected(error, super::Errcode::new(errcode)),
+        CallError::StaleToken | CallError::Rejected(..) => failure,
     }
 }
 

@@ -8,8 +8,9 @@ use reqwest::Url;
 use serde::de::DeserializeOwned;
 
 use super::{
-    SetupError, WechatError, answer,
-    api::{Api, Failure},
+    WechatError, WechatSetupError,
+    api::{Api, CallError},
+    response,
 };
 use crate::{
     metrics::Metrics,
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// How long WeChat gets to recover from "system busy" before it is asked once more.
-const RETRY_AFTER_BUSY: Duration = Duration::from_millis(200);
+const BUSY_RETRY_DELAY: Duration = Duration::from_millis(200);
 
 pub(super) enum Request {
     Get(Url),
@@ -26,14 +27,14 @@ pub(super) enum Request {
 }
 
 /// The way to WeChat.
-pub(super) struct Calls {
+pub(super) struct ApiClient {
     outbound: Outbound,
     base: Url,
     metrics: Metrics,
 }
 
-impl Calls {
-    pub(super) fn new(base: &Url, metrics: Metrics) -> Result<Self, SetupError> {
+impl ApiClient {
+    pub(super) fn new(base: &Url, metrics: Metrics) -> Result<Self, WechatSetupError> {
         Ok(Self {
             outbound: Outbound::new(base)?,
             base: base.clone(),
@@ -64,18 +65,18 @@ impl Calls {
         request: &Request,
         deadline: Instant,
         understand: impl Fn(W) -> Result<T, WechatError>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, CallError> {
         let first = self.ask(api, request, deadline, &understand).await;
         let is_busy = matches!(
             first,
-            Err(Failure::Error(WechatError::Busy { .. })
-                | Failure::Refused(WechatError::Busy { .. }, _))
+            Err(CallError::Failed(WechatError::Busy { .. })
+                | CallError::Rejected(WechatError::Busy { .. }, _))
         );
-        let has_time = deadline.saturating_duration_since(Instant::now()) > RETRY_AFTER_BUSY;
+        let has_time = deadline.saturating_duration_since(Instant::now()) > BUSY_RETRY_DELAY;
         if !(is_busy && has_time) {
             return first;
         }
-        tokio::time::sleep(RETRY_AFTER_BUSY).await;
+        tokio::time::sleep(BUSY_RETRY_DELAY).await;
         self.ask(api, request, deadline, &understand).await
     }
 
@@ -85,24 +86,24 @@ impl Calls {
         request: &Request,
         deadline: Instant,
         understand: impl Fn(W) -> Result<T, WechatError>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, CallError> {
         let begun = Instant::now();
         let result = match self
             .send(request, deadline.saturating_duration_since(begun))
             .await
         {
-            Ok(answer) => answer::read(api, &answer).and_then(|said| {
+            Ok(answer) => response::read(api, &answer).and_then(|said| {
                 understand(said).map_err(|error| {
                     tracing::warn!(
                         wechat.api = api.name(),
                         "WeChat's answer is not what it should be"
                     );
-                    Failure::Error(error)
+                    CallError::Failed(error)
                 })
             }),
             Err(fault) => {
                 tracing::warn!(wechat.api = api.name(), fault = %fault, "WeChat gave no answer: {fault}");
-                Err(Failure::Error(fault.into()))
+                Err(CallError::Failed(fault.into()))
             }
         };
         let class = result
