@@ -15,8 +15,8 @@ use menshen::{
     entropy::Entropy,
     metrics::Metrics,
     store::{
-        self, CodeHash, OpenOptions, SmsId, SmsLimits, SmsReservation, SmsReserved, StoreKeys,
-        contract::NOW,
+        self, CodeHash, OpenOptions, SmsId, SmsLimits, SmsReservation, SmsReservationOutcome,
+        StoreKeys, contract::NOW,
     },
     types::{ClientIp, Phone, SmsPurpose, UserId, Username},
 };
@@ -117,7 +117,7 @@ fn phones() {
             };
             assert_eq!(
                 store.reserve_sms(&reservation).await.expect("a store"),
-                SmsReserved::Granted
+                SmsReservationOutcome::Granted
             );
         }
     };

@@ -19,7 +19,7 @@ use menshen::{
     entropy::Entropy,
     store::{
         self, CodeHash, LoginOutcome, LoginProof, NewLogin, OpenOptions, Rotation, RotationOutcome,
-        SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, Store, StoreKeys,
+        SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReservationOutcome, Store, StoreKeys,
         contract::{NOW, login_of},
     },
     types::{Phone, SessionId, SmsPurpose},
@@ -200,7 +200,7 @@ async fn reserve(store: &Arc<dyn Store>) -> (u64, Phone) {
     };
     assert_eq!(
         store.reserve_sms(&reservation).await.expect("a store"),
-        SmsReserved::Granted
+        SmsReservationOutcome::Granted
     );
     (number, phone)
 }

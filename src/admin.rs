@@ -151,7 +151,7 @@ pub fn operations(state: Operations) -> Router {
         .route("/admin/users/{id}/sessions", get(sessions::list))
         .route("/admin/sessions/revoke", post(sessions::revoke))
         .route("/admin/store/rotate-key", post(store::rotate_key))
-        .route("/admin/store/reseal", post(store::reseal))
+        .route("/admin/store/reseal", post(store::reencrypt))
         .route("/admin/store/export", get(store::export))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .merge(
@@ -187,7 +187,9 @@ async fn require_token(
         .get(header::AUTHORIZATION)
         .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     match sent {
-        Some(sent) if crypto::same(token.expose().as_bytes(), sent) => next.run(request).await,
+        Some(sent) if crypto::constant_time_eq(token.expose().as_bytes(), sent) => {
+            next.run(request).await
+        }
         Some(_) | None => {
             Refused::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong").into_response()
         }

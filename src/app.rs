@@ -39,7 +39,7 @@ use crate::{
     outbound::AdminClient,
     policy::IdentityHeaders,
     proxy::{Listener, Parts, Server, Streams, Tls, install_crypto},
-    store::{self, Measured, OpenOptions, Opening, Store, StoreKeys, backup},
+    store::{self, Measured, OpenOptions, OpenedStore, Store, StoreKeys, backup},
     telemetry::Sink,
     token::TrustedIssuers,
 };
@@ -135,7 +135,7 @@ fn tls(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Arc<Tls>>> {
 }
 
 /// Opens the store that the config names. Blocks while another process holds it.
-pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<Opening> {
+pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<OpenedStore> {
     let key = secrets::encryption_key(&config.store, entropy)?;
     let keys = StoreKeys::derive(&key, config.store.previous_key()?.as_ref());
     let cache_bytes = u64::try_from(config.store.cache.get()).unwrap_or(u64::MAX);
@@ -154,7 +154,7 @@ pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<Opening>
 /// What exports of the store of this config are sealed with; `None` where its key is in no file and
 /// not in the config.
 pub fn export_key(config: &Config) -> anyhow::Result<Option<Key>> {
-    Ok(secrets::existing_encryption_key(&config.store)?.map(|key| backup::key_of(&key)))
+    Ok(secrets::existing_encryption_key(&config.store)?.map(|key| backup::export_key(&key)))
 }
 
 /// The same for a key in this file.
@@ -165,7 +165,7 @@ pub fn export_key_from_file(config: &Config, file: &Path) -> anyhow::Result<Opti
         encryption_key: Some(SecretText::new(text)),
         ..config.store.clone()
     };
-    Ok(given.key()?.map(|key| backup::key_of(&key)))
+    Ok(given.key()?.map(|key| backup::export_key(&key)))
 }
 
 /// The store's config with its key named, wherever the store is put then: given, or in the file
@@ -371,7 +371,7 @@ fn start(process: &Arc<Process>, current: &Arc<Current>, config: &Config, tasks:
         loop {
             ticks.tick().await;
             let administration = now.generation.load_full().administration.clone();
-            reseal(&administration).await;
+            reencrypt(&administration).await;
             sweep(&it).await;
         }
     });
@@ -391,9 +391,9 @@ fn start(process: &Arc<Process>, current: &Arc<Current>, config: &Config, tasks:
 }
 
 /// Goes on with a change of the store's key that somebody began and did not finish.
-async fn reseal(administration: &Administration) {
+async fn reencrypt(administration: &Administration) {
     loop {
-        match administration.reseal().await {
+        match administration.reencrypt().await {
             Ok(step) if !step.finished => {}
             Ok(_) => return,
             Err(fault) => {

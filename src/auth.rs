@@ -70,7 +70,10 @@ use crate::{
     metrics::Metrics,
     policy::RequestedClaims,
     provider::{hooks::Hooks, sms::Sms, wechat::Wechat},
-    store::{Announce, Known, RevocationEntry, RevocationTarget, Revoked, Session, Store, User},
+    store::{
+        OutboxPolicy, RevocationEntry, RevocationOutcome, RevocationTarget, Session, Store, User,
+        UserLookup,
+    },
     token::{Grant, IdentityClaims, Issuer, RefreshTokens, SessionHandles},
     types::{ClientIp, ClientType, OpenId, SessionId, Timestamp, UserId},
 };
@@ -133,7 +136,7 @@ pub struct AuthRules {
     pub requested_claims: RequestedClaims,
     pub sms: SmsRules,
     /// What the backend is told of, besides what it is asked.
-    pub announce: Announce,
+    pub outbox: OutboxPolicy,
     pub hooks: HookRules,
 }
 
@@ -230,7 +233,7 @@ impl Auth {
         self.parts
             .memory
             .coalesce
-            .evict_expired(self.parts.clock.steady());
+            .evict_expired(self.parts.clock.monotonic());
     }
 
     /// Tokens for a session as it is now.
@@ -284,12 +287,12 @@ impl Auth {
             None
         };
         let unionid = match if requested_claims.unionid {
-            store.known(&user.id).await?
+            store.lookup_user(&user.id).await?
         } else {
-            Known::Never
+            UserLookup::Unknown
         } {
-            Known::User(identities) => identities.unionids.into_iter().next(),
-            Known::Gone { .. } | Known::Never => None,
+            UserLookup::Active(identities) => identities.unionids.into_iter().next(),
+            UserLookup::Deleted { .. } | UserLookup::Unknown => None,
         };
         Ok(IdentityClaims {
             openid: openid.map(|known| known.openid.as_str().to_owned()),
@@ -326,7 +329,7 @@ impl Auth {
     }
 
     /// A revocation that the store has done bites here at once. Says how many sessions it ended.
-    fn apply_locally(&self, revoked: &Revoked, reason: &'static str) -> usize {
+    fn apply_locally(&self, revoked: &RevocationOutcome, reason: &'static str) -> usize {
         for entry in &revoked.entries {
             self.parts.denylist.apply(entry);
         }
@@ -373,7 +376,7 @@ impl AuthRules {
             recent_login: config.auth.recent_login.get(),
             requested_claims: RequestedClaims::from_config(&config.identity),
             sms: SmsRules::from_config(&config.sms),
-            announce: Announce {
+            outbox: OutboxPolicy {
                 created: config.hooks.has(HookEvent::UserCreated) && !config.hooks.asks(),
                 deleted: config.hooks.has(HookEvent::UserDeleted),
                 merged: config.hooks.has(HookEvent::UserMerged),

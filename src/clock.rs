@@ -25,23 +25,23 @@ pub enum Clock {
     #[default]
     System,
     /// Stands still until it is moved.
-    Manual(Arc<Hands>),
+    Manual(Arc<ManualTime>),
 }
 
 /// The hands of a manual clock, in milliseconds.
 #[derive(Debug)]
-pub struct Hands {
+pub struct ManualTime {
     wall: AtomicU64,
-    steady: AtomicU64,
+    monotonic: AtomicU64,
 }
 
 impl Clock {
     /// A clock that stands at `now` until [`Clock::advance`] moves it.
     pub fn manual(now: Timestamp) -> Self {
         let hand = || AtomicU64::new(now.as_millis());
-        Self::Manual(Arc::new(Hands {
+        Self::Manual(Arc::new(ManualTime {
             wall: hand(),
-            steady: hand(),
+            monotonic: hand(),
         }))
     }
 
@@ -54,13 +54,13 @@ impl Clock {
                     .unwrap_or_default();
                 Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
             }
-            Self::Manual(hands) => Timestamp::from_millis(hands.wall.load(Ordering::Acquire)),
+            Self::Manual(time) => Timestamp::from_millis(time.wall.load(Ordering::Acquire)),
         }
     }
 
     /// A time that is never set back, counted from when the system started: only the difference of
     /// two means something.
-    pub fn steady(&self) -> Timestamp {
+    pub fn monotonic(&self) -> Timestamp {
         match self {
             Self::System => {
                 let since_boot = clock_gettime(ClockId::Boottime);
@@ -68,15 +68,15 @@ impl Clock {
                 let millis = u64::try_from(since_boot.tv_nsec).unwrap_or_default() / 1_000_000;
                 Timestamp::from_millis(secs.saturating_mul(1000).saturating_add(millis))
             }
-            Self::Manual(hands) => Timestamp::from_millis(hands.steady.load(Ordering::Acquire)),
+            Self::Manual(time) => Timestamp::from_millis(time.monotonic.load(Ordering::Acquire)),
         }
     }
 
     /// Lets time go by on a manual clock; the system's clock is not ours to move, so there it does
     /// nothing.
     pub fn advance(&self, span: Duration) {
-        if let Self::Manual(hands) = self {
-            for hand in [&hands.wall, &hands.steady] {
+        if let Self::Manual(time) = self {
+            for hand in [&time.wall, &time.monotonic] {
                 hand.fetch_add(
                     u64::try_from(span.as_millis()).unwrap_or(u64::MAX),
                     Ordering::AcqRel,
@@ -87,8 +87,8 @@ impl Clock {
 
     /// Sets the wall clock back on a manual clock, as an operator or NTP does.
     pub fn set_back(&self, span: Duration) {
-        if let Self::Manual(hands) = self {
-            hands.wall.fetch_sub(
+        if let Self::Manual(time) = self {
+            time.wall.fetch_sub(
                 u64::try_from(span.as_millis()).unwrap_or_default(),
                 Ordering::AcqRel,
             );
@@ -103,12 +103,12 @@ mod tests {
     #[test]
     fn setting_the_clock_back_leaves_the_steady_one_alone() {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
-        let before = clock.steady();
+        let before = clock.monotonic();
         clock.set_back(Duration::from_hours(1));
         clock.advance(Duration::from_secs(5));
-        assert_eq!(clock.steady().since(before), Duration::from_secs(5));
+        assert_eq!(clock.monotonic().since(before), Duration::from_secs(5));
         assert_eq!(clock.now(), Timestamp::from_secs(1_800_000_000 - 3600 + 5));
-        let system = Clock::System.steady();
-        assert!(Clock::System.steady() >= system && system > Timestamp::default());
+        let system = Clock::System.monotonic();
+        assert!(Clock::System.monotonic() >= system && system > Timestamp::default());
     }
 }

@@ -49,7 +49,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// Equality without telling where the difference is. Unequal lengths are unequal.
-pub fn same(left: &[u8], right: &[u8]) -> bool {
+pub fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
     left.ct_eq(right).into()
 }
 

@@ -32,8 +32,8 @@ mod measured;
 mod open;
 mod outbox;
 mod phones;
+mod record_cipher;
 mod transfer;
-mod vault;
 
 use std::time::Duration;
 
@@ -47,23 +47,23 @@ use crate::types::{
 
 pub use self::{
     accounts::{
-        AccountOutcome, Credentials, Identities, Known, Lookup, NewAccount, PasswordHash,
-        Resealing, RightsChange, RightsChanged, WechatSession,
+        AccountOutcome, Credentials, Identities, NewAccount, PasswordHash, ReencryptionProgress,
+        RightsChange, RightsOutcome, UserIdentity, UserLookup, WechatSession,
     },
     embedded::{CompactError, Compacted, compact},
-    imports::{ImportConflict, Imported, ImportedIdentity, ImportedUser},
+    imports::{IdentityKind, ImportConflict, ImportOutcome, ImportedUser},
     measured::Measured,
-    open::{OpenError, OpenOptions, Opening, engine, has_data, open},
+    open::{OpenError, OpenOptions, OpenedStore, engine, has_data, open},
     outbox::{
-        Announce, Backlog, OutboxEntry, OutboxEvent, OutboxPlace, TakenBack, Withdrawal,
-        WithdrawalOutcome,
+        Backlog, OutboxEntry, OutboxEvent, OutboxPolicy, OutboxReceipt, Withdrawal,
+        WithdrawalOutcome, WithdrawalScope,
     },
     phones::{
-        BindOutcome, Merged, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits, SmsReservation,
-        SmsReserved, SmsSlots, UnbindOutcome,
+        BindOutcome, MergedUser, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits,
+        SmsReservation, SmsReservationOutcome, SmsSlots, UnbindOutcome,
     },
-    transfer::{Export, Portable, PortableOpenId, PortableSession, PortableUser},
-    vault::StoreKeys,
+    record_cipher::StoreKeys,
+    transfer::{Export, ExportRecord, ExportedOpenId, ExportedSession, ExportedUser},
 };
 
 /// The port that every engine implements.
@@ -86,7 +86,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes the slots of a message and makes its code the phone's code, or says what is in the
     /// way. To be asked before the message is sent; may be repeated with the same id.
-    async fn reserve_sms(&self, reservation: &SmsReservation) -> Result<SmsReserved, StoreError>;
+    async fn reserve_sms(
+        &self,
+        reservation: &SmsReservation,
+    ) -> Result<SmsReservationOutcome, StoreError>;
 
     /// Takes back a message that surely was not sent: the code before it is good again, and its
     /// slots are free where `slots` says so. A second time it does nothing.
@@ -123,7 +126,7 @@ pub trait Store: Send + Sync + 'static {
     async fn prove_wechat(
         &self,
         user: &UserId,
-        said: &WechatIdentity,
+        identity: &WechatIdentity,
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
@@ -139,10 +142,10 @@ pub trait Store: Send + Sync + 'static {
     async fn user(&self, id: &UserId) -> Result<Option<User>, StoreError>;
 
     /// What has become of a user's id, with all that leads to the user.
-    async fn known(&self, id: &UserId) -> Result<Known, StoreError>;
+    async fn lookup_user(&self, id: &UserId) -> Result<UserLookup, StoreError>;
 
     /// The id that leads from an identity.
-    async fn find_user(&self, by: &Lookup) -> Result<Option<UserId>, StoreError>;
+    async fn find_user(&self, by: &UserIdentity) -> Result<Option<UserId>, StoreError>;
 
     /// Users in the order of their ids as text, after this one, at most `limit`.
     async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<User>, StoreError>;
@@ -159,7 +162,7 @@ pub trait Store: Send + Sync + 'static {
         &self,
         users: &[ImportedUser],
         is_trial: bool,
-    ) -> Result<Vec<Imported>, StoreError>;
+    ) -> Result<Vec<ImportOutcome>, StoreError>;
 
     /// What the password of this name is checked against.
     async fn credentials(&self, username: &Username) -> Result<Option<Credentials>, StoreError>;
@@ -170,7 +173,7 @@ pub trait Store: Send + Sync + 'static {
         id: &UserId,
         change: &RightsChange,
         now: Timestamp,
-    ) -> Result<Option<RightsChanged>, StoreError>;
+    ) -> Result<Option<RightsOutcome>, StoreError>;
 
     /// Erases a user with identities, sessions and everything personal; only that the id was used
     /// remains. Every token made for the user is refused. `None`: there is no such user any more,
@@ -178,10 +181,10 @@ pub trait Store: Send + Sync + 'static {
     async fn erase_user(
         &self,
         id: &UserId,
-        wanted_by: Option<SessionId>,
-        announce: Announce,
+        requested_by: Option<SessionId>,
+        outbox: OutboxPolicy,
         now: Timestamp,
-    ) -> Result<Option<Revoked>, StoreError>;
+    ) -> Result<Option<RevocationOutcome>, StoreError>;
 
     /// Changes the profile: `None` leaves a field, `Some(None)` clears it.
     async fn update_profile(
@@ -197,26 +200,26 @@ pub trait Store: Send + Sync + 'static {
     async fn withdraw(
         &self,
         withdrawal: &Withdrawal,
-        announce: Announce,
+        outbox: OutboxPolicy,
         now: Timestamp,
     ) -> Result<WithdrawalOutcome, StoreError>;
 
     /// Takes events that are due, the longest due first, at most `limit`. Each counts one more
-    /// attempt, and is due again at `until` unless it is settled: so another replica, or the next
+    /// attempt, and is due again at `lease_until` unless it is settled: so another replica, or the next
     /// start, goes on where this one was lost.
     async fn take_outbox(
         &self,
         now: Timestamp,
-        until: Timestamp,
+        lease_until: Timestamp,
         limit: usize,
     ) -> Result<Vec<OutboxEntry>, StoreError>;
 
     /// Forgets an event that was taken, or makes it due at another time. One that somebody else has
     /// taken since stays as it is.
-    async fn settle_outbox(
+    async fn acknowledge_outbox(
         &self,
-        place: &OutboxPlace,
-        again: Option<Timestamp>,
+        receipt: &OutboxReceipt,
+        retry_at: Option<Timestamp>,
     ) -> Result<(), StoreError>;
 
     /// How much waits in the outbox.
@@ -243,7 +246,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends sessions. In the log before it is in the state. Says which sessions ended; none is not
     /// an error.
-    async fn revoke(&self, what: &Revoke, now: Timestamp) -> Result<Revoked, StoreError>;
+    async fn revoke(
+        &self,
+        scope: &RevocationScope,
+        now: Timestamp,
+    ) -> Result<RevocationOutcome, StoreError>;
 
     /// Revocations after `cursor`, in order of arrival, at most `limit`. Reads whatever is new
     /// since, and may give an entry twice; never skips one. `None` starts at the oldest that still
@@ -265,12 +272,12 @@ pub trait Store: Send + Sync + 'static {
     async fn remove_key(&self, kid: &str) -> Result<(), StoreError>;
 
     /// Makes a new key of the store, with which everything is sealed and found from now on;
-    /// [`Store::reseal`] does the rest. While that is not finished this does nothing.
+    /// [`Store::reencrypt`] does the rest. While that is not finished this does nothing.
     async fn rotate_store_key(&self) -> Result<(), StoreError>;
 
     /// Seals at most `limit` more records anew. Run again until it is finished, also after a
     /// restart.
-    async fn reseal(&self, limit: usize) -> Result<Resealing, StoreError>;
+    async fn reencrypt(&self, limit: usize) -> Result<ReencryptionProgress, StoreError>;
 
     /// Settles at most `limit` things whose time may have come (removes them, or notes their later
     /// time); says how many. Run again while it says `limit`.
@@ -287,7 +294,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes these as they are into a store that is being filled and that nobody else uses yet. It
     /// is opened anew after that.
-    async fn restore(&self, things: Vec<Portable>) -> Result<(), StoreError>;
+    async fn restore(&self, records: Vec<ExportRecord>) -> Result<(), StoreError>;
 
     /// Ends: everything acknowledged is on disk, files are released. Further calls fail.
     async fn close(&self) -> Result<(), StoreError>;
@@ -420,7 +427,7 @@ pub struct NewLogin {
     /// Further claims of a new user.
     pub claims: ExtraClaims,
     /// What goes into the outbox, if it comes about.
-    pub announce: Announce,
+    pub outbox: OutboxPolicy,
     /// A stranger's login makes a user; otherwise it is [`LoginOutcome::RegistrationClosed`].
     pub registration_open: bool,
     /// The code of `wx.login` to spend, and until when it is remembered. `None` in development,
@@ -452,14 +459,14 @@ pub enum LoginProof {
 #[derive(Debug, Clone)]
 pub enum NewUserId {
     /// This one, made by the caller.
-    Given(UserId),
+    Generated(UserId),
     /// The store's next integer, starting at this one.
     NextInteger { first: u64 },
     /// This one, which the backend chose. Where it is taken, nobody is made:
     /// [`LoginOutcome::IdTaken`].
-    Told(UserId),
-    /// None yet: a stranger is proven, and nobody is made ([`LoginOutcome::Stranger`]).
-    Ask,
+    FromBackend(UserId),
+    /// None yet: a stranger is proven, and nobody is made ([`LoginOutcome::UnknownUser`]).
+    Pending,
 }
 
 /// What WeChat said of the person.
@@ -486,7 +493,7 @@ pub struct NewSession {
 #[derive(Debug, Clone)]
 pub enum LoginOutcome {
     /// Signed in.
-    Opened(Box<Opened>),
+    Opened(Box<OpenedSession>),
     /// The code had been spent by another login, or this is a repeat of a login whose session has
     /// ended.
     CodeSpent,
@@ -497,16 +504,16 @@ pub enum LoginOutcome {
     Disabled(UserId),
     /// A stranger, and registration is closed.
     RegistrationClosed,
-    /// Proven, and nobody yet, where the login wanted to know that first ([`NewUserId::Ask`]).
+    /// Proven, and nobody yet, where the login wanted to know that first ([`NewUserId::Pending`]).
     /// Nothing has changed: codes are as good as before.
-    Stranger,
+    UnknownUser,
     /// The id that the backend chose is, or was (`gone`), somebody else's. Nothing has changed.
-    IdTaken { gone: bool },
+    IdTaken { is_deleted: bool },
 }
 
 /// A session and its user, as they are after the operation.
 #[derive(Debug, Clone)]
-pub struct Opened {
+pub struct OpenedSession {
     pub user: User,
     pub session: Session,
     pub is_new_user: bool,
@@ -515,7 +522,7 @@ pub struct Opened {
     /// Sessions ended by `single_per_client_type` or `max_sessions`.
     pub ended: Vec<SessionId>,
     /// The user that was joined to this one by the login, and what that ended.
-    pub merged: Option<(UserId, Revoked)>,
+    pub merged: Option<(UserId, RevocationOutcome)>,
 }
 
 /// One presented refresh token, its HMAC already found right.
@@ -554,9 +561,9 @@ pub enum RenewalProof {
 #[derive(Debug, Clone)]
 pub enum RotationOutcome {
     /// It was the present one; its successor is `session.counter`.
-    Rotated(Box<Renewed>),
+    Rotated(Box<RenewedSession>),
     /// It was the one just before, and its successor (again `session.counter`) has not been used.
-    Replayed(Box<Renewed>),
+    Replayed(Box<RenewedSession>),
     /// Older than that: stolen, or the lost half of a theft. The session has been ended in this
     /// same step.
     Reused(UserId),
@@ -572,7 +579,7 @@ pub enum RotationOutcome {
 
 /// A session after a rotation, with its user as of now.
 #[derive(Debug, Clone)]
-pub struct Renewed {
+pub struct RenewedSession {
     pub user: User,
     pub session: Session,
     pub global_epoch: u64,
@@ -580,7 +587,7 @@ pub struct Renewed {
 
 /// What to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Revoke {
+pub enum RevocationScope {
     /// One session, if it is this user's.
     Session { user: UserId, session: SessionId },
     /// All of the user's sessions but one.
@@ -594,7 +601,7 @@ pub enum Revoke {
 
 /// What a revocation ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Revoked {
+pub struct RevocationOutcome {
     /// Sessions that lived and do no more; empty for `Everything`, which counts none.
     pub sessions: Vec<SessionId>,
     /// The entries as the log has them, for the caller's own memory: a revocation bites locally

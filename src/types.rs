@@ -4,6 +4,7 @@
 //! constructor each. What is personal or secret prints as `***` in `Debug` and has no `Display`.
 
 mod address;
+mod digits;
 mod extra_claims;
 mod identity;
 mod instant;
@@ -11,10 +12,10 @@ mod phone;
 mod secret;
 mod session;
 mod sms;
-mod typed;
 mod username;
 
 pub use address::{ClientIp, is_public};
+pub use digits::{is_visually_empty, normalize_digits};
 pub use extra_claims::ExtraClaims;
 pub use identity::{AppId, OpenId, UnionId, UserId, UserType};
 pub use instant::Timestamp;
@@ -22,7 +23,6 @@ pub use phone::{MAINLAND, Phone};
 pub use secret::Secret;
 pub use session::{ClientType, REVOCATION_RETENTION, SessionId};
 pub use sms::{SMS_CODE_DIGITS, SmsCode, SmsPurpose};
-pub use typed::{plain_digits, shows_nothing};
 pub use username::Username;
 
 /// Why a text is not one of our types. Says what would be right, never repeats what was sent.

@@ -69,11 +69,11 @@ pub fn cut(path: &[u8]) -> Vec<u8> {
 /// that shows nothing.
 pub fn cut_names(path: &[u8]) -> Vec<u8> {
     let is_blank = |sign: char| {
-        let shows_nothing = "\u{ad}\u{180e}\u{feff}".contains(sign)
+        let is_visually_empty = "\u{ad}\u{180e}\u{feff}".contains(sign)
             || ('\u{200b}'..='\u{200f}').contains(&sign)
             || ('\u{202a}'..='\u{202e}').contains(&sign)
             || ('\u{2060}'..='\u{206f}').contains(&sign);
-        sign.is_whitespace() || shows_nothing
+        sign.is_whitespace() || is_visually_empty
     };
     let cut = |segment: &[u8]| match std::str::from_utf8(segment) {
         Ok(text) => text

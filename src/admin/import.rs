@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     auth::profile,
-    store::{ImportConflict, Imported, ImportedIdentity, ImportedUser, Profile},
+    store::{IdentityKind, ImportConflict, ImportOutcome, ImportedUser, Profile},
     types::{AppId, Malformed, OpenId, Phone, Timestamp, UnionId, UserId, UserType},
 };
 
@@ -220,32 +220,32 @@ impl Outcome {
     }
 }
 
-impl From<Imported> for Outcome {
-    fn from(imported: Imported) -> Self {
+impl From<ImportOutcome> for Outcome {
+    fn from(imported: ImportOutcome) -> Self {
         let name = |identity| match identity {
-            ImportedIdentity::OpenId => "openid",
-            ImportedIdentity::UnionId => "unionid",
-            ImportedIdentity::Phone => "phone",
+            IdentityKind::OpenId => "openid",
+            IdentityKind::UnionId => "unionid",
+            IdentityKind::Phone => "phone",
         };
         match imported {
-            Imported::Created => Self::Created,
-            Imported::Linked => Self::Linked,
-            Imported::Unchanged => Self::Unchanged,
-            Imported::Refused(ImportConflict::IdTaken) => Self::refused(
+            ImportOutcome::Created => Self::Created,
+            ImportOutcome::Linked => Self::Linked,
+            ImportOutcome::Unchanged => Self::Unchanged,
+            ImportOutcome::Refused(ImportConflict::IdTaken) => Self::refused(
                 "id",
                 "is that of a user here to whom none of these identities leads",
             ),
-            Imported::Refused(ImportConflict::IdGone) => Self::refused(
+            ImportOutcome::Refused(ImportConflict::IdDeleted) => Self::refused(
                 "id",
                 "was that of a user here who was erased, or joined to another one",
             ),
-            Imported::Refused(ImportConflict::Belongs { identity, to }) => {
-                Self::refused(name(identity), format!("leads to user {to} here"))
+            ImportOutcome::Refused(ImportConflict::IdentityTaken { identity, owner }) => {
+                Self::refused(name(identity), format!("leads to user {owner} here"))
             }
-            Imported::Refused(ImportConflict::HasAnother(ImportedIdentity::OpenId)) => {
+            ImportOutcome::Refused(ImportConflict::HasAnother(IdentityKind::OpenId)) => {
                 Self::refused("openid", "is a second one in its app for this user")
             }
-            Imported::Refused(ImportConflict::HasAnother(identity)) => {
+            ImportOutcome::Refused(ImportConflict::HasAnother(identity)) => {
                 Self::refused(name(identity), "is another one than this user has here")
             }
         }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::{Operations, exchange::Refused};
-use crate::{audit::Event, store::backup::Sealer};
+use crate::{audit::Event, store::backup::Encryptor};
 
 /// Things in one sealed piece: even of the largest it is small.
 const PIECE: usize = 32;
@@ -51,10 +51,10 @@ pub(super) async fn rotate_key(
     }))
 }
 
-pub(super) async fn reseal(
+pub(super) async fn reencrypt(
     State(state): State<Arc<Operations>>,
 ) -> Result<Json<ResealStep>, Refused> {
-    let step = state.administration.reseal().await?;
+    let step = state.administration.reencrypt().await?;
     Ok(Json(ResealStep {
         records: step.records,
         finished: step.finished,
@@ -71,8 +71,9 @@ pub(super) async fn export(State(state): State<Arc<Operations>>) -> Result<Respo
         .export()
         .await
         .map_err(|fault| Refused::fault(&fault))?;
-    let (mut sealer, header) = Sealer::begin(key, state.clock.now(), state.is_live, &state.entropy)
-        .map_err(|fault| Refused::fault(&fault))?;
+    let (mut encryptor, header) =
+        Encryptor::begin(key, state.clock.now(), state.is_live, &state.entropy)
+            .map_err(|fault| Refused::fault(&fault))?;
     state.audit.record(&Event::StoreExported);
     let (hand, body) = mpsc::channel(2);
     tokio::spawn(async move {
@@ -81,14 +82,14 @@ pub(super) async fn export(State(state): State<Arc<Operations>>) -> Result<Respo
                 .await
                 .map_err(io::Error::other)?;
             while let Some(things) = export.next().await {
-                for piece in things.map_err(io::Error::other)?.chunks(PIECE) {
-                    let bytes = sealer.piece(piece, false).map_err(io::Error::other)?;
+                for chunk in things.map_err(io::Error::other)?.chunks(PIECE) {
+                    let bytes = encryptor.chunk(chunk, false).map_err(io::Error::other)?;
                     hand.send(Ok(Bytes::from(bytes)))
                         .await
                         .map_err(io::Error::other)?;
                 }
             }
-            let end = sealer.piece(&[], true).map_err(io::Error::other)?;
+            let end = encryptor.chunk(&[], true).map_err(io::Error::other)?;
             hand.send(Ok(Bytes::from(end)))
                 .await
                 .map_err(io::Error::other)
@@ -119,6 +120,6 @@ impl axum::body::HttpBody for Pieces {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         self.0
             .poll_recv(context)
-            .map(|piece| piece.map(|piece| piece.map(Frame::data)))
+            .map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     audit::Event,
     auth::{AccountChange, Password},
-    store::{Identities, Lookup, Profile, User},
+    store::{Identities, Profile, User, UserIdentity},
     types::{AppId, Malformed, OpenId, Phone, Secret, UnionId, UserId, UserType, Username},
 };
 
@@ -238,13 +238,13 @@ fn wrong(field: &str, Malformed(says): Malformed) -> Refused {
 }
 
 impl Wanted {
-    fn lookup(self) -> Result<Lookup, Refused> {
+    fn lookup(self) -> Result<UserIdentity, Refused> {
         Ok(match self {
             // Exactly as it is stored: which countries are served does not matter here.
-            Self::Phone(text) => Lookup::Phone(Phone::parse_any(&text)?),
-            Self::Username(text) => Lookup::Username(Username::parse(&text)?),
+            Self::Phone(text) => UserIdentity::Phone(Phone::parse_any(&text)?),
+            Self::Username(text) => UserIdentity::Username(Username::parse(&text)?),
             Self::Openid { app_id, openid } => {
-                Lookup::OpenId(AppId::parse(&app_id)?, OpenId::parse(&openid)?)
+                UserIdentity::OpenId(AppId::parse(&app_id)?, OpenId::parse(&openid)?)
             }
         })
     }

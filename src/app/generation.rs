@@ -259,7 +259,7 @@ impl Generation {
                 clock: clock.clone(),
                 entropy: entropy.clone(),
                 first_integer: AuthRules::from_config(&config).first_integer,
-                announce: AuthRules::from_config(&config).announce,
+                outbox: AuthRules::from_config(&config).outbox,
             })),
         };
         let admin_routes = admin_routes(

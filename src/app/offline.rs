@@ -33,7 +33,7 @@ pub async fn operations(config: &Config) -> anyhow::Result<Operations> {
         clock: clock.clone(),
         entropy: entropy.clone(),
         first_integer: AuthRules::from_config(config).first_integer,
-        announce: AuthRules::from_config(config).announce,
+        outbox: AuthRules::from_config(config).outbox,
     }));
     Ok(Operations {
         administration,

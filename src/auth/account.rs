@@ -3,7 +3,7 @@
 use super::{Auth, AuthError, AuthenticatedCaller, ReauthenticationProof};
 use crate::{
     audit::Event,
-    store::{Identities, Known, Session},
+    store::{Identities, Session, UserLookup},
 };
 
 /// Everything that is kept about a user, but for what signs in as them (session keys, password,
@@ -22,7 +22,7 @@ impl Auth {
     ) -> Result<AccountExport, AuthError> {
         let user = caller.user;
         self.parts.limits.account(user)?;
-        let Known::User(identities) = self.parts.store.known(user).await? else {
+        let UserLookup::Active(identities) = self.parts.store.lookup_user(user).await? else {
             return Err(AuthError::UserGone);
         };
         if identities.user.disabled {
@@ -75,7 +75,7 @@ impl Auth {
             .erase_user(
                 user,
                 Some(caller.session),
-                self.parts.rules.announce,
+                self.parts.rules.outbox,
                 self.now(),
             )
             .await?;

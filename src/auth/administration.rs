@@ -18,8 +18,9 @@ use crate::{
     entropy::{Entropy, NoEntropy},
     metrics::Metrics,
     store::{
-        AccountOutcome, Announce, Identities, Imported, ImportedUser, Known, Lookup, NewAccount,
-        Resealing, RevocationEntry, Revoke, RightsChange, Session, Store, StoreError, User,
+        AccountOutcome, Identities, ImportOutcome, ImportedUser, NewAccount, OutboxPolicy,
+        ReencryptionProgress, RevocationEntry, RevocationScope, RightsChange, Session, Store,
+        StoreError, User, UserIdentity, UserLookup,
     },
     types::{SessionId, Timestamp, UserId, UserType, Username},
 };
@@ -47,7 +48,7 @@ pub struct AdministrationParts {
     /// `None`: new users get UUIDs. Otherwise the first integer.
     pub first_integer: Option<u64>,
     /// What the backend is told of.
-    pub announce: Announce,
+    pub outbox: OutboxPolicy,
 }
 
 /// Why it was not done.
@@ -123,15 +124,17 @@ impl Administration {
 
     /// A user with all that leads to them.
     pub async fn user(&self, id: &UserId) -> AdministrationResult<Identities> {
-        match self.parts.store.known(id).await? {
-            Known::User(found) => Ok(*found),
-            Known::Gone { at, merged_into } => Err(AdministrationError::Gone { at, merged_into }),
-            Known::Never => Err(AdministrationError::NoSuchUser),
+        match self.parts.store.lookup_user(id).await? {
+            UserLookup::Active(found) => Ok(*found),
+            UserLookup::Deleted { at, merged_into } => {
+                Err(AdministrationError::Gone { at, merged_into })
+            }
+            UserLookup::Unknown => Err(AdministrationError::NoSuchUser),
         }
     }
 
     /// Whose identity it is.
-    pub async fn find(&self, by: &Lookup) -> AdministrationResult<UserId> {
+    pub async fn find(&self, by: &UserIdentity) -> AdministrationResult<UserId> {
         self.parts
             .store
             .find_user(by)
@@ -174,13 +177,13 @@ impl Administration {
         &self,
         users: &[ImportedUser],
         is_trial: bool,
-    ) -> AdministrationResult<Vec<Imported>> {
+    ) -> AdministrationResult<Vec<ImportOutcome>> {
         let outcomes = self.parts.store.import_users(users, is_trial).await?;
         let count =
-            |is: fn(&Imported) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
-        let created = count(|outcome| *outcome == Imported::Created);
-        let linked = count(|outcome| *outcome == Imported::Linked);
-        let refused = count(|outcome| matches!(outcome, Imported::Refused(_)));
+            |is: fn(&ImportOutcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
+        let created = count(|outcome| *outcome == ImportOutcome::Created);
+        let linked = count(|outcome| *outcome == ImportOutcome::Linked);
+        let refused = count(|outcome| matches!(outcome, ImportOutcome::Refused(_)));
         if !is_trial && created + linked > 0 {
             self.parts.audit.record(&Event::UsersImported {
                 created,
@@ -229,7 +232,7 @@ impl Administration {
         let Some(revoked) = self
             .parts
             .store
-            .erase_user(id, None, self.parts.announce, self.now())
+            .erase_user(id, None, self.parts.outbox, self.now())
             .await?
         else {
             // Asked only now, for the answer's sake.
@@ -264,7 +267,7 @@ impl Administration {
         self.revoke(
             "session",
             Some(&found.user),
-            &Revoke::Session {
+            &RevocationScope::Session {
                 user: found.user.clone(),
                 session,
             },
@@ -275,27 +278,30 @@ impl Administration {
     /// Ends all sessions of a user, and refuses every access token made for them.
     pub async fn revoke_user(&self, id: &UserId) -> AdministrationResult<usize> {
         self.user(id).await?;
-        self.revoke("user", Some(id), &Revoke::User(id.clone()))
+        self.revoke("user", Some(id), &RevocationScope::User(id.clone()))
             .await
     }
 
     /// Ends all sessions of everybody, which are not counted.
     pub async fn revoke_everything(&self) -> AdministrationResult<usize> {
-        self.revoke("everything", None, &Revoke::Everything).await
+        self.revoke("everything", None, &RevocationScope::Everything)
+            .await
     }
 
     async fn revoke(
         &self,
         scope: &'static str,
         user: Option<&UserId>,
-        what: &Revoke,
+        what: &RevocationScope,
     ) -> AdministrationResult<usize> {
         let revoked = self.parts.store.revoke(what, self.now()).await?;
         let ended = revoked.sessions.len();
         match what {
             // Nobody counts whom it ends, so it counts as one.
-            Revoke::Everything => self.apply_locally(&revoked.entries, "everything", 1),
-            Revoke::Session { .. } | Revoke::Others { .. } | Revoke::User(_) => {
+            RevocationScope::Everything => self.apply_locally(&revoked.entries, "everything", 1),
+            RevocationScope::Session { .. }
+            | RevocationScope::Others { .. }
+            | RevocationScope::User(_) => {
                 self.apply_locally(&revoked.entries, "operator", ended);
             }
         }
@@ -305,11 +311,11 @@ impl Administration {
         Ok(ended)
     }
 
-    /// Begins a change of the store's key, which [`Self::reseal`] goes on with. `false`: one was
+    /// Begins a change of the store's key, which [`Self::reencrypt`] goes on with. `false`: one was
     /// under way already.
     pub async fn rotate_store_key(&self) -> AdministrationResult<bool> {
         // Where a change is under way this is its next step; where none is it does nothing.
-        if self.reseal().await?.records > 0 {
+        if self.reencrypt().await?.records > 0 {
             return Ok(false);
         }
         self.parts.store.rotate_store_key().await?;
@@ -321,8 +327,8 @@ impl Administration {
     }
 
     /// Takes the next step of a change of the store's key, if there is one.
-    pub async fn reseal(&self) -> AdministrationResult<Resealing> {
-        let step = self.parts.store.reseal(RESEAL_BATCH).await?;
+    pub async fn reencrypt(&self) -> AdministrationResult<ReencryptionProgress> {
+        let step = self.parts.store.reencrypt(RESEAL_BATCH).await?;
         self.parts
             .metrics
             .store_resealed

@@ -5,7 +5,9 @@ use super::{Auth, AuthError, AuthenticatedCaller, ReauthenticationProof, SignedI
 use crate::{
     audit::Event,
     provider::wechat::{EncryptedPhone, PhoneCode, Watermark, WechatError},
-    store::{BindOutcome, Merged, PhoneBinding, PhoneProof, UnbindOutcome, User, WechatSession},
+    store::{
+        BindOutcome, MergedUser, PhoneBinding, PhoneProof, UnbindOutcome, User, WechatSession,
+    },
     token::Grant,
     types::{Phone, SmsCode, SmsPurpose, Timestamp},
 };
@@ -171,14 +173,14 @@ impl Auth {
         let phone = proof.phone().clone();
         let (user, session) = (caller.user.clone(), caller.session);
         let single_per_client_type = self.parts.rules.single_per_client_type;
-        let announce = self.parts.rules.announce;
+        let outbox = self.parts.rules.outbox;
         let binding = PhoneBinding {
             user,
             session,
             proof,
             merge,
             single_per_client_type,
-            announce,
+            outbox,
             now,
         };
         match self.parts.store.bind_phone(&binding).await? {
@@ -192,7 +194,7 @@ impl Auth {
             BindOutcome::CodeWrong => Err(AuthError::SmsCodeInvalid),
             BindOutcome::Conflict => Err(AuthError::PhoneConflict),
             BindOutcome::Disabled => Err(AuthError::UserDisabled),
-            BindOutcome::SessionOver => Err(AuthError::UserGone),
+            BindOutcome::SessionEnded => Err(AuthError::UserGone),
         }
     }
 
@@ -200,13 +202,13 @@ impl Auth {
         &self,
         caller: AuthenticatedCaller<'_>,
         phone: Phone,
-        merged: &Merged,
+        merged: &MergedUser,
         now: Timestamp,
     ) -> Result<BoundPhone, AuthError> {
         self.apply_locally(&merged.revoked, "merged");
         self.parts.audit.record(&Event::UsersMerged {
             user: &merged.user.id,
-            gone: &merged.gone,
+            gone: &merged.merged_id,
             from: caller.from,
         });
         let signed_in = match &merged.session {
@@ -299,7 +301,7 @@ impl Auth {
         match unbound? {
             UnbindOutcome::Unbound(now) | UnbindOutcome::NotBound(now) => Ok(*now),
             UnbindOutcome::OnlyIdentity => Err(AuthError::OnlyIdentity),
-            UnbindOutcome::SessionOver => Err(AuthError::UserGone),
+            UnbindOutcome::SessionEnded => Err(AuthError::UserGone),
         }
     }
 

@@ -91,7 +91,7 @@ impl Limits {
             return Ok(());
         }
         self.refresh_per_ip
-            .check(&from.network(), self.clock.steady())
+            .check(&from.network(), self.clock.monotonic())
     }
 
     /// A renewal was refused because its address is over the limit.
@@ -150,7 +150,7 @@ impl Limits {
         // ever decrypts anything.
         let taken = self
             .phone_decrypt_per_session
-            .check(&session, self.clock.steady());
+            .check(&session, self.clock.monotonic());
         if taken.is_err() {
             self.count_rejection("phone_decrypt_per_session");
         }
@@ -180,7 +180,7 @@ impl Limits {
         if !self.enabled {
             return Ok(());
         }
-        let taken = limit.check(key, self.clock.steady());
+        let taken = limit.check(key, self.clock.monotonic());
         if taken.is_err() {
             self.count_rejection(limit.name);
         }

@@ -10,7 +10,8 @@ use crate::{
     entropy::NoEntropy,
     provider::hooks::LoginNotification,
     store::{
-        LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile, RefreshSalt,
+        LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, OpenedSession, Profile,
+        RefreshSalt,
     },
     token::Grant,
     types::{ClientIp, ClientType, ExtraClaims, Malformed, Timestamp, UserId, UserType},
@@ -49,12 +50,12 @@ impl Auth {
             profile_is_newer: false,
             user_type: UserType::user(),
             new_user: if rules.hooks.asks {
-                NewUserId::Ask
+                NewUserId::Pending
             } else {
                 self.new_user_id(now)?
             },
             claims: ExtraClaims::default(),
-            announce: rules.announce,
+            outbox: rules.outbox,
             registration_open: rules.registration_open,
             code: None,
             merge: rules.merge,
@@ -74,7 +75,7 @@ impl Auth {
         not_proven: AuthError,
     ) -> Result<SignedIn, AuthError> {
         let outcome = match self.parts.store.login(new).await? {
-            LoginOutcome::Stranger => self.register(new).await?,
+            LoginOutcome::UnknownUser => self.register(new).await?,
             known => known,
         };
         match outcome {
@@ -85,13 +86,13 @@ impl Auth {
             LoginOutcome::Disabled(_) => Err(AuthError::UserDisabled),
             LoginOutcome::RegistrationClosed => Err(AuthError::RegistrationClosed),
             // Whoever was welcomed has an id, and one that was free.
-            LoginOutcome::Stranger | LoginOutcome::IdTaken { .. } => Err(AuthError::Interrupted),
+            LoginOutcome::UnknownUser | LoginOutcome::IdTaken { .. } => Err(AuthError::Interrupted),
         }
     }
 
     async fn open(
         &self,
-        login: Opened,
+        login: OpenedSession,
         new: &NewLogin,
         from: ClientIp,
         terms: &TokenProfile,
@@ -101,7 +102,7 @@ impl Auth {
             LoginProof::Wechat(identity) => Some(identity.openid.clone()),
             LoginProof::Sms(_) | LoginProof::Password(..) => None,
         };
-        let Opened {
+        let OpenedSession {
             user,
             session,
             is_new_user,
@@ -215,6 +216,6 @@ pub(super) fn new_user_id(
         .into_uuid()
         .to_string();
     UserId::parse(&id)
-        .map(NewUserId::Given)
+        .map(NewUserId::Generated)
         .map_err(|Malformed(_)| NoEntropy)
 }

@@ -4,7 +4,7 @@
 //! their own session. Only an access token that is good ends others.
 
 use super::{Auth, AuthError, AuthenticatedCaller};
-use crate::{audit::Event, error::ErrorCode, store::Revoke, token::RefreshTokens};
+use crate::{audit::Event, error::ErrorCode, store::RevocationScope, token::RefreshTokens};
 
 /// Which of the user's sessions end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
@@ -86,15 +86,15 @@ impl Auth {
             self.parts.limits.account(user)?;
         }
         let what = match scope {
-            LogoutScope::Local => Revoke::Session {
+            LogoutScope::Local => RevocationScope::Session {
                 user: user.clone(),
                 session,
             },
-            LogoutScope::Others => Revoke::Others {
+            LogoutScope::Others => RevocationScope::Others {
                 user: user.clone(),
                 keep: session,
             },
-            LogoutScope::Global => Revoke::User(user.clone()),
+            LogoutScope::Global => RevocationScope::User(user.clone()),
         };
         let revoked = self.parts.store.revoke(&what, self.now()).await?;
         let ended = self.apply_locally(&revoked, scope.reason());
@@ -125,7 +125,7 @@ impl Auth {
         let Some(session) = self.parts.store.session(id, self.now()).await? else {
             return Ok(());
         };
-        let what = Revoke::Session {
+        let what = RevocationScope::Session {
             user: session.user.clone(),
             session: id,
         };

@@ -23,7 +23,7 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     provider::hooks::{HookNotification, Hooks, LoginNotification},
-    store::{Known, OutboxEntry, OutboxEvent, Store, StoreError},
+    store::{OutboxEntry, OutboxEvent, Store, StoreError, UserLookup},
     types::Timestamp,
 };
 
@@ -201,14 +201,14 @@ async fn deliver(
         event,
         at,
         attempts,
-        place,
+        receipt,
     } = &entry;
     let known = match event {
-        OutboxEvent::Created { user } => match parts.store.known(user).await? {
-            Known::User(known) => Some(known),
+        OutboxEvent::Created { user } => match parts.store.lookup_user(user).await? {
+            UserLookup::Active(known) => Some(known),
             // Whoever is gone since is told of by another event.
-            Known::Gone { .. } | Known::Never => {
-                parts.store.settle_outbox(place, None).await?;
+            UserLookup::Deleted { .. } | UserLookup::Unknown => {
+                parts.store.acknowledge_outbox(receipt, None).await?;
                 return Ok(false);
             }
         },
@@ -225,7 +225,7 @@ async fn deliver(
         })
         .await
     else {
-        parts.store.settle_outbox(place, None).await?;
+        parts.store.acknowledge_outbox(receipt, None).await?;
         return Ok(true);
     };
     let (now, id) = (parts.clock.now(), event.id());
@@ -241,13 +241,13 @@ async fn deliver(
             id: &id,
         });
         tracing::error!(event = name, id, error = %error, "the backend was not told, and will not be: {error}");
-        parts.store.settle_outbox(place, None).await?;
+        parts.store.acknowledge_outbox(receipt, None).await?;
         return Ok(false);
     }
     tracing::warn!(event = event.name(), id, attempts, error = %error, "the backend was not told yet: {error}");
     parts
         .store
-        .settle_outbox(place, Some(next_attempt_at(*attempts, now)))
+        .acknowledge_outbox(receipt, Some(next_attempt_at(*attempts, now)))
         .await?;
     Ok(false)
 }

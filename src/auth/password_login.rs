@@ -51,11 +51,11 @@ impl Auth {
         } = login;
         let limits = &self.parts.limits;
         limits.admin_login(from)?;
-        let is_known =
-            self.parts
-                .memory
-                .known_networks
-                .is_known(&username, from, self.parts.clock.steady());
+        let is_known = self.parts.memory.known_networks.is_known(
+            &username,
+            from,
+            self.parts.clock.monotonic(),
+        );
         let (is_counted, network) = if is_known {
             (false, ClientNetwork::Known)
         } else {
@@ -96,7 +96,7 @@ impl Auth {
         self.parts
             .memory
             .known_networks
-            .remember(&username, from, self.parts.clock.steady());
+            .remember(&username, from, self.parts.clock.monotonic());
         Ok(signed_in)
     }
 }

@@ -3,7 +3,7 @@
 
 use time::format_description::well_known::Iso8601;
 
-use crate::types::{Malformed, shows_nothing};
+use crate::types::{Malformed, is_visually_empty};
 
 /// The nickname that WeChat gives every user since 2022-11, in place of the real one: it says
 /// nothing.
@@ -18,7 +18,7 @@ pub fn nickname(text: &str) -> Result<Option<String>, Malformed> {
     }
     let good = (1..=64).contains(&trimmed.chars().count())
         && !trimmed.chars().any(char::is_control)
-        && !shows_nothing(trimmed);
+        && !is_visually_empty(trimmed);
     if good {
         Ok(Some(trimmed.to_owned()))
     } else {

@@ -5,7 +5,7 @@ use crate::{
     audit::Event,
     dialect::TokenProfile,
     error::ErrorCode,
-    store::{RefreshSalt, Renewal, RenewalProof, Renewed, Rotation, RotationOutcome},
+    store::{RefreshSalt, Renewal, RenewalProof, RenewedSession, Rotation, RotationOutcome},
     token::{AccessClaims, Grant, RefreshToken, RefreshTokens},
     types::{ClientIp, SessionId, Timestamp},
 };
@@ -189,13 +189,13 @@ impl Auth {
 
     async fn sign_renewed(
         &self,
-        renewed: &Renewed,
+        renewed: &RenewedSession,
         result: &'static str,
         terms: &TokenProfile,
         now: Timestamp,
     ) -> Result<SignedIn, AuthError> {
         self.count_refresh(result);
-        let Renewed {
+        let RenewedSession {
             user,
             session,
             global_epoch,

@@ -1,6 +1,6 @@
 //! A first login where the backend is asked: under which id is this person to be known?
 //!
-//! The person is proven first, without anything being changed (`NewUserId::Ask`); then the backend
+//! The person is proven first, without anything being changed (`NewUserId::Pending`); then the backend
 //! is asked, under a key that follows from who it is; then the login is carried out with the
 //! answer. Whatever ends the process in between, the next login of the same person asks the same
 //! question again, and a backend that keeps to the key gives the same answer.
@@ -20,7 +20,7 @@ use crate::{
     audit::Event,
     crypto,
     provider::hooks::{CreatedResponse, HookError, Hooks, NewUserRequest},
-    store::{Announce, LoginOutcome, LoginProof, NewLogin, NewUserId},
+    store::{LoginOutcome, LoginProof, NewLogin, NewUserId, OutboxPolicy},
     types::UserId,
 };
 
@@ -47,7 +47,7 @@ impl Auth {
             .ok_or(AuthError::RegistrationUnavailable)?;
         if has_waited {
             match self.parts.store.login(new).await? {
-                LoginOutcome::Stranger => {}
+                LoginOutcome::UnknownUser => {}
                 known => return Ok(known),
             }
         }
@@ -57,14 +57,15 @@ impl Auth {
                 .with_backend_answer(hooks, new, person_key, round, refused_id.as_ref())
                 .await?;
             match self.parts.store.login(&login).await? {
-                LoginOutcome::IdTaken { gone } => {
-                    let NewUserId::Told(id) = login.new_user else {
+                LoginOutcome::IdTaken { is_deleted } => {
+                    let NewUserId::FromBackend(id) = login.new_user else {
                         return Err(AuthError::Interrupted);
                     };
-                    self.parts
-                        .audit
-                        .record(&Event::HookIdTaken { user: &id, gone });
-                    if !gone {
+                    self.parts.audit.record(&Event::HookIdTaken {
+                        user: &id,
+                        gone: is_deleted,
+                    });
+                    if !is_deleted {
                         tracing::error!(user = %id, "the backend gave a new user the id of another one: nobody was made");
                         return Err(AuthError::RegistrationUnavailable);
                     }
@@ -107,7 +108,7 @@ impl Auth {
                 id: Some(id),
                 claims,
             }) => NewLogin {
-                new_user: NewUserId::Told(id),
+                new_user: NewUserId::FromBackend(id),
                 claims,
                 ..new.clone()
             },
@@ -128,13 +129,13 @@ impl Auth {
             }
             Err(error) if self.parts.rules.hooks.continues => {
                 tracing::warn!(error = %error, "the backend was not asked about a new user, and will be told: {error}");
-                let announce = Announce {
+                let outbox = OutboxPolicy {
                     created: true,
-                    ..new.announce
+                    ..new.outbox
                 };
                 NewLogin {
                     new_user: own_id()?,
-                    announce,
+                    outbox,
                     ..new.clone()
                 }
             }

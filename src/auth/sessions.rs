@@ -3,7 +3,7 @@
 use super::{Auth, AuthError, AuthenticatedCaller};
 use crate::{
     audit::Event,
-    store::{Revoke, Session},
+    store::{RevocationScope, Session},
     types::SessionId,
 };
 
@@ -25,7 +25,7 @@ impl Auth {
     ) -> Result<(), AuthError> {
         let user = caller.user;
         self.parts.limits.account(user)?;
-        let what = Revoke::Session {
+        let what = RevocationScope::Session {
             user: user.clone(),
             session,
         };

@@ -15,7 +15,9 @@ use crate::{
     config::SmsConfig,
     crypto,
     provider::sms::{DeliveryStatus, Message, SmsError},
-    store::{CodeHash, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, SmsSlots},
+    store::{
+        CodeHash, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReservationOutcome, SmsSlots,
+    },
     types::{ClientIp, Malformed, Phone, SmsCode, SmsPurpose, Timestamp},
 };
 
@@ -146,12 +148,12 @@ impl Auth {
         })
     }
 
-    fn check_reservation(&self, reserved: SmsReserved) -> Result<(), AuthError> {
+    fn check_reservation(&self, reserved: SmsReservationOutcome) -> Result<(), AuthError> {
         let (limit, refusal) = match reserved {
-            SmsReserved::Granted => return Ok(()),
-            SmsReserved::Cooldown(wait) => ("sms_resend", AuthError::SmsCooldown(wait)),
-            SmsReserved::PhoneQuota(wait) => ("sms_per_phone", AuthError::SmsQuota(wait)),
-            SmsReserved::Budget(wait) => {
+            SmsReservationOutcome::Granted => return Ok(()),
+            SmsReservationOutcome::Cooldown(wait) => ("sms_resend", AuthError::SmsCooldown(wait)),
+            SmsReservationOutcome::PhoneQuota(wait) => ("sms_per_phone", AuthError::SmsQuota(wait)),
+            SmsReservationOutcome::Budget(wait) => {
                 self.log_spent_budget();
                 ("sms_daily_budget", AuthError::SmsQuota(wait))
             }

@@ -82,7 +82,7 @@ impl Auth {
         self.parts
             .memory
             .coalesce
-            .once(code, by, move || clock.steady(), work)
+            .once(code, by, move || clock.monotonic(), work)
             .await
             .unwrap_or_else(|coalesce::Spent| {
                 self.record_login(LoginMethod::Wechat, Err(&AuthError::CodeSpent), from);

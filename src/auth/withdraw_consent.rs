@@ -7,7 +7,7 @@ use crate::{
     audit::Event,
     crypto,
     provider::wechat::{AuthorizationChange, AuthorizationEvent},
-    store::{CodeHash, TakenBack, Withdrawal, WithdrawalOutcome},
+    store::{CodeHash, Withdrawal, WithdrawalOutcome, WithdrawalScope},
 };
 
 /// An account that began so much later than the event is another one: the person has come back. It
@@ -55,37 +55,37 @@ impl Auth {
         &self,
         event: &AuthorizationEvent,
     ) -> Result<WithdrawalResult, AuthError> {
-        let what = match &event.change {
+        let scope = match &event.change {
             AuthorizationChange::Cancelled | AuthorizationChange::Revoked(None) => {
-                TakenBack::Everything
+                WithdrawalScope::Account
             }
             AuthorizationChange::ProfileCleaned => {
                 self.withdrawn_data(event, vec![NICKNAME_AND_AVATAR])
             }
             AuthorizationChange::Revoked(Some(kinds)) => self.withdrawn_data(event, kinds.clone()),
         };
-        let (is_profile, is_phone) = match &what {
-            TakenBack::Everything => (false, false),
-            TakenBack::Data { profile, phone, .. } => (*profile, *phone),
+        let (is_profile, is_phone) = match &scope {
+            WithdrawalScope::Account => (false, false),
+            WithdrawalScope::Data { profile, phone, .. } => (*profile, *phone),
         };
         let now = self.now();
-        let said = CodeHash(crypto::mac(
+        let notice = CodeHash(crypto::mac(
             &self.parts.code_key,
             &[b"wechat push", &event.digest],
         ));
         let (app_id, openid) = (event.app_id.clone(), event.openid.clone());
-        let began_by = event.at.plus(RETURN_GRACE);
+        let account_created_until = event.at.plus(RETURN_GRACE);
         let withdrawal = Withdrawal {
             app_id,
             openid,
-            what,
-            began_by,
-            said: (said, now.plus(EVENT_RETENTION)),
+            scope,
+            account_created_until,
+            notice: (notice, now.plus(EVENT_RETENTION)),
         };
         match self
             .parts
             .store
-            .withdraw(&withdrawal, self.parts.rules.announce, now)
+            .withdraw(&withdrawal, self.parts.rules.outbox, now)
             .await?
         {
             WithdrawalOutcome::Cleared(user) => {
@@ -104,7 +104,7 @@ impl Auth {
                 });
             }
             WithdrawalOutcome::Repeated => return Ok(WithdrawalResult::Repeated),
-            WithdrawalOutcome::Nobody => return Ok(WithdrawalResult::Nobody),
+            WithdrawalOutcome::UnknownOpenId => return Ok(WithdrawalResult::Nobody),
             WithdrawalOutcome::Outdated => return Ok(WithdrawalResult::Outdated),
         }
         self.parts.outbox_dispatcher.wake();
@@ -113,10 +113,10 @@ impl Auth {
 
     /// The backend knows the event by a keyed hash of all that it says: two in one second are two,
     /// and neither names anybody.
-    fn withdrawn_data(&self, event: &AuthorizationEvent, kinds: Vec<u16>) -> TakenBack {
+    fn withdrawn_data(&self, event: &AuthorizationEvent, kinds: Vec<u16>) -> WithdrawalScope {
         let has = |wanted: &[u16]| wanted.iter().any(|kind| kinds.contains(kind));
         let key = crypto::mac(&self.parts.hook_key, &[b"withdrawal", &event.digest]);
-        TakenBack::Data {
+        WithdrawalScope::Data {
             profile: has(&[NICKNAME_AND_AVATAR, TYPED_NICKNAME, CHOSEN_AVATAR]),
             phone: has(&[PHONE]),
             key: hex::encode(&key[..EVENT_KEY_LEN]),

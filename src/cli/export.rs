@@ -15,7 +15,7 @@ use crate::{
     app,
     config::Source,
     crypto::Key,
-    store::{Portable, backup::Opener},
+    store::{ExportRecord, backup::Decryptor},
 };
 
 /// How often it is told how far it has come, in bytes.
@@ -36,16 +36,16 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn add(&mut self, thing: &Portable) {
+    pub(super) fn add(&mut self, thing: &ExportRecord) {
         match thing {
-            Portable::User(_) => self.users += 1,
-            Portable::Session(_) => self.sessions += 1,
-            Portable::SigningKey { .. } => self.keys += 1,
-            Portable::Counters { .. }
-            | Portable::Root(_)
-            | Portable::Gone { .. }
-            | Portable::Revocation(_)
-            | Portable::Event { .. } => {}
+            ExportRecord::User(_) => self.users += 1,
+            ExportRecord::Session(_) => self.sessions += 1,
+            ExportRecord::SigningKey { .. } => self.keys += 1,
+            ExportRecord::Counters { .. }
+            | ExportRecord::Root(_)
+            | ExportRecord::Tombstone { .. }
+            | ExportRecord::Revocation(_)
+            | ExportRecord::Event { .. } => {}
         }
     }
 }
@@ -127,9 +127,9 @@ async fn save(operator: &Operator, part: &Path) -> anyhow::Result<()> {
 
 /// Reads what was written, with the key that will have to open it some day.
 fn verify(part: &Path, key: &Key) -> anyhow::Result<Counts> {
-    let mut opener = Opener::begin(BufReader::new(File::open(part)?), key)?;
+    let mut decryptor = Decryptor::begin(BufReader::new(File::open(part)?), key)?;
     let mut counts = Counts::default();
-    while let Some(things) = opener.piece()? {
+    while let Some(things) = decryptor.chunk()? {
         for thing in &things {
             counts.add(thing);
         }

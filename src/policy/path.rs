@@ -270,11 +270,11 @@ fn is_dots_and_blanks(segment: &str) -> bool {
 
 /// White space, and what shows nothing at all.
 pub(super) const fn is_blank(sign: char) -> bool {
-    let shows_nothing = matches!(
+    let is_visually_empty = matches!(
         sign,
         '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
     );
-    sign.is_whitespace() || shows_nothing
+    sign.is_whitespace() || is_visually_empty
 }
 
 fn check_bytes(path: &[u8], allowed: AllowedDelimiters) -> Result<(), &'static str> {

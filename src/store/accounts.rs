@@ -34,7 +34,7 @@ pub struct Credentials {
 
 /// By what an administrator looks for a user.
 #[derive(Debug, Clone)]
-pub enum Lookup {
+pub enum UserIdentity {
     Phone(Phone),
     Username(Username),
     OpenId(AppId, OpenId),
@@ -50,15 +50,15 @@ pub struct Identities {
 
 /// What has become of an id.
 #[derive(Debug, Clone)]
-pub enum Known {
+pub enum UserLookup {
     /// It is a user's.
-    User(Box<Identities>),
+    Active(Box<Identities>),
     /// It was a user's, who was joined to another one or erased.
-    Gone {
+    Deleted {
         at: Timestamp,
         merged_into: Option<UserId>,
     },
-    Never,
+    Unknown,
 }
 
 /// A change to somebody's rights.
@@ -76,7 +76,7 @@ pub enum RightsChange {
 
 /// What became of it.
 #[derive(Debug, Clone)]
-pub struct RightsChanged {
+pub struct RightsOutcome {
     pub user: User,
     /// How many sessions ended.
     pub ended: usize,
@@ -96,7 +96,7 @@ pub struct WechatSession {
 
 /// How far the store's records have been sealed anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resealing {
+pub struct ReencryptionProgress {
     /// Records looked at in this step.
     pub records: usize,
     /// Every record is under the newest key, and the old one is gone.

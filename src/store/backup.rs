@@ -3,7 +3,7 @@
 //!
 //! First a line of JSON in the clear ([`Header`]); then pieces, each with its length before it:
 //! AES-256-GCM under a key of this file, authenticated together with the header, the number of the
-//! piece, and whether it is the last. Inside are lines of JSON, one [`Portable`] each. So nothing
+//! piece, and whether it is the last. Inside are lines of JSON, one [`ExportRecord`] each. So nothing
 //! can be changed, left out, moved or cut off without being noticed.
 //!
 //! Must stay true: nothing personal is outside of a seal; a reader believes nothing before its seal
@@ -13,7 +13,7 @@ use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
 
-use super::Portable;
+use super::ExportRecord;
 use crate::{
     crypto::{self, Key},
     entropy::{Entropy, NoEntropy},
@@ -23,9 +23,9 @@ use crate::{
 /// The version that is written, and the newest that is read.
 const FORMAT: u32 = 1;
 /// Longest piece, sealed.
-const LONGEST_PIECE: usize = 4 << 20;
+const MAX_CHUNK_LEN: usize = 4 << 20;
 /// Longest header.
-const LONGEST_HEADER: usize = 4096;
+const MAX_HEADER_LEN: usize = 4096;
 
 /// What a file says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -72,19 +72,19 @@ impl From<io::Error> for BackupError {
 }
 
 /// What seals exports: derived from the encryption key of the config.
-pub fn key_of(encryption_key: &Key) -> Key {
+pub fn export_key(encryption_key: &Key) -> Key {
     crypto::derive(encryption_key, "store export")
 }
 
 /// Makes the bytes of a file.
-pub struct Sealer {
+pub struct Encryptor {
     key: Key,
-    header: Vec<u8>,
+    raw_header: Vec<u8>,
     number: u64,
     entropy: Entropy,
 }
 
-impl Sealer {
+impl Encryptor {
     /// Begins a file; the bytes are its header.
     pub fn begin(
         key: &Key,
@@ -101,23 +101,27 @@ impl Sealer {
         };
         let mut bytes = serde_json::to_vec(&header).map_err(|_| BackupError::Unknown)?;
         bytes.push(b'\n');
-        let sealer = Self {
+        let encryptor = Self {
             key: file_key(key, &header),
-            header: bytes.clone(),
+            raw_header: bytes.clone(),
             number: 0,
             entropy: entropy.clone(),
         };
-        Ok((sealer, bytes))
+        Ok((encryptor, bytes))
     }
 
     /// The bytes of some more; of the end with `is_last`.
-    pub fn piece(&mut self, things: &[Portable], is_last: bool) -> Result<Vec<u8>, BackupError> {
+    pub fn chunk(
+        &mut self,
+        records: &[ExportRecord],
+        is_last: bool,
+    ) -> Result<Vec<u8>, BackupError> {
         let mut plain = zeroize::Zeroizing::new(Vec::new());
-        for thing in things {
-            serde_json::to_writer(&mut *plain, thing).map_err(|_| BackupError::Unknown)?;
+        for record in records {
+            serde_json::to_writer(&mut *plain, record).map_err(|_| BackupError::Unknown)?;
             plain.push(b'\n');
         }
-        let context = context(&self.header, self.number, is_last);
+        let context = context(&self.raw_header, self.number, is_last);
         self.number += 1;
         let sealed = crypto::seal(&self.key, &self.entropy, &context, &plain)?;
         let length = u32::try_from(sealed.len()).map_err(|_| BackupError::Unknown)?;
@@ -130,47 +134,47 @@ impl Sealer {
 }
 
 /// Reads a file.
-pub struct Opener<R> {
+pub struct Decryptor<R> {
     source: R,
     key: Key,
-    header: Vec<u8>,
-    pub said: Header,
+    raw_header: Vec<u8>,
+    pub header: Header,
     number: u64,
     is_over: bool,
 }
 
-impl<R: Read> Opener<R> {
+impl<R: Read> Decryptor<R> {
     /// Reads the header.
     pub fn begin(mut source: R, key: &Key) -> Result<Self, BackupError> {
-        let mut header = Vec::new();
-        while header.last() != Some(&b'\n') {
+        let mut raw_header = Vec::new();
+        while raw_header.last() != Some(&b'\n') {
             let mut byte = [0];
-            if header.len() >= LONGEST_HEADER || source.read(&mut byte)? == 0 {
+            if raw_header.len() >= MAX_HEADER_LEN || source.read(&mut byte)? == 0 {
                 return Err(BackupError::NotOurs);
             }
-            header.push(byte[0]);
+            raw_header.push(byte[0]);
         }
         let version: serde_json::Value =
-            serde_json::from_slice(&header).map_err(|_| BackupError::NotOurs)?;
+            serde_json::from_slice(&raw_header).map_err(|_| BackupError::NotOurs)?;
         let form = version["menshen_export"]
             .as_u64()
             .ok_or(BackupError::NotOurs)?;
         if form != u64::from(FORMAT) {
             return Err(BackupError::Newer(u32::try_from(form).unwrap_or(u32::MAX)));
         }
-        let said: Header = serde_json::from_value(version).map_err(|_| BackupError::NotOurs)?;
+        let header: Header = serde_json::from_value(version).map_err(|_| BackupError::NotOurs)?;
         Ok(Self {
             source,
-            key: file_key(key, &said),
+            key: file_key(key, &header),
+            raw_header,
             header,
-            said,
             number: 0,
             is_over: false,
         })
     }
 
     /// The next ones; `None` after the last.
-    pub fn piece(&mut self) -> Result<Option<Vec<Portable>>, BackupError> {
+    pub fn chunk(&mut self) -> Result<Option<Vec<ExportRecord>>, BackupError> {
         if self.is_over {
             return if self.source.read(&mut [0])? == 0 {
                 Ok(None)
@@ -182,12 +186,12 @@ impl<R: Read> Opener<R> {
         self.source.read_exact(&mut head)?;
         let [a, b, c, d, last] = head;
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        if length > LONGEST_PIECE || last > 1 {
+        if length > MAX_CHUNK_LEN || last > 1 {
             return Err(BackupError::Sealed);
         }
         let mut sealed = vec![0; length];
         self.source.read_exact(&mut sealed)?;
-        let context = context(&self.header, self.number, last == 1);
+        let context = context(&self.raw_header, self.number, last == 1);
         let plain = crypto::open(&self.key, &context, &sealed)
             .map(zeroize::Zeroizing::new)
             .ok_or(BackupError::Sealed)?;
@@ -207,8 +211,8 @@ fn file_key(key: &Key, header: &Header) -> Key {
     Key::new(crypto::mac(key, &[b"file", header.salt.as_bytes()]))
 }
 
-fn context(header: &[u8], number: u64, is_last: bool) -> Vec<u8> {
-    [header, &number.to_be_bytes(), &[u8::from(is_last)]].concat()
+fn context(raw_header: &[u8], number: u64, is_last: bool) -> Vec<u8> {
+    [raw_header, &number.to_be_bytes(), &[u8::from(is_last)]].concat()
 }
 
 #[cfg(test)]
@@ -218,8 +222,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn gone(id: &str) -> Portable {
-        Portable::Gone {
+    fn gone(id: &str) -> ExportRecord {
+        ExportRecord::Tombstone {
             id: UserId::parse(id).unwrap(),
             at: NOW,
             merged_into: None,
@@ -227,25 +231,25 @@ mod tests {
     }
 
     fn file() -> Vec<u8> {
-        let (mut sealer, mut bytes) =
-            Sealer::begin(&Key::new([1; 32]), NOW, true, &Entropy::default()).unwrap();
+        let (mut encryptor, mut bytes) =
+            Encryptor::begin(&Key::new([1; 32]), NOW, true, &Entropy::default()).unwrap();
         bytes.extend(
-            sealer
-                .piece(&[gone("first-user"), gone("second-user")], false)
+            encryptor
+                .chunk(&[gone("first-user"), gone("second-user")], false)
                 .unwrap(),
         );
-        bytes.extend(sealer.piece(&[gone("third-user")], false).unwrap());
-        bytes.extend(sealer.piece(&[], true).unwrap());
+        bytes.extend(encryptor.chunk(&[gone("third-user")], false).unwrap());
+        bytes.extend(encryptor.chunk(&[], true).unwrap());
         bytes
     }
 
     fn read(bytes: &[u8], key: [u8; 32]) -> Result<usize, BackupError> {
-        let mut opener = Opener::begin(bytes, &Key::new(key))?;
-        let mut things = 0;
-        while let Some(some) = opener.piece()? {
-            things += some.len();
+        let mut decryptor = Decryptor::begin(bytes, &Key::new(key))?;
+        let mut records = 0;
+        while let Some(some) = decryptor.chunk()? {
+            records += some.len();
         }
-        Ok(things)
+        Ok(records)
     }
 
     #[test]

@@ -18,8 +18,9 @@ pub mod upkeep;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use super::{
-    Announce, CodeHash, LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, Opened, Profile,
-    RefreshSalt, RevocationEntry, Rotation, RotationOutcome, Store, WechatIdentity,
+    CodeHash, LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, OpenedSession,
+    OutboxPolicy, Profile, RefreshSalt, RevocationEntry, Rotation, RotationOutcome, Store,
+    WechatIdentity,
 };
 use crate::types::{
     AppId, ClientType, ExtraClaims, OpenId, Secret, SessionId, Timestamp, UnionId, UserId, UserType,
@@ -184,9 +185,9 @@ pub fn login_of(person: &str, session: u128) -> NewLogin {
         profile: Profile::default(),
         profile_is_newer: false,
         user_type: UserType::user(),
-        new_user: NewUserId::Given(UserId::parse(&format!("u{session}")).expect("a user id")),
+        new_user: NewUserId::Generated(UserId::parse(&format!("u{session}")).expect("a user id")),
         claims: ExtraClaims::default(),
-        announce: Announce::default(),
+        outbox: OutboxPolicy::default(),
         registration_open: true,
         code: None,
         merge: false,
@@ -239,7 +240,7 @@ fn later(seconds: u64) -> Timestamp {
 }
 
 /// Signs in; anything but an open session breaks the case.
-async fn opened(store: &Subject, login: &NewLogin) -> Opened {
+async fn opened(store: &Subject, login: &NewLogin) -> OpenedSession {
     match store.login(login).await.expect("the store works") {
         LoginOutcome::Opened(opened) => *opened,
         other => panic!("not signed in: {other:?}"),
@@ -268,7 +269,7 @@ async fn moved(store: &Subject, rotation: &Rotation) -> u64 {
     }
 }
 
-async fn lives(store: &Subject, id: SessionId, now: Timestamp) -> bool {
+async fn is_active(store: &Subject, id: SessionId, now: Timestamp) -> bool {
     store
         .session(id, now)
         .await

@@ -6,7 +6,6 @@
 
 mod accounts;
 mod compact;
-mod draft;
 mod identity;
 mod import;
 mod kv;
@@ -18,7 +17,7 @@ mod outbox;
 mod phone;
 mod profile;
 mod records;
-mod reseal;
+mod reencrypt;
 mod revoke;
 mod rotate;
 mod signing_keys;
@@ -26,6 +25,7 @@ mod sled;
 mod sms;
 mod snapshot;
 mod sweep;
+mod transaction;
 mod transfer;
 mod withdraw;
 mod writer;
@@ -38,23 +38,24 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 
 use self::{
-    draft::{Committed, View},
     kv::{Changes, Kv},
     memory::MemoryKv,
     sled::SledKv,
     snapshot::Snapshots,
+    transaction::{CommittedView, ReadView},
     writer::{Health, Writer},
 };
 use super::{
-    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Export, Imported,
-    ImportedUser, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin, OpenError,
-    OpenOptions, OutboxEntry, OutboxPlace, PhoneBinding, Portable, ProfileChange, RefreshSalt,
-    Renewal, Resealing, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation,
-    RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store,
-    StoreError, StoreKeys, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity,
-    WechatSession, Withdrawal, WithdrawalOutcome,
+    AccountOutcome, Backlog, BindOutcome, CodeHash, Credentials, Export, ExportRecord,
+    ImportOutcome, ImportedUser, LogCursor, LoginOutcome, NewAccount, NewLogin, OpenError,
+    OpenOptions, OutboxEntry, OutboxPolicy, OutboxReceipt, PhoneBinding, ProfileChange,
+    ReencryptionProgress, RefreshSalt, Renewal, RevocationOutcome, RevocationPage, RevocationScope,
+    RightsChange, RightsOutcome, Rotation, RotationOutcome, Session, SmsGuess, SmsId,
+    SmsReservation, SmsReservationOutcome, SmsSlots, Store, StoreError, StoreKeys, StoreStats,
+    StoredKey, UnbindOutcome, User, UserIdentity, UserLookup, WechatIdentity, WechatSession,
+    Withdrawal, WithdrawalOutcome,
     failure::Failure,
-    vault::{Keyring, Unwrapped, Vault},
+    record_cipher::{Keyring, RecordCipher, WrappedWith},
 };
 use crate::{
     crypto::Key,
@@ -65,7 +66,7 @@ use crate::{
 /// A store in this process.
 pub struct EmbeddedStore {
     kv: Arc<dyn Kv>,
-    vault: Arc<Vault>,
+    cipher: Arc<RecordCipher>,
     keys: StoreKeys,
     /// Held from a change of the keyring on the disk until the vault has it: two of them must not
     /// overtake each other, or the vault would seal with a key that is not in the store.
@@ -79,7 +80,7 @@ impl EmbeddedStore {
     /// An empty store that ends with the process. Fails only when the system gives no thread or no
     /// random bytes.
     pub fn memory(keys: &StoreKeys, entropy: Entropy) -> Result<Self, OpenError> {
-        Self::over(
+        Self::with_kv(
             Arc::new(MemoryKv::new()),
             keys,
             entropy,
@@ -96,34 +97,34 @@ impl EmbeddedStore {
         entropy: Entropy,
     ) -> Result<Self, OpenError> {
         let kv = Arc::new(SledKv::open(path, options)?);
-        let store = Self::over(
+        let store = Self::with_kv(
             Arc::<SledKv>::clone(&kv),
             keys,
             entropy,
             path,
             kv.is_settled(),
         )?;
-        kv.settle()?;
+        kv.mark_initialized()?;
         Ok(store)
     }
 
-    /// `settled`: it has been opened before, so if it is empty now, something was lost.
-    fn over(
+    /// `initialized`: it has been opened before, so if it is empty now, something was lost.
+    fn with_kv(
         kv: Arc<dyn Kv>,
         keys: &StoreKeys,
         entropy: Entropy,
         path: &Path,
-        settled: bool,
+        initialized: bool,
     ) -> Result<Self, OpenError> {
-        let keyring = keyring(kv.as_ref(), keys, &entropy, path, settled)?;
-        let (vault, health) = (
-            Arc::new(Vault::new(keyring, entropy)),
+        let keyring = keyring(kv.as_ref(), keys, &entropy, path, initialized)?;
+        let (cipher, health) = (
+            Arc::new(RecordCipher::new(keyring, entropy)),
             Arc::new(Health::default()),
         );
         let snapshots = Arc::new(Snapshots::default());
         let writer = Writer::start(
             Arc::clone(&kv),
-            Arc::clone(&vault),
+            Arc::clone(&cipher),
             Arc::clone(&health),
             Arc::clone(&snapshots),
         )
@@ -134,7 +135,7 @@ impl EmbeddedStore {
         let changing_keys = tokio::sync::Mutex::default();
         Ok(Self {
             kv,
-            vault,
+            cipher,
             keys: keys.clone(),
             changing_keys,
             health,
@@ -143,9 +144,9 @@ impl EmbeddedStore {
         })
     }
 
-    /// What other secrets are derived from, see [`super::Opening::root`].
+    /// What other secrets are derived from, see [`super::OpenedStore::root`].
     pub fn root(&self) -> Key {
-        self.vault.keyring().root().clone()
+        self.cipher.keyring().root().clone()
     }
 
     /// The engine's name, as metrics have it.
@@ -158,21 +159,21 @@ impl EmbeddedStore {
     async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&dyn View) -> Result<T, Failure> + Send + 'static,
+        F: FnOnce(&dyn ReadView) -> Result<T, Failure> + Send + 'static,
     {
         self.health.check()?;
-        let (kv, vault, health) = (
+        let (kv, cipher, health) = (
             Arc::clone(&self.kv),
-            Arc::clone(&self.vault),
+            Arc::clone(&self.cipher),
             Arc::clone(&self.health),
         );
         let inline = kv.reads_inline();
         let run = move || {
-            query(&Committed {
+            query(&CommittedView {
                 kv: kv.as_ref(),
-                vault: &vault,
+                cipher: &cipher,
             })
-            .map_err(|failure| StoreError::from(health.note(failure)))
+            .map_err(|failure| StoreError::from(health.record(failure)))
         };
         if inline {
             return run();
@@ -182,7 +183,7 @@ impl EmbeddedStore {
             // The engine is as little to be trusted after this as after a write that panicked.
             Err(end) if end.is_panic() => Err(self
                 .health
-                .note(Failure::Fault("a read of the store panicked".to_owned()))
+                .record(Failure::Fault("a read of the store panicked".to_owned()))
                 .into()),
             Err(_) => Err(Failure::Closed.into()),
         }
@@ -197,7 +198,7 @@ fn keyring(
     keys: &StoreKeys,
     entropy: &Entropy,
     path: &Path,
-    settled: bool,
+    initialized: bool,
 ) -> Result<Keyring, OpenError> {
     let path = || path.to_owned();
     let corrupt = |why: &str| OpenError::Corrupt {
@@ -216,7 +217,7 @@ fn keyring(
         let Some((keyring, with)) = Keyring::unwrap(keys, layout::KEYRING, &wrapped) else {
             return Err(OpenError::WrongKey { path: path() });
         };
-        if with == Unwrapped::Previous {
+        if with == WrappedWith::Previous {
             keep(&keyring).map_err(failed)?;
             tracing::info!(
                 "the store is under the new encryption key now: the previous one is not needed any more"
@@ -224,7 +225,7 @@ fn keyring(
         }
         return Ok(keyring);
     }
-    if settled {
+    if initialized {
         return Err(corrupt(
             "what was in it is gone, or it was made by another version of menshen",
         ));
@@ -244,9 +245,7 @@ fn keyring(
 impl Store for EmbeddedStore {
     async fn login(&self, login: &NewLogin) -> Result<LoginOutcome, StoreError> {
         let login = login.clone();
-        self.writer
-            .run(move |draft| login::login(draft, &login))
-            .await
+        self.writer.run(move |tx| login::login(tx, &login)).await
     }
 
     async fn code_spent(&self, code: &CodeHash, now: Timestamp) -> Result<bool, StoreError> {
@@ -259,10 +258,13 @@ impl Store for EmbeddedStore {
         .await
     }
 
-    async fn reserve_sms(&self, reservation: &SmsReservation) -> Result<SmsReserved, StoreError> {
+    async fn reserve_sms(
+        &self,
+        reservation: &SmsReservation,
+    ) -> Result<SmsReservationOutcome, StoreError> {
         let reservation = reservation.clone();
         self.writer
-            .run(move |draft| sms::reserve(draft, &reservation))
+            .run(move |tx| sms::reserve(tx, &reservation))
             .await
     }
 
@@ -275,15 +277,13 @@ impl Store for EmbeddedStore {
     ) -> Result<(), StoreError> {
         let phone = phone.clone();
         self.writer
-            .run(move |draft| sms::release(draft, &phone, id, slots, now))
+            .run(move |tx| sms::release(tx, &phone, id, slots, now))
             .await
     }
 
     async fn bind_phone(&self, binding: &PhoneBinding) -> Result<BindOutcome, StoreError> {
         let binding = binding.clone();
-        self.writer
-            .run(move |draft| phone::bind(draft, &binding))
-            .await
+        self.writer.run(move |tx| phone::bind(tx, &binding)).await
     }
 
     async fn unbind_phone(
@@ -294,7 +294,7 @@ impl Store for EmbeddedStore {
     ) -> Result<UnbindOutcome, StoreError> {
         let user = user.clone();
         self.writer
-            .run(move |draft| phone::unbind(draft, &user, session, now))
+            .run(move |tx| phone::unbind(tx, &user, session, now))
             .await
     }
 
@@ -306,19 +306,19 @@ impl Store for EmbeddedStore {
     ) -> Result<bool, StoreError> {
         let (user, guess) = (user.clone(), guess.clone());
         self.writer
-            .run(move |draft| phone::prove(draft, &user, &guess, now))
+            .run(move |tx| phone::prove(tx, &user, &guess, now))
             .await
     }
 
     async fn prove_wechat(
         &self,
         user: &UserId,
-        said: &WechatIdentity,
+        identity: &WechatIdentity,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (user, said) = (user.clone(), said.clone());
+        let (user, identity) = (user.clone(), identity.clone());
         self.writer
-            .run(move |draft| accounts::prove_wechat(draft, &user, &said, now))
+            .run(move |tx| accounts::prove_wechat(tx, &user, &identity, now))
             .await
     }
 
@@ -337,14 +337,15 @@ impl Store for EmbeddedStore {
             .await
     }
 
-    async fn known(&self, id: &UserId) -> Result<Known, StoreError> {
+    async fn lookup_user(&self, id: &UserId) -> Result<UserLookup, StoreError> {
         let id = id.clone();
-        self.read(move |view| accounts::known(view, &id)).await
+        self.read(move |view| accounts::lookup_user(view, &id))
+            .await
     }
 
-    async fn find_user(&self, by: &Lookup) -> Result<Option<UserId>, StoreError> {
+    async fn find_user(&self, by: &UserIdentity) -> Result<Option<UserId>, StoreError> {
         let by = by.clone();
-        self.read(move |view| accounts::find(view, &by)).await
+        self.read(move |view| accounts::find_user(view, &by)).await
     }
 
     async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<User>, StoreError> {
@@ -356,7 +357,7 @@ impl Store for EmbeddedStore {
     async fn create_account(&self, account: &NewAccount) -> Result<AccountOutcome, StoreError> {
         let account = account.clone();
         self.writer
-            .run(move |draft| accounts::create(draft, &account))
+            .run(move |tx| accounts::create(tx, &account))
             .await
     }
 
@@ -364,13 +365,13 @@ impl Store for EmbeddedStore {
         &self,
         users: &[ImportedUser],
         is_trial: bool,
-    ) -> Result<Vec<Imported>, StoreError> {
+    ) -> Result<Vec<ImportOutcome>, StoreError> {
         let users = users.to_vec();
         self.writer
-            .run(move |draft| {
-                let outcomes = import::all(draft, &users)?;
+            .run(move |tx| {
+                let outcomes = import::import_users(tx, &users)?;
                 if is_trial {
-                    draft.forget();
+                    tx.rollback();
                 }
                 Ok(outcomes)
             })
@@ -388,60 +389,60 @@ impl Store for EmbeddedStore {
         id: &UserId,
         change: &RightsChange,
         now: Timestamp,
-    ) -> Result<Option<RightsChanged>, StoreError> {
+    ) -> Result<Option<RightsOutcome>, StoreError> {
         let (id, change) = (id.clone(), change.clone());
         self.writer
-            .run(move |draft| accounts::change_rights(draft, &id, &change, now))
+            .run(move |tx| accounts::change_rights(tx, &id, &change, now))
             .await
     }
 
     async fn erase_user(
         &self,
         id: &UserId,
-        wanted_by: Option<SessionId>,
-        announce: Announce,
+        requested_by: Option<SessionId>,
+        outbox: OutboxPolicy,
         now: Timestamp,
-    ) -> Result<Option<Revoked>, StoreError> {
+    ) -> Result<Option<RevocationOutcome>, StoreError> {
         let id = id.clone();
         self.writer
-            .run(move |draft| accounts::erase(draft, &id, wanted_by, announce, now))
+            .run(move |tx| accounts::erase(tx, &id, requested_by, outbox, now))
             .await
     }
 
     async fn withdraw(
         &self,
         withdrawal: &Withdrawal,
-        announce: Announce,
+        outbox: OutboxPolicy,
         now: Timestamp,
     ) -> Result<WithdrawalOutcome, StoreError> {
         let withdrawal = withdrawal.clone();
         self.writer
-            .run(move |draft| withdraw::withdraw(draft, &withdrawal, announce, now))
+            .run(move |tx| withdraw::withdraw(tx, &withdrawal, outbox, now))
             .await
     }
 
     async fn take_outbox(
         &self,
         now: Timestamp,
-        until: Timestamp,
+        lease_until: Timestamp,
         limit: usize,
     ) -> Result<Vec<OutboxEntry>, StoreError> {
         if !self.read(move |view| outbox::is_due(view, now)).await? {
             return Ok(Vec::new());
         }
         self.writer
-            .run(move |draft| outbox::take(draft, now, until, limit))
+            .run(move |tx| outbox::take(tx, now, lease_until, limit))
             .await
     }
 
-    async fn settle_outbox(
+    async fn acknowledge_outbox(
         &self,
-        place: &OutboxPlace,
-        again: Option<Timestamp>,
+        receipt: &OutboxReceipt,
+        retry_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let place = place.clone();
+        let receipt = receipt.clone();
         self.writer
-            .run(move |draft| outbox::settle(draft, &place, again))
+            .run(move |tx| outbox::acknowledge(tx, &receipt, retry_at))
             .await
     }
 
@@ -457,7 +458,7 @@ impl Store for EmbeddedStore {
     ) -> Result<Option<User>, StoreError> {
         let (id, change) = (id.clone(), change.clone());
         self.writer
-            .run(move |draft| profile::change(draft, &id, &change))
+            .run(move |tx| profile::change(tx, &id, &change))
             .await
     }
 
@@ -467,7 +468,7 @@ impl Store for EmbeddedStore {
                 return Ok(None);
             };
             Ok(record
-                .lives(records::global_epoch(view)?, now)
+                .is_active(records::global_epoch(view)?, now)
                 .then_some(record.session))
         })
         .await
@@ -478,7 +479,7 @@ impl Store for EmbeddedStore {
         self.read(move |view| {
             let global_epoch = records::global_epoch(view)?;
             let mut sessions = records::sessions_of(view, &user)?;
-            sessions.retain(|record| record.lives(global_epoch, now));
+            sessions.retain(|record| record.is_active(global_epoch, now));
             let mut sessions: Vec<_> = sessions.into_iter().map(|record| record.session).collect();
             sessions.sort_by_key(|session| (std::cmp::Reverse(session.created_at), session.id));
             Ok(sessions)
@@ -494,21 +495,23 @@ impl Store for EmbeddedStore {
     async fn rotate(&self, rotation: &Rotation) -> Result<RotationOutcome, StoreError> {
         let rotation = rotation.clone();
         self.writer
-            .run(move |draft| rotate::rotate(draft, &rotation))
+            .run(move |tx| rotate::rotate(tx, &rotation))
             .await
     }
 
     async fn renew(&self, renewal: &Renewal) -> Result<RotationOutcome, StoreError> {
         let renewal = renewal.clone();
-        self.writer
-            .run(move |draft| rotate::renew(draft, &renewal))
-            .await
+        self.writer.run(move |tx| rotate::renew(tx, &renewal)).await
     }
 
-    async fn revoke(&self, what: &Revoke, now: Timestamp) -> Result<Revoked, StoreError> {
-        let what = what.clone();
+    async fn revoke(
+        &self,
+        scope: &RevocationScope,
+        now: Timestamp,
+    ) -> Result<RevocationOutcome, StoreError> {
+        let scope = scope.clone();
         self.writer
-            .run(move |draft| revoke::revoke(draft, &what, now))
+            .run(move |tx| revoke::revoke(tx, &scope, now))
             .await
     }
 
@@ -529,14 +532,14 @@ impl Store for EmbeddedStore {
     async fn add_key(&self, key: &StoredKey, after: Option<&str>) -> Result<bool, StoreError> {
         let (key, after) = (key.clone(), after.map(str::to_owned));
         self.writer
-            .run(move |draft| signing_keys::add(draft, &key, after.as_deref()))
+            .run(move |tx| signing_keys::add(tx, &key, after.as_deref()))
             .await
     }
 
     async fn remove_key(&self, kid: &str) -> Result<(), StoreError> {
         let kid = kid.to_owned();
         self.writer
-            .run(move |draft| signing_keys::remove(draft, &kid))
+            .run(move |tx| signing_keys::remove(tx, &kid))
             .await
     }
 
@@ -546,35 +549,35 @@ impl Store for EmbeddedStore {
         // The key is used only when it is durable: what it sealed would be lost with it.
         if let Some(keyring) = self
             .writer
-            .run(move |draft| reseal::begin(draft, &keys))
+            .run(move |tx| reencrypt::begin(tx, &keys))
             .await?
         {
-            self.vault.install(keyring);
+            self.cipher.install(keyring);
         }
         Ok(())
     }
 
-    async fn reseal(&self, limit: usize) -> Result<Resealing, StoreError> {
+    async fn reencrypt(&self, limit: usize) -> Result<ReencryptionProgress, StoreError> {
         let _changing = self.changing_keys.lock().await;
         let keys = self.keys.clone();
         let (done, keyring) = self
             .writer
-            .run(move |draft| reseal::step(draft, &keys, limit))
+            .run(move |tx| reencrypt::step(tx, &keys, limit))
             .await?;
         if let Some(keyring) = keyring {
-            self.vault.install(keyring);
+            self.cipher.install(keyring);
         }
         Ok(done)
     }
 
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
         self.writer
-            .run(move |draft| sweep::sweep(draft, now, limit))
+            .run(move |tx| sweep::sweep(tx, now, limit))
             .await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.writer.run(|draft| draft.ready()).await
+        self.writer.run(|tx| tx.ready()).await
     }
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {
@@ -591,30 +594,30 @@ impl Store for EmbeddedStore {
         // In its turn among the writes, so that it is of one moment.
         let snapshot = self
             .writer
-            .run(move |draft| Ok(snapshots.begin(kv, draft.vault().snapshot())))
+            .run(move |tx| Ok(snapshots.begin(kv, tx.cipher().snapshot())))
             .await?;
         let (hand, taken) = tokio::sync::mpsc::channel(2);
         let health = Arc::clone(&self.health);
         tokio::task::spawn_blocking(move || {
             let gone = Failure::Refused("nobody takes the export any more");
-            let done = transfer::export(&snapshot, |things| {
-                hand.blocking_send(Ok(things)).map_err(|_| gone.clone())
+            let done = transfer::export(&snapshot, |records| {
+                hand.blocking_send(Ok(records)).map_err(|_| gone.clone())
             });
             if let Err(failure) = done {
-                drop(hand.blocking_send(Err(StoreError::from(health.note(failure)))));
+                drop(hand.blocking_send(Err(StoreError::from(health.record(failure)))));
             }
         });
         Ok(Export(taken))
     }
 
-    async fn restore(&self, things: Vec<Portable>) -> Result<(), StoreError> {
+    async fn restore(&self, records: Vec<ExportRecord>) -> Result<(), StoreError> {
         let keys = self.keys.clone();
         if let Some(keyring) = self
             .writer
-            .run(move |draft| transfer::restore(draft, &keys, things))
+            .run(move |tx| transfer::restore(tx, &keys, records))
             .await?
         {
-            self.vault.install(keyring);
+            self.cipher.install(keyring);
         }
         Ok(())
     }

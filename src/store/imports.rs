@@ -19,7 +19,7 @@ pub struct ImportedUser {
 
 /// What became of one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Imported {
+pub enum ImportOutcome {
     /// A new user under this id.
     Created,
     /// The user was here already, and identities that were not known lead to them now.
@@ -36,19 +36,19 @@ pub enum ImportConflict {
     /// The id is that of a user to whom none of the identities leads.
     IdTaken,
     /// The id was that of a user who was erased, or joined to another one.
-    IdGone,
+    IdDeleted,
     /// An identity leads to this other user.
-    Belongs {
-        identity: ImportedIdentity,
-        to: UserId,
+    IdentityTaken {
+        identity: IdentityKind,
+        owner: UserId,
     },
     /// The user has another one of the kind, and can have one only (of openids, one in each app).
-    HasAnother(ImportedIdentity),
+    HasAnother(IdentityKind),
 }
 
 /// A kind of identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ImportedIdentity {
+pub enum IdentityKind {
     OpenId,
     UnionId,
     Phone,

@@ -5,12 +5,13 @@ use std::{future::Future, sync::Arc, time::Instant};
 use async_trait::async_trait;
 
 use super::{
-    AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Export, Imported,
-    ImportedUser, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin, OutboxEntry,
-    OutboxPlace, PhoneBinding, Portable, ProfileChange, RefreshSalt, Renewal, Resealing,
-    RevocationPage, Revoke, Revoked, RightsChange, RightsChanged, Rotation, RotationOutcome,
-    Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots, Store, StoreError, StoreStats,
-    StoredKey, UnbindOutcome, User, WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
+    AccountOutcome, Backlog, BindOutcome, CodeHash, Credentials, Export, ExportRecord,
+    ImportOutcome, ImportedUser, LogCursor, LoginOutcome, NewAccount, NewLogin, OutboxEntry,
+    OutboxPolicy, OutboxReceipt, PhoneBinding, ProfileChange, ReencryptionProgress, RefreshSalt,
+    Renewal, RevocationOutcome, RevocationPage, RevocationScope, RightsChange, RightsOutcome,
+    Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReservationOutcome,
+    SmsSlots, Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User, UserIdentity,
+    UserLookup, WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
 };
 use crate::{
     metrics::Metrics,
@@ -63,7 +64,10 @@ impl<S: Store + ?Sized> Store for Measured<S> {
         self.timed("user", self.inner.user(id)).await
     }
 
-    async fn reserve_sms(&self, reservation: &SmsReservation) -> Result<SmsReserved, StoreError> {
+    async fn reserve_sms(
+        &self,
+        reservation: &SmsReservation,
+    ) -> Result<SmsReservationOutcome, StoreError> {
         self.timed("reserve_sms", self.inner.reserve_sms(reservation))
             .await
     }
@@ -107,10 +111,10 @@ impl<S: Store + ?Sized> Store for Measured<S> {
     async fn prove_wechat(
         &self,
         user: &UserId,
-        said: &WechatIdentity,
+        identity: &WechatIdentity,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.timed("prove_wechat", self.inner.prove_wechat(user, said, now))
+        self.timed("prove_wechat", self.inner.prove_wechat(user, identity, now))
             .await
     }
 
@@ -123,11 +127,11 @@ impl<S: Store + ?Sized> Store for Measured<S> {
             .await
     }
 
-    async fn known(&self, id: &UserId) -> Result<Known, StoreError> {
-        self.timed("known", self.inner.known(id)).await
+    async fn lookup_user(&self, id: &UserId) -> Result<UserLookup, StoreError> {
+        self.timed("known", self.inner.lookup_user(id)).await
     }
 
-    async fn find_user(&self, by: &Lookup) -> Result<Option<UserId>, StoreError> {
+    async fn find_user(&self, by: &UserIdentity) -> Result<Option<UserId>, StoreError> {
         self.timed("find_user", self.inner.find_user(by)).await
     }
 
@@ -144,7 +148,7 @@ impl<S: Store + ?Sized> Store for Measured<S> {
         &self,
         users: &[ImportedUser],
         is_trial: bool,
-    ) -> Result<Vec<Imported>, StoreError> {
+    ) -> Result<Vec<ImportOutcome>, StoreError> {
         self.timed("import_users", self.inner.import_users(users, is_trial))
             .await
     }
@@ -159,7 +163,7 @@ impl<S: Store + ?Sized> Store for Measured<S> {
         id: &UserId,
         change: &RightsChange,
         now: Timestamp,
-    ) -> Result<Option<RightsChanged>, StoreError> {
+    ) -> Result<Option<RightsOutcome>, StoreError> {
         self.timed("change_rights", self.inner.change_rights(id, change, now))
             .await
     }
@@ -167,13 +171,13 @@ impl<S: Store + ?Sized> Store for Measured<S> {
     async fn erase_user(
         &self,
         id: &UserId,
-        wanted_by: Option<SessionId>,
-        announce: Announce,
+        requested_by: Option<SessionId>,
+        outbox: OutboxPolicy,
         now: Timestamp,
-    ) -> Result<Option<Revoked>, StoreError> {
+    ) -> Result<Option<RevocationOutcome>, StoreError> {
         self.timed(
             "erase_user",
-            self.inner.erase_user(id, wanted_by, announce, now),
+            self.inner.erase_user(id, requested_by, outbox, now),
         )
         .await
     }
@@ -181,30 +185,36 @@ impl<S: Store + ?Sized> Store for Measured<S> {
     async fn withdraw(
         &self,
         withdrawal: &Withdrawal,
-        announce: Announce,
+        outbox: OutboxPolicy,
         now: Timestamp,
     ) -> Result<WithdrawalOutcome, StoreError> {
-        self.timed("withdraw", self.inner.withdraw(withdrawal, announce, now))
+        self.timed("withdraw", self.inner.withdraw(withdrawal, outbox, now))
             .await
     }
 
     async fn take_outbox(
         &self,
         now: Timestamp,
-        until: Timestamp,
+        lease_until: Timestamp,
         limit: usize,
     ) -> Result<Vec<OutboxEntry>, StoreError> {
-        self.timed("take_outbox", self.inner.take_outbox(now, until, limit))
-            .await
+        self.timed(
+            "take_outbox",
+            self.inner.take_outbox(now, lease_until, limit),
+        )
+        .await
     }
 
-    async fn settle_outbox(
+    async fn acknowledge_outbox(
         &self,
-        place: &OutboxPlace,
-        again: Option<Timestamp>,
+        receipt: &OutboxReceipt,
+        retry_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        self.timed("settle_outbox", self.inner.settle_outbox(place, again))
-            .await
+        self.timed(
+            "settle_outbox",
+            self.inner.acknowledge_outbox(receipt, retry_at),
+        )
+        .await
     }
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
@@ -216,8 +226,8 @@ impl<S: Store + ?Sized> Store for Measured<S> {
             .await
     }
 
-    async fn reseal(&self, limit: usize) -> Result<Resealing, StoreError> {
-        self.timed("reseal", self.inner.reseal(limit)).await
+    async fn reencrypt(&self, limit: usize) -> Result<ReencryptionProgress, StoreError> {
+        self.timed("reseal", self.inner.reencrypt(limit)).await
     }
 
     async fn update_profile(
@@ -251,8 +261,12 @@ impl<S: Store + ?Sized> Store for Measured<S> {
         self.timed("renew", self.inner.renew(renewal)).await
     }
 
-    async fn revoke(&self, what: &Revoke, now: Timestamp) -> Result<Revoked, StoreError> {
-        self.timed("revoke", self.inner.revoke(what, now)).await
+    async fn revoke(
+        &self,
+        scope: &RevocationScope,
+        now: Timestamp,
+    ) -> Result<RevocationOutcome, StoreError> {
+        self.timed("revoke", self.inner.revoke(scope, now)).await
     }
 
     async fn revocations(
@@ -292,7 +306,7 @@ impl<S: Store + ?Sized> Store for Measured<S> {
         self.timed("export", self.inner.export()).await
     }
 
-    async fn restore(&self, things: Vec<Portable>) -> Result<(), StoreError> {
+    async fn restore(&self, things: Vec<ExportRecord>) -> Result<(), StoreError> {
         self.timed("restore", self.inner.restore(things)).await
     }
 

@@ -9,13 +9,13 @@ use std::{
 use super::{
     Store,
     embedded::{self, EmbeddedStore},
-    vault::StoreKeys,
+    record_cipher::StoreKeys,
 };
 use crate::{crypto::Key, entropy::Entropy};
 
 /// A store that is open, and the secret that it keeps for everything that must outlive a change of
 /// its keys.
-pub struct Opening {
+pub struct OpenedStore {
     pub store: Arc<dyn Store>,
     /// Only [`crate::crypto::derive`] uses it: refresh tokens, hashes of codes.
     pub root: Key,
@@ -83,7 +83,7 @@ pub fn open(
     options: &OpenOptions,
     keys: &StoreKeys,
     entropy: Entropy,
-) -> Result<Opening, OpenError> {
+) -> Result<OpenedStore, OpenError> {
     let store = match url.split_once(':') {
         Some(("memory", "")) => EmbeddedStore::memory(keys, entropy)?,
         Some(("sled", path)) if !path.is_empty() => {
@@ -92,7 +92,7 @@ pub fn open(
         Some(_) | None => return Err(OpenError::UnknownUrl),
     };
     let root = store.root();
-    Ok(Opening {
+    Ok(OpenedStore {
         store: Arc::new(store),
         root,
     })

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CodeHash, Revoked, User};
+use super::{CodeHash, RevocationOutcome, User};
 use crate::types::{AppId, OpenId, Timestamp, UserId};
 
 /// Which events an operation puts into the outbox; none by default.
@@ -15,7 +15,7 @@ use crate::types::{AppId, OpenId, Timestamp, UserId};
     clippy::struct_excessive_bools,
     reason = "each is a switch of the config, and none depends on another"
 )]
-pub struct Announce {
+pub struct OutboxPolicy {
     pub created: bool,
     pub deleted: bool,
     pub merged: bool,
@@ -30,7 +30,11 @@ pub enum OutboxEvent {
     /// A user was erased.
     Deleted { user: UserId },
     /// Two users became one; `gone` is no more.
-    Merged { user: UserId, gone: UserId },
+    Merged {
+        user: UserId,
+        #[serde(rename = "gone")]
+        merged_id: UserId,
+    },
     /// A user took back what an app was allowed to have: the numbers of WeChat's `RevokeInfo`.
     /// `key` is of this event alone.
     Withdrawn {
@@ -49,12 +53,12 @@ pub struct OutboxEntry {
     pub at: Timestamp,
     /// How often it has been taken, this time included.
     pub attempts: u32,
-    pub place: OutboxPlace,
+    pub receipt: OutboxReceipt,
 }
 
 /// Where an event lies; means something to the engine that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutboxPlace(pub Vec<u8>);
+pub struct OutboxReceipt(pub Vec<u8>);
 
 /// How much waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,19 +74,19 @@ pub struct Backlog {
 pub struct Withdrawal {
     pub app_id: AppId,
     pub openid: OpenId,
-    pub what: TakenBack,
+    pub scope: WithdrawalScope,
     /// It is about an account that began by then: a later one is of somebody who has come back.
-    pub began_by: Timestamp,
+    pub account_created_until: Timestamp,
     /// Keyed hash of what was said, and until when it is remembered: longer than whoever has seen
     /// it can say it again.
-    pub said: (CodeHash, Timestamp),
+    pub notice: (CodeHash, Timestamp),
 }
 
 /// What is taken back.
 #[derive(Debug, Clone)]
-pub enum TakenBack {
+pub enum WithdrawalScope {
     /// The account.
-    Everything,
+    Account,
     /// Nickname and avatar, the phone; and for the backend all that WeChat named, and what the
     /// event is known by.
     Data {
@@ -99,11 +103,14 @@ pub enum WithdrawalOutcome {
     /// The data is gone; the user as they are then.
     Cleared(Box<User>),
     /// The user is gone.
-    Erased { user: UserId, revoked: Revoked },
+    Erased {
+        user: UserId,
+        revoked: RevocationOutcome,
+    },
     /// It had been said before.
     Repeated,
     /// Nobody has this openid.
-    Nobody,
+    UnknownOpenId,
     /// It is about an account before this one.
     Outdated,
 }
@@ -124,7 +131,7 @@ impl OutboxEvent {
         match self {
             Self::Created { user } => format!("user.created.{user}"),
             Self::Deleted { user } => format!("user.deleted.{user}"),
-            Self::Merged { user: _, gone } => format!("user.merged.{gone}"),
+            Self::Merged { user: _, merged_id } => format!("user.merged.{merged_id}"),
             Self::Withdrawn {
                 user,
                 app: _,

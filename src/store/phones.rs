@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Announce, CodeHash, NewSession, Revoked, Session, User};
+use super::{CodeHash, NewSession, OutboxPolicy, RevocationOutcome, Session, User};
 use crate::types::{Phone, SmsPurpose, Timestamp, UserId};
 
 /// Names one message, so that its reservation can be repeated or taken back.
@@ -43,7 +43,7 @@ pub struct SmsReservation {
 
 /// Whether a message may go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SmsReserved {
+pub enum SmsReservationOutcome {
     /// It may: send it.
     Granted,
     /// Too soon after the last one, or the guesses are used up: wait so long.
@@ -97,7 +97,7 @@ pub struct PhoneBinding {
     /// With that session end the others of its client type.
     pub single_per_client_type: bool,
     /// What goes into the outbox, if it comes about.
-    pub announce: Announce,
+    pub outbox: OutboxPolicy,
     pub now: Timestamp,
 }
 
@@ -107,7 +107,7 @@ pub enum BindOutcome {
     /// The phone is the user's.
     Bound(Box<User>),
     /// Two users have become one.
-    Merged(Box<Merged>),
+    Merged(Box<MergedUser>),
     /// No such code: wrong, used, too old, or guessed at too often.
     CodeWrong,
     /// The phone is another user's, and joining the two is not allowed or would contradict itself.
@@ -115,21 +115,21 @@ pub enum BindOutcome {
     /// The user is disabled.
     Disabled,
     /// The session or its user is no more.
-    SessionOver,
+    SessionEnded,
 }
 
 /// Two users that have become one: the older one, with the identities of both.
 #[derive(Debug, Clone)]
-pub struct Merged {
+pub struct MergedUser {
     /// Who is left.
     pub user: User,
     /// Who is gone. The id is never used again.
-    pub gone: UserId,
+    pub merged_id: UserId,
     /// A session of the one who is left, where the caller's own ended with its user.
     pub session: Option<Session>,
     pub global_epoch: u64,
     /// What that ended.
-    pub revoked: Revoked,
+    pub revoked: RevocationOutcome,
 }
 
 impl PhoneProof {
@@ -151,5 +151,5 @@ pub enum UnbindOutcome {
     /// It is the only way in.
     OnlyIdentity,
     /// The session or its user is no more.
-    SessionOver,
+    SessionEnded,
 }

@@ -12,7 +12,7 @@ use crate::types::{AppId, OpenId, Timestamp, UnionId, UserId};
 /// One thing of a store. Holds secrets and what is personal: only for sealed places.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Portable {
+pub enum ExportRecord {
     /// What counts up, once.
     Counters {
         global_epoch: u64,
@@ -31,14 +31,15 @@ pub enum Portable {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signs_from: Option<Timestamp>,
     },
-    User(Box<PortableUser>),
+    User(Box<ExportedUser>),
     /// The id of a user who is no more.
-    Gone {
+    #[serde(rename = "gone")]
+    Tombstone {
         id: UserId,
         at: Timestamp,
         merged_into: Option<UserId>,
     },
-    Session(Box<PortableSession>),
+    Session(Box<ExportedSession>),
     /// A line of the revocation log, the oldest first.
     Revocation(RevocationEntry),
     /// What the backend has not been told yet.
@@ -50,9 +51,9 @@ pub enum Portable {
 
 /// A user with all that leads to them.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct PortableUser {
+pub struct ExportedUser {
     pub user: User,
-    pub openids: Vec<PortableOpenId>,
+    pub openids: Vec<ExportedOpenId>,
     pub unionids: Vec<UnionId>,
     /// An argon2id hash in PHC string form.
     pub password: Option<String>,
@@ -60,7 +61,7 @@ pub struct PortableUser {
 
 /// A person within one app.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct PortableOpenId {
+pub struct ExportedOpenId {
     pub app_id: AppId,
     pub openid: OpenId,
     pub session_key: Option<String>,
@@ -68,7 +69,7 @@ pub struct PortableOpenId {
 
 /// A session, and what decides whether it lives.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct PortableSession {
+pub struct ExportedSession {
     pub session: Session,
     pub openid: Option<OpenId>,
     pub global_epoch: u64,
@@ -84,16 +85,16 @@ macro_rules! masked {
         }
     )* };
 }
-masked!(Portable, PortableUser, PortableOpenId, PortableSession);
+masked!(ExportRecord, ExportedUser, ExportedOpenId, ExportedSession);
 
 /// Everything in a store as it was at one moment, some at a time. Whoever does not ask for more
 /// holds nothing up.
 #[derive(Debug)]
-pub struct Export(pub(super) mpsc::Receiver<Result<Vec<Portable>, StoreError>>);
+pub struct Export(pub(super) mpsc::Receiver<Result<Vec<ExportRecord>, StoreError>>);
 
 impl Export {
     /// The next ones; `None` at the end.
-    pub async fn next(&mut self) -> Option<Result<Vec<Portable>, StoreError>> {
+    pub async fn next(&mut self) -> Option<Result<Vec<ExportRecord>, StoreError>> {
         self.0.recv().await
     }
 }

@@ -16,13 +16,14 @@ use serde_json::Value;
 use super::{AccessClaims, CustomClaims, ExternalClaims, IdentityClaims};
 use crate::{
     store::{
-        AccountOutcome, Announce, Backlog, BindOutcome, CodeHash, Credentials, Export, Imported,
-        ImportedUser, Known, LogCursor, LoginOutcome, Lookup, NewAccount, NewLogin, OutboxEntry,
-        OutboxPlace, PhoneBinding, Portable, Profile, ProfileChange, RefreshSalt, Renewal,
-        Resealing, RevocationEntry, RevocationPage, Revoke, Revoked, RightsChange, RightsChanged,
-        Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, SmsReserved, SmsSlots,
-        Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User, WechatIdentity,
-        WechatSession, Withdrawal, WithdrawalOutcome,
+        AccountOutcome, Backlog, BindOutcome, CodeHash, Credentials, Export, ExportRecord,
+        ImportOutcome, ImportedUser, LogCursor, LoginOutcome, NewAccount, NewLogin, OutboxEntry,
+        OutboxPolicy, OutboxReceipt, PhoneBinding, Profile, ProfileChange, ReencryptionProgress,
+        RefreshSalt, Renewal, RevocationEntry, RevocationOutcome, RevocationPage, RevocationScope,
+        RightsChange, RightsOutcome, Rotation, RotationOutcome, Session, SmsGuess, SmsId,
+        SmsReservation, SmsReservationOutcome, SmsSlots, Store, StoreError, StoreStats, StoredKey,
+        UnbindOutcome, User, UserIdentity, UserLookup, WechatIdentity, WechatSession, Withdrawal,
+        WithdrawalOutcome,
     },
     types::{ClientType, ExtraClaims, Phone, SessionId, Timestamp, UserId, UserType, Username},
 };
@@ -188,7 +189,11 @@ impl Store for FakeStore {
         })
     }
 
-    async fn import_users(&self, _: &[ImportedUser], _: bool) -> Result<Vec<Imported>, StoreError> {
+    async fn import_users(
+        &self,
+        _: &[ImportedUser],
+        _: bool,
+    ) -> Result<Vec<ImportOutcome>, StoreError> {
         Err(StoreError::Closed)
     }
 
@@ -196,7 +201,7 @@ impl Store for FakeStore {
         Err(StoreError::Closed)
     }
 
-    async fn restore(&self, _: Vec<Portable>) -> Result<(), StoreError> {
+    async fn restore(&self, _: Vec<ExportRecord>) -> Result<(), StoreError> {
         Err(StoreError::Closed)
     }
 
@@ -212,7 +217,7 @@ impl Store for FakeStore {
         Err(StoreError::Closed)
     }
 
-    async fn reserve_sms(&self, _: &SmsReservation) -> Result<SmsReserved, StoreError> {
+    async fn reserve_sms(&self, _: &SmsReservation) -> Result<SmsReservationOutcome, StoreError> {
         Err(StoreError::Closed)
     }
 
@@ -265,11 +270,11 @@ impl Store for FakeStore {
         Err(StoreError::Closed)
     }
 
-    async fn known(&self, _: &UserId) -> Result<Known, StoreError> {
+    async fn lookup_user(&self, _: &UserId) -> Result<UserLookup, StoreError> {
         Err(StoreError::Closed)
     }
 
-    async fn find_user(&self, _: &Lookup) -> Result<Option<UserId>, StoreError> {
+    async fn find_user(&self, _: &UserIdentity) -> Result<Option<UserId>, StoreError> {
         Err(StoreError::Closed)
     }
 
@@ -290,7 +295,7 @@ impl Store for FakeStore {
         _: &UserId,
         _: &RightsChange,
         _: Timestamp,
-    ) -> Result<Option<RightsChanged>, StoreError> {
+    ) -> Result<Option<RightsOutcome>, StoreError> {
         Err(StoreError::Closed)
     }
 
@@ -298,16 +303,16 @@ impl Store for FakeStore {
         &self,
         _: &UserId,
         _: Option<SessionId>,
-        _: Announce,
+        _: OutboxPolicy,
         _: Timestamp,
-    ) -> Result<Option<Revoked>, StoreError> {
+    ) -> Result<Option<RevocationOutcome>, StoreError> {
         Err(StoreError::Closed)
     }
 
     async fn withdraw(
         &self,
         _: &Withdrawal,
-        _: Announce,
+        _: OutboxPolicy,
         _: Timestamp,
     ) -> Result<WithdrawalOutcome, StoreError> {
         Err(StoreError::Closed)
@@ -322,7 +327,11 @@ impl Store for FakeStore {
         Err(StoreError::Closed)
     }
 
-    async fn settle_outbox(&self, _: &OutboxPlace, _: Option<Timestamp>) -> Result<(), StoreError> {
+    async fn acknowledge_outbox(
+        &self,
+        _: &OutboxReceipt,
+        _: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         Err(StoreError::Closed)
     }
 
@@ -334,7 +343,7 @@ impl Store for FakeStore {
         Err(StoreError::Closed)
     }
 
-    async fn reseal(&self, _: usize) -> Result<Resealing, StoreError> {
+    async fn reencrypt(&self, _: usize) -> Result<ReencryptionProgress, StoreError> {
         Err(StoreError::Closed)
     }
 
@@ -370,7 +379,11 @@ impl Store for FakeStore {
         Err(StoreError::Closed)
     }
 
-    async fn revoke(&self, _: &Revoke, _: Timestamp) -> Result<Revoked, StoreError> {
+    async fn revoke(
+        &self,
+        _: &RevocationScope,
+        _: Timestamp,
+    ) -> Result<RevocationOutcome, StoreError> {
         Err(StoreError::Closed)
     }
 

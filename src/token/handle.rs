@@ -78,7 +78,7 @@ impl SessionHandles {
     /// Whether we made it, for the session with this salt. Takes the same time wherever the
     /// difference is.
     pub fn check(&self, handle: &SessionHandle, salt: &RefreshSalt) -> bool {
-        crypto::same(&self.mac(handle.session, salt), &handle.mac)
+        crypto::constant_time_eq(&self.mac(handle.session, salt), &handle.mac)
     }
 
     fn mac(&self, session: SessionId, salt: &RefreshSalt) -> [u8; 32] {

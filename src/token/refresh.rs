@@ -111,7 +111,7 @@ impl RefreshTokens {
     /// Whether we made it, for the session with this salt. Takes the same time wherever the
     /// difference is.
     pub fn check(&self, token: &RefreshToken, salt: &RefreshSalt) -> bool {
-        crypto::same(&self.mac(token.session, token.counter, salt), &token.mac)
+        crypto::constant_time_eq(&self.mac(token.session, token.counter, salt), &token.mac)
     }
 
     fn mac(&self, session: SessionId, counter: u64, salt: &RefreshSalt) -> [u8; 32] {

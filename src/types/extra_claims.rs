@@ -8,16 +8,16 @@ use serde_json::{Map, Value};
 use super::Malformed;
 
 /// Most claims of one user.
-const MOST: usize = 16;
+const MAX_CLAIMS: usize = 16;
 /// Longest name, in bytes.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_LEN: usize = 64;
 /// Longest text, in bytes.
-const LONGEST_TEXT: usize = 256;
+const MAX_TEXT_LEN: usize = 256;
 /// Most texts of one list.
-const LONGEST_LIST: usize = 16;
+const MAX_LIST_LEN: usize = 16;
 /// Most bytes of them all as JSON: they travel with every request, inside a token that may have 8
 /// KiB.
-const LONGEST: usize = 1024;
+const MAX_JSON_LEN: usize = 1024;
 
 /// Further claims of one user: flat, few and short. Personal: they do not print.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub struct ExtraClaims(Map<String, Value>);
 impl ExtraClaims {
     /// Takes texts, numbers, booleans and lists of texts, under names that are not reserved.
     pub fn parse(claims: Map<String, Value>, reserved: &[&str]) -> Result<Self, Malformed> {
-        if claims.len() > MOST {
+        if claims.len() > MAX_CLAIMS {
             return Err(Malformed("has more than 16 claims"));
         }
         for (name, value) in &claims {
@@ -45,7 +45,7 @@ impl ExtraClaims {
                 ));
             }
         }
-        if serde_json::to_vec(&claims).map_or(true, |json| json.len() > LONGEST) {
+        if serde_json::to_vec(&claims).map_or(true, |json| json.len() > MAX_JSON_LEN) {
             return Err(Malformed("is longer than 1024 bytes"));
         }
         Ok(Self(claims))
@@ -63,19 +63,19 @@ impl ExtraClaims {
 
 fn is_name(name: &str) -> bool {
     let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
-    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_sign)
+    (1..=MAX_NAME_LEN).contains(&name.len()) && name.bytes().all(is_sign)
 }
 
 fn is_plain(value: &Value) -> bool {
     let is_text = |value: &Value| {
         value
             .as_str()
-            .is_some_and(|text| text.len() <= LONGEST_TEXT)
+            .is_some_and(|text| text.len() <= MAX_TEXT_LEN)
     };
     match value {
         Value::Bool(_) | Value::Number(_) => true,
         Value::String(_) => is_text(value),
-        Value::Array(texts) => texts.len() <= LONGEST_LIST && texts.iter().all(is_text),
+        Value::Array(texts) => texts.len() <= MAX_LIST_LEN && texts.iter().all(is_text),
         Value::Null | Value::Object(_) => false,
     }
 }

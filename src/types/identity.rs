@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use super::Malformed;
 
 /// Letters, digits and the signs given, within a length.
-fn plain(text: &str, longest: usize, signs: &[u8]) -> bool {
-    (1..=longest).contains(&text.len())
+fn is_plain(text: &str, max_len: usize, signs: &[u8]) -> bool {
+    (1..=max_len).contains(&text.len())
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || signs.contains(&b))
 }
 
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident, $longest:literal, $signs:literal, $says:literal) => {
+    ($(#[$doc:meta])* $name:ident, $max_len:literal, $signs:literal, $expected:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -25,7 +25,7 @@ macro_rules! text_type {
         impl $name {
             /// Takes the text when it has the right form.
             pub fn parse(text: &str) -> Result<Self, Malformed> {
-                if plain(text, $longest, $signs) { Ok(Self(text.into())) } else { Err(Malformed($says)) }
+                if is_plain(text, $max_len, $signs) { Ok(Self(text.into())) } else { Err(Malformed($expected)) }
             }
 
             /// The text.

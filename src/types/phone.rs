@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Malformed, typed::TypedDigits};
+use super::{Malformed, digits::ParsedDigits};
 
 /// A phone number in E.164 form: `+`, country code, number; 8 to 15 digits in all. Personal: never
 /// logged.
@@ -36,7 +36,7 @@ impl Phone {
     }
 
     fn read(text: &str, is_served: impl Fn(&str) -> bool) -> Result<Self, Malformed> {
-        let TypedDigits { plus, digits } = TypedDigits::parse(text).ok_or(NOT_SERVED)?;
+        let ParsedDigits { plus, digits } = ParsedDigits::parse(text).ok_or(NOT_SERVED)?;
         let (international, digits) = match digits.strip_prefix("00") {
             Some(rest) if !plus => (true, rest),
             Some(_) | None => (plus, digits.as_str()),

@@ -30,15 +30,15 @@ impl SessionId {
 
     /// Reads exactly what `Display` prints: one spelling for each id.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        const SAYS: Malformed = Malformed("must be 32 lower-case hex digits");
-        let plain =
+        const INVALID: Malformed = Malformed("must be 32 lower-case hex digits");
+        let is_plain =
             text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if !plain {
-            return Err(SAYS);
+        if !is_plain {
+            return Err(INVALID);
         }
         Uuid::try_parse(text)
             .map(|id| Self(id.as_u128()))
-            .map_err(|_| SAYS)
+            .map_err(|_| INVALID)
     }
 }
 

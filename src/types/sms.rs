@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Malformed, Secret, typed::TypedDigits};
+use super::{Malformed, Secret, digits::ParsedDigits};
 
 /// Digits of a code.
 pub const SMS_CODE_DIGITS: usize = 6;
@@ -17,12 +17,12 @@ pub struct SmsCode(Secret<String>);
 impl SmsCode {
     /// Six digits, in whatever spelling people type and paste digits.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        const SAYS: Malformed = Malformed("must be the code from the text message: 6 digits");
-        let typed = TypedDigits::parse(text)
-            .filter(|typed| !typed.plus && typed.digits.len() == SMS_CODE_DIGITS);
-        typed
-            .map(|typed| Self(Secret::new(typed.digits)))
-            .ok_or(SAYS)
+        const INVALID: Malformed = Malformed("must be the code from the text message: 6 digits");
+        let digits = ParsedDigits::parse(text)
+            .filter(|digits| !digits.plus && digits.digits.len() == SMS_CODE_DIGITS);
+        digits
+            .map(|digits| Self(Secret::new(digits.digits)))
+            .ok_or(INVALID)
     }
 
     /// The code itself.

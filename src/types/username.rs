@@ -16,8 +16,8 @@ impl Username {
     /// Reads a name in any case, blanks around it ignored.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let name = text.trim().to_ascii_lowercase();
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.@".contains(&b);
-        if (1..=64).contains(&name.len()) && name.bytes().all(plain) {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.@".contains(&b);
+        if (1..=64).contains(&name.len()) && name.bytes().all(is_plain) {
             Ok(Self(name.into()))
         } else {
             Err(Malformed(

@@ -15,7 +15,7 @@ use crate::{
     config::DialectAction,
     dialect::{InputLocation, InputLocations, InvalidField, Route},
     error::ErrorCode,
-    types::plain_digits,
+    types::normalize_digits,
 };
 
 /// What was sent, by the names that the auth API has for it.
@@ -169,7 +169,7 @@ fn is_typed(action: DialectAction, name: &str) -> bool {
 /// The digits plainly, so that the checks of the route see what is meant; anything else as it came.
 fn as_typed(value: Value) -> Value {
     match value {
-        Value::String(text) => Value::String(plain_digits(&text).unwrap_or(text)),
+        Value::String(text) => Value::String(normalize_digits(&text).unwrap_or(text)),
         other => other,
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         OnHookFailure, Registration, UserIds,
     },
     dev::wechat::openid,
-    store::Lookup,
+    store::UserIdentity,
     types::{AppId, OpenId, UserId},
 };
 use serde_json::{Value, json};
@@ -134,7 +134,7 @@ fn claims(answered: &Answered) -> Value {
 }
 
 async fn known(world: &World, person: &str) -> Option<UserId> {
-    let by = Lookup::OpenId(
+    let by = UserIdentity::OpenId(
         AppId::parse(APP).unwrap(),
         OpenId::parse(&openid(APP, person)).unwrap(),
     );

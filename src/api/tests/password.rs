@@ -36,7 +36,7 @@ async fn world(change: impl FnOnce(&mut Config)) -> World {
 
 async fn add(world: &World, name: &str, password: PasswordHash) {
     let account = NewAccount {
-        new_user: NewUserId::Given(UserId::parse(name).unwrap()),
+        new_user: NewUserId::Generated(UserId::parse(name).unwrap()),
         username: Username::parse(name).unwrap(),
         password,
         user_type: UserType::admin(),

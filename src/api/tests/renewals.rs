@@ -154,7 +154,10 @@ async fn a_genuine_token_of_an_ended_session_is_told_so_whatever_its_neighbours_
         let user = world.store.users(None, 1).await.unwrap().remove(0).id;
         world
             .store
-            .revoke(&crate::store::Revoke::User(user), world.clock.now())
+            .revoke(
+                &crate::store::RevocationScope::User(user),
+                world.clock.now(),
+            )
             .await
             .unwrap();
         // It counts against the address as any refusal does, but is never answered by that limit.

@@ -21,7 +21,7 @@ use crate::{
     clock::Clock,
     config::{Config, Source, StoreEngine, UserIds},
     entropy::Entropy,
-    store::{self, Portable, RevocationEntry, RevocationTarget, backup::Opener},
+    store::{self, ExportRecord, RevocationEntry, RevocationTarget, backup::Decryptor},
     types::Timestamp,
 };
 
@@ -90,8 +90,8 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool
                 .with_context(|| format!("cannot open {}", args.file.display()))?,
         )
     };
-    let mut opener = Opener::begin(BufReader::new(file), &key)?;
-    if args.with_sessions && opener.said.live {
+    let mut decryptor = Decryptor::begin(BufReader::new(file), &key)?;
+    if args.with_sessions && decryptor.header.live {
         bail!(
             "this export was made while its menshen ran: what was revoked after it would live again. Export a stopped one, \
              or leave out --with-sessions"
@@ -105,7 +105,7 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool
         );
     }
     let is_integer = config.users.ids == UserIds::Integer;
-    let filled = fill(config, &staging, &mut opener, args.with_sessions).await;
+    let filled = fill(config, &staging, &mut decryptor, args.with_sessions).await;
     let placed = filled.and_then(|counts| {
         // Where an empty directory is, it is replaced; anything else is in the way.
         fs::rename(&staging, &place)
@@ -127,7 +127,7 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool
 async fn fill(
     mut config: Config,
     staging: &Path,
-    opener: &mut Opener<impl Read>,
+    decryptor: &mut Decryptor<impl Read>,
     with_sessions: bool,
 ) -> anyhow::Result<Counts> {
     // The key belongs to the place where the store will be.
@@ -137,7 +137,7 @@ async fn fill(
     let now = Clock::System.now();
     let mut counts = Counts::default();
     let filled = async {
-        while let Some(things) = opener.piece()? {
+        while let Some(things) = decryptor.chunk()? {
             let things = things.into_iter().flat_map(|thing| {
                 if with_sessions {
                     vec![thing]
@@ -166,9 +166,9 @@ async fn fill(
 /// of codes) is not, and by it the backend knows a question again that it was asked before. Of the
 /// log only what ended all tokens of a user still says something: it is about those of other
 /// issuers too.
-fn without_sessions(thing: Portable, now: Timestamp) -> Vec<Portable> {
+fn without_sessions(thing: ExportRecord, now: Timestamp) -> Vec<ExportRecord> {
     match thing {
-        Portable::Counters {
+        ExportRecord::Counters {
             global_epoch,
             next_user,
         } => {
@@ -178,28 +178,28 @@ fn without_sessions(thing: Portable, now: Timestamp) -> Vec<Portable> {
                 target: RevocationTarget::Everything { epoch },
             };
             vec![
-                Portable::Counters {
+                ExportRecord::Counters {
                     global_epoch: epoch,
                     next_user,
                 },
-                Portable::Revocation(entry),
+                ExportRecord::Revocation(entry),
             ]
         }
-        Portable::User(mut user) => {
+        ExportRecord::User(mut user) => {
             user.openids
                 .iter_mut()
                 .for_each(|openid| openid.session_key = None);
-            vec![Portable::User(user)]
+            vec![ExportRecord::User(user)]
         }
-        Portable::Session(_) => Vec::new(),
-        Portable::Revocation(entry) => match entry.target {
-            RevocationTarget::User { .. } => vec![Portable::Revocation(entry)],
+        ExportRecord::Session(_) => Vec::new(),
+        ExportRecord::Revocation(entry) => match entry.target {
+            RevocationTarget::User { .. } => vec![ExportRecord::Revocation(entry)],
             RevocationTarget::Session(_) | RevocationTarget::Everything { .. } => Vec::new(),
         },
-        kept @ (Portable::Root(_)
-        | Portable::SigningKey { .. }
-        | Portable::Gone { .. }
-        | Portable::Event { .. }) => {
+        kept @ (ExportRecord::Root(_)
+        | ExportRecord::SigningKey { .. }
+        | ExportRecord::Tombstone { .. }
+        | ExportRecord::Event { .. }) => {
             vec![kept]
         }
     }
@@ -207,8 +207,8 @@ fn without_sessions(thing: Portable, now: Timestamp) -> Vec<Portable> {
 
 /// A banned user comes with a line of the log as of now: that of the ban may be so old that it is
 /// remembered no more.
-fn with_ban(thing: Portable, now: Timestamp) -> Vec<Portable> {
-    if let Portable::User(user) = &thing
+fn with_ban(thing: ExportRecord, now: Timestamp) -> Vec<ExportRecord> {
+    if let ExportRecord::User(user) = &thing
         && user.user.disabled
     {
         let target = RevocationTarget::User {
@@ -217,7 +217,7 @@ fn with_ban(thing: Portable, now: Timestamp) -> Vec<Portable> {
         };
         return vec![
             thing,
-            Portable::Revocation(RevocationEntry { at: now, target }),
+            ExportRecord::Revocation(RevocationEntry { at: now, target }),
         ];
     }
     vec![thing]
@@ -227,14 +227,14 @@ fn with_ban(thing: Portable, now: Timestamp) -> Vec<Portable> {
 mod tests {
     use super::*;
     use crate::{
-        store::{PortableUser, Profile, User},
+        store::{ExportedUser, Profile, User},
         types::{ExtraClaims, UserId, UserType},
     };
 
     const BEFORE: Timestamp = Timestamp::from_secs(1_700_000_000);
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn user(disabled: bool) -> Portable {
+    fn user(disabled: bool) -> ExportRecord {
         let user = User {
             id: UserId::parse("7").unwrap(),
             user_type: UserType::user(),
@@ -248,7 +248,7 @@ mod tests {
             created_at: BEFORE,
             last_login_at: BEFORE,
         };
-        Portable::User(Box::new(PortableUser {
+        ExportRecord::User(Box::new(ExportedUser {
             user,
             openids: Vec::new(),
             unionids: Vec::new(),
@@ -256,13 +256,13 @@ mod tests {
         }))
     }
 
-    fn line(target: RevocationTarget) -> Portable {
-        Portable::Revocation(RevocationEntry { at: BEFORE, target })
+    fn line(target: RevocationTarget) -> ExportRecord {
+        ExportRecord::Revocation(RevocationEntry { at: BEFORE, target })
     }
 
-    fn lines(things: Vec<Portable>) -> Vec<RevocationEntry> {
+    fn lines(things: Vec<ExportRecord>) -> Vec<RevocationEntry> {
         let line = |thing| {
-            if let Portable::Revocation(entry) = thing {
+            if let ExportRecord::Revocation(entry) = thing {
                 Some(entry)
             } else {
                 None

@@ -25,7 +25,7 @@ impl SecretText {
 impl PartialEq for SecretText {
     /// In a time that tells nothing about where they differ.
     fn eq(&self, other: &Self) -> bool {
-        crypto::same(self.expose().as_bytes(), other.expose().as_bytes())
+        crypto::constant_time_eq(self.expose().as_bytes(), other.expose().as_bytes())
     }
 }
 

@@ -196,8 +196,8 @@ pub(super) fn notification<'a>(
                     body(id, kind, at, person)
                 }
                 OutboxEvent::Deleted { user } => body(id, kind, at, id_only(user)),
-                OutboxEvent::Merged { user, gone } => HookPayload {
-                    gone: Some(id_only(gone)),
+                OutboxEvent::Merged { user, merged_id } => HookPayload {
+                    gone: Some(id_only(merged_id)),
                     ..body(id, kind, at, id_only(user))
                 },
                 OutboxEvent::Withdrawn {

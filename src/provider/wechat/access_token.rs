@@ -94,7 +94,7 @@ impl AccessToken {
     }
 
     fn equals(&self, other: &Self) -> bool {
-        crypto::same(self.expose().as_bytes(), other.expose().as_bytes())
+        crypto::constant_time_eq(self.expose().as_bytes(), other.expose().as_bytes())
     }
 }
 
@@ -121,7 +121,7 @@ impl AccessTokenCache {
 
     /// A token to use now. One that is near its end is given too, and is being renewed meanwhile.
     pub(super) async fn token(&self, deadline: Instant) -> FetchResult {
-        let now = self.0.clock.steady();
+        let now = self.0.clock.monotonic();
         let outcome = {
             let mut state = self.0.state();
             if let Some(cached) = state
@@ -198,7 +198,7 @@ impl Inner {
 
     /// Asks WeChat, and keeps what it gives.
     async fn ask(&self) -> FetchResult {
-        let asked_at = self.clock.steady();
+        let asked_at = self.clock.monotonic();
         let deadline = Instant::now() + self.timeout;
         let answered = self
             .api
@@ -213,7 +213,7 @@ impl Inner {
             }
             Err(failure) => {
                 if let Some(cached) = &mut state.cached {
-                    cached.renew_from = self.clock.steady().plus(MIN_RENEWAL_INTERVAL);
+                    cached.renew_from = self.clock.monotonic().plus(MIN_RENEWAL_INTERVAL);
                 }
                 Err(failure.into_wechat_error(API))
             }

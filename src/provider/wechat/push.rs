@@ -196,7 +196,7 @@ impl PushReceiver {
                 digest.update(part.as_bytes());
             }
             let expected = hex::encode(digest.finish());
-            crypto::same(expected.as_bytes(), signature.as_bytes()) && is_well_formed
+            crypto::constant_time_eq(expected.as_bytes(), signature.as_bytes()) && is_well_formed
         })
     }
 

@@ -16,7 +16,7 @@ pub fn raw_data_is_signed(raw_data: &[u8], signature: &str, session_key: &Secret
     digest.update(raw_data);
     digest.update(session_key.expose().as_bytes());
     let expected = hex::encode(digest.finish());
-    crypto::same(expected.as_bytes(), signature.as_bytes())
+    crypto::constant_time_eq(expected.as_bytes(), signature.as_bytes())
 }
 
 #[cfg(test)]

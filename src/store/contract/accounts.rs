@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{
-    NOW, Subject, at, later, lives, login_of, moved, opened, rotation, together, whole_log,
+    NOW, Subject, at, is_active, later, login_of, moved, opened, rotation, together, whole_log,
     with_unionid,
 };
 use crate::{
     store::{
-        AccountOutcome, Announce, Known, LoginOutcome, LoginProof, Lookup, NewAccount, NewLogin,
-        NewUserId, PasswordHash, Revoke, RightsChange, RotationOutcome, User,
+        AccountOutcome, LoginOutcome, LoginProof, NewAccount, NewLogin, NewUserId, OutboxPolicy,
+        PasswordHash, RevocationScope, RightsChange, RotationOutcome, User, UserIdentity,
+        UserLookup,
     },
     types::{AppId, OpenId, Secret, SessionId, UserId, UserType, Username},
 };
@@ -24,7 +25,7 @@ fn hash(text: &str) -> PasswordHash {
 
 fn account(id: &str, name: &str) -> NewAccount {
     NewAccount {
-        new_user: NewUserId::Given(UserId::parse(id).expect("an id")),
+        new_user: NewUserId::Generated(UserId::parse(id).expect("an id")),
         username: username(name),
         password: hash("$argon2id$1"),
         user_type: UserType::admin(),
@@ -56,7 +57,7 @@ async fn changed(
     store: &Subject,
     id: &UserId,
     change: RightsChange,
-) -> crate::store::RightsChanged {
+) -> crate::store::RightsOutcome {
     store
         .change_rights(id, &change, later(1))
         .await
@@ -84,7 +85,7 @@ pub async fn a_name_is_one_account(store: Subject) {
         1
     );
     let id = store
-        .find_user(&Lookup::Username(username("ROOT")))
+        .find_user(&UserIdentity::Username(username("ROOT")))
         .await
         .expect("works")
         .expect("an id");
@@ -118,7 +119,7 @@ pub async fn a_password_is_good_until_it_changes(store: Subject) {
     )
     .await;
     assert_eq!(change.ended, 1);
-    assert!(!lives(&store, first.session.id, later(2)).await);
+    assert!(!is_active(&store, first.session.id, later(2)).await);
     assert!(matches!(
         store.login(&stale).await,
         Ok(LoginOutcome::NotProven { .. })
@@ -138,7 +139,7 @@ pub async fn a_ban_holds_until_it_is_lifted(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let ban = changed(&store, &alice.user.id, RightsChange::Ban).await;
     assert!(ban.user.disabled && ban.ended == 1 && ban.entries.len() == 1);
-    assert!(!lives(&store, alice.session.id, later(2)).await);
+    assert!(!is_active(&store, alice.session.id, later(2)).await);
     let outcome = store
         .rotate(&rotation(alice.session.id, 0, later(2)))
         .await
@@ -223,21 +224,21 @@ pub async fn identities_lead_to_their_user_and_back(store: Subject) {
         AppId::parse("wx1").expect("an app"),
         OpenId::parse("alice").expect("an openid"),
     );
-    let by = Lookup::OpenId(app.clone(), openid.clone());
+    let by = UserIdentity::OpenId(app.clone(), openid.clone());
     assert_eq!(
         store.find_user(&by).await.expect("works"),
         Some(alice.user.id.clone())
     );
-    let other = Lookup::OpenId(AppId::parse("wx2").expect("an app"), openid.clone());
+    let other = UserIdentity::OpenId(AppId::parse("wx2").expect("an app"), openid.clone());
     assert_eq!(store.find_user(&other).await.expect("works"), None);
-    let Known::User(known) = store.known(&alice.user.id).await.expect("works") else {
+    let UserLookup::Active(known) = store.lookup_user(&alice.user.id).await.expect("works") else {
         panic!("not known")
     };
     assert_eq!(known.openids, [(app, openid)]);
     assert_eq!(known.unionids.len(), 1);
     assert!(matches!(
-        store.known(&UserId::parse("x").expect("an id")).await,
-        Ok(Known::Never)
+        store.lookup_user(&UserId::parse("x").expect("an id")).await,
+        Ok(UserLookup::Unknown)
     ));
     let session = store
         .wechat_session(alice.session.id, NOW)
@@ -280,10 +281,10 @@ pub async fn a_session_knows_its_session_keys(store: Subject) {
         .expect("works")
         .expect("a session")
         .user;
-    let mut said = super::wechat_of(&mut keyed(3, "c", later(700))).clone();
+    let mut identity = super::wechat_of(&mut keyed(3, "c", later(700))).clone();
     assert!(
         store
-            .prove_wechat(&user, &said, later(700))
+            .prove_wechat(&user, &identity, later(700))
             .await
             .expect("works")
     );
@@ -294,14 +295,18 @@ pub async fn a_session_knows_its_session_keys(store: Subject) {
     );
     assert!(
         !store
-            .prove_wechat(&UserId::parse("mallory").expect("an id"), &said, later(700))
+            .prove_wechat(
+                &UserId::parse("mallory").expect("an id"),
+                &identity,
+                later(700)
+            )
             .await
             .expect("works")
     );
-    said.openid = OpenId::parse("mallory").expect("an openid");
+    identity.openid = OpenId::parse("mallory").expect("an openid");
     assert!(
         !store
-            .prove_wechat(&user, &said, later(700))
+            .prove_wechat(&user, &identity, later(700))
             .await
             .expect("works")
     );
@@ -313,14 +318,19 @@ pub async fn an_erased_user_leaves_nothing_but_the_id(store: Subject) {
     let other = opened(&store, &login_of("alice", 2)).await;
     let over = opened(&store, &login_of("alice", 9)).await;
     let root = created(&store, &account("a1", "root")).await;
-    let what = Revoke::Session {
+    let what = RevocationScope::Session {
         user: alice.user.id.clone(),
         session: over.session.id,
     };
     store.revoke(&what, NOW).await.expect("works");
     for session in [over.session.id, SessionId::from_bits(404)] {
         let nobody = store
-            .erase_user(&alice.user.id, Some(session), Announce::default(), later(1))
+            .erase_user(
+                &alice.user.id,
+                Some(session),
+                OutboxPolicy::default(),
+                later(1),
+            )
             .await
             .expect("works");
         assert_eq!(nobody, None, "a session that is over erases nobody");
@@ -329,7 +339,7 @@ pub async fn an_erased_user_leaves_nothing_but_the_id(store: Subject) {
         .erase_user(
             &alice.user.id,
             Some(other.session.id),
-            Announce::default(),
+            OutboxPolicy::default(),
             later(1),
         )
         .await
@@ -346,7 +356,7 @@ pub async fn an_erased_user_leaves_nothing_but_the_id(store: Subject) {
     );
     assert_eq!(
         store
-            .erase_user(&alice.user.id, None, Announce::default(), later(1))
+            .erase_user(&alice.user.id, None, OutboxPolicy::default(), later(1))
             .await
             .expect("works"),
         None,
@@ -354,8 +364,8 @@ pub async fn an_erased_user_leaves_nothing_but_the_id(store: Subject) {
     );
     assert_eq!(store.user(&alice.user.id).await.expect("works"), None);
     assert!(matches!(
-        store.known(&alice.user.id).await,
-        Ok(Known::Gone {
+        store.lookup_user(&alice.user.id).await,
+        Ok(UserLookup::Deleted {
             merged_into: None,
             ..
         })
@@ -364,15 +374,15 @@ pub async fn an_erased_user_leaves_nothing_but_the_id(store: Subject) {
         assert_eq!(store.refresh_salt(session).await.expect("works"), None);
     }
     let mut back = at(login_of("alice", 3), later(2));
-    back.new_user = NewUserId::Given(alice.user.id.clone());
+    back.new_user = NewUserId::Generated(alice.user.id.clone());
     assert!(
         store.login(&back).await.is_err(),
         "the id is never given again"
     );
-    back.new_user = NewUserId::Given(UserId::parse("u3").expect("an id"));
+    back.new_user = NewUserId::Generated(UserId::parse("u3").expect("an id"));
     assert!(opened(&store, &back).await.is_new_user);
     store
-        .erase_user(&root.id, None, Announce::default(), later(1))
+        .erase_user(&root.id, None, OutboxPolicy::default(), later(1))
         .await
         .expect("works");
     assert!(
@@ -393,7 +403,7 @@ pub async fn an_erased_integer_is_not_given_again(store: Subject) {
     };
     let ten = opened(&store, &numbered(1)).await.user.id;
     store
-        .erase_user(&ten, None, Announce::default(), NOW)
+        .erase_user(&ten, None, OutboxPolicy::default(), NOW)
         .await
         .expect("works");
     assert_eq!(opened(&store, &numbered(2)).await.user.id.as_str(), "11");
@@ -403,7 +413,7 @@ pub async fn an_erased_integer_is_not_given_again(store: Subject) {
 /// logins.
 pub async fn the_store_gets_a_new_key_while_it_is_in_use(store: Subject) {
     assert!(
-        store.reseal(10).await.expect("works").finished,
+        store.reencrypt(10).await.expect("works").finished,
         "nothing to do"
     );
     let people = 40;
@@ -415,7 +425,7 @@ pub async fn the_store_gets_a_new_key_while_it_is_in_use(store: Subject) {
         .await;
     }
     created(&store, &account("a1", "root")).await;
-    let what = Revoke::Session {
+    let what = RevocationScope::Session {
         user: UserId::parse("u1").expect("an id"),
         session: SessionId::from_bits(1),
     };
@@ -448,13 +458,13 @@ pub async fn the_store_gets_a_new_key_while_it_is_in_use(store: Subject) {
                 "round {round}, step {steps}"
             );
             steps += 1;
-            if store.reseal(7).await.expect("works").finished {
+            if store.reencrypt(7).await.expect("works").finished {
                 break;
             }
         }
         assert!(steps > 10, "only {steps} steps");
         for n in 2..=people {
-            assert!(lives(&store, SessionId::from_bits(n), NOW).await, "{n}");
+            assert!(is_active(&store, SessionId::from_bits(n), NOW).await, "{n}");
             let by_unionid = super::under_app(
                 with_unionid(
                     login_of("elsewhere", 90_000 * round + n),
@@ -500,7 +510,7 @@ pub async fn nobody_is_lost_while_keys_change(store: Subject) {
         }));
         let change = async {
             store.rotate_store_key().await.expect("works");
-            while !store.reseal(50).await.expect("works").finished {}
+            while !store.reencrypt(50).await.expect("works").finished {}
         };
         let (strangers, ()) = tokio::join!(strangers, change);
         assert_eq!(strangers.len(), 40);

@@ -3,8 +3,8 @@
 use super::{NOW, Subject, login_of, opened, together, under_app, with_unionid};
 use crate::{
     store::{
-        Announce, ImportConflict, Imported, ImportedIdentity, ImportedUser, Known, LoginOutcome,
-        Lookup, NewUserId, Profile, User,
+        IdentityKind, ImportConflict, ImportOutcome, ImportedUser, LoginOutcome, NewUserId,
+        OutboxPolicy, Profile, User, UserIdentity, UserLookup,
     },
     types::{AppId, OpenId, Phone, UnionId, UserId, UserType},
 };
@@ -46,14 +46,14 @@ fn bare(user: &str) -> ImportedUser {
     }
 }
 
-async fn import(store: &Subject, users: &[ImportedUser]) -> Vec<Imported> {
+async fn import(store: &Subject, users: &[ImportedUser]) -> Vec<ImportOutcome> {
     store
         .import_users(users, false)
         .await
         .expect("the store works")
 }
 
-async fn imported(store: &Subject, user: &ImportedUser) -> Imported {
+async fn imported(store: &Subject, user: &ImportedUser) -> ImportOutcome {
     import(store, std::slice::from_ref(user)).await.remove(0)
 }
 
@@ -65,10 +65,10 @@ async fn user(store: &Subject, user: &str) -> User {
         .expect("a user")
 }
 
-fn belongs(identity: ImportedIdentity, to: &str) -> Imported {
-    Imported::Refused(ImportConflict::Belongs {
+fn belongs(identity: IdentityKind, to: &str) -> ImportOutcome {
+    ImportOutcome::Refused(ImportConflict::IdentityTaken {
         identity,
-        to: id(to),
+        owner: id(to),
     })
 }
 
@@ -87,7 +87,7 @@ pub async fn an_imported_user_signs_in_under_the_id_from_before(store: Subject) 
         created_at: NOW.minus(std::time::Duration::from_hours(24)),
         ..user_of("17", "alice")
     };
-    assert_eq!(imported(&store, &old).await, Imported::Created);
+    assert_eq!(imported(&store, &old).await, ImportOutcome::Created);
     let login = opened(&store, &login_of("alice", 1)).await;
     assert_eq!(
         (login.user.id.clone(), login.is_new_user),
@@ -108,7 +108,7 @@ pub async fn an_imported_user_signs_in_under_the_id_from_before(store: Subject) 
     .await;
     assert_eq!(elsewhere.user.id, id("17"));
     let found = store
-        .find_user(&Lookup::Phone(phone(1)))
+        .find_user(&UserIdentity::Phone(phone(1)))
         .await
         .expect("the store works");
     assert_eq!(found, Some(id("17")));
@@ -121,7 +121,7 @@ pub async fn a_repeated_import_changes_nothing(store: Subject) {
     };
     assert_eq!(
         import(&store, &[old.clone(), bare("18")]).await,
-        [Imported::Created, Imported::Created]
+        [ImportOutcome::Created, ImportOutcome::Created]
     );
     let login = opened(&store, &login_of("alice", 1)).await;
     let renamed = ImportedUser {
@@ -134,7 +134,7 @@ pub async fn a_repeated_import_changes_nothing(store: Subject) {
     };
     assert_eq!(
         import(&store, &[old, renamed, bare("18")]).await,
-        vec![Imported::Unchanged; 3]
+        vec![ImportOutcome::Unchanged; 3]
     );
     assert_eq!(
         user(&store, "17").await,
@@ -154,8 +154,8 @@ pub async fn what_is_known_later_is_linked_later(store: Subject) {
         phone: Some(phone(1)),
         ..bare("17")
     };
-    assert_eq!(imported(&store, &more).await, Imported::Linked);
-    assert_eq!(imported(&store, &more).await, Imported::Unchanged);
+    assert_eq!(imported(&store, &more).await, ImportOutcome::Linked);
+    assert_eq!(imported(&store, &more).await, ImportOutcome::Unchanged);
     assert_eq!(user(&store, "17").await.phone, Some(phone(1)));
     assert_eq!(
         opened(&store, &under_app(login_of("alice-2", 1), "wx2"))
@@ -164,8 +164,10 @@ pub async fn what_is_known_later_is_linked_later(store: Subject) {
             .id,
         id("17")
     );
-    match store.known(&id("17")).await.expect("the store works") {
-        Known::User(known) => assert_eq!((known.openids.len(), known.unionids.len()), (2, 1)),
+    match store.lookup_user(&id("17")).await.expect("the store works") {
+        UserLookup::Active(known) => {
+            assert_eq!((known.openids.len(), known.unionids.len()), (2, 1))
+        }
         other => panic!("not a user: {other:?}"),
     }
 }
@@ -178,55 +180,52 @@ pub async fn an_import_takes_nothing_from_anybody(store: Subject) {
     };
     import(&store, &[old]).await;
     let taken = [
-        (
-            user_of("18", "alice"),
-            belongs(ImportedIdentity::OpenId, "17"),
-        ),
+        (user_of("18", "alice"), belongs(IdentityKind::OpenId, "17")),
         (
             ImportedUser {
                 phone: Some(phone(1)),
                 ..user_of("18", "bob")
             },
-            belongs(ImportedIdentity::Phone, "17"),
+            belongs(IdentityKind::Phone, "17"),
         ),
         (
             ImportedUser {
                 unionid: Some(UnionId::parse("union").expect("a unionid")),
                 ..user_of("18", "bob")
             },
-            belongs(ImportedIdentity::UnionId, "17"),
+            belongs(IdentityKind::UnionId, "17"),
         ),
         (
             user_of("17", "bob"),
-            Imported::Refused(ImportConflict::IdTaken),
+            ImportOutcome::Refused(ImportConflict::IdTaken),
         ),
         (
             ImportedUser {
                 phone: Some(phone(1)),
                 ..user_of("17", "bob")
             },
-            Imported::Refused(ImportConflict::HasAnother(ImportedIdentity::OpenId)),
+            ImportOutcome::Refused(ImportConflict::HasAnother(IdentityKind::OpenId)),
         ),
         (
             ImportedUser {
                 phone: Some(phone(2)),
                 ..user_of("17", "alice")
             },
-            Imported::Refused(ImportConflict::HasAnother(ImportedIdentity::Phone)),
+            ImportOutcome::Refused(ImportConflict::HasAnother(IdentityKind::Phone)),
         ),
         (
             ImportedUser {
                 unionid: Some(UnionId::parse("other").expect("a unionid")),
                 ..user_of("17", "alice")
             },
-            Imported::Refused(ImportConflict::HasAnother(ImportedIdentity::UnionId)),
+            ImportOutcome::Refused(ImportConflict::HasAnother(IdentityKind::UnionId)),
         ),
         (
             ImportedUser {
                 openids: vec![(app("wx9"), openid("a")), (app("wx9"), openid("b"))],
                 ..bare("19")
             },
-            Imported::Refused(ImportConflict::HasAnother(ImportedIdentity::OpenId)),
+            ImportOutcome::Refused(ImportConflict::HasAnother(IdentityKind::OpenId)),
         ),
     ];
     let before = user(&store, "17").await;
@@ -247,13 +246,13 @@ pub async fn an_import_takes_nothing_from_anybody(store: Subject) {
     let bob = opened(&store, &login_of("bob", 1)).await;
     assert!(bob.is_new_user, "a refused row links nothing");
     store
-        .erase_user(&id("17"), None, Announce::default(), NOW)
+        .erase_user(&id("17"), None, OutboxPolicy::default(), NOW)
         .await
         .expect("the store works")
         .expect("a user");
     assert_eq!(
         imported(&store, &user_of("17", "alice")).await,
-        Imported::Refused(ImportConflict::IdGone)
+        ImportOutcome::Refused(ImportConflict::IdDeleted)
     );
 }
 
@@ -266,7 +265,7 @@ pub async fn an_import_in_parallel_with_a_login_makes_one_user(store: Subject) {
             } else {
                 import(&store, &[user_of("17", "alice")]).await;
                 store
-                    .find_user(&Lookup::OpenId(app("wx1"), openid("alice")))
+                    .find_user(&UserIdentity::OpenId(app("wx1"), openid("alice")))
                     .await
                     .expect("works")
                     .expect("somebody")
@@ -284,7 +283,10 @@ pub async fn integers_go_on_above_what_was_imported(store: Subject) {
         user_of("007", "carol"),
         user_of(&u64::MAX.to_string(), "dave"),
     ];
-    assert_eq!(import(&store, &users).await, vec![Imported::Created; 4]);
+    assert_eq!(
+        import(&store, &users).await,
+        vec![ImportOutcome::Created; 4]
+    );
     let mut login = login_of("erin", 1);
     login.new_user = NewUserId::NextInteger { first: 1 };
     assert_eq!(opened(&store, &login).await.user.id, id("42"));
@@ -303,9 +305,9 @@ pub async fn a_trial_leaves_nothing(store: Subject) {
     assert_eq!(
         outcomes,
         [
-            Imported::Created,
-            Imported::Unchanged,
-            belongs(ImportedIdentity::OpenId, "17")
+            ImportOutcome::Created,
+            ImportOutcome::Unchanged,
+            belongs(IdentityKind::OpenId, "17")
         ]
     );
     assert!(

@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    ABSOLUTE, IDLE, NOW, Subject, at, later, lives, login_of, moved, opened, rotation, together,
-    under_app, with_code, with_unionid,
+    ABSOLUTE, IDLE, NOW, Subject, at, is_active, later, login_of, moved, opened, rotation,
+    together, under_app, with_code, with_unionid,
 };
 use crate::{
-    store::{Announce, LoginOutcome, NewLogin, NewUserId, ProfileChange, Revoke},
+    store::{LoginOutcome, NewLogin, NewUserId, OutboxPolicy, ProfileChange, RevocationScope},
     types::{ClientType, ExtraClaims, UserId, UserType},
 };
 
@@ -76,7 +76,7 @@ pub async fn a_refused_login_spends_nothing(store: Subject) {
     ));
     let (code, _) = login.code.expect("a code");
     assert!(!store.code_spent(&code, NOW).await.expect("works"));
-    assert!(!lives(&store, login.session.id, NOW).await);
+    assert!(!is_active(&store, login.session.id, NOW).await);
     login.registration_open = true;
     assert!(opened(&store, &login).await.is_new_user);
 }
@@ -115,23 +115,23 @@ pub async fn a_repeated_login_does_not_revive_its_session(store: Subject) {
     let login = with_code(login_of("alice", 1), 1);
     let user = opened(&store, &login).await.user.id;
     store
-        .revoke(&Revoke::User(user.clone()), NOW)
+        .revoke(&RevocationScope::User(user.clone()), NOW)
         .await
         .expect("works");
     assert!(matches!(
         store.login(&login).await,
         Ok(LoginOutcome::CodeSpent)
     ));
-    assert!(!lives(&store, login.session.id, NOW).await);
+    assert!(!is_active(&store, login.session.id, NOW).await);
 
     let other = opened(&store, &login_of("alice", 2)).await;
     let mut stranger = login_of("mallory", 2);
-    stranger.new_user = NewUserId::Given(UserId::parse("m").expect("an id"));
+    stranger.new_user = NewUserId::Generated(UserId::parse("m").expect("an id"));
     assert!(
         matches!(store.login(&stranger).await, Ok(LoginOutcome::CodeSpent)),
         "a session never changes its user"
     );
-    assert!(lives(&store, other.session.id, NOW).await);
+    assert!(is_active(&store, other.session.id, NOW).await);
 }
 
 /// 100 strangers at once: 100 numbers in a row.
@@ -161,7 +161,7 @@ pub async fn integer_ids_are_unique_and_count_up(store: Subject) {
 pub async fn integer_ids_step_over_ids_that_exist(store: Subject) {
     for (n, id) in [(1, "10"), (2, "11"), (3, "13")] {
         let mut login = login_of(&format!("imported-{n}"), n);
-        login.new_user = NewUserId::Given(UserId::parse(id).expect("an id"));
+        login.new_user = NewUserId::Generated(UserId::parse(id).expect("an id"));
         opened(&store, &login).await;
     }
     let mut given = Vec::new();
@@ -177,10 +177,10 @@ pub async fn integer_ids_step_over_ids_that_exist(store: Subject) {
 pub async fn a_given_id_is_never_given_twice(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let mut login = login_of("bob", 2);
-    login.new_user = NewUserId::Given(alice.user.id.clone());
+    login.new_user = NewUserId::Generated(alice.user.id.clone());
     assert!(store.login(&login).await.is_err());
-    assert!(!lives(&store, login.session.id, NOW).await);
-    login.new_user = NewUserId::Given(UserId::parse("bob").expect("an id"));
+    assert!(!is_active(&store, login.session.id, NOW).await);
+    login.new_user = NewUserId::Generated(UserId::parse("bob").expect("an id"));
     assert!(opened(&store, &login).await.is_new_user);
     assert_eq!(
         store.user(&alice.user.id).await.expect("works"),
@@ -368,15 +368,15 @@ pub async fn one_session_per_client_type_ends_the_others(store: Subject) {
     let somebody = opened(&store, &login_of("bob", 9)).await;
     let phone_again = opened(&store, &of(3, ClientType::MiniProgram, true)).await;
     assert_eq!(phone_again.ended, [phone.session.id]);
-    assert!(!lives(&store, phone.session.id, NOW).await);
+    assert!(!is_active(&store, phone.session.id, NOW).await);
     for kept in [web.session.id, phone_again.session.id, somebody.session.id] {
-        assert!(lives(&store, kept, NOW).await);
+        assert!(is_active(&store, kept, NOW).await);
     }
     let log = super::whole_log(&store).await;
     assert_eq!(log.len(), 1);
     let beside = opened(&store, &of(4, ClientType::MiniProgram, false)).await;
     assert_eq!(beside.ended, []);
-    assert!(lives(&store, phone_again.session.id, NOW).await);
+    assert!(is_active(&store, phone_again.session.id, NOW).await);
 }
 
 /// A client that signs in at each launch may have opened many before the option was switched on.
@@ -405,8 +405,8 @@ pub async fn a_session_ends_at_its_idle_and_absolute_end(store: Subject) {
         (NOW.plus(IDLE), NOW.plus(ABSOLUTE))
     );
     let last = idle.idle_end.minus(Duration::from_millis(1));
-    assert!(lives(&store, idle.id, last).await);
-    assert!(!lives(&store, idle.id, idle.idle_end).await);
+    assert!(is_active(&store, idle.id, last).await);
+    assert!(!is_active(&store, idle.id, idle.idle_end).await);
     assert_eq!(
         store.sessions(&idle.user, last).await.expect("works").len(),
         1
@@ -427,7 +427,7 @@ pub async fn a_session_ends_at_its_idle_and_absolute_end(store: Subject) {
     short.session.absolute_ttl = Duration::from_mins(1);
     let short = opened(&store, &short).await.session;
     assert_eq!(short.idle_end, later(60));
-    assert!(!lives(&store, short.id, later(60)).await);
+    assert!(!is_active(&store, short.id, later(60)).await);
 }
 
 /// As a person looks for a device; rotation does not change the order.
@@ -493,15 +493,15 @@ pub async fn the_oldest_session_ends_for_one_too_many(store: Subject) {
 /// signed in at once.
 pub async fn a_stranger_is_nobody_until_the_id_is_known(store: Subject) {
     let mut login = with_code(login_of("alice", 1), 1);
-    login.new_user = NewUserId::Ask;
+    login.new_user = NewUserId::Pending;
     assert!(matches!(
         store.login(&login).await.expect("works"),
-        LoginOutcome::Stranger
+        LoginOutcome::UnknownUser
     ));
     assert!(
         matches!(
             store.login(&login).await.expect("works"),
-            LoginOutcome::Stranger
+            LoginOutcome::UnknownUser
         ),
         "the code is as good as before"
     );
@@ -514,10 +514,10 @@ pub async fn a_stranger_is_nobody_until_the_id_is_known(store: Subject) {
         store.login(&closed).await.expect("works"),
         LoginOutcome::RegistrationClosed
     ));
-    login.new_user = NewUserId::Told(UserId::parse("42").expect("an id"));
+    login.new_user = NewUserId::FromBackend(UserId::parse("42").expect("an id"));
     assert!(opened(&store, &login).await.is_new_user);
     let mut again = login_of("alice", 2);
-    again.new_user = NewUserId::Ask;
+    again.new_user = NewUserId::Pending;
     assert_eq!(opened(&store, &again).await.user.id.as_str(), "42");
 }
 
@@ -526,7 +526,7 @@ pub async fn an_id_that_the_backend_chose_is_the_user_s(store: Subject) {
     let said = serde_json::json!({ "tenant": "north", "level": 3, "groups": ["a", "b"], "rate": 0.5, "vip": true });
     let claims =
         ExtraClaims::parse(said.as_object().expect("an object").clone(), &[]).expect("claims");
-    let told = NewUserId::Told(UserId::parse("7").expect("an id"));
+    let told = NewUserId::FromBackend(UserId::parse("7").expect("an id"));
     let alice = opened(
         &store,
         &NewLogin {
@@ -553,7 +553,7 @@ pub async fn an_id_that_the_backend_chose_is_the_user_s(store: Subject) {
 /// An id of somebody else makes nobody, whether that one is here or gone, and spends no code.
 pub async fn an_id_that_is_taken_makes_nobody(store: Subject) {
     let told = |person: &str, session| NewLogin {
-        new_user: NewUserId::Told(UserId::parse("7").expect("an id")),
+        new_user: NewUserId::FromBackend(UserId::parse("7").expect("an id")),
         ..with_code(login_of(person, session), 9)
     };
     let alice = opened(
@@ -566,20 +566,20 @@ pub async fn an_id_that_is_taken_makes_nobody(store: Subject) {
     .await;
     let taken = store.login(&told("bob", 2)).await.expect("works");
     assert!(
-        matches!(taken, LoginOutcome::IdTaken { gone: false }),
+        matches!(taken, LoginOutcome::IdTaken { is_deleted: false }),
         "{taken:?}"
     );
     store
-        .erase_user(&alice.user.id, None, Announce::default(), NOW)
+        .erase_user(&alice.user.id, None, OutboxPolicy::default(), NOW)
         .await
         .expect("works")
         .expect("a user");
     let taken = store.login(&told("bob", 2)).await.expect("works");
     assert!(
-        matches!(taken, LoginOutcome::IdTaken { gone: true }),
+        matches!(taken, LoginOutcome::IdTaken { is_deleted: true }),
         "{taken:?}"
     );
-    let given = NewUserId::Given(UserId::parse("b").expect("an id"));
+    let given = NewUserId::Generated(UserId::parse("b").expect("an id"));
     assert!(
         opened(
             &store,

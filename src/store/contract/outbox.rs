@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use super::{NOW, Subject, at, later, login_of, opened, together, whole_log};
 use crate::{
     store::{
-        Announce, BindOutcome, CodeHash, NewSession, OutboxEntry, OutboxEvent, PhoneBinding,
-        PhoneProof, Profile, ProfileChange, RevocationEntry, Revoked, TakenBack, Withdrawal,
-        WithdrawalOutcome,
+        BindOutcome, CodeHash, NewSession, OutboxEntry, OutboxEvent, OutboxPolicy, PhoneBinding,
+        PhoneProof, Profile, ProfileChange, RevocationEntry, RevocationOutcome, Withdrawal,
+        WithdrawalOutcome, WithdrawalScope,
     },
     types::{AppId, OpenId, Phone, SessionId, Timestamp, UserId},
 };
 
-const ALL: Announce = Announce {
+const ALL: OutboxPolicy = OutboxPolicy {
     created: true,
     deleted: true,
     merged: true,
@@ -63,7 +63,7 @@ pub async fn an_erasure_is_told_where_that_is_wanted(store: Subject) {
         opened(&store, &login_of("bob", 2)).await.user.id,
     ];
     store
-        .erase_user(&bob, None, Announce::default(), NOW)
+        .erase_user(&bob, None, OutboxPolicy::default(), NOW)
         .await
         .expect("works")
         .expect("a user");
@@ -94,7 +94,7 @@ pub async fn an_erasure_is_told_where_that_is_wanted(store: Subject) {
 /// A new user is told of where that is wanted; one who comes back is not.
 pub async fn a_new_user_is_told_once(store: Subject) {
     let mut login = login_of("alice", 1);
-    login.announce = ALL;
+    login.outbox = ALL;
     let alice = opened(&store, &login).await.user.id;
     opened(&store, &login).await;
     login.session.id = SessionId::from_bits(2);
@@ -115,7 +115,7 @@ pub async fn users_that_are_joined_are_told(store: Subject) {
         proof: PhoneProof::Wechat(phone.clone()),
         merge: None,
         single_per_client_type: false,
-        announce: ALL,
+        outbox: ALL,
         now: later(1),
     };
     store
@@ -125,7 +125,7 @@ pub async fn users_that_are_joined_are_told(store: Subject) {
     assert_eq!(store.backlog().await.expect("works").waiting, 0);
     // Two people of one app cannot be one, so Bob loses what would speak against it.
     store
-        .erase_user(&bob.user.id, None, Announce::default(), later(1))
+        .erase_user(&bob.user.id, None, OutboxPolicy::default(), later(1))
         .await
         .expect("works")
         .expect("a user");
@@ -146,12 +146,12 @@ pub async fn users_that_are_joined_are_told(store: Subject) {
     ));
     let again = store.bind_phone(&merging).await.expect("works");
     assert!(
-        matches!(again, BindOutcome::Merged(_) | BindOutcome::SessionOver),
+        matches!(again, BindOutcome::Merged(_) | BindOutcome::SessionEnded),
         "{again:?}"
     );
     let told = OutboxEvent::Merged {
         user: alice.user.id,
-        gone: bob.user.id,
+        merged_id: bob.user.id,
     };
     assert_eq!(events(&store).await, [told]);
 }
@@ -167,11 +167,11 @@ pub async fn an_event_comes_back_until_it_is_settled(store: Subject) {
     );
     assert_eq!(taken(&store, 9, 20).await, []);
     store
-        .settle_outbox(&first[0].place, None)
+        .acknowledge_outbox(&first[0].receipt, None)
         .await
         .expect("works");
     store
-        .settle_outbox(&first[1].place, Some(later(30)))
+        .acknowledge_outbox(&first[1].receipt, Some(later(30)))
         .await
         .expect("works");
     assert_eq!(taken(&store, 29, 40).await, []);
@@ -181,11 +181,11 @@ pub async fn an_event_comes_back_until_it_is_settled(store: Subject) {
     let lost = taken(&store, 40, 50).await;
     assert_eq!(lost[0].attempts, 3, "whoever took it was lost");
     store
-        .settle_outbox(&lost[0].place, None)
+        .acknowledge_outbox(&lost[0].receipt, None)
         .await
         .expect("works");
     store
-        .settle_outbox(&lost[0].place, None)
+        .acknowledge_outbox(&lost[0].receipt, None)
         .await
         .expect("works");
     assert_eq!(store.backlog().await.expect("works").waiting, 0);
@@ -222,12 +222,12 @@ pub async fn a_late_answer_leaves_what_another_has_taken(store: Subject) {
     let slow = taken(&store, 0, 10).await;
     let other = taken(&store, 10, 20).await;
     store
-        .settle_outbox(&slow[0].place, None)
+        .acknowledge_outbox(&slow[0].receipt, None)
         .await
         .expect("works");
     assert_eq!(store.backlog().await.expect("works").waiting, 1);
     store
-        .settle_outbox(&other[0].place, None)
+        .acknowledge_outbox(&other[0].receipt, None)
         .await
         .expect("works");
     assert_eq!(store.backlog().await.expect("works").waiting, 0);
@@ -259,19 +259,19 @@ pub async fn what_is_withdrawn_goes(store: Subject) {
         proof: PhoneProof::Wechat(phone.clone()),
         merge: None,
         single_per_client_type: false,
-        announce: Announce::default(),
+        outbox: OutboxPolicy::default(),
         now: NOW,
     };
     store.bind_phone(&binding).await.expect("works");
-    let data = |key: &str| TakenBack::Data {
+    let data = |key: &str| WithdrawalScope::Data {
         profile: true,
         phone: true,
         kinds: vec![6, 8],
         key: key.to_owned(),
     };
     for n in 1..=2 {
-        let said = withdrawal("alice", n, data("k"), later(300));
-        let outcome = store.withdraw(&said, ALL, later(1)).await.expect("works");
+        let notice = withdrawal("alice", n, data("k"), later(300));
+        let outcome = store.withdraw(&notice, ALL, later(1)).await.expect("works");
         let WithdrawalOutcome::Cleared(user) = outcome else {
             panic!("{outcome:?}")
         };
@@ -286,7 +286,7 @@ pub async fn what_is_withdrawn_goes(store: Subject) {
     }
     assert_eq!(
         store
-            .find_user(&crate::store::Lookup::Phone(phone))
+            .find_user(&crate::store::UserIdentity::Phone(phone))
             .await
             .expect("works"),
         None
@@ -306,17 +306,22 @@ pub async fn what_is_withdrawn_goes(store: Subject) {
         )
         .await
         .expect("works");
-    assert_eq!(nobody, WithdrawalOutcome::Nobody);
+    assert_eq!(nobody, WithdrawalOutcome::UnknownOpenId);
 }
 
 /// What somebody takes back, said as this.
-fn withdrawal(openid: &str, said: u8, what: TakenBack, began_by: Timestamp) -> Withdrawal {
+fn withdrawal(
+    openid: &str,
+    notice: u8,
+    scope: WithdrawalScope,
+    account_created_until: Timestamp,
+) -> Withdrawal {
     Withdrawal {
         app_id: AppId::parse("wx1").expect("an app id"),
         openid: OpenId::parse(openid).expect("an openid"),
-        what,
-        began_by,
-        said: (CodeHash([said; 32]), later(3600)),
+        scope,
+        account_created_until,
+        notice: (CodeHash([notice; 32]), later(3600)),
     }
 }
 
@@ -327,7 +332,7 @@ pub async fn what_is_taken_back_is_taken_back_once(store: Subject) {
     let together_said = together((0..20).map(|_| {
         let store = store.clone();
         async move {
-            let everything = withdrawal("alice", 1, TakenBack::Everything, later(300));
+            let everything = withdrawal("alice", 1, WithdrawalScope::Account, later(300));
             store
                 .withdraw(&everything, ALL, later(1))
                 .await
@@ -356,39 +361,43 @@ pub async fn what_is_taken_back_is_taken_back_once(store: Subject) {
         .await
         .user
         .id;
-    let said = async |said, what, began_by| {
+    let notice = async |notice, scope, account_created_until| {
         store
-            .withdraw(&withdrawal("alice", said, what, began_by), ALL, later(3))
+            .withdraw(
+                &withdrawal("alice", notice, scope, account_created_until),
+                ALL,
+                later(3),
+            )
             .await
             .expect("works")
     };
     assert_eq!(
-        said(1, TakenBack::Everything, later(300)).await,
+        notice(1, WithdrawalScope::Account, later(300)).await,
         WithdrawalOutcome::Repeated
     );
     assert_eq!(
-        said(2, TakenBack::Everything, later(1)).await,
+        notice(2, WithdrawalScope::Account, later(1)).await,
         WithdrawalOutcome::Outdated
     );
     assert_eq!(
-        said(2, TakenBack::Everything, later(300)).await,
+        notice(2, WithdrawalScope::Account, later(300)).await,
         WithdrawalOutcome::Repeated,
         "it had been said"
     );
-    let data = TakenBack::Data {
+    let data = WithdrawalScope::Data {
         profile: true,
         phone: true,
         kinds: vec![6, 8],
         key: "k".to_owned(),
     };
     assert_eq!(
-        said(4, data, later(1)).await,
+        notice(4, data, later(1)).await,
         WithdrawalOutcome::Outdated,
         "that was about the account before"
     );
     assert!(store.user(&back).await.expect("works").is_some());
     assert_eq!(
-        said(3, TakenBack::Everything, later(300)).await,
+        notice(3, WithdrawalScope::Account, later(300)).await,
         WithdrawalOutcome::Erased {
             user: back,
             revoked: revoked_of(&whole_log(&store).await)
@@ -397,8 +406,8 @@ pub async fn what_is_taken_back_is_taken_back_once(store: Subject) {
 }
 
 /// What the last line of the log says.
-fn revoked_of(log: &[RevocationEntry]) -> Revoked {
-    Revoked {
+fn revoked_of(log: &[RevocationEntry]) -> RevocationOutcome {
+    RevocationOutcome {
         sessions: vec![SessionId::from_bits(2)],
         entries: log.last().cloned().into_iter().collect(),
     }

@@ -1,26 +1,26 @@
 //! Phones that lead to users: bound, changed, taken away, and users who become one by them.
 
 use super::{
-    IDLE, NOW, Subject, at, later, lives, login_of, moved, opened, rotation,
+    IDLE, NOW, Subject, at, is_active, later, login_of, moved, opened, rotation,
     sms::{for_binding, guess, message, phone, sent, sms_login, with_phone},
     together, whole_log, with_code, with_unionid,
 };
 use crate::{
     store::{
-        Announce, BindOutcome, NewLogin, NewSession, Opened, PhoneBinding, PhoneProof, RefreshSalt,
-        RevocationTarget, Revoke, RightsChange, UnbindOutcome,
+        BindOutcome, NewLogin, NewSession, OpenedSession, OutboxPolicy, PhoneBinding, PhoneProof,
+        RefreshSalt, RevocationScope, RevocationTarget, RightsChange, UnbindOutcome,
     },
     types::{ClientType, Phone, SessionId, SmsPurpose, Timestamp, UserId},
 };
 
-fn binding(opened: &Opened, last: u64, number: u8, now: Timestamp) -> PhoneBinding {
+fn binding(opened: &OpenedSession, last: u64, number: u8, now: Timestamp) -> PhoneBinding {
     PhoneBinding {
         user: opened.user.id.clone(),
         session: opened.session.id,
         proof: PhoneProof::Sms(guess(last, number, SmsPurpose::Bind)),
         merge: None,
         single_per_client_type: false,
-        announce: Announce::default(),
+        outbox: OutboxPolicy::default(),
         now,
     }
 }
@@ -147,28 +147,28 @@ pub async fn the_only_way_in_is_not_taken_away(store: Subject) {
 pub async fn only_a_living_session_binds(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let bob = opened(&store, &login_of("bob", 2)).await;
-    let by_wechat = |user: &Opened, session: &Opened| PhoneBinding {
+    let by_wechat = |user: &OpenedSession, session: &OpenedSession| PhoneBinding {
         session: session.session.id,
         proof: PhoneProof::Wechat(phone(1)),
         ..binding(user, 1, 1, NOW)
     };
     assert!(matches!(
         bound(&store, &by_wechat(&alice, &bob)).await,
-        BindOutcome::SessionOver
+        BindOutcome::SessionEnded
     ));
-    let what = Revoke::Session {
+    let what = RevocationScope::Session {
         user: alice.user.id.clone(),
         session: alice.session.id,
     };
     store.revoke(&what, NOW).await.expect("works");
     assert!(matches!(
         bound(&store, &by_wechat(&alice, &alice)).await,
-        BindOutcome::SessionOver
+        BindOutcome::SessionEnded
     ));
     let unbind = store
         .unbind_phone(&bob.user.id, alice.session.id, NOW)
         .await;
-    assert!(matches!(unbind, Ok(UnbindOutcome::SessionOver)));
+    assert!(matches!(unbind, Ok(UnbindOutcome::SessionEnded)));
     assert_eq!(phone_of(&store, &alice.user.id).await, None);
 }
 
@@ -232,7 +232,7 @@ pub async fn the_older_user_is_left_when_it_is_the_caller(store: Subject) {
         panic!("not merged")
     };
     assert_eq!(
-        (&merged.user.id, &merged.gone),
+        (&merged.user.id, &merged.merged_id),
         (&alice.user.id, &by_phone.user.id)
     );
     assert!(merged.session.is_none());
@@ -256,17 +256,17 @@ pub async fn the_older_user_is_left_when_it_is_the_caller(store: Subject) {
     );
     assert_eq!(whole_log(&store).await.len(), log + 1);
     assert!(
-        lives(&store, alice.session.id, later(62)).await
-            && !lives(&store, by_phone.session.id, later(62)).await
+        is_active(&store, alice.session.id, later(62)).await
+            && !is_active(&store, by_phone.session.id, later(62)).await
     );
     assert_eq!(store.user(&by_phone.user.id).await.expect("works"), None);
     assert_eq!(
         with_phone(&store, 1, 3, later(122)).await.user.id,
         alice.user.id
     );
-    let gone = store.known(&by_phone.user.id).await.expect("works");
+    let gone = store.lookup_user(&by_phone.user.id).await.expect("works");
     assert!(
-        matches!(gone, crate::store::Known::Gone { merged_into: Some(id), .. } if id == alice.user.id)
+        matches!(gone, crate::store::UserLookup::Deleted { merged_into: Some(id), .. } if id == alice.user.id)
     );
 }
 
@@ -283,7 +283,7 @@ pub async fn the_older_user_is_left_when_it_is_the_other(store: Subject) {
         panic!("not merged")
     };
     assert_eq!(
-        (&merged.user.id, &merged.gone),
+        (&merged.user.id, &merged.merged_id),
         (&by_phone.user.id, &alice.user.id)
     );
     assert_eq!(merged.user.profile.nickname.as_deref(), Some("Alice"));
@@ -298,10 +298,10 @@ pub async fn the_older_user_is_left_when_it_is_the_other(store: Subject) {
         "it is the same login, no fresh one"
     );
     assert!(
-        lives(&store, session.id, later(62)).await
-            && lives(&store, by_phone.session.id, later(62)).await
+        is_active(&store, session.id, later(62)).await
+            && is_active(&store, by_phone.session.id, later(62)).await
     );
-    assert!(!lives(&store, alice.session.id, later(62)).await);
+    assert!(!is_active(&store, alice.session.id, later(62)).await);
     let BindOutcome::Merged(again) = bound(&store, &wanted).await else {
         panic!("not the same after a lost answer")
     };
@@ -400,7 +400,7 @@ pub async fn a_join_keeps_to_one_session_of_a_kind(store: Subject) {
 pub async fn what_contradicts_itself_is_not_joined(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let mut n = 1;
-    let mut try_with = async |other: &Opened, why: &str| {
+    let mut try_with = async |other: &OpenedSession, why: &str| {
         n += 1;
         let own = PhoneBinding {
             proof: PhoneProof::Wechat(phone(n)),
@@ -462,7 +462,7 @@ pub async fn what_contradicts_itself_is_not_joined(store: Subject) {
         matches!(bound(&store, &wanted).await, BindOutcome::Conflict),
         "rights are not joined"
     );
-    assert!(lives(&store, alice.session.id, NOW).await);
+    assert!(is_active(&store, alice.session.id, NOW).await);
 }
 
 /// The unionid of two users who signed in apart: one person by WeChat's word, joined where that is
@@ -500,7 +500,7 @@ pub async fn a_unionid_that_comes_later_joins_where_that_is_wanted(store: Subjec
         joined.merged.map(|(gone, _)| gone),
         Some(second.user.id.clone())
     );
-    assert!(!lives(&store, second.session.id, later(4)).await);
+    assert!(!is_active(&store, second.session.id, later(4)).await);
     let other_app = opened(
         &store,
         &at(
@@ -550,7 +550,7 @@ pub async fn a_user_is_proven_by_the_own_phone(store: Subject) {
     let alice = with_phone(&store, 1, 1, NOW).await;
     let bob = with_phone(&store, 2, 2, NOW).await;
     sent(&store, &message(5, 1, 2, later(60))).await;
-    let prove = async |user: &Opened, last, number| {
+    let prove = async |user: &OpenedSession, last, number| {
         let guess = guess(last, number, SmsPurpose::Login);
         store
             .prove_phone(&user.user.id, &guess, later(61))

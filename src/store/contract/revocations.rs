@@ -5,11 +5,14 @@ use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::Barrier;
 
 use super::{
-    IDLE, NOW, Subject, later, lives, login_of, moved, opened, rotated, rotation, together,
+    IDLE, NOW, Subject, is_active, later, login_of, moved, opened, rotated, rotation, together,
     whole_log,
 };
 use crate::{
-    store::{LogCursor, RevocationEntry, RevocationTarget, Revoke, Revoked, RotationOutcome},
+    store::{
+        LogCursor, RevocationEntry, RevocationOutcome, RevocationScope, RevocationTarget,
+        RotationOutcome,
+    },
     types::{SessionId, UserId},
 };
 
@@ -17,25 +20,25 @@ use crate::{
 pub async fn one_session_is_ended_by_its_user_only(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let bob = opened(&store, &login_of("bob", 2)).await;
-    let theirs = Revoke::Session {
+    let theirs = RevocationScope::Session {
         user: bob.user.id.clone(),
         session: alice.session.id,
     };
     assert_eq!(
         store.revoke(&theirs, NOW).await.expect("works"),
-        Revoked::default()
+        RevocationOutcome::default()
     );
-    let nobodys = Revoke::Session {
+    let nobodys = RevocationScope::Session {
         user: bob.user.id.clone(),
         session: SessionId::from_bits(404),
     };
     assert_eq!(
         store.revoke(&nobodys, NOW).await.expect("works"),
-        Revoked::default()
+        RevocationOutcome::default()
     );
-    assert!(lives(&store, alice.session.id, NOW).await);
+    assert!(is_active(&store, alice.session.id, NOW).await);
 
-    let own = Revoke::Session {
+    let own = RevocationScope::Session {
         user: alice.user.id,
         session: alice.session.id,
     };
@@ -46,13 +49,13 @@ pub async fn one_session_is_ended_by_its_user_only(store: Subject) {
     };
     assert_eq!(
         revoked,
-        Revoked {
+        RevocationOutcome {
             sessions: vec![alice.session.id],
             entries: vec![entry.clone()]
         }
     );
-    assert!(!lives(&store, alice.session.id, later(1)).await);
-    assert!(lives(&store, bob.session.id, later(1)).await);
+    assert!(!is_active(&store, alice.session.id, later(1)).await);
+    assert!(is_active(&store, bob.session.id, later(1)).await);
     assert_eq!(whole_log(&store).await, [entry]);
 }
 
@@ -66,7 +69,7 @@ pub async fn the_others_are_ended(store: Subject) {
     let keep = SessionId::from_bits(3);
     let revoked = store
         .revoke(
-            &Revoke::Others {
+            &RevocationScope::Others {
                 user: user.clone(),
                 keep,
             },
@@ -90,7 +93,7 @@ pub async fn the_others_are_ended(store: Subject) {
         left.iter().map(|session| session.id).collect::<Vec<_>>(),
         [keep]
     );
-    assert!(lives(&store, bob.session.id, NOW).await);
+    assert!(is_active(&store, bob.session.id, NOW).await);
     assert_eq!(
         store
             .user(&user)
@@ -108,7 +111,7 @@ pub async fn a_user_s_epoch_rises(store: Subject) {
     opened(&store, &login_of("alice", 2)).await;
     let bob = opened(&store, &login_of("bob", 3)).await;
     let revoked = store
-        .revoke(&Revoke::User(first.user.id.clone()), NOW)
+        .revoke(&RevocationScope::User(first.user.id.clone()), NOW)
         .await
         .expect("works");
     assert_eq!(
@@ -129,15 +132,15 @@ pub async fn a_user_s_epoch_rises(store: Subject) {
         rotated(&store, &rotation(first.session.id, 0, NOW)).await,
         RotationOutcome::Revoked
     ));
-    assert!(lives(&store, bob.session.id, NOW).await);
+    assert!(is_active(&store, bob.session.id, NOW).await);
 
     let again = opened(&store, &login_of("alice", 4)).await;
     assert_eq!(again.user.epoch, first.user.epoch + 1);
     assert_eq!(moved(&store, &rotation(again.session.id, 0, NOW)).await, 1);
-    let nobody = Revoke::User(UserId::parse("nobody").expect("an id"));
+    let nobody = RevocationScope::User(UserId::parse("nobody").expect("an id"));
     assert_eq!(
         store.revoke(&nobody, NOW).await.expect("works"),
-        Revoked::default()
+        RevocationOutcome::default()
     );
 }
 
@@ -145,7 +148,10 @@ pub async fn a_user_s_epoch_rises(store: Subject) {
 pub async fn a_revocation_of_everything_stops_all_refreshing(store: Subject) {
     let before = opened(&store, &login_of("alice", 1)).await;
     opened(&store, &login_of("bob", 2)).await;
-    let revoked = store.revoke(&Revoke::Everything, NOW).await.expect("works");
+    let revoked = store
+        .revoke(&RevocationScope::Everything, NOW)
+        .await
+        .expect("works");
     assert_eq!(revoked.sessions, []);
     let target = RevocationTarget::Everything {
         epoch: before.global_epoch + 1,
@@ -160,7 +166,7 @@ pub async fn a_revocation_of_everything_stops_all_refreshing(store: Subject) {
                 RotationOutcome::Revoked
             ));
         }
-        assert!(!lives(&store, id, NOW).await);
+        assert!(!is_active(&store, id, NOW).await);
     }
     assert_eq!(
         store.sessions(&before.user.id, NOW).await.expect("works"),
@@ -174,7 +180,7 @@ pub async fn a_revocation_of_everything_stops_all_refreshing(store: Subject) {
 /// A repeat after an unknown outcome ends nothing more, and the log has one line.
 pub async fn revoking_twice_is_revoking_once(store: Subject) {
     let alice = opened(&store, &login_of("alice", 1)).await;
-    let what = Revoke::Session {
+    let what = RevocationScope::Session {
         user: alice.user.id,
         session: alice.session.id,
     };
@@ -201,7 +207,7 @@ pub async fn the_log_is_read_in_pieces(store: Subject) {
     }
     let user = UserId::parse("u1").expect("an id");
     for n in 1..=10_u64 {
-        let what = Revoke::Session {
+        let what = RevocationScope::Session {
             user: user.clone(),
             session: SessionId::from_bits(n.into()),
         };
@@ -216,7 +222,7 @@ pub async fn the_log_is_read_in_pieces(store: Subject) {
     }
     assert_eq!(seen, (1..=10).map(later).collect::<Vec<_>>());
     store
-        .revoke(&Revoke::Everything, later(11))
+        .revoke(&RevocationScope::Everything, later(11))
         .await
         .expect("works");
     let page = store.revocations(Some(&cursor), 4).await.expect("works");
@@ -252,7 +258,7 @@ pub async fn the_log_skips_nothing_under_parallel_writers(store: Subject) {
                 let session = SessionId::from_bits(writer * EACH + n);
                 store
                     .revoke(
-                        &Revoke::Session {
+                        &RevocationScope::Session {
                             user: user.clone(),
                             session,
                         },
@@ -281,5 +287,5 @@ pub async fn the_log_skips_nothing_under_parallel_writers(store: Subject) {
         tokio::task::yield_now().await;
     }
     assert_eq!(seen, (0..WRITERS * EACH).collect());
-    assert!(!lives(&store, SessionId::from_bits(0), NOW.plus(IDLE)).await);
+    assert!(!is_active(&store, SessionId::from_bits(0), NOW.plus(IDLE)).await);
 }

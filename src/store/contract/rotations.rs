@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    ABSOLUTE, IDLE, NOW, Subject, later, lives, login_of, moved, opened, rotated, rotation,
+    ABSOLUTE, IDLE, NOW, Subject, is_active, later, login_of, moved, opened, rotated, rotation,
     together, whole_log,
 };
 use crate::{
     store::{
-        Announce, Renewal, RenewalProof, RevocationTarget, Revoke, RightsChange, RotationOutcome,
+        OutboxPolicy, Renewal, RenewalProof, RevocationScope, RevocationTarget, RightsChange,
+        RotationOutcome,
     },
     types::{SessionId, Timestamp, UserId},
 };
@@ -51,7 +52,7 @@ pub async fn a_replay_is_answered_until_its_successor_is_used(store: Subject) {
         rotated(&store, &rotation(id, 0, later(3))).await,
         RotationOutcome::Reused(_)
     ));
-    assert!(!lives(&store, id, later(3)).await);
+    assert!(!is_active(&store, id, later(3)).await);
 }
 
 /// Where the config states seconds, they count from the rotation.
@@ -86,8 +87,8 @@ pub async fn reuse_ends_its_session_only(store: Subject) {
     }
     let outcome = rotated(&store, &rotation(stolen.session.id, 0, later(2))).await;
     assert!(matches!(outcome, RotationOutcome::Reused(user) if user == stolen.user.id));
-    assert!(!lives(&store, stolen.session.id, later(2)).await);
-    assert!(lives(&store, other, later(2)).await);
+    assert!(!is_active(&store, stolen.session.id, later(2)).await);
+    assert!(is_active(&store, other, later(2)).await);
     moved(&store, &rotation(other, 0, later(3))).await;
     let log = whole_log(&store).await;
     assert_eq!(log.len(), 1);
@@ -106,7 +107,7 @@ pub async fn a_revoked_session_never_refreshes(store: Subject) {
     }
     store
         .revoke(
-            &Revoke::Session {
+            &RevocationScope::Session {
                 user: opened.user.id,
                 session: id,
             },
@@ -171,7 +172,7 @@ pub async fn a_counter_from_nowhere_ends_the_session(store: Subject) {
             ),
             "{counter}"
         );
-        assert!(!lives(&store, id, later(1)).await, "{counter}");
+        assert!(!is_active(&store, id, later(1)).await, "{counter}");
     }
 }
 
@@ -226,7 +227,7 @@ pub async fn an_unknown_session_does_not_refresh(store: Subject) {
         RotationOutcome::Unknown
     ));
     assert_eq!(store.refresh_salt(id).await.expect("works"), None);
-    assert!(!lives(&store, id, NOW).await);
+    assert!(!is_active(&store, id, NOW).await);
 }
 
 fn by_token(session: SessionId, counter: u64, now: Timestamp) -> Renewal {
@@ -300,7 +301,7 @@ pub async fn a_renewal_gets_past_no_revocation(store: Subject) {
     let (user, id) = (alice.user.id, alice.session.id);
     store
         .revoke(
-            &Revoke::Session {
+            &RevocationScope::Session {
                 user: user.clone(),
                 session: id,
             },
@@ -316,7 +317,7 @@ pub async fn a_renewal_gets_past_no_revocation(store: Subject) {
     }
     let id = opened(&store, &login_of("alice", 2)).await.session.id;
     store
-        .revoke(&Revoke::Everything, later(3))
+        .revoke(&RevocationScope::Everything, later(3))
         .await
         .expect("works");
     assert!(matches!(
@@ -352,7 +353,7 @@ pub async fn a_renewal_gets_past_no_revocation(store: Subject) {
     );
     let carol = opened(&store, &login_of("carol", 4)).await;
     store
-        .erase_user(&carol.user.id, None, Announce::default(), later(5))
+        .erase_user(&carol.user.id, None, OutboxPolicy::default(), later(5))
         .await
         .expect("works");
     let gone = renewed(&store, &by_user(carol.session.id, &carol.user.id, later(6))).await;
@@ -388,7 +389,7 @@ pub async fn a_token_that_was_rotated_away_renews_nothing(store: Subject) {
         renewed(&store, &by_token(id, 0, later(2))).await,
         RotationOutcome::Reused(_)
     ));
-    assert!(!lives(&store, id, later(2)).await);
+    assert!(!is_active(&store, id, later(2)).await);
     assert!(matches!(
         rotated(&store, &rotation(id, 1, later(3))).await,
         RotationOutcome::Revoked

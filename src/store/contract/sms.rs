@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{NOW, Subject, later, login_of, opened, together};
 use crate::{
     store::{
-        CodeHash, LoginOutcome, LoginProof, NewLogin, NewUserId, Opened, SmsGuess, SmsId,
-        SmsLimits, SmsReservation, SmsReserved, SmsSlots,
+        CodeHash, LoginOutcome, LoginProof, NewLogin, NewUserId, OpenedSession, SmsGuess, SmsId,
+        SmsLimits, SmsReservation, SmsReservationOutcome, SmsSlots,
     },
     types::{Phone, SmsPurpose, Timestamp, UserId},
 };
@@ -65,12 +65,15 @@ pub(super) fn sms_login(last: u64, number: u8, session: u128, now: Timestamp) ->
     }
 }
 
-pub(super) async fn reserved(store: &Subject, message: &SmsReservation) -> SmsReserved {
+pub(super) async fn reserved(store: &Subject, message: &SmsReservation) -> SmsReservationOutcome {
     store.reserve_sms(message).await.expect("works")
 }
 
 pub(super) async fn sent(store: &Subject, message: &SmsReservation) {
-    assert_eq!(reserved(store, message).await, SmsReserved::Granted);
+    assert_eq!(
+        reserved(store, message).await,
+        SmsReservationOutcome::Granted
+    );
 }
 
 /// Signs in with a phone that is used for nothing else.
@@ -79,7 +82,7 @@ pub(super) async fn with_phone(
     last: u64,
     session: u128,
     now: Timestamp,
-) -> Opened {
+) -> OpenedSession {
     sent(store, &message(session, last, 1, now)).await;
     opened(store, &sms_login(last, 1, session, now)).await
 }
@@ -94,11 +97,11 @@ pub async fn parallel_sends_send_one(store: Subject) {
     assert_eq!(
         outcomes
             .iter()
-            .filter(|outcome| **outcome == SmsReserved::Granted)
+            .filter(|outcome| **outcome == SmsReservationOutcome::Granted)
             .count(),
         1
     );
-    let wait = SmsReserved::Cooldown(Duration::from_mins(1));
+    let wait = SmsReservationOutcome::Cooldown(Duration::from_mins(1));
     assert_eq!(
         outcomes.iter().filter(|outcome| **outcome == wait).count(),
         49
@@ -121,9 +124,13 @@ pub async fn messages_to_a_phone_are_counted(store: Subject) {
             .await;
             let expected = Duration::from_secs(1);
             match (round, n) {
-                (_, 0..4) => assert_eq!(gap, SmsReserved::Cooldown(expected), "{round} {n}"),
+                (_, 0..4) => assert_eq!(
+                    gap,
+                    SmsReservationOutcome::Cooldown(expected),
+                    "{round} {n}"
+                ),
                 _ => assert!(
-                    matches!(gap, SmsReserved::Cooldown(_)),
+                    matches!(gap, SmsReservationOutcome::Cooldown(_)),
                     "{round} {n}: {gap:?}"
                 ),
             }
@@ -131,10 +138,16 @@ pub async fn messages_to_a_phone_are_counted(store: Subject) {
         }
         let over = reserved(&store, &message(1000, 1, 1, now)).await;
         if round == 0 {
-            assert_eq!(over, SmsReserved::PhoneQuota(Duration::from_mins(55)));
+            assert_eq!(
+                over,
+                SmsReservationOutcome::PhoneQuota(Duration::from_mins(55))
+            );
             now = now.plus(Duration::from_hours(1));
         } else {
-            assert!(matches!(over, SmsReserved::PhoneQuota(_)), "{over:?}");
+            assert!(
+                matches!(over, SmsReservationOutcome::PhoneQuota(_)),
+                "{over:?}"
+            );
         }
     }
     let tomorrow = NOW.plus(day);
@@ -143,7 +156,10 @@ pub async fn messages_to_a_phone_are_counted(store: Subject) {
         &message(1000, 1, 1, tomorrow.minus(Duration::from_secs(1))),
     )
     .await;
-    assert_eq!(just_before, SmsReserved::PhoneQuota(Duration::from_secs(1)));
+    assert_eq!(
+        just_before,
+        SmsReservationOutcome::PhoneQuota(Duration::from_secs(1))
+    );
     sent(&store, &message(1001, 1, 1, tomorrow)).await;
     sent(&store, &message(1002, 2, 1, NOW)).await;
 }
@@ -163,13 +179,13 @@ pub async fn the_service_has_a_budget(store: Subject) {
     assert_eq!(
         outcomes
             .iter()
-            .filter(|outcome| **outcome == SmsReserved::Granted)
+            .filter(|outcome| **outcome == SmsReservationOutcome::Granted)
             .count(),
         3
     );
-    let Some(SmsReserved::Budget(wait)) = outcomes
+    let Some(SmsReservationOutcome::Budget(wait)) = outcomes
         .into_iter()
-        .find(|outcome| *outcome != SmsReserved::Granted)
+        .find(|outcome| *outcome != SmsReservationOutcome::Granted)
     else {
         panic!("nothing was over the budget");
     };
@@ -183,13 +199,13 @@ pub async fn the_service_has_a_budget(store: Subject) {
             &small(30, NOW.plus(wait).minus(Duration::from_secs(1)))
         )
         .await,
-        SmsReserved::Budget(_)
+        SmsReservationOutcome::Budget(_)
     ));
     sent(&store, &small(31, NOW.plus(wait))).await;
     let back = reserved(&store, &small(32, NOW)).await;
     assert_eq!(
         back,
-        SmsReserved::Granted,
+        SmsReservationOutcome::Granted,
         "a clock that was set back goes on counting on the later day"
     );
     let test = SmsReservation {
@@ -219,7 +235,7 @@ pub async fn a_clock_that_was_far_ahead_is_got_over(store: Subject) {
     assert!(
         matches!(
             reserved(&store, &small(3, later(60))).await,
-            SmsReserved::Budget(_)
+            SmsReservationOutcome::Budget(_)
         ),
         "and today's is today's"
     );
@@ -239,7 +255,11 @@ pub async fn a_clock_that_was_set_back_is_not_waited_for(store: Subject) {
         let now = NOW.minus(back);
         for (after, left) in [(0, 60), (1, 59), (30, 30), (59, 1)] {
             let asked = reserved(&store, &message(id + 1, last, 2, now.plus(secs(after)))).await;
-            assert_eq!(asked, SmsReserved::Cooldown(secs(left)), "{back:?} {after}");
+            assert_eq!(
+                asked,
+                SmsReservationOutcome::Cooldown(secs(left)),
+                "{back:?} {after}"
+            );
         }
         sent(&store, &message(id + 1, last, 2, now.plus(secs(60)))).await;
         // The code of before is no better for it, and the new one is good.
@@ -264,10 +284,10 @@ pub async fn a_clock_that_was_set_back_is_not_waited_for(store: Subject) {
     let now = NOW.minus(back);
     assert_eq!(
         reserved(&store, &message(901, 9, 2, now)).await,
-        SmsReserved::Cooldown(LIMITS.code_ttl)
+        SmsReservationOutcome::Cooldown(LIMITS.code_ttl)
     );
     let asked = reserved(&store, &message(901, 9, 2, now.plus(secs(299)))).await;
-    assert_eq!(asked, SmsReserved::Cooldown(secs(1)));
+    assert_eq!(asked, SmsReservationOutcome::Cooldown(secs(1)));
     sent(&store, &message(901, 9, 2, now.plus(secs(300)))).await;
 
     for n in 0..5 {
@@ -283,9 +303,12 @@ pub async fn a_clock_that_was_set_back_is_not_waited_for(store: Subject) {
         .await;
     }
     let hour = reserved(&store, &message(850, 8, 1, now.plus(secs(60)))).await;
-    assert_eq!(hour, SmsReserved::Cooldown(secs(60)));
+    assert_eq!(hour, SmsReservationOutcome::Cooldown(secs(60)));
     let hour = reserved(&store, &message(850, 8, 1, now.plus(secs(120)))).await;
-    assert_eq!(hour, SmsReserved::PhoneQuota(Duration::from_mins(59)));
+    assert_eq!(
+        hour,
+        SmsReservationOutcome::PhoneQuota(Duration::from_mins(59))
+    );
     sent(
         &store,
         &message(850, 8, 1, now.plus(Duration::from_mins(61))),
@@ -300,7 +323,7 @@ pub async fn a_repeated_reservation_is_the_same(store: Subject) {
     }
     assert_eq!(
         reserved(&store, &message(2, 1, 1, later(59))).await,
-        SmsReserved::Cooldown(Duration::from_secs(1))
+        SmsReservationOutcome::Cooldown(Duration::from_secs(1))
     );
     sent(&store, &message(2, 1, 1, later(60))).await;
 }
@@ -342,7 +365,10 @@ pub async fn a_message_that_is_not_sent_leaves_the_code_before_it(store: Subject
             .expect("works");
     }
     let next = reserved(&store, &message(3, 1, 3, later(61))).await;
-    assert_eq!(next, SmsReserved::Cooldown(Duration::from_secs(59)));
+    assert_eq!(
+        next,
+        SmsReservationOutcome::Cooldown(Duration::from_secs(59))
+    );
     assert!(matches!(
         store.login(&sms_login(1, 2, 1, later(61))).await,
         Ok(LoginOutcome::NotProven { .. })
@@ -365,12 +391,15 @@ pub async fn a_number_that_cannot_be_reached_costs_the_service_nothing(store: Su
             .expect("works");
     }
     let again = reserved(&store, &small(2, 1, later(1))).await;
-    assert_eq!(again, SmsReserved::Cooldown(Duration::from_secs(59)));
+    assert_eq!(
+        again,
+        SmsReservationOutcome::Cooldown(Duration::from_secs(59))
+    );
     sent(&store, &small(3, 2, NOW)).await;
     assert!(
         matches!(
             reserved(&store, &small(4, 3, NOW)).await,
-            SmsReserved::Budget(_)
+            SmsReservationOutcome::Budget(_)
         ),
         "given back once"
     );
@@ -396,7 +425,7 @@ pub async fn the_code_of_a_test_phone_is_guessed_at_five_times_an_hour(store: Su
         let burnt = reserved(&store, &test(50, later(after))).await;
         assert_eq!(
             burnt,
-            SmsReserved::Cooldown(Duration::from_secs(3600 - after))
+            SmsReservationOutcome::Cooldown(Duration::from_secs(3600 - after))
         );
     }
     sent(&store, &test(51, later(3600))).await;
@@ -497,7 +526,10 @@ pub async fn another_code_brings_no_new_guesses(store: Subject) {
         "the sixth"
     );
     let burnt = reserved(&store, &message(3, 1, 3, later(120))).await;
-    assert_eq!(burnt, SmsReserved::Cooldown(Duration::from_mins(4)));
+    assert_eq!(
+        burnt,
+        SmsReservationOutcome::Cooldown(Duration::from_mins(4))
+    );
     sent(&store, &message(3, 1, 3, later(360))).await;
     opened(&store, &sms_login(1, 3, 7, later(360))).await;
 }
@@ -563,7 +595,7 @@ pub async fn closed_registration_uses_a_code_up(store: Subject) {
         store.login(&sms_login(1, 1, 2, NOW)).await,
         Ok(LoginOutcome::NotProven { .. })
     ));
-    let by = crate::store::Lookup::Phone(phone(1));
+    let by = crate::store::UserIdentity::Phone(phone(1));
     assert_eq!(store.find_user(&by).await.expect("works"), None);
 }
 
@@ -574,7 +606,7 @@ pub async fn a_sweep_forgets_messages_in_their_time(store: Subject) {
     store.sweep(later(3600), 100).await.expect("works");
     let third = reserved(&store, &message(3, 1, 3, later(61))).await;
     assert!(
-        matches!(third, SmsReserved::Cooldown(_)),
+        matches!(third, SmsReservationOutcome::Cooldown(_)),
         "still remembered: {third:?}"
     );
     while store.sweep(later(2 * 24 * 3600), 1).await.expect("works") > 0 {}
@@ -586,12 +618,12 @@ pub async fn a_sweep_forgets_messages_in_their_time(store: Subject) {
 pub async fn a_stranger_s_code_is_good_until_the_id_is_known(store: Subject) {
     sent(&store, &message(1, 1, 7, NOW)).await;
     let asking = |number, session| NewLogin {
-        new_user: NewUserId::Ask,
+        new_user: NewUserId::Pending,
         ..sms_login(1, number, session, later(1))
     };
     assert!(matches!(
         store.login(&asking(7, 1)).await.expect("works"),
-        LoginOutcome::Stranger
+        LoginOutcome::UnknownUser
     ));
     for n in 0..4 {
         let wrong = store.login(&asking(8, 10 + n)).await.expect("works");
@@ -600,7 +632,7 @@ pub async fn a_stranger_s_code_is_good_until_the_id_is_known(store: Subject) {
             "{wrong:?}"
         );
     }
-    let told = NewUserId::Told(UserId::parse("42").expect("an id"));
+    let told = NewUserId::FromBackend(UserId::parse("42").expect("an id"));
     let login = NewLogin {
         new_user: told,
         ..sms_login(1, 7, 2, later(2))

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use super::{
-    Subject, at, later, lives, login_of, moved, opened, rotation, whole_log, with_unionid,
+    Subject, at, is_active, later, login_of, moved, opened, rotation, whole_log, with_unionid,
 };
 use crate::{
     crypto::Key,
     entropy::Entropy,
     store::{
-        Announce, Known, Lookup, NewUserId, OutboxEvent, Portable, Revoke, RotationOutcome,
-        StoreKeys, StoredKey, embedded::EmbeddedStore,
+        ExportRecord, NewUserId, OutboxEvent, OutboxPolicy, RevocationScope, RotationOutcome,
+        StoreKeys, StoredKey, UserIdentity, UserLookup, embedded::EmbeddedStore,
     },
     types::{AppId, OpenId, Secret, SessionId},
 };
 
-async fn exported(store: &Subject) -> Vec<Portable> {
+async fn exported(store: &Subject) -> Vec<ExportRecord> {
     let mut export = store.export().await.expect("the store works");
     let mut all = Vec::new();
     while let Some(things) = export.next().await {
@@ -43,7 +43,7 @@ pub async fn everything_moves_to_another_store(store: Subject) {
     .await;
     let bob = opened(&store, &integer(login_of("bob", 2))).await;
     let carol = opened(&store, &integer(login_of("carol", 3))).await;
-    let all = Announce {
+    let all = OutboxPolicy {
         created: true,
         deleted: true,
         merged: true,
@@ -54,7 +54,7 @@ pub async fn everything_moves_to_another_store(store: Subject) {
         .await
         .expect("works")
         .expect("a user");
-    let one = Revoke::Session {
+    let one = RevocationScope::Session {
         user: bob.user.id.clone(),
         session: bob.session.id,
     };
@@ -85,8 +85,8 @@ pub async fn everything_moves_to_another_store(store: Subject) {
         );
     }
     assert!(matches!(
-        other.known(&carol.user.id).await.expect("works"),
-        Known::Gone { .. }
+        other.lookup_user(&carol.user.id).await.expect("works"),
+        UserLookup::Deleted { .. }
     ));
     assert_eq!(whole_log(&other).await, whole_log(&store).await);
     let kids = |keys: Vec<StoredKey>| keys.into_iter().map(|key| key.kid).collect::<Vec<_>>();
@@ -97,8 +97,8 @@ pub async fn everything_moves_to_another_store(store: Subject) {
     );
     assert_eq!(kids(keys), ["two", "one"]);
     assert!(
-        lives(&other, alice.session.id, later(3)).await
-            && !lives(&other, bob.session.id, later(3)).await
+        is_active(&other, alice.session.id, later(3)).await
+            && !is_active(&other, bob.session.id, later(3)).await
     );
     assert_eq!(
         moved(&other, &rotation(alice.session.id, 1, later(3))).await,
@@ -149,13 +149,13 @@ pub async fn an_export_is_of_one_moment(store: Subject) {
     let mut export = store.export().await.expect("the store works");
     // Beyond what is read ahead, users go, come and change.
     for n in [0, 250, 499_u128] {
-        let by = Lookup::OpenId(
+        let by = UserIdentity::OpenId(
             AppId::parse("wx1").expect("an app id"),
             OpenId::parse(&format!("person{n}")).expect("one"),
         );
         let id = store.find_user(&by).await.expect("works").expect("a user");
         store
-            .erase_user(&id, None, Announce::default(), later(1))
+            .erase_user(&id, None, OutboxPolicy::default(), later(1))
             .await
             .expect("works")
             .expect("a user");
@@ -167,7 +167,7 @@ pub async fn an_export_is_of_one_moment(store: Subject) {
     while let Some(things) = export.next().await {
         for thing in things.expect("the store works") {
             match thing {
-                Portable::User(user) => {
+                ExportRecord::User(user) => {
                     users += 1;
                     openids += user
                         .openids
@@ -175,8 +175,8 @@ pub async fn an_export_is_of_one_moment(store: Subject) {
                         .filter(|openid| openid.session_key.is_some())
                         .count();
                 }
-                Portable::Session(session) => sessions.push(session.session.id),
-                Portable::Gone { id, .. } => panic!("{id} was erased later"),
+                ExportRecord::Session(session) => sessions.push(session.session.id),
+                ExportRecord::Tombstone { id, .. } => panic!("{id} was erased later"),
                 _ => {}
             }
         }

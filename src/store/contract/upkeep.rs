@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    ABSOLUTE, IDLE, NOW, Subject, at, later, lives, login_of, moved, opened, rotation, together,
-    whole_log, with_code,
+    ABSOLUTE, IDLE, NOW, Subject, at, is_active, later, login_of, moved, opened, rotation,
+    together, whole_log, with_code,
 };
 use crate::{
-    store::{Revoke, RotationOutcome, StoreError, StoredKey},
+    store::{RevocationScope, RotationOutcome, StoreError, StoredKey},
     types::{REVOCATION_RETENTION, Secret, Timestamp, UserId},
 };
 
@@ -36,7 +36,7 @@ pub async fn a_sweep_is_bounded_and_complete(store: Subject) {
     }
     let user = UserId::parse("u1").expect("an id");
     store
-        .revoke(&Revoke::User(user.clone()), NOW)
+        .revoke(&RevocationScope::User(user.clone()), NOW)
         .await
         .expect("works");
     assert_eq!(
@@ -68,7 +68,7 @@ pub async fn a_sweep_keeps_what_lives(store: Subject) {
     let login = with_code(login_of("alice", 1), 1);
     let alice = opened(&store, &login).await;
     let other = opened(&store, &login_of("alice", 2)).await;
-    let what = Revoke::Session {
+    let what = RevocationScope::Session {
         user: alice.user.id.clone(),
         session: other.session.id,
     };
@@ -89,7 +89,7 @@ pub async fn a_sweep_keeps_what_lives(store: Subject) {
         "no access token may outlive the line that revokes it"
     );
     sweep_all(&store, NOW.plus(IDLE).minus(Duration::from_secs(1)), 10).await;
-    assert!(lives(&store, alice.session.id, NOW).await);
+    assert!(is_active(&store, alice.session.id, NOW).await);
     let outcome = store
         .rotate(&rotation(other.session.id, 0, later(1)))
         .await
@@ -107,7 +107,7 @@ pub async fn a_session_in_use_survives_its_first_sweep(store: Subject) {
     moved(&store, &rotation(id, 0, used)).await;
     let swept = NOW.plus(IDLE).plus(Duration::from_hours(8 * 24));
     sweep_all(&store, swept, 10).await;
-    assert!(lives(&store, id, swept).await);
+    assert!(is_active(&store, id, swept).await);
     assert_eq!(moved(&store, &rotation(id, 1, swept)).await, 2);
     sweep_all(&store, long_after(), 10).await;
     assert_eq!(store.refresh_salt(id).await.expect("works"), None);

@@ -1,45 +1,48 @@
 //! Administrators, rights, look-ups, and the end of an account.
 
 use super::{
-    draft::{Draft, View},
     identity,
-    layout::{self, Handle},
+    layout::{self, LookupKey},
     outbox,
-    records::{self, GoneRecord, OpenIdRecord, PhoneRecord, UserRecord, UsernameRecord},
+    records::{self, OpenIdRecord, PhoneRecord, Tombstone, UserRecord, UsernameRecord},
     revoke,
+    transaction::{ReadView, Transaction},
 };
 use crate::{
     store::{
-        AccountOutcome, Announce, Credentials, Identities, Known, Lookup, NewAccount, NewUserId,
-        OutboxEvent, PasswordHash, Revoked, RightsChange, RightsChanged, User, WechatIdentity,
-        WechatSession, failure::Failure,
+        AccountOutcome, Credentials, Identities, NewAccount, NewUserId, OutboxEvent, OutboxPolicy,
+        PasswordHash, RevocationOutcome, RightsChange, RightsOutcome, User, UserIdentity,
+        UserLookup, WechatIdentity, WechatSession, failure::Failure,
     },
     types::{Secret, SessionId, Timestamp, UserId, Username},
 };
 
 /// How long a `session_key` that was replaced still opens what a client had encrypted before it
 /// heard of that.
-const PREVIOUS_SESSION_KEY: std::time::Duration = std::time::Duration::from_mins(10);
+const PREVIOUS_SESSION_KEY_TTL: std::time::Duration = std::time::Duration::from_mins(10);
 
 /// Makes a user with a name and a password.
-pub(super) fn create(draft: &mut Draft<'_>, new: &NewAccount) -> Result<AccountOutcome, Failure> {
-    if let Some(taken) = draft.find::<UsernameRecord>(Handle::Username(&new.username))? {
-        let is_repeat = matches!(&new.new_user, NewUserId::Given(id) if *id == taken.user);
-        return match records::user(draft, &taken.user)? {
+pub(super) fn create(
+    tx: &mut Transaction<'_>,
+    new: &NewAccount,
+) -> Result<AccountOutcome, Failure> {
+    if let Some(taken) = tx.find::<UsernameRecord>(LookupKey::Username(&new.username))? {
+        let is_repeat = matches!(&new.new_user, NewUserId::Generated(id) if *id == taken.user);
+        return match records::user(tx, &taken.user)? {
             Some(record) if is_repeat => Ok(AccountOutcome::Created(Box::new(record.user))),
             Some(_) | None => Ok(AccountOutcome::UsernameTaken),
         };
     }
-    let id = identity::new_id(draft, &new.new_user)?;
+    let id = identity::new_id(tx, &new.new_user)?;
     let mut record = identity::new_user(id, new.user_type.clone(), new.now);
     record.user.username = Some(new.username.clone());
-    put_password(draft, &record.user.id, &new.username, &new.password)?;
-    records::put_user(draft, &record)?;
+    put_password(tx, &record.user.id, &new.username, &new.password)?;
+    records::put_user(tx, &record)?;
     Ok(AccountOutcome::Created(Box::new(record.user)))
 }
 
 fn put_password(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     user: &UserId,
     name: &Username,
     password: &PasswordHash,
@@ -49,15 +52,15 @@ fn put_password(
         username: name.clone(),
         password: password.0.expose().clone(),
     };
-    draft.put_under(Handle::Username(name), &record).map(drop)
+    tx.put_under(LookupKey::Username(name), &record).map(drop)
 }
 
 /// What the password of a name is checked against.
 pub(super) fn credentials(
-    view: &dyn View,
+    view: &dyn ReadView,
     name: &Username,
 ) -> Result<Option<Credentials>, Failure> {
-    let found = view.find::<UsernameRecord>(Handle::Username(name))?;
+    let found = view.find::<UsernameRecord>(LookupKey::Username(name))?;
     Ok(found.map(|record| Credentials {
         user: record.user,
         password: PasswordHash(Secret::new(record.password)),
@@ -65,22 +68,22 @@ pub(super) fn credentials(
 }
 
 /// Whose identity it is.
-pub(super) fn find(view: &dyn View, by: &Lookup) -> Result<Option<UserId>, Failure> {
+pub(super) fn find_user(view: &dyn ReadView, by: &UserIdentity) -> Result<Option<UserId>, Failure> {
     Ok(match by {
-        Lookup::Phone(phone) => view
-            .find::<PhoneRecord>(Handle::Phone(phone))?
+        UserIdentity::Phone(phone) => view
+            .find::<PhoneRecord>(LookupKey::Phone(phone))?
             .map(|record| record.user),
-        Lookup::Username(name) => view
-            .find::<UsernameRecord>(Handle::Username(name))?
+        UserIdentity::Username(name) => view
+            .find::<UsernameRecord>(LookupKey::Username(name))?
             .map(|record| record.user),
-        Lookup::OpenId(app, openid) => view
-            .find::<OpenIdRecord>(Handle::OpenId(app, openid))?
+        UserIdentity::OpenId(app, openid) => view
+            .find::<OpenIdRecord>(LookupKey::OpenId(app, openid))?
             .map(|record| record.user),
     })
 }
 
 /// What has become of an id.
-pub(super) fn known(view: &dyn View, id: &UserId) -> Result<Known, Failure> {
+pub(super) fn lookup_user(view: &dyn ReadView, id: &UserId) -> Result<UserLookup, Failure> {
     if let Some(UserRecord {
         user,
         openids,
@@ -92,24 +95,23 @@ pub(super) fn known(view: &dyn View, id: &UserId) -> Result<Known, Failure> {
             openids.into_iter().collect(),
             unionids.into_iter().collect(),
         );
-        return Ok(Known::User(Box::new(Identities {
+        return Ok(UserLookup::Active(Box::new(Identities {
             user,
             openids,
             unionids,
         })));
     }
-    let gone: Option<GoneRecord> = view.record(&layout::gone(id))?;
+    let tombstone: Option<Tombstone> = view.record(&layout::tombstone(id))?;
     Ok(
-        gone.map_or(Known::Never, |GoneRecord { at, merged_into }| Known::Gone {
-            at,
-            merged_into,
+        tombstone.map_or(UserLookup::Unknown, |Tombstone { at, merged_into }| {
+            UserLookup::Deleted { at, merged_into }
         }),
     )
 }
 
 /// Users by the order of their ids.
 pub(super) fn page(
-    view: &dyn View,
+    view: &dyn ReadView,
     after: Option<&UserId>,
     limit: usize,
 ) -> Result<Vec<User>, Failure> {
@@ -117,49 +119,51 @@ pub(super) fn page(
     let pairs = view.scan(layout::USERS, after.as_deref(), limit)?;
     pairs
         .iter()
-        .map(|(key, bytes)| Ok(view.vault().open::<UserRecord>(key, bytes)?.user))
+        .map(|(key, bytes)| Ok(view.cipher().open::<UserRecord>(key, bytes)?.user))
         .collect()
 }
 
 /// Changes rights, and makes the change bite.
 pub(super) fn change_rights(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     id: &UserId,
     change: &RightsChange,
     now: Timestamp,
-) -> Result<Option<RightsChanged>, Failure> {
-    let Some(mut record) = records::user(draft, id)? else {
+) -> Result<Option<RightsOutcome>, Failure> {
+    let Some(mut record) = records::user(tx, id)? else {
         return Ok(None);
     };
     let revoked = match change {
-        RightsChange::Unban if !record.user.disabled => Revoked::default(),
+        RightsChange::Unban if !record.user.disabled => RevocationOutcome::default(),
         RightsChange::Unban => {
             record.user.disabled = false;
-            records::put_user(draft, &record)?;
-            Revoked::default()
+            records::put_user(tx, &record)?;
+            RevocationOutcome::default()
         }
         RightsChange::Ban => {
             record.user.disabled = true;
-            records::put_user(draft, &record)?;
-            revoke::whole_user(draft, id, now)?
+            records::put_user(tx, &record)?;
+            revoke::revoke_user(tx, id, now)?
         }
-        RightsChange::UserType(kind) if record.user.user_type == *kind => Revoked::default(),
+        RightsChange::UserType(kind) if record.user.user_type == *kind => {
+            RevocationOutcome::default()
+        }
         RightsChange::UserType(kind) => {
             record.user.user_type = kind.clone();
-            records::put_user(draft, &record)?;
-            revoke::access_tokens(draft, id, now)?
+            records::put_user(tx, &record)?;
+            revoke::revoke_access_tokens(tx, id, now)?
         }
         RightsChange::Password(password) => {
             let Some(name) = record.user.username.clone() else {
                 return Ok(None);
             };
-            put_password(draft, id, &name, password)?;
-            revoke::whole_user(draft, id, now)?
+            put_password(tx, id, &name, password)?;
+            revoke::revoke_user(tx, id, now)?
         }
     };
-    let user = records::owner(draft, id)?.user;
-    let Revoked { sessions, entries } = revoked;
-    Ok(Some(RightsChanged {
+    let user = records::owner(tx, id)?.user;
+    let RevocationOutcome { sessions, entries } = revoked;
+    Ok(Some(RightsOutcome {
         user,
         ended: sessions.len(),
         entries,
@@ -168,92 +172,92 @@ pub(super) fn change_rights(
 
 /// Erases a user and all that leads to them.
 pub(super) fn erase(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     id: &UserId,
-    wanted_by: Option<SessionId>,
-    announce: Announce,
+    requested_by: Option<SessionId>,
+    outbox: OutboxPolicy,
     now: Timestamp,
-) -> Result<Option<Revoked>, Failure> {
-    let found = match wanted_by {
-        Some(session) => records::caller(draft, id, session, now)?,
-        None => records::user(draft, id)?,
+) -> Result<Option<RevocationOutcome>, Failure> {
+    let found = match requested_by {
+        Some(session) => records::caller(tx, id, session, now)?,
+        None => records::user(tx, id)?,
     };
     let Some(record) = found else { return Ok(None) };
-    let sessions = records::sessions_of(draft, id)?;
+    let sessions = records::sessions_of(tx, id)?;
     // The line of the log outlives every token of the user. Sessions that had ended before hold
     // nothing personal.
-    let revoked = revoke::whole_user(draft, id, now)?;
+    let revoked = revoke::revoke_user(tx, id, now)?;
     for session in sessions {
-        draft.remove(layout::session(session.session.id));
+        tx.remove(layout::session(session.session.id));
     }
     for (app, openid) in &record.openids {
-        draft.remove_under(Handle::OpenId(app, openid));
+        tx.remove_under(LookupKey::OpenId(app, openid));
     }
     for unionid in &record.unionids {
-        draft.remove_under(Handle::UnionId(unionid));
+        tx.remove_under(LookupKey::UnionId(unionid));
     }
     if let Some(phone) = &record.user.phone {
-        draft.remove_under(Handle::Phone(phone));
+        tx.remove_under(LookupKey::Phone(phone));
     }
     if let Some(name) = &record.user.username {
-        draft.remove_under(Handle::Username(name));
+        tx.remove_under(LookupKey::Username(name));
     }
-    draft.remove(layout::user(id));
-    draft.put(
-        layout::gone(id),
-        &GoneRecord {
+    tx.remove(layout::user(id));
+    tx.put(
+        layout::tombstone(id),
+        &Tombstone {
             at: now,
             merged_into: None,
         },
     )?;
-    if announce.deleted {
-        outbox::put(draft, OutboxEvent::Deleted { user: id.clone() }, now)?;
+    if outbox.deleted {
+        outbox::put(tx, OutboxEvent::Deleted { user: id.clone() }, now)?;
     }
     Ok(Some(revoked))
 }
 
 /// Whether the openid is this user's.
 pub(super) fn prove_wechat(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     user: &UserId,
-    said: &WechatIdentity,
+    identity: &WechatIdentity,
     now: Timestamp,
 ) -> Result<bool, Failure> {
-    let handle = Handle::OpenId(&said.app_id, &said.openid);
-    let Some(mut known) = draft
-        .find::<OpenIdRecord>(handle)?
+    let lookup_key = LookupKey::OpenId(&identity.app_id, &identity.openid);
+    let Some(mut known) = tx
+        .find::<OpenIdRecord>(lookup_key)?
         .filter(|known| known.user == *user)
     else {
         return Ok(false);
     };
-    if known.renew_key(said.session_key.as_ref(), now) {
-        draft.put_under(handle, &known)?;
+    if known.renew_key(identity.session_key.as_ref(), now) {
+        tx.put_under(lookup_key, &known)?;
     }
     Ok(true)
 }
 
 /// What WeChat knows a session by.
 pub(super) fn wechat_session(
-    view: &dyn View,
+    view: &dyn ReadView,
     id: SessionId,
     now: Timestamp,
 ) -> Result<Option<WechatSession>, Failure> {
     let Some(record) = records::session(view, id)? else {
         return Ok(None);
     };
-    if !record.lives(records::global_epoch(view)?, now) {
+    if !record.is_active(records::global_epoch(view)?, now) {
         return Ok(None);
     }
     let Some((app_id, openid)) = record.session.app_id.clone().zip(record.openid) else {
         return Ok(None);
     };
-    let known: Option<OpenIdRecord> = view.find(Handle::OpenId(&app_id, &openid))?;
+    let known: Option<OpenIdRecord> = view.find(LookupKey::OpenId(&app_id, &openid))?;
     let Some(known) = known.filter(|known| known.user == record.session.user) else {
         return Ok(None);
     };
     let previous = known
         .previous_session_key
-        .filter(|(_, replaced)| now.since(*replaced) < PREVIOUS_SESSION_KEY);
+        .filter(|(_, replaced)| now.since(*replaced) < PREVIOUS_SESSION_KEY_TTL);
     let session_keys = known
         .session_key
         .into_iter()

@@ -14,12 +14,12 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{
     kv::{Changes, Kv},
-    sled::{COMMITS, MARKER, SledKv},
+    sled::{COMMIT_LOG, MARKER, SledKv},
 };
 use crate::store::{OpenError, OpenOptions, StoreError, failure::Failure};
 
 /// Pairs of one commit.
-const PAGE: usize = 2000;
+const PAGE_SIZE: usize = 2000;
 
 /// What a compaction did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,9 +119,9 @@ fn copy(
         copied += page.len() as u64;
         Ok(())
     })?;
-    new.settle()?;
+    new.mark_initialized()?;
     new.close().map_err(StoreError::from)?;
-    let commits = fs::read(path.join(COMMITS))?;
+    let commits = fs::read(path.join(COMMIT_LOG))?;
     old.close().map_err(StoreError::from)?;
     if same && compared == pairs && copied == pairs {
         Ok((pairs, commits))
@@ -136,7 +136,7 @@ fn each_page(
 ) -> Result<(), StoreError> {
     let mut after: Option<Vec<u8>> = None;
     loop {
-        let page = kv.scan(b"", after.as_deref(), PAGE)?;
+        let page = kv.scan(b"", after.as_deref(), PAGE_SIZE)?;
         let Some((last, _)) = page.last() else {
             return Ok(());
         };
@@ -153,7 +153,7 @@ fn exchange(path: &Path, aside: &Path, commits: &[u8]) -> Result<(), CompactErro
         .write(true)
         .open(path.join(MARKER))?;
     marker.try_lock().map_err(|_| CompactError::Used)?;
-    if fs::read(path.join(COMMITS))? != commits {
+    if fs::read(path.join(COMMIT_LOG))? != commits {
         return Err(CompactError::Used);
     }
     renameat_with(CWD, aside, CWD, path, RenameFlags::EXCHANGE)

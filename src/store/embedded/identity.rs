@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    draft::Draft,
     layout,
     records::{self, UserRecord},
+    transaction::Transaction,
 };
 use crate::{
     store::{NewUserId, Profile, User, failure::Failure},
@@ -13,13 +13,13 @@ use crate::{
 };
 
 /// An id that nobody has, or ever had.
-pub(super) fn new_id(draft: &mut Draft<'_>, wanted: &NewUserId) -> Result<UserId, Failure> {
+pub(super) fn new_id(tx: &mut Transaction<'_>, wanted: &NewUserId) -> Result<UserId, Failure> {
     let id = match wanted {
-        NewUserId::Given(id) | NewUserId::Told(id) => id.clone(),
-        NewUserId::Ask => return Err(Failure::Refused("a new user has no id yet")),
-        NewUserId::NextInteger { first } => return next_integer(draft, *first),
+        NewUserId::Generated(id) | NewUserId::FromBackend(id) => id.clone(),
+        NewUserId::Pending => return Err(Failure::Refused("a new user has no id yet")),
+        NewUserId::NextInteger { first } => return next_integer(tx, *first),
     };
-    if records::is_taken(draft, &id)? {
+    if records::is_taken(tx, &id)? {
         Err(Failure::Refused("the id given for a new user is taken"))
     } else {
         Ok(id)
@@ -27,8 +27,8 @@ pub(super) fn new_id(draft: &mut Draft<'_>, wanted: &NewUserId) -> Result<UserId
 }
 
 /// Counts up, over ids that were imported.
-fn next_integer(draft: &mut Draft<'_>, first: u64) -> Result<UserId, Failure> {
-    let mut next = draft
+fn next_integer(tx: &mut Transaction<'_>, first: u64) -> Result<UserId, Failure> {
+    let mut next = tx
         .record::<u64>(layout::NEXT_USER)?
         .unwrap_or_default()
         .max(first);
@@ -38,15 +38,15 @@ fn next_integer(draft: &mut Draft<'_>, first: u64) -> Result<UserId, Failure> {
         next = next
             .checked_add(1)
             .ok_or(Failure::Refused("there is no user id left"))?;
-        if !records::is_taken(draft, &id)? {
-            draft.put(layout::NEXT_USER.to_vec(), &next)?;
+        if !records::is_taken(tx, &id)? {
+            tx.put(layout::NEXT_USER.to_vec(), &next)?;
             return Ok(id);
         }
     }
 }
 
 /// Integers given from now on are above this id, if it is one.
-pub(super) fn count_above(draft: &mut Draft<'_>, id: &UserId) -> Result<(), Failure> {
+pub(super) fn count_above(tx: &mut Transaction<'_>, id: &UserId) -> Result<(), Failure> {
     let number = id
         .as_str()
         .parse::<u64>()
@@ -56,8 +56,8 @@ pub(super) fn count_above(draft: &mut Draft<'_>, id: &UserId) -> Result<(), Fail
     let Some(above) = number.and_then(|number| number.checked_add(1)) else {
         return Ok(());
     };
-    if draft.record::<u64>(layout::NEXT_USER)?.unwrap_or_default() < above {
-        draft.put(layout::NEXT_USER.to_vec(), &above)?;
+    if tx.record::<u64>(layout::NEXT_USER)?.unwrap_or_default() < above {
+        tx.put(layout::NEXT_USER.to_vec(), &above)?;
     }
     Ok(())
 }

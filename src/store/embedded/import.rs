@@ -5,40 +5,43 @@
 //! nothing.
 
 use super::{
-    draft::Draft,
     identity,
-    layout::Handle,
+    layout::LookupKey,
     records::{self, OpenIdRecord, PhoneRecord, UnionIdRecord, UserRecord},
+    transaction::Transaction,
 };
 use crate::{
-    store::{ImportConflict, Imported, ImportedIdentity, ImportedUser, failure::Failure},
+    store::{IdentityKind, ImportConflict, ImportOutcome, ImportedUser, failure::Failure},
     types::{AppId, OpenId, Phone, UnionId, UserId},
 };
 
 /// Imports each in turn.
-pub(super) fn all(draft: &mut Draft<'_>, users: &[ImportedUser]) -> Result<Vec<Imported>, Failure> {
-    users.iter().map(|user| one(draft, user)).collect()
+pub(super) fn import_users(
+    tx: &mut Transaction<'_>,
+    users: &[ImportedUser],
+) -> Result<Vec<ImportOutcome>, Failure> {
+    users.iter().map(|user| one(tx, user)).collect()
 }
 
-fn one(draft: &mut Draft<'_>, new: &ImportedUser) -> Result<Imported, Failure> {
-    let links = match links(draft, new)? {
+fn one(tx: &mut Transaction<'_>, new: &ImportedUser) -> Result<ImportOutcome, Failure> {
+    let links = match links(tx, new)? {
         Ok(links) => links,
-        Err(conflict) => return Ok(Imported::Refused(conflict)),
+        Err(conflict) => return Ok(ImportOutcome::Refused(conflict)),
     };
-    let Some(known) = records::user(draft, &new.id)? else {
-        if records::is_taken(draft, &new.id)? {
-            return Ok(Imported::Refused(ImportConflict::IdGone));
+    let Some(known) = records::user(tx, &new.id)? else {
+        if records::is_taken(tx, &new.id)? {
+            return Ok(ImportOutcome::Refused(ImportConflict::IdDeleted));
         }
-        return create(draft, new, &links);
+        return create(tx, new, &links);
     };
-    if let Some(conflict) = contradiction(&known, new, &links) {
-        return Ok(Imported::Refused(conflict));
+    if let Some(conflict) = find_conflict(&known, new, &links) {
+        return Ok(ImportOutcome::Refused(conflict));
     }
     if links.is_empty() {
-        return Ok(Imported::Unchanged);
+        return Ok(ImportOutcome::Unchanged);
     }
-    link(draft, known, &links)?;
-    Ok(Imported::Linked)
+    link(tx, known, &links)?;
+    Ok(ImportOutcome::Linked)
 }
 
 /// Identities that lead nowhere yet.
@@ -59,15 +62,15 @@ impl Links<'_> {
 
 /// What has to be linked, unless something leads to another user.
 fn links<'a>(
-    draft: &Draft<'_>,
+    tx: &Transaction<'_>,
     new: &'a ImportedUser,
 ) -> Result<Result<Links<'a>, ImportConflict>, Failure> {
     let mut links = Links::default();
     for openid in &new.openids {
-        let owner = draft
-            .find::<OpenIdRecord>(Handle::OpenId(&openid.0, &openid.1))?
+        let owner = tx
+            .find::<OpenIdRecord>(LookupKey::OpenId(&openid.0, &openid.1))?
             .map(|record| record.user);
-        match lead(ImportedIdentity::OpenId, owner, &new.id) {
+        match leads_to(IdentityKind::OpenId, owner, &new.id) {
             Ok(true) => links.known += 1,
             Ok(false) if links.openids.contains(&openid) => {}
             Ok(false) => links.openids.push(openid),
@@ -75,20 +78,20 @@ fn links<'a>(
         }
     }
     if let Some(unionid) = &new.unionid {
-        let owner = draft
-            .find::<UnionIdRecord>(Handle::UnionId(unionid))?
+        let owner = tx
+            .find::<UnionIdRecord>(LookupKey::UnionId(unionid))?
             .map(|record| record.user);
-        match lead(ImportedIdentity::UnionId, owner, &new.id) {
+        match leads_to(IdentityKind::UnionId, owner, &new.id) {
             Ok(true) => links.known += 1,
             Ok(false) => links.unionid = Some(unionid),
             Err(conflict) => return Ok(Err(conflict)),
         }
     }
     if let Some(phone) = &new.phone {
-        let owner = draft
-            .find::<PhoneRecord>(Handle::Phone(phone))?
+        let owner = tx
+            .find::<PhoneRecord>(LookupKey::Phone(phone))?
             .map(|record| record.user);
-        match lead(ImportedIdentity::Phone, owner, &new.id) {
+        match leads_to(IdentityKind::Phone, owner, &new.id) {
             Ok(true) => links.known += 1,
             Ok(false) => links.phone = Some(phone),
             Err(conflict) => return Ok(Err(conflict)),
@@ -98,21 +101,21 @@ fn links<'a>(
 }
 
 /// Whether it leads to the user; to another one it must not.
-fn lead(
-    identity: ImportedIdentity,
+fn leads_to(
+    identity: IdentityKind,
     owner: Option<UserId>,
     user: &UserId,
 ) -> Result<bool, ImportConflict> {
     match owner {
         None => Ok(false),
         Some(owner) if owner == *user => Ok(true),
-        Some(to) => Err(ImportConflict::Belongs { identity, to }),
+        Some(owner) => Err(ImportConflict::IdentityTaken { identity, owner }),
     }
 }
 
 /// Why a user who exists cannot be the one who is imported. One identity in common makes them the
 /// same.
-fn contradiction(
+fn find_conflict(
     known: &UserRecord,
     new: &ImportedUser,
     links: &Links<'_>,
@@ -125,41 +128,41 @@ fn contradiction(
         known.openids.iter().any(|(a, o)| a == app && o != openid)
     };
     if links.openids.iter().any(|openid| in_its_app(openid)) {
-        return Some(ImportConflict::HasAnother(ImportedIdentity::OpenId));
+        return Some(ImportConflict::HasAnother(IdentityKind::OpenId));
     }
     if links.unionid.is_some() && !known.unionids.is_empty() {
-        return Some(ImportConflict::HasAnother(ImportedIdentity::UnionId));
+        return Some(ImportConflict::HasAnother(IdentityKind::UnionId));
     }
     if links.phone.is_some() && known.user.phone.is_some() {
-        return Some(ImportConflict::HasAnother(ImportedIdentity::Phone));
+        return Some(ImportConflict::HasAnother(IdentityKind::Phone));
     }
     None
 }
 
 fn create(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     new: &ImportedUser,
     links: &Links<'_>,
-) -> Result<Imported, Failure> {
+) -> Result<ImportOutcome, Failure> {
     let two_of_one_app = links
         .openids
         .iter()
         .enumerate()
         .any(|(n, one)| links.openids[..n].iter().any(|o| o.0 == one.0));
     if two_of_one_app {
-        return Ok(Imported::Refused(ImportConflict::HasAnother(
-            ImportedIdentity::OpenId,
+        return Ok(ImportOutcome::Refused(ImportConflict::HasAnother(
+            IdentityKind::OpenId,
         )));
     }
     let mut record = identity::new_user(new.id.clone(), new.user_type.clone(), new.created_at);
     record.user.roles.clone_from(&new.roles);
     record.user.profile = new.profile.clone();
-    identity::count_above(draft, &new.id)?;
-    link(draft, record, links)?;
-    Ok(Imported::Created)
+    identity::count_above(tx, &new.id)?;
+    link(tx, record, links)?;
+    Ok(ImportOutcome::Created)
 }
 
-fn link(draft: &mut Draft<'_>, mut user: UserRecord, links: &Links<'_>) -> Result<(), Failure> {
+fn link(tx: &mut Transaction<'_>, mut user: UserRecord, links: &Links<'_>) -> Result<(), Failure> {
     let id = user.user.id.clone();
     for (app_id, openid) in links.openids.iter().copied() {
         let record = OpenIdRecord {
@@ -169,12 +172,12 @@ fn link(draft: &mut Draft<'_>, mut user: UserRecord, links: &Links<'_>) -> Resul
             session_key: None,
             previous_session_key: None,
         };
-        draft.put_under(Handle::OpenId(app_id, openid), &record)?;
+        tx.put_under(LookupKey::OpenId(app_id, openid), &record)?;
         user.openids.insert((app_id.clone(), openid.clone()));
     }
     if let Some(unionid) = links.unionid {
-        draft.put_under(
-            Handle::UnionId(unionid),
+        tx.put_under(
+            LookupKey::UnionId(unionid),
             &UnionIdRecord {
                 user: id.clone(),
                 unionid: unionid.clone(),
@@ -183,8 +186,8 @@ fn link(draft: &mut Draft<'_>, mut user: UserRecord, links: &Links<'_>) -> Resul
         user.unionids.insert(unionid.clone());
     }
     if let Some(phone) = links.phone {
-        draft.put_under(
-            Handle::Phone(phone),
+        tx.put_under(
+            LookupKey::Phone(phone),
             &PhoneRecord {
                 user: id.clone(),
                 phone: phone.clone(),
@@ -192,5 +195,5 @@ fn link(draft: &mut Draft<'_>, mut user: UserRecord, links: &Links<'_>) -> Resul
         )?;
         user.user.phone = Some(phone.clone());
     }
-    records::put_user(draft, &user)
+    records::put_user(tx, &user)
 }

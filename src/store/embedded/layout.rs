@@ -5,7 +5,7 @@
 //! `/`.
 
 use crate::{
-    store::{CodeHash, vault::Vault},
+    store::{CodeHash, record_cipher::RecordCipher},
     types::{AppId, OpenId, Phone, SessionId, Timestamp, UnionId, UserId, Username},
 };
 
@@ -13,7 +13,7 @@ use crate::{
 /// store is ours and that this key is right.
 pub(super) const KEYRING: &[u8] = b"m/keyring";
 /// Up to where records have been sealed with the newest key.
-pub(super) const RESEALED: &[u8] = b"m/resealed";
+pub(super) const REENCRYPTED_UP_TO: &[u8] = b"m/resealed";
 /// Messages of a day.
 pub(super) const SMS_BUDGET: &[u8] = b"m/sms_budget";
 /// The next user id to give, where ids are integers.
@@ -44,7 +44,7 @@ pub(super) const SESSIONS_OF: &[u8] = b"l/";
 /// Users by id.
 pub(super) const USERS: &[u8] = b"u/";
 /// Users who are gone, by id.
-pub(super) const GONE: &[u8] = b"g/";
+pub(super) const TOMBSTONES: &[u8] = b"g/";
 /// Codes and messages of phones, by keyed hash of the phone.
 pub(super) const SMS: &[u8] = b"v/";
 
@@ -54,20 +54,20 @@ pub(super) fn user(id: &UserId) -> Vec<u8> {
 }
 
 /// A user who is gone.
-pub(super) fn gone(id: &UserId) -> Vec<u8> {
-    [GONE, id.as_str().as_bytes()].concat()
+pub(super) fn tombstone(id: &UserId) -> Vec<u8> {
+    [TOMBSTONES, id.as_str().as_bytes()].concat()
 }
 
 /// Where a guess at a code that is not there is written, so that it costs what a wrong guess costs:
 /// one of 256 places, by the place where the phone's own record would be.
-pub(super) fn no_code(sms: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn decoy_key(sms: &[u8]) -> Option<Vec<u8>> {
     let first = sms.strip_prefix(SMS)?.first()?;
     Some(vec![b'w', b'/', *first])
 }
 
 /// Where a record is that is found by something personal: under the keyed hash of it.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Handle<'a> {
+pub(super) enum LookupKey<'a> {
     /// The app id is part of it: an openid means something only within its app.
     OpenId(&'a AppId, &'a OpenId),
     UnionId(&'a UnionId),
@@ -78,15 +78,15 @@ pub(super) enum Handle<'a> {
     Sms(&'a Phone),
 }
 
-impl Handle<'_> {
+impl LookupKey<'_> {
     /// The places, under the newest key of the store first.
-    pub(super) fn places(self, vault: &Vault) -> Vec<Vec<u8>> {
-        let place = |prefix: &[u8], parts: &[&[u8]]| {
+    pub(super) fn candidate_keys(self, cipher: &RecordCipher) -> Vec<Vec<u8>> {
+        let keys = |prefix: &[u8], parts: &[&[u8]]| {
             let at = |hash: [u8; 32]| [prefix, hash.as_slice()].concat();
-            vault.lookup_hashes(parts).into_iter().map(at).collect()
+            cipher.lookup_hashes(parts).into_iter().map(at).collect()
         };
         match self {
-            Self::OpenId(app, openid) => place(
+            Self::OpenId(app, openid) => keys(
                 b"o/",
                 &[
                     b"openid",
@@ -94,10 +94,10 @@ impl Handle<'_> {
                     openid.as_str().as_bytes(),
                 ],
             ),
-            Self::UnionId(unionid) => place(b"n/", &[b"unionid", unionid.as_str().as_bytes()]),
-            Self::Phone(phone) => place(b"p/", &[b"phone", phone.as_str().as_bytes()]),
-            Self::Username(name) => place(b"a/", &[b"username", name.as_str().as_bytes()]),
-            Self::Sms(phone) => place(SMS, &[b"sms", phone.as_str().as_bytes()]),
+            Self::UnionId(unionid) => keys(b"n/", &[b"unionid", unionid.as_str().as_bytes()]),
+            Self::Phone(phone) => keys(b"p/", &[b"phone", phone.as_str().as_bytes()]),
+            Self::Username(name) => keys(b"a/", &[b"username", name.as_str().as_bytes()]),
+            Self::Sms(phone) => keys(SMS, &[b"sms", phone.as_str().as_bytes()]),
         }
     }
 }

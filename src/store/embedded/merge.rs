@@ -5,27 +5,27 @@
 //! there whole or not at all.
 
 use super::{
-    draft::Draft,
-    layout::{self, Handle},
+    layout::{self, LookupKey},
     outbox,
-    records::{self, GoneRecord, OpenIdRecord, PhoneRecord, UnionIdRecord, UserRecord},
+    records::{self, OpenIdRecord, PhoneRecord, Tombstone, UnionIdRecord, UserRecord},
     revoke,
+    transaction::Transaction,
 };
 use crate::{
-    store::{Announce, OutboxEvent, Profile, Revoked, failure::Failure},
+    store::{OutboxEvent, OutboxPolicy, Profile, RevocationOutcome, failure::Failure},
     types::{AppId, Timestamp, UserType},
 };
 
 /// Who is left, who is gone, and what that ended.
-pub(super) struct Joined {
-    pub(super) left: UserRecord,
-    pub(super) gone: crate::types::UserId,
-    pub(super) revoked: Revoked,
+pub(super) struct MergeResult {
+    pub(super) survivor: UserRecord,
+    pub(super) merged_id: crate::types::UserId,
+    pub(super) revoked: RevocationOutcome,
 }
 
 /// Whether the two can be one person as far as we know. Two people of one mini program cannot; and
 /// nobody gets or loses rights by joining: neither may be banned, or anything but a plain user.
-pub(super) fn fits(one: &UserRecord, other: &UserRecord) -> bool {
+pub(super) fn can_merge(one: &UserRecord, other: &UserRecord) -> bool {
     let plain = |record: &UserRecord| {
         let user = &record.user;
         user.user_type == UserType::user()
@@ -46,26 +46,26 @@ pub(super) fn fits(one: &UserRecord, other: &UserRecord) -> bool {
 }
 
 /// Joins two that fit.
-pub(super) fn join(
-    draft: &mut Draft<'_>,
+pub(super) fn merge_users(
+    tx: &mut Transaction<'_>,
     one: UserRecord,
     other: UserRecord,
-    announce: Announce,
+    outbox: OutboxPolicy,
     now: Timestamp,
-) -> Result<Joined, Failure> {
+) -> Result<MergeResult, Failure> {
     let age = |record: &UserRecord| (record.user.created_at, record.user.id.clone());
-    let (mut left, gone) = if age(&one) <= age(&other) {
+    let (mut survivor, merged) = if age(&one) <= age(&other) {
         (one, other)
     } else {
         (other, one)
     };
-    let revoked = revoke::whole_user(draft, &gone.user.id, now)?;
-    let id = &left.user.id;
-    for (app, openid) in &gone.openids {
-        let handle = Handle::OpenId(app, openid);
-        if let Some(record) = draft.find::<OpenIdRecord>(handle)? {
-            draft.put_under(
-                handle,
+    let revoked = revoke::revoke_user(tx, &merged.user.id, now)?;
+    let id = &survivor.user.id;
+    for (app, openid) in &merged.openids {
+        let lookup_key = LookupKey::OpenId(app, openid);
+        if let Some(record) = tx.find::<OpenIdRecord>(lookup_key)? {
+            tx.put_under(
+                lookup_key,
                 &OpenIdRecord {
                     user: id.clone(),
                     ..record
@@ -73,55 +73,55 @@ pub(super) fn join(
             )?;
         }
     }
-    for unionid in &gone.unionids {
+    for unionid in &merged.unionids {
         let record = UnionIdRecord {
             user: id.clone(),
             unionid: unionid.clone(),
         };
-        draft.put_under(Handle::UnionId(unionid), &record)?;
+        tx.put_under(LookupKey::UnionId(unionid), &record)?;
     }
-    match (&left.user.phone, &gone.user.phone) {
+    match (&survivor.user.phone, &merged.user.phone) {
         (None, Some(phone)) => {
-            draft.put_under(
-                Handle::Phone(phone),
+            tx.put_under(
+                LookupKey::Phone(phone),
                 &PhoneRecord {
                     user: id.clone(),
                     phone: phone.clone(),
                 },
             )?;
-            left.user.phone = Some(phone.clone());
+            survivor.user.phone = Some(phone.clone());
         }
-        (Some(_), Some(phone)) => draft.remove_under(Handle::Phone(phone)),
+        (Some(_), Some(phone)) => tx.remove_under(LookupKey::Phone(phone)),
         (_, None) => {}
     }
-    left.openids.extend(gone.openids);
-    left.unionids.extend(gone.unionids);
-    fill(&mut left.user.profile, gone.user.profile);
-    left.user.last_login_at = now;
-    records::put_user(draft, &left)?;
+    survivor.openids.extend(merged.openids);
+    survivor.unionids.extend(merged.unionids);
+    fill(&mut survivor.user.profile, merged.user.profile);
+    survivor.user.last_login_at = now;
+    records::put_user(tx, &survivor)?;
 
-    let gone = gone.user.id;
-    draft.remove(layout::user(&gone));
-    draft.put(
-        layout::gone(&gone),
-        &GoneRecord {
+    let merged_id = merged.user.id;
+    tx.remove(layout::user(&merged_id));
+    tx.put(
+        layout::tombstone(&merged_id),
+        &Tombstone {
             at: now,
             merged_into: Some(id.clone()),
         },
     )?;
-    if announce.merged {
+    if outbox.merged {
         outbox::put(
-            draft,
+            tx,
             OutboxEvent::Merged {
                 user: id.clone(),
-                gone: gone.clone(),
+                merged_id: merged_id.clone(),
             },
             now,
         )?;
     }
-    Ok(Joined {
-        left,
-        gone,
+    Ok(MergeResult {
+        survivor,
+        merged_id,
         revoked,
     })
 }

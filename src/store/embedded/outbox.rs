@@ -3,16 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    draft::{Draft, View},
     layout,
+    transaction::{ReadView, Transaction},
 };
 use crate::{
-    store::{Backlog, OutboxEntry, OutboxEvent, OutboxPlace, failure::Failure},
+    store::{Backlog, OutboxEntry, OutboxEvent, OutboxReceipt, failure::Failure},
     types::Timestamp,
 };
 
 /// Most events that are counted for the metrics.
-const MOST_COUNTED: usize = 1000;
+const MAX_BACKLOG_COUNT: usize = 1000;
 
 /// An event, and how often it has been tried.
 #[derive(Serialize, Deserialize)]
@@ -23,15 +23,17 @@ pub(super) struct OutboxRecord {
 }
 
 /// Adds an event, due at once.
-pub(super) fn put(draft: &mut Draft<'_>, event: OutboxEvent, at: Timestamp) -> Result<(), Failure> {
-    let number = draft
-        .record::<u64>(layout::OUTBOX_HEAD)?
-        .unwrap_or_default();
+pub(super) fn put(
+    tx: &mut Transaction<'_>,
+    event: OutboxEvent,
+    at: Timestamp,
+) -> Result<(), Failure> {
+    let number = tx.record::<u64>(layout::OUTBOX_HEAD)?.unwrap_or_default();
     let next = number
         .checked_add(1)
         .ok_or(Failure::Refused("a counter is at its end"))?;
-    draft.put(layout::OUTBOX_HEAD.to_vec(), &next)?;
-    draft.put(
+    tx.put(layout::OUTBOX_HEAD.to_vec(), &next)?;
+    tx.put(
         layout::outbox(at, next),
         &OutboxRecord {
             event,
@@ -42,7 +44,7 @@ pub(super) fn put(draft: &mut Draft<'_>, event: OutboxEvent, at: Timestamp) -> R
 }
 
 /// Whether something is due: a look that spares the writer an operation.
-pub(super) fn is_due(view: &dyn View, now: Timestamp) -> Result<bool, Failure> {
+pub(super) fn is_due(view: &dyn ReadView, now: Timestamp) -> Result<bool, Failure> {
     let first = view.scan(layout::OUTBOX, None, 1)?;
     Ok(first
         .first()
@@ -52,24 +54,24 @@ pub(super) fn is_due(view: &dyn View, now: Timestamp) -> Result<bool, Failure> {
 
 /// Takes what is due, and makes it due again later.
 pub(super) fn take(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     now: Timestamp,
-    until: Timestamp,
+    lease_until: Timestamp,
     limit: usize,
 ) -> Result<Vec<OutboxEntry>, Failure> {
     let mut taken = Vec::new();
-    for (key, bytes) in draft.scan(layout::OUTBOX, None, limit)? {
+    for (key, bytes) in tx.scan(layout::OUTBOX, None, limit)? {
         let Some((due, number)) = layout::outbox_at(&key) else {
             continue;
         };
         if due > now {
             break;
         }
-        let record: OutboxRecord = match draft.vault().open(&key, &bytes) {
+        let record: OutboxRecord = match tx.cipher().open(&key, &bytes) {
             // The others must not wait for it for ever.
             Err(Failure::Damaged(why)) => {
                 tracing::error!(error = %why, "an event for the backend could not be read and is removed: {why}");
-                draft.remove(key);
+                tx.remove(key);
                 continue;
             }
             read => read?,
@@ -78,9 +80,9 @@ pub(super) fn take(
             attempts: record.attempts.saturating_add(1),
             ..record
         };
-        draft.remove(key);
-        let place = layout::outbox(until, number);
-        draft.put(place.clone(), &record)?;
+        tx.remove(key);
+        let receipt = layout::outbox(lease_until, number);
+        tx.put(receipt.clone(), &record)?;
         let OutboxRecord {
             event,
             at,
@@ -90,37 +92,37 @@ pub(super) fn take(
             event,
             at,
             attempts,
-            place: OutboxPlace(place),
+            receipt: OutboxReceipt(receipt),
         });
     }
     Ok(taken)
 }
 
 /// Forgets an event, or moves it to another time.
-pub(super) fn settle(
-    draft: &mut Draft<'_>,
-    place: &OutboxPlace,
-    again: Option<Timestamp>,
+pub(super) fn acknowledge(
+    tx: &mut Transaction<'_>,
+    receipt: &OutboxReceipt,
+    retry_at: Option<Timestamp>,
 ) -> Result<(), Failure> {
-    let key = &place.0;
+    let key = &receipt.0;
     let Some((_, number)) = layout::outbox_at(key) else {
         return Ok(());
     };
-    let Some(record) = draft.record::<OutboxRecord>(key)? else {
+    let Some(record) = tx.record::<OutboxRecord>(key)? else {
         return Ok(());
     };
-    draft.remove(key.clone());
-    match again {
-        Some(at) => draft.put(layout::outbox(at, number), &record),
+    tx.remove(key.clone());
+    match retry_at {
+        Some(at) => tx.put(layout::outbox(at, number), &record),
         None => Ok(()),
     }
 }
 
 /// How much waits.
-pub(super) fn backlog(view: &dyn View) -> Result<Backlog, Failure> {
-    let pairs = view.scan(layout::OUTBOX, None, MOST_COUNTED)?;
+pub(super) fn backlog(view: &dyn ReadView) -> Result<Backlog, Failure> {
+    let pairs = view.scan(layout::OUTBOX, None, MAX_BACKLOG_COUNT)?;
     let happened = |(key, bytes): &(Vec<u8>, Vec<u8>)| {
-        Some(view.vault().open::<OutboxRecord>(key, bytes).ok()?.at)
+        Some(view.cipher().open::<OutboxRecord>(key, bytes).ok()?.at)
     };
     Ok(Backlog {
         waiting: pairs.len(),

@@ -1,6 +1,6 @@
 //! Changing what a user says of themselves.
 
-use super::{draft::Draft, records};
+use super::{records, transaction::Transaction};
 use crate::{
     store::{Profile, ProfileChange, User, failure::Failure},
     types::UserId,
@@ -8,11 +8,11 @@ use crate::{
 
 /// Applies the change; says what the user is then.
 pub(super) fn change(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     id: &UserId,
     change: &ProfileChange,
 ) -> Result<Option<User>, Failure> {
-    let Some(mut record) = records::user(draft, id)? else {
+    let Some(mut record) = records::user(tx, id)? else {
         return Ok(None);
     };
     let Profile {
@@ -32,6 +32,6 @@ pub(super) fn change(
             field.clone_from(value);
         }
     }
-    records::put_user(draft, &record)?;
+    records::put_user(tx, &record)?;
     Ok(Some(record.user))
 }

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    draft::{Draft, View},
     layout,
+    transaction::{ReadView, Transaction},
 };
 use crate::{
     store::{RefreshSalt, Session, StoredKey, User, failure::Failure},
@@ -31,7 +31,7 @@ pub(super) struct UserRecord {
 
 /// A user who is gone: nothing personal, and the id stays taken.
 #[derive(Serialize, Deserialize)]
-pub(super) struct GoneRecord {
+pub(super) struct Tombstone {
     pub(super) at: Timestamp,
     pub(super) merged_into: Option<UserId>,
 }
@@ -134,13 +134,14 @@ pub(super) struct SessionRecord {
     pub(super) is_new_user: bool,
     /// The sessions that its login ended, for the answer to a repeated login; forgotten at its
     /// first use.
-    pub(super) displaced: Vec<SessionId>,
+    #[serde(rename = "displaced")]
+    pub(super) evicted: Vec<SessionId>,
     /// The user of the session that this one took the place of, for the answer to a repeated merge.
     pub(super) merged: Option<UserId>,
 }
 
 impl SessionRecord {
-    /// Revoked, alone or with everybody.
+    /// RevocationOutcome, alone or with everybody.
     pub(super) fn is_revoked(&self, global_epoch: u64) -> bool {
         self.ended_at.is_some() || self.global_epoch < global_epoch
     }
@@ -151,7 +152,7 @@ impl SessionRecord {
     }
 
     /// Neither.
-    pub(super) fn lives(&self, global_epoch: u64, now: Timestamp) -> bool {
+    pub(super) fn is_active(&self, global_epoch: u64, now: Timestamp) -> bool {
         !self.is_revoked(global_epoch) && !self.is_expired(now)
     }
 
@@ -179,7 +180,7 @@ pub(super) struct KeyRecord {
 }
 
 impl KeyRecord {
-    pub(super) fn of(key: &StoredKey) -> Self {
+    pub(super) fn from_key(key: &StoredKey) -> Self {
         Self {
             kid: key.kid.clone(),
             algorithm: key.algorithm.clone(),
@@ -189,7 +190,7 @@ impl KeyRecord {
         }
     }
 
-    pub(super) fn read(self) -> StoredKey {
+    pub(super) fn into_key(self) -> StoredKey {
         StoredKey {
             kid: self.kid,
             algorithm: self.algorithm,
@@ -201,17 +202,17 @@ impl KeyRecord {
 }
 
 /// The epoch below which every token is revoked; 0 until the first revocation of everything.
-pub(super) fn global_epoch(view: &dyn View) -> Result<u64, Failure> {
+pub(super) fn global_epoch(view: &dyn ReadView) -> Result<u64, Failure> {
     Ok(view.record(layout::GLOBAL_EPOCH)?.unwrap_or_default())
 }
 
 /// The user of this id.
-pub(super) fn user(view: &dyn View, id: &UserId) -> Result<Option<UserRecord>, Failure> {
+pub(super) fn user(view: &dyn ReadView, id: &UserId) -> Result<Option<UserRecord>, Failure> {
     view.record(&layout::user(id))
 }
 
 /// The user, who has to be there because something leads to them.
-pub(super) fn owner(view: &dyn View, id: &UserId) -> Result<UserRecord, Failure> {
+pub(super) fn owner(view: &dyn ReadView, id: &UserId) -> Result<UserRecord, Failure> {
     user(view, id)?.ok_or_else(|| {
         Failure::damaged(
             &layout::user(id),
@@ -221,13 +222,13 @@ pub(super) fn owner(view: &dyn View, id: &UserId) -> Result<UserRecord, Failure>
 }
 
 /// Whether the id is, or was, somebody's.
-pub(super) fn is_taken(view: &dyn View, id: &UserId) -> Result<bool, Failure> {
-    Ok(view.bytes(&layout::user(id))?.is_some() || view.bytes(&layout::gone(id))?.is_some())
+pub(super) fn is_taken(view: &dyn ReadView, id: &UserId) -> Result<bool, Failure> {
+    Ok(view.bytes(&layout::user(id))?.is_some() || view.bytes(&layout::tombstone(id))?.is_some())
 }
 
 /// The user of a living session, if it is this one's.
 pub(super) fn caller(
-    view: &dyn View,
+    view: &dyn ReadView,
     id: &UserId,
     session_id: SessionId,
     now: Timestamp,
@@ -235,17 +236,20 @@ pub(super) fn caller(
     let Some(record) = session(view, session_id)? else {
         return Ok(None);
     };
-    let is_theirs = record.session.user == *id && record.lives(global_epoch(view)?, now);
+    let is_theirs = record.session.user == *id && record.is_active(global_epoch(view)?, now);
     if is_theirs { user(view, id) } else { Ok(None) }
 }
 
 /// The session of this id, in whatever state.
-pub(super) fn session(view: &dyn View, id: SessionId) -> Result<Option<SessionRecord>, Failure> {
+pub(super) fn session(
+    view: &dyn ReadView,
+    id: SessionId,
+) -> Result<Option<SessionRecord>, Failure> {
     view.record(&layout::session(id))
 }
 
 /// The user's sessions that have not been ended, expired ones too.
-pub(super) fn sessions_of(view: &dyn View, id: &UserId) -> Result<Vec<SessionRecord>, Failure> {
+pub(super) fn sessions_of(view: &dyn ReadView, id: &UserId) -> Result<Vec<SessionRecord>, Failure> {
     let mut sessions = Vec::new();
     for (key, _) in view.scan(&layout::sessions_of(id), None, usize::MAX)? {
         let Some(session_id) = layout::session_at(&key) else {
@@ -258,19 +262,19 @@ pub(super) fn sessions_of(view: &dyn View, id: &UserId) -> Result<Vec<SessionRec
 }
 
 /// Writes a user back.
-pub(super) fn put_user(draft: &mut Draft<'_>, record: &UserRecord) -> Result<(), Failure> {
-    draft.put(layout::user(&record.user.id), record)
+pub(super) fn put_user(tx: &mut Transaction<'_>, record: &UserRecord) -> Result<(), Failure> {
+    tx.put(layout::user(&record.user.id), record)
 }
 
 /// Writes a session back.
-pub(super) fn put_session(draft: &mut Draft<'_>, record: &SessionRecord) -> Result<(), Failure> {
-    draft.put(layout::session(record.session.id), record)
+pub(super) fn put_session(tx: &mut Transaction<'_>, record: &SessionRecord) -> Result<(), Failure> {
+    tx.put(layout::session(record.session.id), record)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{entropy::Entropy, store::vault::Vault, types::ExtraClaims};
+    use crate::{entropy::Entropy, store::record_cipher::RecordCipher, types::ExtraClaims};
 
     /// A user as they were written before there were further claims.
     #[derive(Serialize)]
@@ -297,8 +301,8 @@ mod tests {
 
     #[test]
     fn a_user_of_before_there_were_claims_still_reads() {
-        let vault = Vault::new(
-            crate::store::vault::Keyring::generate(&Entropy::default()).unwrap(),
+        let cipher = RecordCipher::new(
+            crate::store::record_cipher::Keyring::generate(&Entropy::default()).unwrap(),
             Entropy::default(),
         );
         let now = Timestamp::from_secs(1_800_000_000);
@@ -320,8 +324,8 @@ mod tests {
             unionids: BTreeSet::new(),
             sessions: 1,
         };
-        let read: UserRecord = vault
-            .open(b"u/42", &vault.seal(b"u/42", &old).unwrap())
+        let read: UserRecord = cipher
+            .open(b"u/42", &cipher.seal(b"u/42", &old).unwrap())
             .unwrap();
         assert_eq!(
             (read.user.id.as_str(), read.user.epoch, read.user.claims),

@@ -4,175 +4,178 @@
 //! the other.
 
 use super::{
-    draft::{Draft, View},
     layout,
     records::{self, SessionRecord},
+    transaction::{ReadView, Transaction},
 };
 use crate::{
     store::{
-        LogCursor, RevocationEntry, RevocationPage, RevocationTarget, Revoke, Revoked,
-        failure::Failure,
+        LogCursor, RevocationEntry, RevocationOutcome, RevocationPage, RevocationScope,
+        RevocationTarget, failure::Failure,
     },
     types::{REVOCATION_RETENTION, SessionId, Timestamp, UserId},
 };
 
 /// Ends what is asked for.
 pub(super) fn revoke(
-    draft: &mut Draft<'_>,
-    what: &Revoke,
+    tx: &mut Transaction<'_>,
+    scope: &RevocationScope,
     now: Timestamp,
-) -> Result<Revoked, Failure> {
-    match what {
-        Revoke::Session { user, session } => one(draft, user, *session, now),
-        Revoke::Others { user, keep } => others(draft, user, *keep, now),
-        Revoke::User(user) => whole_user(draft, user, now),
-        Revoke::Everything => everything(draft, now),
+) -> Result<RevocationOutcome, Failure> {
+    match scope {
+        RevocationScope::Session { user, session } => revoke_session(tx, user, *session, now),
+        RevocationScope::Others { user, keep } => revoke_others(tx, user, *keep, now),
+        RevocationScope::User(user) => revoke_user(tx, user, now),
+        RevocationScope::Everything => revoke_everything(tx, now),
     }
 }
 
-fn one(
-    draft: &mut Draft<'_>,
+fn revoke_session(
+    tx: &mut Transaction<'_>,
     user: &UserId,
     id: SessionId,
     now: Timestamp,
-) -> Result<Revoked, Failure> {
-    let global_epoch = records::global_epoch(draft)?;
-    match records::session(draft, id)? {
+) -> Result<RevocationOutcome, Failure> {
+    let global_epoch = records::global_epoch(tx)?;
+    match records::session(tx, id)? {
         Some(record) if record.session.user == *user => {
-            end_all(draft, vec![record], global_epoch, now)
+            end_sessions(tx, vec![record], global_epoch, now)
         }
-        Some(_) | None => Ok(Revoked::default()),
+        Some(_) | None => Ok(RevocationOutcome::default()),
     }
 }
 
-fn others(
-    draft: &mut Draft<'_>,
+fn revoke_others(
+    tx: &mut Transaction<'_>,
     user: &UserId,
     keep: SessionId,
     now: Timestamp,
-) -> Result<Revoked, Failure> {
-    let global_epoch = records::global_epoch(draft)?;
-    let mut sessions = records::sessions_of(draft, user)?;
+) -> Result<RevocationOutcome, Failure> {
+    let global_epoch = records::global_epoch(tx)?;
+    let mut sessions = records::sessions_of(tx, user)?;
     sessions.retain(|record| record.session.id != keep);
-    end_all(draft, sessions, global_epoch, now)
+    end_sessions(tx, sessions, global_epoch, now)
 }
 
 /// Ends each with a line of its own. One that has expired is ended too, because an access token may
 /// outlive it a little.
-fn end_all(
-    draft: &mut Draft<'_>,
+fn end_sessions(
+    tx: &mut Transaction<'_>,
     sessions: Vec<SessionRecord>,
     global_epoch: u64,
     now: Timestamp,
-) -> Result<Revoked, Failure> {
-    let mut revoked = Revoked::default();
+) -> Result<RevocationOutcome, Failure> {
+    let mut revoked = RevocationOutcome::default();
     for record in sessions {
         if record.is_revoked(global_epoch) {
             continue;
         }
-        if record.lives(global_epoch, now) {
+        if record.is_active(global_epoch, now) {
             revoked.sessions.push(record.session.id);
         }
-        revoked.entries.push(end(draft, record, now)?);
+        revoked.entries.push(end_session(tx, record, now)?);
     }
     Ok(revoked)
 }
 
 /// The user's epoch speaks for all tokens, so one line is enough however many sessions there are.
-pub(super) fn whole_user(
-    draft: &mut Draft<'_>,
+pub(super) fn revoke_user(
+    tx: &mut Transaction<'_>,
     id: &UserId,
     now: Timestamp,
-) -> Result<Revoked, Failure> {
-    let mut revoked = access_tokens(draft, id, now)?;
-    let global_epoch = records::global_epoch(draft)?;
-    for record in records::sessions_of(draft, id)? {
-        if record.lives(global_epoch, now) {
+) -> Result<RevocationOutcome, Failure> {
+    let mut revoked = revoke_access_tokens(tx, id, now)?;
+    let global_epoch = records::global_epoch(tx)?;
+    for record in records::sessions_of(tx, id)? {
+        if record.is_active(global_epoch, now) {
             revoked.sessions.push(record.session.id);
         }
-        mark_ended(draft, record, now)?;
+        write_ended(tx, record, now)?;
     }
     Ok(revoked)
 }
 
 /// Refuses the access tokens that a user has; the sessions live on and give others.
-pub(super) fn access_tokens(
-    draft: &mut Draft<'_>,
+pub(super) fn revoke_access_tokens(
+    tx: &mut Transaction<'_>,
     id: &UserId,
     now: Timestamp,
-) -> Result<Revoked, Failure> {
-    let Some(mut user) = records::user(draft, id)? else {
-        return Ok(Revoked::default());
+) -> Result<RevocationOutcome, Failure> {
+    let Some(mut user) = records::user(tx, id)? else {
+        return Ok(RevocationOutcome::default());
     };
-    user.user.epoch = next(user.user.epoch)?;
+    user.user.epoch = increment(user.user.epoch)?;
     let target = RevocationTarget::User {
         id: id.clone(),
         epoch: user.user.epoch,
     };
-    let entry = log(draft, RevocationEntry { at: now, target })?;
-    records::put_user(draft, &user)?;
-    Ok(Revoked {
+    let entry = append_to_log(tx, RevocationEntry { at: now, target })?;
+    records::put_user(tx, &user)?;
+    Ok(RevocationOutcome {
         sessions: Vec::new(),
         entries: vec![entry],
     })
 }
 
 /// Touches no session: each remembers the epoch it was opened under.
-fn everything(draft: &mut Draft<'_>, now: Timestamp) -> Result<Revoked, Failure> {
-    let epoch = next(records::global_epoch(draft)?)?;
-    draft.put(layout::GLOBAL_EPOCH.to_vec(), &epoch)?;
-    let entry = log(
-        draft,
+fn revoke_everything(
+    tx: &mut Transaction<'_>,
+    now: Timestamp,
+) -> Result<RevocationOutcome, Failure> {
+    let epoch = increment(records::global_epoch(tx)?)?;
+    tx.put(layout::GLOBAL_EPOCH.to_vec(), &epoch)?;
+    let entry = append_to_log(
+        tx,
         RevocationEntry {
             at: now,
             target: RevocationTarget::Everything { epoch },
         },
     )?;
-    Ok(Revoked {
+    Ok(RevocationOutcome {
         sessions: Vec::new(),
         entries: vec![entry],
     })
 }
 
 /// Ends one session, with its line in the log.
-pub(super) fn end(
-    draft: &mut Draft<'_>,
+pub(super) fn end_session(
+    tx: &mut Transaction<'_>,
     record: SessionRecord,
     now: Timestamp,
 ) -> Result<RevocationEntry, Failure> {
     let target = RevocationTarget::Session(record.session.id);
-    let entry = log(draft, RevocationEntry { at: now, target })?;
-    mark_ended(draft, record, now)?;
+    let entry = append_to_log(tx, RevocationEntry { at: now, target })?;
+    write_ended(tx, record, now)?;
     Ok(entry)
 }
 
 /// The record stays for a while, so that a refresh can be told why it is refused.
-fn mark_ended(
-    draft: &mut Draft<'_>,
+fn write_ended(
+    tx: &mut Transaction<'_>,
     mut record: SessionRecord,
     now: Timestamp,
 ) -> Result<(), Failure> {
     record.ended_at = Some(now);
-    record.displaced.clear();
+    record.evicted.clear();
     // Whose it was outside is not needed any more, and must not outlive an account that is erased.
     record.openid = None;
-    draft.remove(layout::session_of(&record.session.user, record.session.id));
-    records::put_session(draft, &record)
+    tx.remove(layout::session_of(&record.session.user, record.session.id));
+    records::put_session(tx, &record)
 }
 
-pub(super) fn log(
-    draft: &mut Draft<'_>,
+pub(super) fn append_to_log(
+    tx: &mut Transaction<'_>,
     entry: RevocationEntry,
 ) -> Result<RevocationEntry, Failure> {
-    let number = next(draft.record::<u64>(layout::LOG_HEAD)?.unwrap_or_default())?;
+    let number = increment(tx.record::<u64>(layout::LOG_HEAD)?.unwrap_or_default())?;
     let key = layout::log_line(number);
-    draft.put(layout::LOG_HEAD.to_vec(), &number)?;
-    draft.put(key.clone(), &entry)?;
-    draft.mark(layout::expiry(entry.at.plus(REVOCATION_RETENTION), &key));
+    tx.put(layout::LOG_HEAD.to_vec(), &number)?;
+    tx.put(key.clone(), &entry)?;
+    tx.touch(layout::expiry(entry.at.plus(REVOCATION_RETENTION), &key));
     Ok(entry)
 }
 
-fn next(number: u64) -> Result<u64, Failure> {
+fn increment(number: u64) -> Result<u64, Failure> {
     number
         .checked_add(1)
         .ok_or(Failure::Refused("a counter is at its end"))
@@ -182,7 +185,7 @@ fn next(number: u64) -> Result<u64, Failure> {
 /// before one that was read already. A cursor of another engine starts over, which repeats lines
 /// but skips none.
 pub(super) fn page(
-    view: &dyn View,
+    view: &dyn ReadView,
     cursor: Option<&LogCursor>,
     limit: usize,
 ) -> Result<RevocationPage, Failure> {
@@ -202,7 +205,7 @@ pub(super) fn page(
         .unwrap_or(from);
     let entries = lines
         .iter()
-        .map(|(key, bytes)| view.vault().open(key, bytes))
+        .map(|(key, bytes)| view.cipher().open(key, bytes))
         .collect::<Result<_, _>>()?;
     Ok(RevocationPage {
         entries,

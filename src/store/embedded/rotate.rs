@@ -7,19 +7,21 @@
 use std::time::Duration;
 
 use super::{
-    draft::Draft,
     login,
     records::{self, SessionRecord},
     revoke,
+    transaction::Transaction,
 };
 use crate::{
-    store::{Renewal, RenewalProof, Renewed, Rotation, RotationOutcome, User, failure::Failure},
+    store::{
+        Renewal, RenewalProof, RenewedSession, Rotation, RotationOutcome, User, failure::Failure,
+    },
     types::{SessionId, Timestamp},
 };
 
 /// What a presented counter means.
 #[derive(Debug, PartialEq, Eq)]
-enum Presented {
+enum CounterCheck {
     /// It moves the session on, to this counter.
     Moves(u64),
     /// Its successor was given out and has not been used: give the same one again.
@@ -29,7 +31,7 @@ enum Presented {
 }
 
 /// A session that can go on, with its user, under the epoch of everybody.
-struct Living {
+struct ActiveSession {
     record: SessionRecord,
     user: User,
     global_epoch: u64,
@@ -37,59 +39,62 @@ struct Living {
 
 /// Moves the session on, answers a repeat, or ends the session.
 pub(super) fn rotate(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     rotation: &Rotation,
 ) -> Result<RotationOutcome, Failure> {
-    let mut living = match living(draft, rotation.session, rotation.now)? {
-        Ok(living) => living,
+    let mut active_session = match active_session(tx, rotation.session, rotation.now)? {
+        Ok(active_session) => active_session,
         Err(over) => return Ok(over),
     };
-    let session = &mut living.record.session;
-    match presented(
+    let session = &mut active_session.record.session;
+    match check_counter(
         rotation.counter,
         rotation.replay_window,
         session.counter,
         rotation.now.since(session.rotated_at),
     ) {
-        Presented::Moves(counter) => {
+        CounterCheck::Moves(counter) => {
             session.counter = counter;
             session.rotated_at = rotation.now;
-            go_on(draft, living, rotation.idle_ttl, rotation.now)
+            extend(tx, active_session, rotation.idle_ttl, rotation.now)
         }
-        Presented::Again => Ok(RotationOutcome::Replayed(living.renewed())),
-        Presented::Stolen => stolen(draft, living, rotation.now),
+        CounterCheck::Again => Ok(RotationOutcome::Replayed(active_session.renewed())),
+        CounterCheck::Stolen => end_reused(tx, active_session, rotation.now),
     }
 }
 
 /// Goes on with the session and leaves its refresh token as it is.
-pub(super) fn renew(draft: &mut Draft<'_>, renewal: &Renewal) -> Result<RotationOutcome, Failure> {
-    let living = match living(draft, renewal.session, renewal.now)? {
-        Ok(living) => living,
+pub(super) fn renew(
+    tx: &mut Transaction<'_>,
+    renewal: &Renewal,
+) -> Result<RotationOutcome, Failure> {
+    let active_session = match active_session(tx, renewal.session, renewal.now)? {
+        Ok(active_session) => active_session,
         Err(over) => return Ok(over),
     };
-    let session = &living.record.session;
+    let session = &active_session.record.session;
     match &renewal.proof {
         RenewalProof::AccessToken { user } if *user == session.user => {}
         RenewalProof::AccessToken { .. } => return Ok(RotationOutcome::Unknown),
         // One ahead is a rotation that was lost in a failover, as in a rotation.
         RenewalProof::RefreshToken { counter }
             if (session.counter..=session.counter.saturating_add(1)).contains(counter) => {}
-        RenewalProof::RefreshToken { .. } => return stolen(draft, living, renewal.now),
+        RenewalProof::RefreshToken { .. } => return end_reused(tx, active_session, renewal.now),
     }
-    go_on(draft, living, renewal.idle_ttl, renewal.now)
+    extend(tx, active_session, renewal.idle_ttl, renewal.now)
 }
 
 /// The session, or why it cannot go on.
-fn living(
-    draft: &Draft<'_>,
+fn active_session(
+    tx: &Transaction<'_>,
     id: SessionId,
     now: Timestamp,
-) -> Result<Result<Living, RotationOutcome>, Failure> {
-    let Some(record) = records::session(draft, id)? else {
+) -> Result<Result<ActiveSession, RotationOutcome>, Failure> {
+    let Some(record) = records::session(tx, id)? else {
         return Ok(Err(RotationOutcome::Unknown));
     };
-    let global_epoch = records::global_epoch(draft)?;
-    let user = records::user(draft, &record.session.user)?.map(|record| record.user);
+    let global_epoch = records::global_epoch(tx)?;
+    let user = records::user(tx, &record.session.user)?.map(|record| record.user);
     // A ban ends the sessions too; what it says is more of use than that they ended.
     if let Some(user) = user.as_ref().filter(|user| user.disabled) {
         return Ok(Err(RotationOutcome::Disabled(user.id.clone())));
@@ -101,7 +106,7 @@ fn living(
         return Ok(Err(RotationOutcome::Expired));
     }
     Ok(user
-        .map(|user| Living {
+        .map(|user| ActiveSession {
             record,
             user,
             global_epoch,
@@ -109,32 +114,32 @@ fn living(
         .ok_or(RotationOutcome::Unknown))
 }
 
-fn go_on(
-    draft: &mut Draft<'_>,
-    mut living: Living,
+fn extend(
+    tx: &mut Transaction<'_>,
+    mut active_session: ActiveSession,
     idle_ttl: Duration,
     now: Timestamp,
 ) -> Result<RotationOutcome, Failure> {
-    let session = &mut living.record.session;
+    let session = &mut active_session.record.session;
     session.last_used_at = now;
     session.idle_end = login::idle_end(now, idle_ttl, session.absolute_end);
-    living.record.displaced.clear();
-    records::put_session(draft, &living.record)?;
-    Ok(RotationOutcome::Rotated(living.renewed()))
+    active_session.record.evicted.clear();
+    records::put_session(tx, &active_session.record)?;
+    Ok(RotationOutcome::Rotated(active_session.renewed()))
 }
 
-fn stolen(
-    draft: &mut Draft<'_>,
-    living: Living,
+fn end_reused(
+    tx: &mut Transaction<'_>,
+    active_session: ActiveSession,
     now: Timestamp,
 ) -> Result<RotationOutcome, Failure> {
-    revoke::end(draft, living.record, now)?;
-    Ok(RotationOutcome::Reused(living.user.id))
+    revoke::end_session(tx, active_session.record, now)?;
+    Ok(RotationOutcome::Reused(active_session.user.id))
 }
 
-impl Living {
-    fn renewed(self) -> Box<Renewed> {
-        Box::new(Renewed {
+impl ActiveSession {
+    fn renewed(self) -> Box<RenewedSession> {
+        Box::new(RenewedSession {
             user: self.user,
             session: self.record.session,
             global_epoch: self.global_epoch,
@@ -145,24 +150,24 @@ impl Living {
 /// Compares with the session's counter. One ahead with a right HMAC is a rotation that was lost in
 /// a failover, so the session catches up; further ahead nobody can have been given, and the session
 /// ends.
-fn presented(
+fn check_counter(
     counter: u64,
     replay_window: Option<Duration>,
     current: u64,
     since_rotation: Duration,
-) -> Presented {
+) -> CounterCheck {
     let is_one_ahead = current.checked_add(1) == Some(counter);
     if counter == current || is_one_ahead {
         return counter
             .checked_add(1)
-            .map_or(Presented::Stolen, Presented::Moves);
+            .map_or(CounterCheck::Stolen, CounterCheck::Moves);
     }
     let is_one_behind = counter.checked_add(1) == Some(current);
     let in_window = replay_window.is_none_or(|window| since_rotation <= window);
     if is_one_behind && in_window {
-        Presented::Again
+        CounterCheck::Again
     } else {
-        Presented::Stolen
+        CounterCheck::Stolen
     }
 }
 
@@ -172,7 +177,7 @@ mod tests {
 
     #[test]
     fn every_counter_has_one_meaning() {
-        use Presented::{Again, Moves, Stolen};
+        use CounterCheck::{Again, Moves, Stolen};
         let rows = [
             // presented, current, window, seconds since the rotation, meaning
             (0, 0, None, 0, Moves(1)),
@@ -192,7 +197,7 @@ mod tests {
             (u64::MAX, 0, None, 0, Stolen),
         ];
         for (counter, current, window, later, meaning) in rows {
-            let got = presented(
+            let got = check_counter(
                 counter,
                 window.map(Duration::from_secs),
                 current,
@@ -206,8 +211,8 @@ mod tests {
     fn a_clock_that_went_back_does_not_close_the_replay_window() {
         let since = Timestamp::from_secs(50).since(Timestamp::from_secs(100));
         assert_eq!(
-            presented(0, Some(Duration::from_secs(1)), 1, since),
-            Presented::Again
+            check_counter(0, Some(Duration::from_secs(1)), 1, since),
+            CounterCheck::Again
         );
     }
 }

@@ -35,44 +35,44 @@ use rustix::{fs::Mode, process::umask};
 use super::kv::{Changes, Kv, Pair};
 use crate::store::{OpenError, OpenOptions, failure::Failure};
 
-/// Our file in the directory: empty while the store is being made, then [`SETTLED`].
+/// Our file in the directory: empty while the store is being made, then [`INITIALIZED`].
 pub(super) const MARKER: &str = "menshen.store";
-const SETTLED: &[u8] =
+const INITIALIZED: &[u8] =
     b"This directory is a store of menshen, format 1. All of its files belong together.\n";
 /// Our file with the number of the last commit, as text. Written when the commit is durable and
 /// never synced: it may be behind the log, and only a log that has lost something is behind it.
-pub(super) const COMMITS: &str = "menshen.commits";
+pub(super) const COMMIT_LOG: &str = "menshen.commits";
 /// The same number, inside the log.
 const LAST_COMMIT: &[u8] = b"m/last_commit";
 /// Files by which sled's directories are known.
-const SLEDS: [&str; 2] = ["db", "conf"];
+const SLED_FILES: [&str; 2] = ["db", "conf"];
 /// How often sled's own thread writes out and collects garbage.
-const FLUSH_EVERY_MS: u64 = 500;
+const FLUSH_INTERVAL_MS: u64 = 500;
 /// sled does not start with less.
-const SMALLEST_CACHE: u64 = 1 << 20;
+const MIN_CACHE_BYTES: u64 = 1 << 20;
 /// Below this free space no commit is tried: a write that fails half-way costs a restart, one that
 /// is refused does not.
-const ROOM: u64 = 4 << 20;
+const MIN_FREE_BYTES: u64 = 4 << 20;
 /// Modes of what is for its owner alone.
 const PRIVATE_FILE: u32 = 0o600;
 const PRIVATE_DIRECTORY: u32 = 0o700;
 /// How long to wait between two tries for a lock.
-const LOCK_RETRY: Duration = Duration::from_millis(50);
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// An open directory.
 pub(super) struct SledKv {
     path: PathBuf,
-    settled: bool,
-    open: RwLock<Option<Open>>,
+    initialized: bool,
+    open: RwLock<Option<OpenFiles>>,
 }
 
-struct Open {
+struct OpenFiles {
     /// Fields drop in this order: the lock on the marker goes last.
     db: Db,
     /// The file that sled writes its log to.
     log: File,
     blobs: Blobs,
-    commits: Commits,
+    commits: CommitLog,
     marker: File,
 }
 
@@ -80,7 +80,7 @@ impl SledKv {
     /// Opens or makes the directory.
     pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
         let deadline = Instant::now() + options.lock_wait;
-        let trouble = Trouble {
+        let context = OpenErrorContext {
             path,
             waited: options.lock_wait,
         };
@@ -89,34 +89,34 @@ impl SledKv {
             .recursive(true)
             .mode(PRIVATE_DIRECTORY)
             .create(path)
-            .map_err(|error| trouble.not_writable(&error))?;
-        let mut marker = marker(path, &trouble)?;
-        lock(&marker, deadline, &trouble)?;
+            .map_err(|error| context.not_writable(&error))?;
+        let mut marker = marker(path, &context)?;
+        lock(&marker, deadline, &context)?;
         let mut text = Vec::new();
         marker
             .read_to_end(&mut text)
-            .map_err(|error| trouble.io(&error))?;
-        let settled = match text.as_slice() {
+            .map_err(|error| context.io(&error))?;
+        let initialized = match text.as_slice() {
             b"" => false,
-            SETTLED => true,
-            _ => return Err(trouble.corrupt("it was made by another version of menshen")),
+            INITIALIZED => true,
+            _ => return Err(context.corrupt("it was made by another version of menshen")),
         };
-        if settled && !SLEDS.iter().all(|name| path.join(name).exists()) {
-            return Err(trouble.corrupt("some of its files are missing"));
+        if initialized && !SLED_FILES.iter().all(|name| path.join(name).exists()) {
+            return Err(context.corrupt("some of its files are missing"));
         }
-        let db = start(path, options.cache_bytes, deadline, &trouble)?;
+        let db = start(path, options.cache_bytes, deadline, &context)?;
         let log = File::options()
             .read(true)
             .write(true)
             .open(path.join("db"))
-            .map_err(|error| trouble.io(&error))?;
+            .map_err(|error| context.io(&error))?;
         log.sync_all()
             .and_then(|()| sync_names(path))
-            .map_err(|error| trouble.io(&error))?;
-        let commits = Commits::open(path, &db, &trouble)?;
-        make_private(path).map_err(|error| trouble.io(&error))?;
+            .map_err(|error| context.io(&error))?;
+        let commits = CommitLog::open(path, &db, &context)?;
+        make_private(path).map_err(|error| context.io(&error))?;
         let blobs = Blobs::new(path);
-        let open = Open {
+        let open = OpenFiles {
             db,
             log,
             blobs,
@@ -125,36 +125,36 @@ impl SledKv {
         };
         Ok(Self {
             path: path.to_owned(),
-            settled,
+            initialized,
             open: RwLock::new(Some(open)),
         })
     }
 
     /// Data was committed here before, so there must be some.
     pub(super) fn is_settled(&self) -> bool {
-        self.settled
+        self.initialized
     }
 
     /// Says in the marker that there is data from now on.
-    pub(super) fn settle(&self) -> Result<(), OpenError> {
-        let trouble = Trouble {
+    pub(super) fn mark_initialized(&self) -> Result<(), OpenError> {
+        let context = OpenErrorContext {
             path: &self.path,
             waited: Duration::ZERO,
         };
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         match open.as_ref() {
-            Some(open) if !self.settled => {
+            Some(open) if !self.initialized => {
                 let mut marker = &open.marker;
                 marker
-                    .write_all(SETTLED)
+                    .write_all(INITIALIZED)
                     .and_then(|()| marker.sync_all())
-                    .map_err(|error| trouble.io(&error))
+                    .map_err(|error| context.io(&error))
             }
             Some(_) | None => Ok(()),
         }
     }
 
-    fn opened(&self) -> RwLockReadGuard<'_, Option<Open>> {
+    fn opened(&self) -> RwLockReadGuard<'_, Option<OpenFiles>> {
         self.open.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -238,7 +238,7 @@ impl Kv for SledKv {
         let disk =
             rustix::fs::statvfs(&self.path).map_err(|error| Failure::Fault(error.to_string()))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free < ROOM {
+        if free < MIN_FREE_BYTES {
             Err(Failure::Refused("the disk is full"))
         } else {
             Ok(())
@@ -255,7 +255,7 @@ impl Kv for SledKv {
     }
 
     fn close(&self) -> Result<(), Failure> {
-        let Some(Open {
+        let Some(OpenFiles {
             db,
             log,
             blobs,
@@ -283,15 +283,15 @@ impl Kv for SledKv {
 }
 
 /// Counts commits, inside the log and beside it.
-struct Commits {
+struct CommitLog {
     file: File,
     last: AtomicU64,
 }
 
-impl Commits {
+impl CommitLog {
     /// Refuses a log that ends before what was acknowledged.
-    fn open(path: &Path, db: &Db, trouble: &Trouble<'_>) -> Result<Self, OpenError> {
-        let name = path.join(COMMITS);
+    fn open(path: &Path, db: &Db, context: &OpenErrorContext<'_>) -> Result<Self, OpenError> {
+        let name = path.join(COMMIT_LOG);
         let mut file = File::options()
             .read(true)
             .write(true)
@@ -299,25 +299,25 @@ impl Commits {
             .truncate(false)
             .mode(PRIVATE_FILE)
             .open(name)
-            .map_err(|error| trouble.io(&error))?;
+            .map_err(|error| context.io(&error))?;
         let mut text = Vec::new();
         file.read_to_end(&mut text)
-            .map_err(|error| trouble.io(&error))?;
+            .map_err(|error| context.io(&error))?;
         // After power loss it may be empty or torn. Then it knows nothing, which is no sign of
         // damage.
         let acknowledged: u64 = str::from_utf8(&text)
             .ok()
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or_default();
-        let found = db.get(LAST_COMMIT).map_err(|error| trouble.sled(&error))?;
+        let found = db.get(LAST_COMMIT).map_err(|error| context.sled(&error))?;
         let last = found
             .and_then(|bytes| bytes.as_ref().try_into().ok())
             .map_or(0, u64::from_be_bytes);
         if last < acknowledged {
             let missing = acknowledged - last;
-            return Err(trouble.corrupt(&format!(
+            return Err(context.corrupt(&format!(
                 "its last {missing} commits were acknowledged and are gone, so logins are lost and revoked sessions would live \
-                 again (to accept that, delete {COMMITS} in it)"
+                 again (to accept that, delete {COMMIT_LOG} in it)"
             )));
         }
         Ok(Self {
@@ -383,11 +383,11 @@ impl Blobs {
 }
 
 /// The marker, made only where no other store of sled is: that one would be somebody else's.
-fn marker(path: &Path, trouble: &Trouble<'_>) -> Result<File, OpenError> {
+fn marker(path: &Path, context: &OpenErrorContext<'_>) -> Result<File, OpenError> {
     let file = path.join(MARKER);
-    let is_strange = !file.exists() && SLEDS.iter().any(|name| path.join(name).exists());
+    let is_strange = !file.exists() && SLED_FILES.iter().any(|name| path.join(name).exists());
     if is_strange {
-        return Err(trouble.corrupt("it holds files that are not menshen's"));
+        return Err(context.corrupt("it holds files that are not menshen's"));
     }
     File::options()
         .read(true)
@@ -396,7 +396,7 @@ fn marker(path: &Path, trouble: &Trouble<'_>) -> Result<File, OpenError> {
         .truncate(false)
         .mode(PRIVATE_FILE)
         .open(file)
-        .map_err(|error| trouble.not_writable(&error))
+        .map_err(|error| context.not_writable(&error))
 }
 
 /// Takes the store's files from everybody but their owner: an older version, or a copy with `cp`,
@@ -404,7 +404,7 @@ fn marker(path: &Path, trouble: &Trouble<'_>) -> Result<File, OpenError> {
 /// mode may be meant so.
 fn make_private(directory: &Path) -> io::Result<()> {
     let is_ours = |name: &str| {
-        SLEDS.contains(&name)
+        SLED_FILES.contains(&name)
             || name == "blobs"
             || ["snap.", "menshen."]
                 .iter()
@@ -421,18 +421,18 @@ fn make_private(directory: &Path) -> io::Result<()> {
             for blob in fs::read_dir(&path)? {
                 let blob = blob?;
                 if !blob.file_type()?.is_symlink() {
-                    take_from_others(&blob.path(), PRIVATE_FILE)?;
+                    restrict_mode(&blob.path(), PRIVATE_FILE)?;
                 }
             }
-            take_from_others(&path, PRIVATE_DIRECTORY)?;
+            restrict_mode(&path, PRIVATE_DIRECTORY)?;
         } else {
-            take_from_others(&path, PRIVATE_FILE)?;
+            restrict_mode(&path, PRIVATE_FILE)?;
         }
     }
     Ok(())
 }
 
-fn take_from_others(path: &Path, mode: u32) -> io::Result<()> {
+fn restrict_mode(path: &Path, mode: u32) -> io::Result<()> {
     let set = || match fs::metadata(path)?.permissions().mode() & 0o077 {
         0 => Ok(()),
         _ => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
@@ -453,15 +453,15 @@ fn take_from_others(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// Takes the lock that tells processes apart, waiting until the deadline.
-fn lock(marker: &File, deadline: Instant, trouble: &Trouble<'_>) -> Result<(), OpenError> {
+fn lock(marker: &File, deadline: Instant, context: &OpenErrorContext<'_>) -> Result<(), OpenError> {
     loop {
         match marker.try_lock() {
             Ok(()) => return Ok(()),
             Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
-                std::thread::sleep(LOCK_RETRY)
+                std::thread::sleep(LOCK_RETRY_INTERVAL)
             }
-            Err(fs::TryLockError::WouldBlock) => return Err(trouble.locked()),
-            Err(fs::TryLockError::Error(error)) => return Err(trouble.io(&error)),
+            Err(fs::TryLockError::WouldBlock) => return Err(context.locked()),
+            Err(fs::TryLockError::Error(error)) => return Err(context.io(&error)),
         }
     }
 }
@@ -472,22 +472,22 @@ fn start(
     path: &Path,
     cache_bytes: u64,
     deadline: Instant,
-    trouble: &Trouble<'_>,
+    context: &OpenErrorContext<'_>,
 ) -> Result<Db, OpenError> {
     loop {
         let config = Config::new()
             .path(path)
-            .cache_capacity(cache_bytes.max(SMALLEST_CACHE))
-            .flush_every_ms(Some(FLUSH_EVERY_MS));
+            .cache_capacity(cache_bytes.max(MIN_CACHE_BYTES))
+            .flush_every_ms(Some(FLUSH_INTERVAL_MS));
         // On some kinds of damage sled panics.
         let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
         match opened {
             Ok(Ok(db)) => return Ok(db),
             Ok(Err(error)) if is_lock(&error) && Instant::now() < deadline => {
-                std::thread::sleep(LOCK_RETRY)
+                std::thread::sleep(LOCK_RETRY_INTERVAL)
             }
-            Ok(Err(error)) => return Err(trouble.sled(&error)),
-            Err(_) => return Err(trouble.corrupt("sled panicked while it was reading")),
+            Ok(Err(error)) => return Err(context.sled(&error)),
+            Err(_) => return Err(context.corrupt("sled panicked while it was reading")),
         }
     }
 }
@@ -515,12 +515,12 @@ fn fault(error: &::sled::Error) -> Failure {
 }
 
 /// Turns what went wrong while opening into what a person is told.
-struct Trouble<'a> {
+struct OpenErrorContext<'a> {
     path: &'a Path,
     waited: Duration,
 }
 
-impl Trouble<'_> {
+impl OpenErrorContext<'_> {
     fn locked(&self) -> OpenError {
         OpenError::Locked {
             path: self.path.to_owned(),

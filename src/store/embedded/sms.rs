@@ -6,13 +6,16 @@
 use std::time::Duration;
 
 use super::{
-    draft::{Draft, View},
-    layout::{self, Handle},
+    layout::{self, LookupKey},
     records::{SmsBudget, SmsCodeRecord, SmsRecord},
+    transaction::{ReadView, Transaction},
 };
 use crate::{
     crypto,
-    store::{SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReserved, SmsSlots, failure::Failure},
+    store::{
+        SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReservationOutcome, SmsSlots,
+        failure::Failure,
+    },
     types::{Phone, Timestamp},
 };
 
@@ -23,7 +26,7 @@ const UTC_8: Duration = Duration::from_hours(8);
 
 /// What came of a guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Guessed {
+pub(super) enum GuessResult {
     Right,
     Wrong,
     /// There is no code to compare with: none was sent, or it was used, is too old, or was guessed
@@ -33,64 +36,67 @@ pub(super) enum Guessed {
 
 /// Takes the slots, or says what is in the way. The order matters to nobody but the one who waits:
 /// the shortest wait first.
-pub(super) fn reserve(draft: &mut Draft<'_>, new: &SmsReservation) -> Result<SmsReserved, Failure> {
-    let known: Option<SmsRecord> = draft.find(Handle::Sms(&new.phone))?;
-    let mut record = known.unwrap_or_else(|| SmsRecord::of(&new.phone));
+pub(super) fn reserve(
+    tx: &mut Transaction<'_>,
+    new: &SmsReservation,
+) -> Result<SmsReservationOutcome, Failure> {
+    let known: Option<SmsRecord> = tx.find(LookupKey::Sms(&new.phone))?;
+    let mut record = known.unwrap_or_else(|| SmsRecord::new(&new.phone));
     if record.code.as_ref().is_some_and(|code| code.id == new.id.0) {
-        return Ok(SmsReserved::Granted);
+        return Ok(SmsReservationOutcome::Granted);
     }
     let now = &new.now;
-    let was_set_back = record.set_right(new);
+    let was_set_back = record.clamp_to_clock(new);
     record.sent.retain(|(_, at)| now.since(*at) < DAY);
-    if let Some(refused) = refuse(draft, &record, new)? {
+    if let Some(refused) = refuse(tx, &record, new)? {
         if was_set_back {
             // Times that lay ahead count from now on, not from each refusal.
-            put(draft, &record)?;
+            put(tx, &record)?;
         }
         return Ok(refused);
     }
     if !new.is_test {
         record.sent.push((new.id.0, *now));
     }
-    record.begin(new);
-    put(draft, &record)?;
-    Ok(SmsReserved::Granted)
+    record.start_code(new);
+    put(tx, &record)?;
+    Ok(SmsReservationOutcome::Granted)
 }
 
 /// What is in the way of a message; where nothing is, one is taken out of the day's budget.
 fn refuse(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     record: &SmsRecord,
     new: &SmsReservation,
-) -> Result<Option<SmsReserved>, Failure> {
+) -> Result<Option<SmsReservationOutcome>, Failure> {
     let SmsReservation { limits, now, .. } = new;
     if let Some(wait) = record.wait_for_attempts(limits.max_attempts, *now) {
-        return Ok(Some(SmsReserved::Cooldown(wait)));
+        return Ok(Some(SmsReservationOutcome::Cooldown(wait)));
     }
     if new.is_test {
         return Ok(None);
     }
     if let Some(wait) = record.wait(limits.resend_after, 1, *now) {
-        return Ok(Some(SmsReserved::Cooldown(wait)));
+        return Ok(Some(SmsReservationOutcome::Cooldown(wait)));
     }
     let over = |most, window| record.wait(window, most, *now);
     if let Some(wait) =
         over(limits.per_phone_hour, HOUR).or_else(|| over(limits.per_phone_day, DAY))
     {
-        return Ok(Some(SmsReserved::PhoneQuota(wait)));
+        return Ok(Some(SmsReservationOutcome::PhoneQuota(wait)));
     }
-    Ok(spend(draft, limits, *now)?.map(SmsReserved::Budget))
+    Ok(take_from_budget(tx, limits, *now)?.map(SmsReservationOutcome::Budget))
 }
 
 /// Takes back a message that was not sent, once.
 pub(super) fn release(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     phone: &Phone,
     id: SmsId,
     slots: SmsSlots,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let Some(mut record) = draft.find::<SmsRecord>(Handle::Sms(phone))? else {
+    let Some(mut record) = tx.find::<SmsRecord>(LookupKey::Sms(phone))? else {
         return Ok(());
     };
     // A second time the code is another one.
@@ -99,16 +105,16 @@ pub(super) fn release(
         record.sent.retain(|(sent, _)| *sent != id.0);
     }
     if is_first && slots != SmsSlots::Keep {
-        let mut budget: SmsBudget = draft.record(layout::SMS_BUDGET)?.unwrap_or_default();
+        let mut budget: SmsBudget = tx.record(layout::SMS_BUDGET)?.unwrap_or_default();
         if budget.day == day(now) {
             budget.sent = budget.sent.saturating_sub(1);
-            draft.put(layout::SMS_BUDGET.to_vec(), &budget)?;
+            tx.put(layout::SMS_BUDGET.to_vec(), &budget)?;
         }
     }
     if is_first {
         record.code = record.replaced.take();
     }
-    put(draft, &record)
+    put(tx, &record)
 }
 
 /// Counts the guess, then compares. A right one is used up, and frees the guesses that were lost
@@ -117,15 +123,15 @@ pub(super) fn release(
 /// A guess at nothing writes too: how long the answer takes says nothing about whether a code was
 /// sent.
 pub(super) fn guess(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     guess: &SmsGuess,
     now: Timestamp,
-) -> Result<Guessed, Failure> {
-    let known: Option<SmsRecord> = draft.find(Handle::Sms(&guess.phone))?;
+) -> Result<GuessResult, Failure> {
+    let known: Option<SmsRecord> = tx.find(LookupKey::Sms(&guess.phone))?;
     let open = known.filter(|record| record.is_open(guess.max_attempts, now));
     let Some(mut record) = open else {
-        pretend(draft, guess, now)?;
-        return Ok(Guessed::NoCode);
+        guess_decoy(tx, guess, now)?;
+        return Ok(GuessResult::NoCode);
     };
     record.attempts = record.attempts.saturating_add(1);
     let is_right = record
@@ -137,24 +143,24 @@ pub(super) fn guess(
         record.replaced = None;
         record.attempts = 0;
     }
-    put(draft, &record)?;
+    put(tx, &record)?;
     Ok(if is_right {
-        Guessed::Right
+        GuessResult::Right
     } else {
-        Guessed::Wrong
+        GuessResult::Wrong
     })
 }
 
 /// Does what a wrong guess does, to a record that stands for all phones without a code: it is read,
 /// written back as long as a real one, and marked for the sweep. There are few of them, so that
 /// guessing at numbers fills nothing.
-fn pretend(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> Result<(), Failure> {
-    let places = Handle::Sms(&guess.phone).places(draft.vault());
-    let slot = places
+fn guess_decoy(tx: &mut Transaction<'_>, guess: &SmsGuess, now: Timestamp) -> Result<(), Failure> {
+    let candidate_keys = LookupKey::Sms(&guess.phone).candidate_keys(tx.cipher());
+    let slot = candidate_keys
         .first()
-        .and_then(|place| layout::no_code(place))
+        .and_then(|key| layout::decoy_key(key))
         .ok_or(Failure::Refused("the store has no key"))?;
-    let known: Option<SmsRecord> = draft.record(&slot)?;
+    let known: Option<SmsRecord> = tx.record(&slot)?;
     // As with a real one, the time at which it may be swept does not move with every guess.
     let before = known
         .as_ref()
@@ -174,27 +180,27 @@ fn pretend(draft: &mut Draft<'_>, guess: &SmsGuess, now: Timestamp) -> Result<()
         code: Some(code),
         attempts: u32::from(is_right),
         attempts_until: until,
-        ..SmsRecord::of(&guess.phone)
+        ..SmsRecord::new(&guess.phone)
     };
-    draft.put(slot.clone(), &record)?;
-    draft.mark(layout::expiry(until, &slot));
+    tx.put(slot.clone(), &record)?;
+    tx.touch(layout::expiry(until, &slot));
     Ok(())
 }
 
 /// Whether this very code was used for the phone a moment ago.
 pub(super) fn was_used(
-    draft: &Draft<'_>,
+    tx: &Transaction<'_>,
     guess: &SmsGuess,
     now: Timestamp,
 ) -> Result<bool, Failure> {
-    let record: Option<SmsRecord> = draft.find(Handle::Sms(&guess.phone))?;
+    let record: Option<SmsRecord> = tx.find(LookupKey::Sms(&guess.phone))?;
     let used = record.and_then(|record| record.used);
     Ok(used.is_some_and(|code| now < code.until && is_same(&code, guess)))
 }
 
 /// Nothing in the time it takes says how much of the code was right.
 fn is_same(code: &SmsCodeRecord, guess: &SmsGuess) -> bool {
-    let same_code = crypto::same(&code.hash, &guess.code.0);
+    let same_code = crypto::constant_time_eq(&code.hash, &guess.code.0);
     same_code && code.purpose == guess.purpose
 }
 
@@ -209,19 +215,19 @@ pub(super) fn forgotten_at(record: &SmsRecord) -> Timestamp {
         .fold(record.attempts_until, Timestamp::max)
 }
 
-fn put(draft: &mut Draft<'_>, record: &SmsRecord) -> Result<(), Failure> {
-    let place = draft.put_under(Handle::Sms(&record.phone), record)?;
-    draft.mark(layout::expiry(forgotten_at(record), &place));
+fn put(tx: &mut Transaction<'_>, record: &SmsRecord) -> Result<(), Failure> {
+    let key = tx.put_under(LookupKey::Sms(&record.phone), record)?;
+    tx.touch(layout::expiry(forgotten_at(record), &key));
     Ok(())
 }
 
 /// Takes one message out of the day's budget; `Some`: it is spent until then.
-fn spend(
-    draft: &mut Draft<'_>,
+fn take_from_budget(
+    tx: &mut Transaction<'_>,
     limits: &SmsLimits,
     now: Timestamp,
 ) -> Result<Option<Duration>, Failure> {
-    let mut budget: SmsBudget = draft.record(layout::SMS_BUDGET)?.unwrap_or_default();
+    let mut budget: SmsBudget = tx.record(layout::SMS_BUDGET)?.unwrap_or_default();
     // A clock that was set back a little does not bring a second budget; one that had been far
     // ahead does not take them all.
     if day(now) > budget.day || budget.day > day(now) + 1 {
@@ -235,7 +241,7 @@ fn spend(
         return Ok(Some(DAY.saturating_sub(today)));
     }
     budget.sent += 1;
-    draft.put(layout::SMS_BUDGET.to_vec(), &budget)?;
+    tx.put(layout::SMS_BUDGET.to_vec(), &budget)?;
     Ok(None)
 }
 
@@ -258,7 +264,7 @@ impl SmsReservation {
 }
 
 impl SmsRecord {
-    fn of(phone: &Phone) -> Self {
+    fn new(phone: &Phone) -> Self {
         Self {
             phone: phone.clone(),
             sent: Vec::new(),
@@ -274,7 +280,7 @@ impl SmsRecord {
     /// at most: what was sent, was sent by now, and guesses that are used up come back as soon as
     /// after a new code. What lies more than a day ahead was written under a clock that was wrong,
     /// and does not count at all. `true`: there was something of the kind.
-    fn set_right(&mut self, new: &SmsReservation) -> bool {
+    fn clamp_to_clock(&mut self, new: &SmsReservation) -> bool {
         let (now, before) = (new.now, (self.sent.clone(), self.attempts_until));
         let tomorrow = now.plus(DAY);
         self.sent.retain(|(_, at)| *at <= tomorrow);
@@ -299,7 +305,7 @@ impl SmsRecord {
 
     /// The code of this message counts from now on. Guesses are counted on while codes follow one
     /// another; they begin anew only when no code has been good for anything any more.
-    fn begin(&mut self, new: &SmsReservation) {
+    fn start_code(&mut self, new: &SmsReservation) {
         if new.now >= self.attempts_until {
             self.attempts = 0;
         }

@@ -13,47 +13,53 @@ use std::{
 };
 
 use super::{
-    draft::View,
     kv::{Changes, Kv, Pair},
     layout,
+    transaction::ReadView,
 };
-use crate::store::{failure::Failure, vault::Vault};
+use crate::store::{failure::Failure, record_cipher::RecordCipher};
 
 /// Most bytes of notes of one snapshot; beyond, reading it fails.
-const MOST_NOTED: usize = 256 << 20;
+const MAX_BEFORE_IMAGE_BYTES: usize = 256 << 20;
 
 /// The snapshots that are open.
 #[derive(Default)]
-pub(super) struct Snapshots(Mutex<Vec<Weak<Mutex<Notes>>>>);
+pub(super) struct Snapshots(Mutex<Vec<Weak<Mutex<BeforeImages>>>>);
 
 #[derive(Default)]
-struct Notes {
-    before: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+struct BeforeImages {
+    values: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     bytes: usize,
 }
 
 impl Snapshots {
     /// Begins one. Only the writer calls this, so it is of the state between two groups.
-    pub(super) fn begin(&self, kv: Arc<dyn Kv>, vault: Vault) -> Snapshot {
-        let notes = Arc::new(Mutex::new(Notes::default()));
+    pub(super) fn begin(&self, kv: Arc<dyn Kv>, cipher: RecordCipher) -> Snapshot {
+        let before_images = Arc::new(Mutex::new(BeforeImages::default()));
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::downgrade(&notes));
-        Snapshot { kv, vault, notes }
+            .push(Arc::downgrade(&before_images));
+        Snapshot {
+            kv,
+            cipher,
+            before_images,
+        }
     }
 
     /// Notes what stands at the keys that are about to be changed.
     pub(super) fn note(&self, kv: &dyn Kv, changes: &Changes) -> Result<(), Failure> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|notes| notes.strong_count() > 0);
-        for notes in open.iter().filter_map(Weak::upgrade) {
-            let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|before_images| before_images.strong_count() > 0);
+        for before_images in open.iter().filter_map(Weak::upgrade) {
+            let mut before_images = before_images.lock().unwrap_or_else(PoisonError::into_inner);
             for key in changes.keys().filter(|key| is_exported(key)) {
-                if notes.bytes <= MOST_NOTED && !notes.before.contains_key(key) {
+                if before_images.bytes <= MAX_BEFORE_IMAGE_BYTES
+                    && !before_images.values.contains_key(key)
+                {
                     let value = kv.get(key)?;
-                    notes.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
-                    notes.before.insert(key.clone(), value);
+                    before_images.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+                    before_images.values.insert(key.clone(), value);
                 }
             }
         }
@@ -77,8 +83,8 @@ fn is_exported(key: &[u8]) -> bool {
 /// The store at one moment.
 pub(super) struct Snapshot {
     kv: Arc<dyn Kv>,
-    vault: Vault,
-    notes: Arc<Mutex<Notes>>,
+    cipher: RecordCipher,
+    before_images: Arc<Mutex<BeforeImages>>,
 }
 
 impl Snapshot {
@@ -95,7 +101,8 @@ impl Snapshot {
             let last = (pairs.len() >= page)
                 .then(|| pairs.last().map(|(key, _)| key.clone()))
                 .flatten();
-            let pairs = self.corrected(prefix, after.as_deref(), last.as_deref(), pairs)?;
+            let pairs =
+                self.apply_before_images(prefix, after.as_deref(), last.as_deref(), pairs)?;
             visit(pairs)?;
             match last {
                 Some(last) => after = Some(last),
@@ -105,22 +112,25 @@ impl Snapshot {
     }
 
     /// The pairs after one key and up to another, as they were.
-    fn corrected(
+    fn apply_before_images(
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
         last: Option<&[u8]>,
         pairs: Vec<Pair>,
     ) -> Result<Vec<Pair>, Failure> {
-        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.bytes > MOST_NOTED {
+        let before_images = self
+            .before_images
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if before_images.bytes > MAX_BEFORE_IMAGE_BYTES {
             return Err(Failure::Refused(
                 "too much was written meanwhile: export at a quieter time",
             ));
         }
         let mut pairs: BTreeMap<_, _> = pairs.into_iter().collect();
-        for (key, value) in notes
-            .before
+        for (key, value) in before_images
+            .values
             .range(prefix.to_vec()..)
             .take_while(|(key, _)| key.starts_with(prefix))
         {
@@ -136,15 +146,18 @@ impl Snapshot {
     }
 }
 
-impl View for Snapshot {
-    fn vault(&self) -> &Vault {
-        &self.vault
+impl ReadView for Snapshot {
+    fn cipher(&self) -> &RecordCipher {
+        &self.cipher
     }
 
     fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         let now = self.kv.get(key)?;
-        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(notes.before.get(key).cloned().unwrap_or(now))
+        let before_images = self
+            .before_images
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(before_images.values.get(key).cloned().unwrap_or(now))
     }
 
     fn scan(

@@ -73,7 +73,7 @@ async fn a_swept_store_has_no_leftovers() {
     let user = UserId::parse("u1").unwrap();
     let keep = SessionId::from_bits(1);
     store
-        .revoke(&Revoke::Others { user, keep }, NOW)
+        .revoke(&RevocationScope::Others { user, keep }, NOW)
         .await
         .unwrap();
     let far = Timestamp::from_secs(NOW.as_secs() * 2);
@@ -128,12 +128,12 @@ async fn a_record_under_the_new_key_in_a_place_of_the_old_one_is_moved() {
     let store = in_memory();
     store.login(&login_of("alice", 1)).await.unwrap();
     let identity = wechat_of(&mut login_of("alice", 1)).clone();
-    let handle = layout::Handle::OpenId(&identity.app_id, &identity.openid);
-    let old_place = handle.places(&store.vault).remove(0);
+    let lookup_key = layout::LookupKey::OpenId(&identity.app_id, &identity.openid);
+    let old_place = lookup_key.candidate_keys(&store.cipher).remove(0);
     store.rotate_store_key().await.unwrap();
     let sealed = store
-        .vault
-        .reseal(
+        .cipher
+        .reencrypt(
             &old_place,
             &store.kv.get(&old_place).unwrap().unwrap(),
             &old_place,
@@ -143,7 +143,7 @@ async fn a_record_under_the_new_key_in_a_place_of_the_old_one_is_moved() {
         .kv
         .commit(&[(old_place.clone(), Some(sealed))].into())
         .unwrap();
-    while !store.reseal(100).await.unwrap().finished {}
+    while !store.reencrypt(100).await.unwrap().finished {}
     let LoginOutcome::Opened(back) = store.login(&login_of("alice", 2)).await.unwrap() else {
         panic!("not signed in")
     };
@@ -163,8 +163,8 @@ async fn a_damaged_record_does_not_hold_up_a_change_of_keys() {
         .commit(&[(key, Some(b"damage".to_vec()))].into())
         .unwrap();
     store.rotate_store_key().await.unwrap();
-    while !store.reseal(2).await.unwrap().finished {}
-    assert!(!store.vault.keyring().is_changing());
+    while !store.reencrypt(2).await.unwrap().finished {}
+    assert!(!store.cipher.keyring().is_rotating());
     for n in [1, 2, 4, 5] {
         assert!(
             store
@@ -229,12 +229,12 @@ async fn the_session_key_and_the_one_before_it_are_kept() {
         store.login(&login).await.unwrap();
     }
     let identity = wechat_of(&mut login_of("alice", 1)).clone();
-    let view: &dyn View = &Committed {
+    let view: &dyn ReadView = &CommittedView {
         kv: store.kv.as_ref(),
-        vault: &store.vault,
+        cipher: &store.cipher,
     };
-    let handle = layout::Handle::OpenId(&identity.app_id, &identity.openid);
-    let record: records::OpenIdRecord = view.find(handle).unwrap().unwrap();
+    let lookup_key = layout::LookupKey::OpenId(&identity.app_id, &identity.openid);
+    let record: records::OpenIdRecord = view.find(lookup_key).unwrap().unwrap();
     assert_eq!(record.session_key.as_deref(), Some("b"));
     assert_eq!(record.previous_session_key, Some(("a".to_owned(), later)));
 }

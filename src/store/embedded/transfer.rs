@@ -1,53 +1,53 @@
 //! Out of an embedded store in words of the domain, and into one.
 
 use super::{
-    draft::{Draft, View},
-    layout::{self, Handle},
+    layout::{self, LookupKey},
     outbox::{self, OutboxRecord},
     records::{
-        self, GoneRecord, KeyRecord, OpenIdRecord, PhoneRecord, SessionRecord, UnionIdRecord,
+        self, KeyRecord, OpenIdRecord, PhoneRecord, SessionRecord, Tombstone, UnionIdRecord,
         UserRecord, UsernameRecord,
     },
-    reseal, revoke,
+    reencrypt, revoke,
     snapshot::Snapshot,
     sweep,
+    transaction::{ReadView, Transaction},
 };
 use crate::{
     crypto::Key,
     store::{
-        Portable, PortableOpenId, PortableSession, PortableUser, RevocationEntry, StoreKeys,
-        StoredKey, failure::Failure, vault::Keyring,
+        ExportRecord, ExportedOpenId, ExportedSession, ExportedUser, RevocationEntry, StoreKeys,
+        StoredKey, failure::Failure, record_cipher::Keyring,
     },
     types::{Secret, UserId},
 };
 
 /// From a pair to what it says.
-type ReadPair<'a> = &'a dyn Fn(&[u8], &[u8]) -> Result<Portable, Failure>;
+type ReadPair<'a> = &'a dyn Fn(&[u8], &[u8]) -> Result<ExportRecord, Failure>;
 
 /// Pairs that are read at once.
-const PAGE: usize = 200;
+const PAGE_SIZE: usize = 200;
 /// Far above any number of sessions: it is counted anew when it comes to the limit.
-const UNCOUNTED: usize = 1 << 30;
+const UNKNOWN_SESSION_COUNT: usize = 1 << 30;
 
 /// Hands on everything, in the order in which it is restored.
 pub(super) fn export(
     from: &Snapshot,
-    mut hand_on: impl FnMut(Vec<Portable>) -> Result<(), Failure>,
+    mut emit: impl FnMut(Vec<ExportRecord>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let view: &dyn View = from;
+    let view: &dyn ReadView = from;
     let global_epoch = records::global_epoch(view)?;
     let next_user = view.record(layout::NEXT_USER)?;
-    hand_on(vec![
-        Portable::Counters {
+    emit(vec![
+        ExportRecord::Counters {
             global_epoch,
             next_user,
         },
-        Portable::Root(*from.vault().keyring().root().expose()),
+        ExportRecord::Root(*from.cipher().keyring().root().expose()),
     ])?;
-    let vault = from.vault();
+    let cipher = from.cipher();
     let mut each = |prefix: &[u8], read: ReadPair<'_>| {
-        from.each_page(prefix, PAGE, |pairs| {
-            hand_on(
+        from.each_page(prefix, PAGE_SIZE, |pairs| {
+            emit(
                 pairs
                     .iter()
                     .map(|(key, bytes)| read(key, bytes))
@@ -56,7 +56,7 @@ pub(super) fn export(
         })
     };
     each(layout::SIGNING_KEYS, &|key, bytes| {
-        let key = vault.open::<KeyRecord>(key, bytes)?.read();
+        let key = cipher.open::<KeyRecord>(key, bytes)?.into_key();
         let StoredKey {
             kid,
             algorithm,
@@ -65,7 +65,7 @@ pub(super) fn export(
             signs_from,
         } = key;
         let (private, signs_from) = (private.expose().clone(), Some(signs_from));
-        Ok(Portable::SigningKey {
+        Ok(ExportRecord::SigningKey {
             kid,
             algorithm,
             private,
@@ -74,23 +74,23 @@ pub(super) fn export(
         })
     })?;
     each(layout::USERS, &|key, bytes| {
-        user(view, vault.open(key, bytes)?)
+        user(view, cipher.open(key, bytes)?)
     })?;
-    each(layout::GONE, &|key, bytes| {
-        let GoneRecord { at, merged_into } = vault.open(key, bytes)?;
+    each(layout::TOMBSTONES, &|key, bytes| {
+        let Tombstone { at, merged_into } = cipher.open(key, bytes)?;
         let text = key
-            .strip_prefix(layout::GONE)
+            .strip_prefix(layout::TOMBSTONES)
             .and_then(|id| str::from_utf8(id).ok())
             .unwrap_or_default();
         let id = UserId::parse(text).map_err(|_| Failure::damaged(key, "is at no user's place"))?;
-        Ok(Portable::Gone {
+        Ok(ExportRecord::Tombstone {
             id,
             at,
             merged_into,
         })
     })?;
     each(layout::SESSIONS, &|key, bytes| {
-        let record: SessionRecord = vault.open(key, bytes)?;
+        let record: SessionRecord = cipher.open(key, bytes)?;
         let SessionRecord {
             session,
             openid,
@@ -98,7 +98,7 @@ pub(super) fn export(
             ended_at,
             ..
         } = record;
-        Ok(Portable::Session(Box::new(PortableSession {
+        Ok(ExportRecord::Session(Box::new(ExportedSession {
             session,
             openid,
             global_epoch,
@@ -106,17 +106,17 @@ pub(super) fn export(
         })))
     })?;
     each(layout::LOG, &|key, bytes| {
-        Ok(Portable::Revocation(
-            vault.open::<RevocationEntry>(key, bytes)?,
+        Ok(ExportRecord::Revocation(
+            cipher.open::<RevocationEntry>(key, bytes)?,
         ))
     })?;
     each(layout::OUTBOX, &|key, bytes| {
-        let OutboxRecord { event, at, .. } = vault.open(key, bytes)?;
-        Ok(Portable::Event { event, at })
+        let OutboxRecord { event, at, .. } = cipher.open(key, bytes)?;
+        Ok(ExportRecord::Event { event, at })
     })
 }
 
-fn user(view: &dyn View, record: UserRecord) -> Result<Portable, Failure> {
+fn user(view: &dyn ReadView, record: UserRecord) -> Result<ExportRecord, Failure> {
     let UserRecord {
         user,
         openids,
@@ -124,9 +124,9 @@ fn user(view: &dyn View, record: UserRecord) -> Result<Portable, Failure> {
         sessions: _,
     } = record;
     let openid = |(app_id, openid)| {
-        let known: Option<OpenIdRecord> = view.find(Handle::OpenId(&app_id, &openid))?;
+        let known: Option<OpenIdRecord> = view.find(LookupKey::OpenId(&app_id, &openid))?;
         let session_key = known.and_then(|known| known.session_key);
-        Ok(PortableOpenId {
+        Ok(ExportedOpenId {
             app_id,
             openid,
             session_key,
@@ -138,11 +138,11 @@ fn user(view: &dyn View, record: UserRecord) -> Result<Portable, Failure> {
         .collect::<Result<_, Failure>>()?;
     let password = match &user.username {
         Some(name) => view
-            .find::<UsernameRecord>(Handle::Username(name))?
+            .find::<UsernameRecord>(LookupKey::Username(name))?
             .map(|record| record.password),
         None => None,
     };
-    Ok(Portable::User(Box::new(PortableUser {
+    Ok(ExportRecord::User(Box::new(ExportedUser {
         user,
         openids,
         unionids: unionids.into_iter().collect(),
@@ -152,35 +152,35 @@ fn user(view: &dyn View, record: UserRecord) -> Result<Portable, Failure> {
 
 /// Writes these as they are. Says what the keyring is then, if it has changed.
 pub(super) fn restore(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     keys: &StoreKeys,
-    things: Vec<Portable>,
+    records: Vec<ExportRecord>,
 ) -> Result<Option<Keyring>, Failure> {
     let mut changed = None;
-    for thing in things {
+    for thing in records {
         match thing {
-            Portable::Counters {
+            ExportRecord::Counters {
                 global_epoch,
                 next_user,
             } => {
-                draft.put(layout::GLOBAL_EPOCH.to_vec(), &global_epoch)?;
+                tx.put(layout::GLOBAL_EPOCH.to_vec(), &global_epoch)?;
                 if let Some(next_user) = next_user {
-                    draft.put(layout::NEXT_USER.to_vec(), &next_user)?;
+                    tx.put(layout::NEXT_USER.to_vec(), &next_user)?;
                 }
             }
-            Portable::Root(root) => {
-                let keyring = draft.vault().keyring().with_root(Key::new(root));
-                reseal::write(draft, keys, &keyring)?;
+            ExportRecord::Root(root) => {
+                let keyring = tx.cipher().keyring().with_root(Key::new(root));
+                reencrypt::write(tx, keys, &keyring)?;
                 changed = Some(keyring);
             }
-            Portable::SigningKey {
+            ExportRecord::SigningKey {
                 kid,
                 algorithm,
                 private,
                 created_at,
                 signs_from,
             } => {
-                let last = draft.scan(layout::SIGNING_KEYS, None, usize::MAX)?.pop();
+                let last = tx.scan(layout::SIGNING_KEYS, None, usize::MAX)?.pop();
                 let number = last
                     .and_then(|(at, _)| layout::number_at(&at))
                     .unwrap_or_default()
@@ -194,24 +194,24 @@ pub(super) fn restore(
                     created_at,
                     signs_from,
                 };
-                draft.put(layout::signing_key(number), &KeyRecord::of(&key))?;
+                tx.put(layout::signing_key(number), &KeyRecord::from_key(&key))?;
             }
-            Portable::User(user) => restore_user(draft, *user)?,
-            Portable::Gone {
+            ExportRecord::User(user) => restore_user(tx, *user)?,
+            ExportRecord::Tombstone {
                 id,
                 at,
                 merged_into,
-            } => draft.put(layout::gone(&id), &GoneRecord { at, merged_into })?,
-            Portable::Session(session) => restore_session(draft, *session)?,
-            Portable::Revocation(entry) => drop(revoke::log(draft, entry)?),
-            Portable::Event { event, at } => outbox::put(draft, event, at)?,
+            } => tx.put(layout::tombstone(&id), &Tombstone { at, merged_into })?,
+            ExportRecord::Session(session) => restore_session(tx, *session)?,
+            ExportRecord::Revocation(entry) => drop(revoke::append_to_log(tx, entry)?),
+            ExportRecord::Event { event, at } => outbox::put(tx, event, at)?,
         }
     }
     Ok(changed)
 }
 
-fn restore_user(draft: &mut Draft<'_>, user: PortableUser) -> Result<(), Failure> {
-    let PortableUser {
+fn restore_user(tx: &mut Transaction<'_>, user: ExportedUser) -> Result<(), Failure> {
+    let ExportedUser {
         user,
         openids,
         unionids,
@@ -222,9 +222,9 @@ fn restore_user(draft: &mut Draft<'_>, user: PortableUser) -> Result<(), Failure
         user,
         openids: [].into(),
         unionids: unionids.iter().cloned().collect(),
-        sessions: UNCOUNTED,
+        sessions: UNKNOWN_SESSION_COUNT,
     };
-    for PortableOpenId {
+    for ExportedOpenId {
         app_id,
         openid,
         session_key,
@@ -238,11 +238,11 @@ fn restore_user(draft: &mut Draft<'_>, user: PortableUser) -> Result<(), Failure
             session_key,
             previous_session_key: None,
         };
-        draft.put_under(Handle::OpenId(&known.app_id, &known.openid), &known)?;
+        tx.put_under(LookupKey::OpenId(&known.app_id, &known.openid), &known)?;
     }
     for unionid in unionids {
-        draft.put_under(
-            Handle::UnionId(&unionid),
+        tx.put_under(
+            LookupKey::UnionId(&unionid),
             &UnionIdRecord {
                 user: id.clone(),
                 unionid: unionid.clone(),
@@ -250,8 +250,8 @@ fn restore_user(draft: &mut Draft<'_>, user: PortableUser) -> Result<(), Failure
         )?;
     }
     if let Some(phone) = &record.user.phone {
-        draft.put_under(
-            Handle::Phone(phone),
+        tx.put_under(
+            LookupKey::Phone(phone),
             &PhoneRecord {
                 user: id.clone(),
                 phone: phone.clone(),
@@ -264,13 +264,13 @@ fn restore_user(draft: &mut Draft<'_>, user: PortableUser) -> Result<(), Failure
             username: name.clone(),
             password,
         };
-        draft.put_under(Handle::Username(name), &known)?;
+        tx.put_under(LookupKey::Username(name), &known)?;
     }
-    records::put_user(draft, &record)
+    records::put_user(tx, &record)
 }
 
-fn restore_session(draft: &mut Draft<'_>, session: PortableSession) -> Result<(), Failure> {
-    let PortableSession {
+fn restore_session(tx: &mut Transaction<'_>, session: ExportedSession) -> Result<(), Failure> {
+    let ExportedSession {
         session,
         openid,
         global_epoch,
@@ -283,15 +283,15 @@ fn restore_session(draft: &mut Draft<'_>, session: PortableSession) -> Result<()
         global_epoch,
         ended_at,
         is_new_user: false,
-        displaced: Vec::new(),
+        evicted: Vec::new(),
         merged: None,
     };
-    records::put_session(draft, &record)?;
+    records::put_session(tx, &record)?;
     if ended_at.is_none() {
-        draft.mark(layout::session_of(&user, id));
+        tx.touch(layout::session_of(&user, id));
     }
-    draft.mark(layout::expiry(
-        sweep::session_forgotten_at(&record),
+    tx.touch(layout::expiry(
+        sweep::removable_at(&record),
         &layout::session(id),
     ));
     Ok(())

@@ -5,48 +5,50 @@
 
 use super::{
     accounts,
-    draft::Draft,
-    layout::Handle,
+    layout::LookupKey,
     login, outbox,
     records::{self, OpenIdRecord},
+    transaction::Transaction,
 };
 use crate::{
-    store::{Announce, OutboxEvent, TakenBack, Withdrawal, WithdrawalOutcome, failure::Failure},
+    store::{
+        OutboxEvent, OutboxPolicy, Withdrawal, WithdrawalOutcome, WithdrawalScope, failure::Failure,
+    },
     types::Timestamp,
 };
 
 pub(super) fn withdraw(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     withdrawal: &Withdrawal,
-    announce: Announce,
+    outbox: OutboxPolicy,
     now: Timestamp,
 ) -> Result<WithdrawalOutcome, Failure> {
     let Withdrawal {
         app_id,
         openid,
-        what,
-        began_by,
-        said: (said, until),
+        scope,
+        account_created_until,
+        notice: (notice, until),
     } = withdrawal;
-    if !login::spend(draft, said, *until, now)? {
+    if !login::spend_code(tx, notice, *until, now)? {
         return Ok(WithdrawalOutcome::Repeated);
     }
-    let Some(owner) = draft.find::<OpenIdRecord>(Handle::OpenId(app_id, openid))? else {
-        return Ok(WithdrawalOutcome::Nobody);
+    let Some(owner) = tx.find::<OpenIdRecord>(LookupKey::OpenId(app_id, openid))? else {
+        return Ok(WithdrawalOutcome::UnknownOpenId);
     };
-    let mut record = records::owner(draft, &owner.user)?;
-    if *began_by < record.user.created_at {
+    let mut record = records::owner(tx, &owner.user)?;
+    if *account_created_until < record.user.created_at {
         return Ok(WithdrawalOutcome::Outdated);
     }
-    match what {
-        TakenBack::Everything => {
+    match scope {
+        WithdrawalScope::Account => {
             let user = owner.user;
-            let revoked = accounts::erase(draft, &user, None, announce, now)?;
-            Ok(revoked.map_or(WithdrawalOutcome::Nobody, |revoked| {
+            let revoked = accounts::erase(tx, &user, None, outbox, now)?;
+            Ok(revoked.map_or(WithdrawalOutcome::UnknownOpenId, |revoked| {
                 WithdrawalOutcome::Erased { user, revoked }
             }))
         }
-        TakenBack::Data {
+        WithdrawalScope::Data {
             profile,
             phone,
             kinds,
@@ -58,13 +60,13 @@ pub(super) fn withdraw(
             }
             // The openid is another way in, so the phone is never the only one.
             if *phone && let Some(bound) = record.user.phone.take() {
-                draft.remove_under(Handle::Phone(&bound));
+                tx.remove_under(LookupKey::Phone(&bound));
             }
-            records::put_user(draft, &record)?;
-            if announce.withdrawn {
+            records::put_user(tx, &record)?;
+            if outbox.withdrawn {
                 let (user, app) = (record.user.id.clone(), app_id.clone());
                 outbox::put(
-                    draft,
+                    tx,
                     OutboxEvent::Withdrawn {
                         user,
                         app,

@@ -21,16 +21,16 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    draft::Draft,
     kv::{Changes, Kv},
     snapshot::Snapshots,
+    transaction::Transaction,
 };
-use crate::store::{StoreError, failure::Failure, vault::Vault};
+use crate::store::{StoreError, failure::Failure, record_cipher::RecordCipher};
 
 /// At most so many operations share one commit: bounds how long the first of them waits.
-const GROUP: usize = 256;
+const MAX_GROUP_SIZE: usize = 256;
 /// At most so many wait in the queue; further callers wait to get in.
-const QUEUE: usize = 4096;
+const QUEUE_CAPACITY: usize = 4096;
 
 /// What has become of the store as a whole.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Health {
     }
 
     /// Remembers a fault for good; what is not a fault passes.
-    pub(super) fn note(&self, failure: Failure) -> Failure {
+    pub(super) fn record(&self, failure: Failure) -> Failure {
         if let Failure::Fault(why) = &failure
             && self.fault.set(why.clone()).is_ok()
         {
@@ -77,14 +77,14 @@ impl Writer {
     /// Starts the thread.
     pub(super) fn start(
         kv: Arc<dyn Kv>,
-        vault: Arc<Vault>,
+        cipher: Arc<RecordCipher>,
         health: Arc<Health>,
         snapshots: Arc<Snapshots>,
     ) -> std::io::Result<Self> {
-        let (queue, jobs) = mpsc::channel(QUEUE);
-        let group = Group {
+        let (queue, jobs) = mpsc::channel(QUEUE_CAPACITY);
+        let group = GroupCommit {
             kv,
-            vault,
+            cipher,
             health: Arc::clone(&health),
             snapshots,
         };
@@ -103,7 +103,7 @@ impl Writer {
     pub(super) async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Draft<'_>) -> Result<T, Failure> + Send + 'static,
+        F: FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send + 'static,
     {
         self.health.check()?;
         let (answer, answered) = oneshot::channel();
@@ -153,7 +153,7 @@ impl Drop for Writer {
 /// One queued operation and whoever waits for it.
 trait Job: Send {
     /// Runs it on the draft and keeps the outcome.
-    fn run(&mut self, draft: &mut Draft<'_>) -> Result<(), Failure>;
+    fn run(&mut self, tx: &mut Transaction<'_>) -> Result<(), Failure>;
     /// Tells the outcome, or why there is none.
     fn answer(self: Box<Self>, durable: Result<(), Failure>);
 }
@@ -167,13 +167,13 @@ struct Task<T, F> {
 impl<T, F> Job for Task<T, F>
 where
     T: Send,
-    F: FnOnce(&mut Draft<'_>) -> Result<T, Failure> + Send,
+    F: FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send,
 {
-    fn run(&mut self, draft: &mut Draft<'_>) -> Result<(), Failure> {
+    fn run(&mut self, tx: &mut Transaction<'_>) -> Result<(), Failure> {
         let Some(operation) = self.operation.take() else {
             return Ok(());
         };
-        let outcome = operation(draft);
+        let outcome = operation(tx);
         let went = outcome.as_ref().map(|_| ()).map_err(Failure::clone);
         self.outcome = Some(outcome);
         went
@@ -191,17 +191,17 @@ where
 }
 
 /// What the thread works with.
-struct Group {
+struct GroupCommit {
     kv: Arc<dyn Kv>,
-    vault: Arc<Vault>,
+    cipher: Arc<RecordCipher>,
     health: Arc<Health>,
     snapshots: Arc<Snapshots>,
 }
 
-impl Group {
+impl GroupCommit {
     fn serve(self, mut queue: mpsc::Receiver<Message>) {
-        let mut messages = Vec::with_capacity(GROUP);
-        while queue.blocking_recv_many(&mut messages, GROUP) > 0 {
+        let mut messages = Vec::with_capacity(MAX_GROUP_SIZE);
+        while queue.blocking_recv_many(&mut messages, MAX_GROUP_SIZE) > 0 {
             let mut jobs = Vec::with_capacity(messages.len());
             let mut closing = Vec::new();
             for message in messages.drain(..) {
@@ -228,7 +228,7 @@ impl Group {
             .health
             .check()
             .and_then(|()| self.run(&mut jobs))
-            .map_err(|failure| self.health.note(failure));
+            .map_err(|failure| self.health.record(failure));
         for job in jobs {
             job.answer(durable.clone());
         }
@@ -237,12 +237,12 @@ impl Group {
     fn run(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
         let mut changes = Changes::new();
         // The keys may be exchanged at any moment, but not in the middle of an operation.
-        let vault = self.vault.snapshot();
+        let cipher = self.cipher.snapshot();
         for job in jobs {
-            let mut draft = Draft::new(self.kv.as_ref(), &vault, &changes);
-            match guarded(|| job.run(&mut draft)) {
+            let mut tx = Transaction::new(self.kv.as_ref(), &cipher, &changes);
+            match catch_panic(|| job.run(&mut tx)) {
                 Ok(()) => {
-                    let own = draft.into_changes();
+                    let own = tx.into_changes();
                     changes.extend(own);
                 }
                 Err(fault @ (Failure::Fault(_) | Failure::Closed)) => return Err(fault),
@@ -253,7 +253,7 @@ impl Group {
         if changes.is_empty() {
             return Ok(());
         }
-        guarded(|| {
+        catch_panic(|| {
             self.snapshots
                 .note(self.kv.as_ref(), &changes)
                 .and_then(|()| self.kv.commit(&changes))
@@ -262,13 +262,13 @@ impl Group {
 
     fn close(&self) -> Result<(), Failure> {
         self.health.closed.store(true, Ordering::Release);
-        guarded(|| self.kv.close())
+        catch_panic(|| self.kv.close())
     }
 }
 
 /// A panic of the engine or of an operation is a fault like any other: the thread stays, and
 /// everybody is answered.
-fn guarded<T>(action: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+fn catch_panic<T>(action: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(action))
         .unwrap_or_else(|_| Err(Failure::Fault("the store panicked".to_owned())))
 }

@@ -135,7 +135,7 @@ async fn sign_in_twice_and_merge(store: &EmbeddedStore, n: u128) -> Result<(), S
             ..by_wechat.session
         }),
         single_per_client_type: false,
-        announce: Announce::default(),
+        outbox: OutboxPolicy::default(),
         now: later(2),
     };
     assert!(matches!(
@@ -211,9 +211,13 @@ async fn a_merge_is_there_whole_or_not_at_all_after_kill_9() {
         let store = on_disk(directory.path()).unwrap();
         for n in first..first + 200 {
             let openid = crate::types::OpenId::parse(&format!("person-{n}")).unwrap();
-            let by_openid = Lookup::OpenId(crate::types::AppId::parse("wx1").unwrap(), openid);
+            let by_openid =
+                UserIdentity::OpenId(crate::types::AppId::parse("wx1").unwrap(), openid);
             let by_openid = store.find_user(&by_openid).await.unwrap();
-            let by_phone = store.find_user(&Lookup::Phone(phone(n))).await.unwrap();
+            let by_phone = store
+                .find_user(&UserIdentity::Phone(phone(n)))
+                .await
+                .unwrap();
             for id in by_openid.iter().chain(&by_phone) {
                 assert!(
                     store.user(id).await.unwrap().is_some(),
@@ -222,10 +226,10 @@ async fn a_merge_is_there_whole_or_not_at_all_after_kill_9() {
                 seen += 1;
             }
             let gone = store
-                .known(&UserId::parse(&format!("u{}", 2 * n + 1)).unwrap())
+                .lookup_user(&UserId::parse(&format!("u{}", 2 * n + 1)).unwrap())
                 .await
                 .unwrap();
-            let is_merged = matches!(gone, Known::Gone { .. });
+            let is_merged = matches!(gone, UserLookup::Deleted { .. });
             assert_eq!(
                 is_merged,
                 by_openid.is_some() && by_openid == by_phone,

@@ -143,7 +143,7 @@ async fn the_files_do_not_say_who_is_in_them() {
         proof: PhoneProof::Wechat(phone),
         merge: None,
         single_per_client_type: false,
-        announce: Announce::default(),
+        outbox: OutboxPolicy::default(),
         now: NOW,
     };
     assert!(matches!(
@@ -159,7 +159,7 @@ async fn the_files_do_not_say_who_is_in_them() {
     };
     store.create_account(&account).await.unwrap();
     store.rotate_store_key().await.unwrap();
-    while !store.reseal(20).await.unwrap().finished {}
+    while !store.reencrypt(20).await.unwrap().finished {}
     store.close().await.unwrap();
     let (mut files, mut bytes) = (0, 0);
     for name in ["db", "conf", "menshen.store"] {
@@ -266,7 +266,7 @@ async fn a_change_of_the_store_s_key_goes_on_after_a_restart() {
         .unwrap();
     let mut restarts = 0;
     let mut store = store;
-    while !store.reseal(9).await.unwrap().finished {
+    while !store.reencrypt(9).await.unwrap().finished {
         drop(store);
         restarts += 1;
         store = on_disk(directory.path()).unwrap();
@@ -279,7 +279,7 @@ async fn a_change_of_the_store_s_key_goes_on_after_a_restart() {
     assert!(restarts > 5, "only {restarts} restarts");
     drop(store);
     let store = on_disk(directory.path()).unwrap();
-    assert!(!store.vault.keyring().is_changing());
+    assert!(!store.cipher.keyring().is_rotating());
     for n in 1..=30 {
         assert!(
             store

@@ -6,7 +6,7 @@ use super::*;
 
 /// What a commit does at its turn.
 #[derive(Clone, Copy, PartialEq)]
-enum Misbehave {
+enum CommitFault {
     Refuse,
     Fail,
     /// Does it, then says that it failed: the outcome is unknown.
@@ -19,7 +19,7 @@ struct Failing {
     inner: MemoryKv,
     commits: AtomicUsize,
     at: usize,
-    how: Misbehave,
+    how: CommitFault,
 }
 
 impl Kv for Failing {
@@ -45,13 +45,13 @@ impl Kv for Failing {
             return self.inner.commit(changes);
         }
         match self.how {
-            Misbehave::Refuse => Err(Failure::Refused("the disk is full")),
-            Misbehave::Fail => Err(Failure::Fault("input/output error".to_owned())),
-            Misbehave::FailAfter => {
+            CommitFault::Refuse => Err(Failure::Refused("the disk is full")),
+            CommitFault::Fail => Err(Failure::Fault("input/output error".to_owned())),
+            CommitFault::FailAfter => {
                 self.inner.commit(changes).unwrap();
                 Err(Failure::Fault("input/output error".to_owned()))
             }
-            Misbehave::Panic => panic!("on purpose"),
+            CommitFault::Panic => panic!("on purpose"),
         }
     }
     fn ready(&self) -> Result<(), Failure> {
@@ -66,14 +66,14 @@ impl Kv for Failing {
 }
 
 /// The first commit proves the store, so logins begin with the second.
-fn failing(at: usize, how: Misbehave) -> EmbeddedStore {
+fn failing(at: usize, how: CommitFault) -> EmbeddedStore {
     let kv = Failing {
         inner: MemoryKv::new(),
         commits: AtomicUsize::new(0),
         at,
         how,
     };
-    EmbeddedStore::over(
+    EmbeddedStore::with_kv(
         Arc::new(kv),
         &keys(),
         Entropy::default(),
@@ -85,7 +85,7 @@ fn failing(at: usize, how: Misbehave) -> EmbeddedStore {
 
 #[tokio::test]
 async fn a_refused_commit_changes_nothing_and_the_store_goes_on() {
-    let store = failing(1, Misbehave::Refuse);
+    let store = failing(1, CommitFault::Refuse);
     assert!(matches!(
         store.login(&login_of("alice", 1)).await,
         Err(StoreError::Unavailable(_))
@@ -100,7 +100,11 @@ async fn a_refused_commit_changes_nothing_and_the_store_goes_on() {
 
 #[tokio::test]
 async fn after_a_fault_nothing_is_written_or_read_any_more() {
-    for how in [Misbehave::Fail, Misbehave::FailAfter, Misbehave::Panic] {
+    for how in [
+        CommitFault::Fail,
+        CommitFault::FailAfter,
+        CommitFault::Panic,
+    ] {
         let store = failing(2, how);
         store.login(&login_of("alice", 1)).await.unwrap();
         assert!(matches!(
@@ -125,7 +129,7 @@ async fn after_a_fault_nothing_is_written_or_read_any_more() {
 
 #[tokio::test]
 async fn a_fault_fails_everybody_in_the_group() {
-    let store = Arc::new(failing(1, Misbehave::Fail));
+    let store = Arc::new(failing(1, CommitFault::Fail));
     // One thread, so that all of them are queued before the writer is looked at.
     let outcomes = futures::future::join_all((1..=50).map(|n| {
         let store = Arc::clone(&store);
@@ -143,12 +147,12 @@ async fn a_fault_fails_everybody_in_the_group() {
 #[tokio::test]
 async fn an_operation_that_fails_leaves_nothing_of_itself_in_the_group() {
     let store = in_memory();
-    let half = |draft: &mut draft::Draft<'_>| {
-        draft.mark(b"u/half".to_vec());
+    let half = |tx: &mut transaction::Transaction<'_>| {
+        tx.touch(b"u/half".to_vec());
         Err::<(), _>(Failure::Refused("on purpose"))
     };
-    let whole = |draft: &mut draft::Draft<'_>| {
-        draft.mark(b"u/whole".to_vec());
+    let whole = |tx: &mut transaction::Transaction<'_>| {
+        tx.touch(b"u/whole".to_vec());
         Ok(())
     };
     let (a, b, c) = tokio::join!(

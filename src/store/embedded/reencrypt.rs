@@ -5,55 +5,58 @@
 //! goes. A crash at any point leaves a store that opens, and goes on where it was.
 
 use super::{
-    draft::{Draft, View},
-    layout::{self, Handle},
+    layout::{self, LookupKey},
     records::{OpenIdRecord, PhoneRecord, SmsRecord, UnionIdRecord, UsernameRecord},
     sms,
+    transaction::{ReadView, Transaction},
 };
-use crate::store::{Resealing, StoreKeys, failure::Failure, vault::Keyring};
+use crate::store::{ReencryptionProgress, StoreKeys, failure::Failure, record_cipher::Keyring};
 
 /// Puts a new key beside the present one; `None`: a change is under way already.
-pub(super) fn begin(draft: &mut Draft<'_>, keys: &StoreKeys) -> Result<Option<Keyring>, Failure> {
-    let vault = draft.vault();
-    let present = vault.keyring();
-    if present.is_changing() {
+pub(super) fn begin(
+    tx: &mut Transaction<'_>,
+    keys: &StoreKeys,
+) -> Result<Option<Keyring>, Failure> {
+    let cipher = tx.cipher();
+    let present = cipher.keyring();
+    if present.is_rotating() {
         return Ok(None);
     }
     let changed = present
-        .with_new_key(vault.entropy())
+        .with_new_key(cipher.entropy())
         .map_err(|_| Failure::Refused("the operating system's random source failed"))?;
-    write(draft, keys, &changed)?;
-    draft.remove(layout::RESEALED.to_vec());
+    write(tx, keys, &changed)?;
+    tx.remove(layout::REENCRYPTED_UP_TO.to_vec());
     Ok(Some(changed))
 }
 
 /// Moves the next records; when there are none left, the old key goes. Says what the keyring is
 /// then, if it has changed.
 pub(super) fn step(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     keys: &StoreKeys,
     limit: usize,
-) -> Result<(Resealing, Option<Keyring>), Failure> {
-    let present = draft.vault().keyring();
-    if !present.is_changing() {
+) -> Result<(ReencryptionProgress, Option<Keyring>), Failure> {
+    let present = tx.cipher().keyring();
+    if !present.is_rotating() {
         return Ok((
-            Resealing {
+            ReencryptionProgress {
                 records: 0,
                 finished: true,
             },
             None,
         ));
     }
-    let from: Option<Vec<u8>> = draft.record(layout::RESEALED)?;
+    let from: Option<Vec<u8>> = tx.record(layout::REENCRYPTED_UP_TO)?;
     let limit = limit.max(1);
-    let pairs = draft.scan(b"", from.as_deref(), limit)?;
+    let pairs = tx.scan(b"", from.as_deref(), limit)?;
     for (key, bytes) in &pairs {
         // What is found by something personal is looked at in any case: it has to be in its newest
         // place too.
-        if !is_sealed(key) || (draft.vault().is_newest(bytes) && !is_found(key)) {
+        if !is_sealed(key) || (tx.cipher().is_newest(bytes) && !is_found(key)) {
             continue;
         }
-        match move_record(draft, key, bytes) {
+        match move_record(tx, key, bytes) {
             // No key opens it, so none is kept for it; the others must not wait for it for ever.
             Err(Failure::Damaged(why)) => {
                 tracing::error!(error = %why, "a record cannot be sealed anew and is left: {why}")
@@ -62,20 +65,20 @@ pub(super) fn step(
         }
     }
     if let Some((last, _)) = pairs.last().filter(|_| pairs.len() >= limit) {
-        draft.put(layout::RESEALED.to_vec(), last)?;
+        tx.put(layout::REENCRYPTED_UP_TO.to_vec(), last)?;
         return Ok((
-            Resealing {
+            ReencryptionProgress {
                 records: pairs.len(),
                 finished: false,
             },
             None,
         ));
     }
-    let alone = present.newest_alone();
-    write(draft, keys, &alone)?;
-    draft.remove(layout::RESEALED.to_vec());
+    let alone = present.newest_only();
+    write(tx, keys, &alone)?;
+    tx.remove(layout::REENCRYPTED_UP_TO.to_vec());
     Ok((
-        Resealing {
+        ReencryptionProgress {
             records: pairs.len(),
             finished: true,
         },
@@ -84,12 +87,12 @@ pub(super) fn step(
 }
 
 pub(super) fn write(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     keys: &StoreKeys,
     keyring: &Keyring,
 ) -> Result<(), Failure> {
-    let bytes = keyring.wrap(keys, draft.vault().entropy(), layout::KEYRING)?;
-    draft.put_bytes(layout::KEYRING.to_vec(), bytes);
+    let bytes = keyring.wrap(keys, tx.cipher().entropy(), layout::KEYRING)?;
+    tx.put_bytes(layout::KEYRING.to_vec(), bytes);
     Ok(())
 }
 
@@ -109,37 +112,37 @@ fn is_found(key: &[u8]) -> bool {
 
 /// Seals one record anew. One that is found by something personal gets another place, because the
 /// hash has another key.
-fn move_record(draft: &mut Draft<'_>, key: &[u8], bytes: &[u8]) -> Result<(), Failure> {
-    let vault = draft.vault();
+fn move_record(tx: &mut Transaction<'_>, key: &[u8], bytes: &[u8]) -> Result<(), Failure> {
+    let cipher = tx.cipher();
     let kind = key
         .split_inclusive(|byte| *byte == b'/')
         .next()
         .unwrap_or_default();
     match kind {
         b"o/" => {
-            let record: OpenIdRecord = vault.open(key, bytes)?;
-            draft.put_under(Handle::OpenId(&record.app_id, &record.openid), &record)?;
+            let record: OpenIdRecord = cipher.open(key, bytes)?;
+            tx.put_under(LookupKey::OpenId(&record.app_id, &record.openid), &record)?;
         }
         b"n/" => {
-            let record: UnionIdRecord = vault.open(key, bytes)?;
-            draft.put_under(Handle::UnionId(&record.unionid), &record)?;
+            let record: UnionIdRecord = cipher.open(key, bytes)?;
+            tx.put_under(LookupKey::UnionId(&record.unionid), &record)?;
         }
         b"p/" => {
-            let record: PhoneRecord = vault.open(key, bytes)?;
-            draft.put_under(Handle::Phone(&record.phone), &record)?;
+            let record: PhoneRecord = cipher.open(key, bytes)?;
+            tx.put_under(LookupKey::Phone(&record.phone), &record)?;
         }
         b"a/" => {
-            let record: UsernameRecord = vault.open(key, bytes)?;
-            draft.put_under(Handle::Username(&record.username), &record)?;
+            let record: UsernameRecord = cipher.open(key, bytes)?;
+            tx.put_under(LookupKey::Username(&record.username), &record)?;
         }
         b"v/" => {
-            let record: SmsRecord = vault.open(key, bytes)?;
-            let place = draft.put_under(Handle::Sms(&record.phone), &record)?;
-            draft.mark(layout::expiry(sms::forgotten_at(&record), &place));
+            let record: SmsRecord = cipher.open(key, bytes)?;
+            let key = tx.put_under(LookupKey::Sms(&record.phone), &record)?;
+            tx.touch(layout::expiry(sms::forgotten_at(&record), &key));
         }
         _ => {
-            let sealed = vault.reseal(key, bytes, key)?;
-            draft.put_bytes(key.to_vec(), sealed);
+            let sealed = cipher.reencrypt(key, bytes, key)?;
+            tx.put_bytes(key.to_vec(), sealed);
         }
     }
     Ok(())

@@ -10,14 +10,14 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     kv::{Changes, Kv, Pair},
-    layout::Handle,
+    layout::LookupKey,
 };
-use crate::store::{failure::Failure, vault::Vault};
+use crate::store::{failure::Failure, record_cipher::RecordCipher};
 
 /// Records that can be read.
-pub(super) trait View {
+pub(super) trait ReadView {
     /// What opens them.
-    fn vault(&self) -> &Vault;
+    fn cipher(&self) -> &RecordCipher;
     /// The bytes at a key.
     fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure>;
     /// Pairs whose key begins with `prefix` and is after `after`, in order, at most `limit`.
@@ -25,11 +25,11 @@ pub(super) trait View {
     -> Result<Vec<Pair>, Failure>;
 }
 
-impl dyn View + '_ {
+impl dyn ReadView + '_ {
     /// The record at a key.
     pub(super) fn record<R: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<R>, Failure> {
         self.bytes(key)?
-            .map(|bytes| self.vault().open(key, &bytes))
+            .map(|bytes| self.cipher().open(key, &bytes))
             .transpose()
     }
 
@@ -39,20 +39,20 @@ impl dyn View + '_ {
     /// looks again.
     pub(super) fn find<R: DeserializeOwned>(
         &self,
-        handle: Handle<'_>,
+        lookup_key: LookupKey<'_>,
     ) -> Result<Option<R>, Failure> {
         loop {
-            let keys = self.vault().keyring();
-            let mut places = handle.places(self.vault());
-            if let [newest, _, ..] = places.as_slice() {
-                places.push(newest.clone());
+            let keys = self.cipher().keyring();
+            let mut candidate_keys = lookup_key.candidate_keys(self.cipher());
+            if let [newest, _, ..] = candidate_keys.as_slice() {
+                candidate_keys.push(newest.clone());
             }
-            for place in places {
-                if let Some(record) = self.record(&place)? {
+            for key in candidate_keys {
+                if let Some(record) = self.record(&key)? {
                     return Ok(Some(record));
                 }
             }
-            if Arc::ptr_eq(&keys, &self.vault().keyring()) {
+            if Arc::ptr_eq(&keys, &self.cipher().keyring()) {
                 return Ok(None);
             }
         }
@@ -60,14 +60,14 @@ impl dyn View + '_ {
 }
 
 /// The committed state, as readers see it.
-pub(super) struct Committed<'a> {
+pub(super) struct CommittedView<'a> {
     pub(super) kv: &'a dyn Kv,
-    pub(super) vault: &'a Vault,
+    pub(super) cipher: &'a RecordCipher,
 }
 
-impl View for Committed<'_> {
-    fn vault(&self) -> &Vault {
-        self.vault
+impl ReadView for CommittedView<'_> {
+    fn cipher(&self) -> &RecordCipher {
+        self.cipher
     }
 
     fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
@@ -85,19 +85,19 @@ impl View for Committed<'_> {
 }
 
 /// The state that one operation of a group sees and changes.
-pub(super) struct Draft<'a> {
+pub(super) struct Transaction<'a> {
     kv: &'a dyn Kv,
-    vault: &'a Vault,
+    cipher: &'a RecordCipher,
     /// Of the operations before it in the group.
     group: &'a Changes,
     own: Changes,
 }
 
-impl<'a> Draft<'a> {
-    pub(super) fn new(kv: &'a dyn Kv, vault: &'a Vault, group: &'a Changes) -> Self {
+impl<'a> Transaction<'a> {
+    pub(super) fn new(kv: &'a dyn Kv, cipher: &'a RecordCipher, group: &'a Changes) -> Self {
         Self {
             kv,
-            vault,
+            cipher,
             group,
             own: Changes::new(),
         }
@@ -115,13 +115,13 @@ impl<'a> Draft<'a> {
 
     /// The record at a key.
     pub(super) fn record<R: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<R>, Failure> {
-        let view: &dyn View = self;
+        let view: &dyn ReadView = self;
         view.record(key)
     }
 
     /// Stores a record.
     pub(super) fn put<R: Serialize>(&mut self, key: Vec<u8>, record: &R) -> Result<(), Failure> {
-        let bytes = self.vault.seal(&key, record)?;
+        let bytes = self.cipher.seal(&key, record)?;
         self.own.insert(key, Some(bytes));
         Ok(())
     }
@@ -129,23 +129,23 @@ impl<'a> Draft<'a> {
     /// The record that something personal leads to.
     pub(super) fn find<R: DeserializeOwned>(
         &self,
-        handle: Handle<'_>,
+        lookup_key: LookupKey<'_>,
     ) -> Result<Option<R>, Failure> {
-        let view: &dyn View = self;
-        view.find(handle)
+        let view: &dyn ReadView = self;
+        view.find(lookup_key)
     }
 
     /// Stores a record under something personal, in its newest place alone; says where that is.
     pub(super) fn put_under<R: Serialize>(
         &mut self,
-        handle: Handle<'_>,
+        lookup_key: LookupKey<'_>,
         record: &R,
     ) -> Result<Vec<u8>, Failure> {
-        let mut places = handle.places(self.vault).into_iter();
-        let newest = places
+        let mut candidate_keys = lookup_key.candidate_keys(self.cipher).into_iter();
+        let newest = candidate_keys
             .next()
             .ok_or(Failure::Refused("the store has no key"))?;
-        for older in places {
+        for older in candidate_keys {
             self.remove(older);
         }
         self.put(newest.clone(), record)?;
@@ -153,9 +153,9 @@ impl<'a> Draft<'a> {
     }
 
     /// Removes what something personal leads to.
-    pub(super) fn remove_under(&mut self, handle: Handle<'_>) {
-        for place in handle.places(self.vault) {
-            self.remove(place);
+    pub(super) fn remove_under(&mut self, lookup_key: LookupKey<'_>) {
+        for key in lookup_key.candidate_keys(self.cipher) {
+            self.remove(key);
         }
     }
 
@@ -165,12 +165,12 @@ impl<'a> Draft<'a> {
     }
 
     /// Stores a key that says all by itself.
-    pub(super) fn mark(&mut self, key: Vec<u8>) {
+    pub(super) fn touch(&mut self, key: Vec<u8>) {
         self.own.insert(key, Some(Vec::new()));
     }
 
     /// Takes back everything the operation has changed so far.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn rollback(&mut self) {
         self.own.clear();
     }
 
@@ -180,9 +180,9 @@ impl<'a> Draft<'a> {
     }
 }
 
-impl View for Draft<'_> {
-    fn vault(&self) -> &Vault {
-        self.vault
+impl ReadView for Transaction<'_> {
+    fn cipher(&self) -> &RecordCipher {
+        self.cipher
     }
 
     fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use crate::{
         entropy::Entropy,
-        store::{embedded::memory::MemoryKv, vault::Keyring},
+        store::{embedded::memory::MemoryKv, record_cipher::Keyring},
     };
 
     fn keys(pairs: &[Pair]) -> Vec<String> {
@@ -250,22 +250,22 @@ mod tests {
         kv.commit(&["a/1", "a/2", "a/3", "a/4", "b/1"].map(put).into())
             .unwrap();
         let group: Changes = [gone("a/1"), put("a/25"), gone("a/3")].into();
-        let vault = Vault::new(
+        let cipher = RecordCipher::new(
             Keyring::generate(&Entropy::default()).unwrap(),
             Entropy::default(),
         );
-        let mut draft = Draft::new(&kv, &vault, &group);
-        draft.mark(b"a/3".to_vec());
-        draft.remove(b"a/25".to_vec());
-        draft.mark(b"a/9".to_vec());
+        let mut tx = Transaction::new(&kv, &cipher, &group);
+        tx.touch(b"a/3".to_vec());
+        tx.remove(b"a/25".to_vec());
+        tx.touch(b"a/9".to_vec());
         let scan = |after: Option<&str>, limit| {
-            keys(&draft.scan(b"a/", after.map(str::as_bytes), limit).unwrap())
+            keys(&tx.scan(b"a/", after.map(str::as_bytes), limit).unwrap())
         };
         assert_eq!(scan(None, 9), ["a/2", "a/3", "a/4", "a/9"]);
         assert_eq!(scan(None, 2), ["a/2", "a/3"]);
         assert_eq!(scan(Some("a/2"), 2), ["a/3", "a/4"]);
         assert_eq!(scan(Some("a/9"), 2), [""; 0]);
-        assert_eq!(draft.bytes(b"a/1").unwrap(), None);
-        assert_eq!(draft.bytes(b"a/4").unwrap(), Some(vec![1]));
+        assert_eq!(tx.bytes(b"a/1").unwrap(), None);
+        assert_eq!(tx.bytes(b"a/4").unwrap(), Some(vec![1]));
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! The keys that do this are the store's own (a [`Keyring`]), random and kept in the store, wrapped
 //! with the encryption key of the config. So the key of the config can be changed by wrapping one
-//! record anew, and the store's keys can be replaced while the store is in use: see `reseal`.
+//! record anew, and the store's keys can be replaced while the store is in use: see `reencrypt`.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ const FORMAT: u8 = 2;
 
 /// A larger record is refused. The engines are tuned for small values, and nothing that a client
 /// sends may fill the store.
-const LONGEST: usize = 64 * 1024;
+const MAX_RECORD_LEN: usize = 64 * 1024;
 
 /// What wraps the keys of one store, derived from the encryption key of the config.
 #[derive(Debug, Clone)]
@@ -76,7 +76,7 @@ struct KeyringRecord {
 
 /// How a wrapped keyring was opened.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unwrapped {
+pub(super) enum WrappedWith {
     /// With the present encryption key.
     Present,
     /// With the previous one: it is to be wrapped anew.
@@ -112,7 +112,7 @@ impl Keyring {
     }
 
     /// With the key in front alone.
-    pub(super) fn newest_alone(&self) -> Self {
+    pub(super) fn newest_only(&self) -> Self {
         let mut keys = self.keys.clone();
         let retired = keys.split_off(keys.len().min(1));
         Self {
@@ -131,7 +131,7 @@ impl Keyring {
     }
 
     /// Whether older keys are still needed.
-    pub(super) fn is_changing(&self) -> bool {
+    pub(super) fn is_rotating(&self) -> bool {
         self.keys.len() > 1
     }
 
@@ -159,12 +159,13 @@ impl Keyring {
     }
 
     /// The keyring in these bytes, found at `at`; `None` when neither encryption key opens it.
-    pub(super) fn unwrap(keys: &StoreKeys, at: &[u8], bytes: &[u8]) -> Option<(Self, Unwrapped)> {
-        let present = crypto::open(&keys.wrap, at, bytes).map(|plain| (plain, Unwrapped::Present));
+    pub(super) fn unwrap(keys: &StoreKeys, at: &[u8], bytes: &[u8]) -> Option<(Self, WrappedWith)> {
+        let present =
+            crypto::open(&keys.wrap, at, bytes).map(|plain| (plain, WrappedWith::Present));
         let previous = || {
             Some((
                 crypto::open(keys.previous.as_ref()?, at, bytes)?,
-                Unwrapped::Previous,
+                WrappedWith::Previous,
             ))
         };
         let (plain, with) = present.or_else(previous)?;
@@ -200,14 +201,14 @@ impl DataKey {
 
 /// Seals, opens and hashes with the keys of one store.
 #[derive(Debug)]
-pub(super) struct Vault {
+pub(super) struct RecordCipher {
     keyring: ArcSwap<Keyring>,
     entropy: Entropy,
 }
 
 const NO_RANDOM: Failure = Failure::Refused("the operating system's random source failed");
 
-impl Vault {
+impl RecordCipher {
     pub(super) fn new(keyring: Keyring, entropy: Entropy) -> Self {
         Self {
             keyring: ArcSwap::from_pointee(keyring),
@@ -260,7 +261,12 @@ impl Vault {
     }
 
     /// The same record for another place, or under a newer key, whatever kind it is.
-    pub(super) fn reseal(&self, from: &[u8], bytes: &[u8], to: &[u8]) -> Result<Vec<u8>, Failure> {
+    pub(super) fn reencrypt(
+        &self,
+        from: &[u8],
+        bytes: &[u8],
+        to: &[u8],
+    ) -> Result<Vec<u8>, Failure> {
         self.seal_plain(to, &self.open_plain(from, bytes)?)
     }
 
@@ -278,7 +284,7 @@ impl Vault {
     }
 
     fn seal_plain(&self, at: &[u8], plain: &[u8]) -> Result<Vec<u8>, Failure> {
-        if plain.len() > LONGEST {
+        if plain.len() > MAX_RECORD_LEN {
             return Err(Failure::Refused("a record is too large"));
         }
         let keyring = self.keyring.load();
@@ -333,8 +339,8 @@ fn key_id(bytes: &[u8]) -> Option<(u32, &[u8])> {
 mod tests {
     use super::*;
 
-    fn vault() -> Vault {
-        Vault::new(
+    fn cipher() -> RecordCipher {
+        RecordCipher::new(
             Keyring::generate(&Entropy::default()).unwrap(),
             Entropy::default(),
         )
@@ -342,42 +348,45 @@ mod tests {
 
     #[test]
     fn a_record_opens_only_where_it_was_stored_and_with_its_key() {
-        let vault = vault();
-        let sealed = vault.seal(b"u/1", &"hello").unwrap();
-        assert_eq!(vault.open::<String>(b"u/1", &sealed).unwrap(), "hello");
-        assert!(vault.open::<String>(b"u/2", &sealed).is_err());
+        let cipher = cipher();
+        let sealed = cipher.seal(b"u/1", &"hello").unwrap();
+        assert_eq!(cipher.open::<String>(b"u/1", &sealed).unwrap(), "hello");
+        assert!(cipher.open::<String>(b"u/2", &sealed).is_err());
         assert!(
-            super::tests::vault()
+            super::tests::cipher()
                 .open::<String>(b"u/1", &sealed)
                 .is_err()
         );
-        assert!(vault.open::<u64>(b"u/1", &sealed).is_err());
-        assert!(vault.open::<String>(b"u/1", &[]).is_err());
+        assert!(cipher.open::<u64>(b"u/1", &sealed).is_err());
+        assert!(cipher.open::<String>(b"u/1", &[]).is_err());
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert!(vault.open::<String>(b"u/1", &changed).is_err(), "byte {at}");
+            assert!(
+                cipher.open::<String>(b"u/1", &changed).is_err(),
+                "byte {at}"
+            );
         }
     }
 
     #[test]
     fn what_was_sealed_cannot_be_read_in_the_bytes() {
-        let sealed = vault().seal(b"u/1", &"a nickname").unwrap();
+        let sealed = cipher().seal(b"u/1", &"a nickname").unwrap();
         assert!(!sealed.windows(8).any(|part| part == b"nickname"));
     }
 
     #[test]
     fn a_record_without_bounds_is_refused() {
         assert!(matches!(
-            vault().seal(b"u/1", &"x".repeat(LONGEST)),
+            cipher().seal(b"u/1", &"x".repeat(MAX_RECORD_LEN)),
             Err(Failure::Refused(_))
         ));
     }
 
     #[test]
     fn a_hash_is_of_its_parts_and_its_store() {
-        let (one, other) = (vault(), vault());
-        let hash = |vault: &Vault, parts: &[&[u8]]| vault.lookup_hashes(parts);
+        let (one, other) = (cipher(), cipher());
+        let hash = |cipher: &RecordCipher, parts: &[&[u8]]| cipher.lookup_hashes(parts);
         assert_eq!(
             hash(&one, &[b"openid", b"wx1", b"o"]),
             hash(&one, &[b"openid", b"wx1", b"o"])
@@ -394,30 +403,30 @@ mod tests {
 
     #[test]
     fn a_new_key_seals_and_the_old_one_opens_until_it_goes() {
-        let vault = vault();
-        let before = vault.seal(b"u/1", &1).unwrap();
-        vault.install(vault.keyring().with_new_key(&Entropy::default()).unwrap());
-        assert!(vault.keyring().is_changing() && !vault.is_newest(&before));
-        assert_eq!(vault.lookup_hashes(&[b"x"]).len(), 2);
-        assert_eq!(vault.open::<u8>(b"u/1", &before).unwrap(), 1);
-        let after = vault.reseal(b"u/1", &before, b"u/2").unwrap();
-        assert!(vault.is_newest(&after));
-        vault.install(vault.keyring().newest_alone());
-        assert_eq!(vault.open::<u8>(b"u/2", &after).unwrap(), 1);
-        assert_eq!(vault.lookup_hashes(&[b"x"]).len(), 1);
+        let cipher = cipher();
+        let before = cipher.seal(b"u/1", &1).unwrap();
+        cipher.install(cipher.keyring().with_new_key(&Entropy::default()).unwrap());
+        assert!(cipher.keyring().is_rotating() && !cipher.is_newest(&before));
+        assert_eq!(cipher.lookup_hashes(&[b"x"]).len(), 2);
+        assert_eq!(cipher.open::<u8>(b"u/1", &before).unwrap(), 1);
+        let after = cipher.reencrypt(b"u/1", &before, b"u/2").unwrap();
+        assert!(cipher.is_newest(&after));
+        cipher.install(cipher.keyring().newest_only());
+        assert_eq!(cipher.open::<u8>(b"u/2", &after).unwrap(), 1);
+        assert_eq!(cipher.lookup_hashes(&[b"x"]).len(), 1);
         assert_eq!(
-            vault.open::<u8>(b"u/1", &before).unwrap(),
+            cipher.open::<u8>(b"u/1", &before).unwrap(),
             1,
             "whoever has read it just before can still open it"
         );
         let keys = StoreKeys::derive(&Key::new([1; 32]), None);
-        let wrapped = vault
+        let wrapped = cipher
             .keyring()
             .wrap(&keys, &Entropy::default(), b"m/keyring")
             .unwrap();
         let (restarted, _) = Keyring::unwrap(&keys, b"m/keyring", &wrapped).unwrap();
         assert!(
-            Vault::new(restarted, Entropy::default())
+            RecordCipher::new(restarted, Entropy::default())
                 .open::<u8>(b"u/1", &before)
                 .is_err()
         );
@@ -438,11 +447,11 @@ mod tests {
         };
         assert_eq!(
             root(&old, &wrapped),
-            Some((*keyring.root().expose(), Unwrapped::Present))
+            Some((*keyring.root().expose(), WrappedWith::Present))
         );
         assert_eq!(
             root(&new, &wrapped),
-            Some((*keyring.root().expose(), Unwrapped::Previous))
+            Some((*keyring.root().expose(), WrappedWith::Previous))
         );
         assert_eq!(root(&StoreKeys::derive(&key(3), None), &wrapped), None);
         assert_eq!(root(&old, b"short"), None);

@@ -6,14 +6,14 @@
 
 /// What digits were typed as.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TypedDigits {
+pub(super) struct ParsedDigits {
     /// A plus stood before them.
     pub(super) plus: bool,
     /// In ASCII.
     pub(super) digits: String,
 }
 
-impl TypedDigits {
+impl ParsedDigits {
     /// Reads digits with what people write between them. `None` for anything else, also where a
     /// dash or a dot stands before the first digit: that is another number, or none.
     pub(super) fn parse(text: &str) -> Option<Self> {
@@ -22,16 +22,16 @@ impl TypedDigits {
             return None;
         }
         let (mut plus, mut digits) = (false, String::new());
-        for sign in text.trim().chars() {
-            match sign {
-                '0'..='9' => digits.push(sign),
+        for char in text.trim().chars() {
+            match char {
+                '0'..='9' => digits.push(char),
                 '０'..='９' => {
-                    digits.push(char::from_digit(u32::from(sign) - u32::from('０'), 10)?)
+                    digits.push(char::from_digit(u32::from(char) - u32::from('０'), 10)?)
                 }
                 '+' | '＋' | '﹢' if digits.is_empty() && !plus => plus = true,
                 '(' | ')' | '（' | '）' => {}
-                _ if is_invisible(sign) || is_blank_in_line(sign) => {}
-                _ if is_separator(sign) && !digits.is_empty() => {}
+                _ if is_invisible(char) || is_blank_in_line(char) => {}
+                _ if is_separator(char) && !digits.is_empty() => {}
                 _ => return None,
             }
         }
@@ -41,21 +41,21 @@ impl TypedDigits {
 
 /// The digits that were typed, plainly: ASCII, after a plus where one was there. `None` where the
 /// text is something else.
-pub fn plain_digits(text: &str) -> Option<String> {
-    let TypedDigits { plus, digits } = TypedDigits::parse(text)?;
+pub fn normalize_digits(text: &str) -> Option<String> {
+    let ParsedDigits { plus, digits } = ParsedDigits::parse(text)?;
     (!digits.is_empty()).then(|| if plus { format!("+{digits}") } else { digits })
 }
 
 /// Whether a text shows nothing: it is empty, or has only blanks and invisible signs.
-pub fn shows_nothing(text: &str) -> bool {
+pub fn is_visually_empty(text: &str) -> bool {
     text.chars()
-        .all(|sign| is_invisible(sign) || is_blank(sign))
+        .all(|char| is_invisible(char) || is_blank(char))
 }
 
 /// What is not drawn: `Default_Ignorable_Code_Point` of Unicode 16, and the anchors of annotations.
-const fn is_invisible(sign: char) -> bool {
+const fn is_invisible(char: char) -> bool {
     matches!(
-        sign,
+        char,
         '\u{ad}'
             | '\u{34f}'
             | '\u{61c}'
@@ -77,23 +77,23 @@ const fn is_invisible(sign: char) -> bool {
 }
 
 /// `White_Space` of Unicode, and the empty pattern of Braille.
-fn is_blank(sign: char) -> bool {
-    sign.is_whitespace() || sign == '\u{2800}'
+fn is_blank(char: char) -> bool {
+    char.is_whitespace() || char == '\u{2800}'
 }
 
-fn is_blank_in_line(sign: char) -> bool {
-    is_blank(sign)
+fn is_blank_in_line(char: char) -> bool {
+    is_blank(char)
         && !matches!(
-            sign,
+            char,
             '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}'
         )
 }
 
 /// Dashes and dots: `Dash_Punctuation`, minus signs, and what keyboards of China and Japan have in
 /// their place.
-const fn is_separator(sign: char) -> bool {
+const fn is_separator(char: char) -> bool {
     matches!(
-        sign,
+        char,
         '-' | '.'
             | '\u{58a}'
             | '\u{5be}'
@@ -171,13 +171,13 @@ mod tests {
             "(",
             "）",
         ];
-        for sign in between {
+        for char in between {
             for text in [
-                format!("138{sign}0013{sign}8000"),
-                format!("138{sign}00138000{sign}"),
+                format!("138{char}0013{char}8000"),
+                format!("138{char}00138000{char}"),
             ] {
                 assert_eq!(
-                    plain_digits(&text).as_deref(),
+                    normalize_digits(&text).as_deref(),
                     Some("13800138000"),
                     "{text:?}"
                 );
@@ -189,7 +189,7 @@ mod tests {
             "\u{2068}(138)00138000\u{2069}",
         ] {
             assert_eq!(
-                plain_digits(text).as_deref(),
+                normalize_digits(text).as_deref(),
                 Some("13800138000"),
                 "{text:?}"
             );
@@ -200,7 +200,7 @@ mod tests {
             "(+86)13800138000",
         ] {
             assert_eq!(
-                plain_digits(text).as_deref(),
+                normalize_digits(text).as_deref(),
                 Some("+8613800138000"),
                 "{text:?}"
             );
@@ -218,7 +218,7 @@ mod tests {
                 format!("\u{202d}{dash}138"),
                 format!("+{dash}86138"),
             ] {
-                assert_eq!(plain_digits(&text), None, "{text:?}");
+                assert_eq!(normalize_digits(&text), None, "{text:?}");
             }
         }
     }
@@ -242,9 +242,9 @@ mod tests {
             "138\0",
             "🍧",
         ] {
-            assert_eq!(plain_digits(text), None, "{text:?}");
+            assert_eq!(normalize_digits(text), None, "{text:?}");
         }
-        assert_eq!(plain_digits(&"1 ".repeat(200)), None);
+        assert_eq!(normalize_digits(&"1 ".repeat(200)), None);
     }
 
     #[test]
@@ -260,10 +260,10 @@ mod tests {
             "\u{e0020}",
             "\u{115f}\u{1160}",
         ] {
-            assert!(shows_nothing(text), "{text:?}");
+            assert!(is_visually_empty(text), "{text:?}");
         }
         for text in ["a", "\u{200b}小\u{200b}", "🍧", ".", "\u{301}", "\u{fffd}"] {
-            assert!(!shows_nothing(text), "{text:?}");
+            assert!(!is_visually_empty(text), "{text:?}");
         }
     }
 }
