@@ -1,134 +1,29 @@
-//! Every metric: its type, what it counts, which label values it can have, and what to do with it.
-//!
-//! `Metrics` is made from this list and `docs/metrics.md` is printed from it, so none of the three
-//! can say something else.
+//! Every metric, once: the field that holds it, its type, name, help text, labels and what to do
+//! about it. [`MetricFamilies`] and `docs/metrics.md` are made from this table.
 //!
 //! Must stay true: a label has a closed list of values here, or its values come from the config.
 
-use crate::error::ErrorCode;
+use prometheus::{
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntGauge,
+    IntGaugeVec, Registry,
+};
 
-/// One metric. Its name is without the prefix `menshen_`.
-#[derive(Debug)]
-pub(super) struct MetricFamily {
-    pub(super) name: &'static str,
-    pub(super) kind: MetricType,
-    pub(super) help: &'static str,
-    pub(super) labels: &'static [Label],
-    /// For whoever looks at it.
-    pub(super) advice: &'static str,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MetricType {
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-#[derive(Debug)]
-pub(super) struct Label {
-    pub(super) name: &'static str,
-    pub(super) values: LabelValues,
-}
-
-#[derive(Debug)]
-pub(super) enum LabelValues {
-    /// These and no other, with spaces between them.
-    Closed(&'static str),
-    /// These, and the wire name of each error code.
-    ErrorCodesAnd(&'static str),
-    /// Few, known when the config is read.
-    FromConfig(&'static str),
-}
-
-impl MetricFamily {
-    pub(super) fn label_names(&self) -> Vec<&'static str> {
-        self.labels.iter().map(|label| label.name).collect()
-    }
-}
-
-impl LabelValues {
-    /// All of them, where the list is closed.
-    pub(super) fn list(&self) -> Option<Vec<&'static str>> {
-        match self {
-            Self::Closed(values) => Some(values.split_whitespace().collect()),
-            Self::ErrorCodesAnd(more) => Some(
-                more.split_whitespace()
-                    .chain(ErrorCode::ALL.map(ErrorCode::as_str))
-                    .collect(),
-            ),
-            Self::FromConfig(_) => None,
-        }
-    }
-}
-
-impl MetricType {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
-    }
-}
-
-/// The metric of this name.
-pub(super) fn find(name: &str) -> Option<&'static MetricFamily> {
-    SECTIONS
-        .iter()
-        .flat_map(|(_, entries)| *entries)
-        .find(|entry| entry.name == name)
-}
-
-const fn counter(
-    name: &'static str,
-    help: &'static str,
-    labels: &'static [Label],
-    advice: &'static str,
-) -> MetricFamily {
-    MetricFamily {
-        name,
-        kind: MetricType::Counter,
-        help,
-        labels,
-        advice,
-    }
-}
-
-const fn gauge(
-    name: &'static str,
-    help: &'static str,
-    labels: &'static [Label],
-    advice: &'static str,
-) -> MetricFamily {
-    MetricFamily {
-        name,
-        kind: MetricType::Gauge,
-        help,
-        labels,
-        advice,
-    }
-}
-
-const fn histogram(
-    name: &'static str,
-    help: &'static str,
-    labels: &'static [Label],
-    advice: &'static str,
-) -> MetricFamily {
-    MetricFamily {
-        name,
-        kind: MetricType::Histogram,
-        help,
-        labels,
-        advice,
-    }
-}
+use super::{
+    counters::CounterFamily,
+    family::{Label, LabelValues, Metric, MetricFamily},
+};
 
 const fn closed(name: &'static str, values: &'static str) -> Label {
     Label {
         name,
         values: LabelValues::Closed(values),
+    }
+}
+
+const fn error_codes_and(name: &'static str, more: &'static str) -> Label {
+    Label {
+        name,
+        values: LabelValues::ErrorCodesAnd(more),
     }
 }
 
@@ -163,490 +58,349 @@ const OPERATIONS: &str = "add_key backlog bind_phone change_rights check close c
     remove_key renew reseal reserve_sms restore revocations revoke rotate rotate_store_key session sessions \
     settle_outbox stats sweep take_outbox unbind_phone update_profile user users wechat_session withdraw";
 
-/// All metrics, by what they are about.
-pub(super) const SECTIONS: &[(&str, &[MetricFamily])] = &[
-    ("The process", PROCESS),
-    ("Requests", REQUESTS),
-    ("Tokens", TOKENS),
-    ("Logins and sessions", LOGINS),
-    ("WeChat", WECHAT),
-    ("SMS", SMS),
-    ("The backend", BACKEND),
-    ("The store", STORE),
-];
+macro_rules! metric_families {
+    ($($title:literal {
+        $($field:ident: $metric:ty = $name:literal, $help:literal, [$($label:expr),* $(,)?], $advice:literal;)*
+    })*) => {
+        /// The metrics of one process.
+        pub struct MetricFamilies {
+            $($(#[doc = concat!("`menshen_", $name, "`: ", $help)] pub $field: $metric,)*)*
+        }
 
-const PROCESS: &[MetricFamily] = &[
-    gauge(
-        "build_info",
-        "Always 1.",
-        &[from_config("version", "the version of the program")],
-        "Which versions run, and since when.",
-    ),
-    gauge(
-        "ready",
-        "Whether /readyz says yes, as of this scrape.",
-        &[],
-        "0 for longer than a start or a drain takes: `/readyz` says what is missing, the log why.",
-    ),
-    gauge(
-        "config_applied",
-        "1: the config that was read last is in use. 0: it was refused.",
-        &[],
-        "0: `menshen check` names the line. The old config works on, but a restart would fail.",
-    ),
-    counter(
-        "config_reloads_total",
-        "Configs read while running.",
-        &[closed("result", "applied refused")],
-        "Whether a change has arrived everywhere.",
-    ),
-    counter(
-        "panics_total",
-        "Panics; each is a bug.",
-        &[],
-        "Report it with the log lines around it.",
-    ),
-    counter(
-        "log_lines_dropped_total",
-        "Log lines given up because their reader did not keep up.",
-        &[],
-        "Lines of the audit log may be among them: look at what reads standard output.",
-    ),
-    counter(
-        "audit_events_total",
-        "Lines of the audit log.",
-        &[closed(
-            "event",
-            "account.created account.erased account.exported account.not_erased account.shown config.reloaded \
-                data.withdrawn hook.given_up hook.id_taken key.added key.removed login.failed login.succeeded logout \
-                phone.bound phone.not_unbound phone.refused phone.unbound profile.changed refresh.reused rights.changed \
-                sessions.revoked sms.requested store.exported store_key.changed users.imported users.merged",
-        )],
-        "What operators and users did; `store.exported` and `rights.changed` that nobody expected deserve a look.",
-    ),
-    counter(
-        "tls_handshakes_total",
-        "TLS handshakes of clients.",
-        &[closed(
-            "result",
-            "ok closed timeout certificate_expired certificate_missing certificate_refused refused_by_client \
-                incompatible malformed",
-        )],
-        "Many `refused_by_client` after a renewal: the chain is not complete.",
-    ),
-    counter(
-        "tls_reloads_total",
-        "Changed TLS certificates, read anew.",
-        &[closed("result", "ok failed")],
-        "`failed`: the old certificate is served on; the log says what does not fit.",
-    ),
-    gauge(
-        "tls_certificate_expiry_seconds",
-        "When the TLS certificate ends, in Unix time; 0 without TLS.",
-        &[],
-        "Less `time()`: the seconds that are left to renew it.",
-    ),
-];
+        impl MetricFamilies {
+            /// Creates every metric in this registry.
+            ///
+            /// # Panics
+            /// When two metrics have one name.
+            pub(super) fn register(registry: &Registry) -> Self {
+                Self { $($($field: Metric::register(find($name), registry),)*)* }
+            }
+        }
 
-const REQUESTS: &[MetricFamily] = &[
-    counter(
-        "requests_total",
-        "Requests, by who answered them and the class of the status.",
-        &[
-            RULE,
-            closed(
-                "decision",
-                "forwarded refused auth failed verified preflight",
-            ),
-            closed("status", "1xx 2xx 3xx 4xx 5xx none"),
-        ],
-        "`refused` is the gate's doing, `failed` the backend's; `none`: the client was gone.",
-    ),
-    counter(
-        "errors_total",
-        "Requests that ended with an error of menshen's own, by its code.",
-        &[Label {
-            name: "code",
-            values: LabelValues::ErrorCodesAnd(""),
-        }],
-        "Who is refused, and why: [errors.md](errors.md) has the codes. A refusal of the backend's is not here; a stream that ended with its session is, and an answer that broke off.",
-    ),
-    histogram(
-        "request_duration_seconds",
-        "Whole requests, the backend included.",
-        &[RULE],
-        "What clients wait for. Streams count with all their time.",
-    ),
-    histogram(
-        "gate_duration_seconds",
-        "The gate's own decision on a request.",
-        &[],
-        "What menshen adds: microseconds. Milliseconds mean that the processor is short.",
-    ),
-    gauge(
-        "requests_in_flight",
-        "Requests now.",
-        &[],
-        "Growing at a steady rate of requests: the backend is slow.",
-    ),
-    gauge(
-        "connections",
-        "Client connections now.",
-        &[],
-        "Beside `server.max_connections`.",
-    ),
-    counter(
-        "connections_refused_total",
-        "Connections over the limit, turned away.",
-        &[],
-        "A flood, or `server.max_connections` is too low.",
-    ),
-    counter(
-        "requests_overloaded_total",
-        "Requests over the limit, turned away.",
-        &[],
-        "The backend is slow and requests pile up, or `server.max_requests` is too low.",
-    ),
-    counter(
-        "http2_connections_cut_total",
-        "HTTP/2 connections ended because of malformed or abandoned requests.",
-        &[],
-        "Somebody tries a rapid reset; it is held off already.",
-    ),
-    counter(
-        "rate_limited_total",
-        "Requests over a limit.",
-        &[closed(
-            "limit",
-            "account_per_user admin_login_per_account admin_login_per_ip api_per_ip login_per_ip \
-                phone_decrypt_per_session refresh_per_ip refresh_per_session sms_daily_budget sms_per_ip sms_per_phone sms_resend \
-                verify_per_ip",
-        )],
-        "Steady and high on a `_per_ip` limit without an attack: all clients share the address of a proxy that `server.trusted_proxies` does not name.",
-    ),
-    counter(
-        "headers_stripped_total",
-        "Headers of clients that did not pass.",
-        &[],
-        "Above zero is usual (some clients send odd names); a jump is somebody who tries to be somebody else.",
-    ),
-    gauge(
-        "report_only",
-        "Whether the gate or a rule only reports.",
-        &[],
-        "1: somebody is let in who would be refused. Not for long.",
-    ),
-    counter(
-        "report_only_total",
-        "What the gate would have said, and what the backend did.",
-        &[
-            RULE,
-            Label {
-                name: "code",
-                values: LabelValues::ErrorCodesAnd("pass"),
-            },
-            closed("backend", "1xx 2xx 3xx 401 403 4xx 5xx failed none unknown"),
-        ],
-        "A code beside `2xx`: somebody would be shut out. `pass` beside `401`: somebody would be let in whom the backend refuses.",
-    ),
-    counter(
-        "report_only_headers_total",
-        "Headers of clients that passed only because the gate reports.",
-        &[],
-        "What clients send that will be missing once the gate refuses.",
-    ),
-    gauge(
-        "streams_open",
-        "Streams now.",
-        &[closed("kind", "websocket events answer call")],
-        "How many a restart cuts. `answer`: one that has been coming for a second; `call`: one of gRPC that has lasted as long.",
-    ),
-    counter(
-        "streams_ended_total",
-        "Streams that have ended.",
-        &[closed(
-            "reason",
-            "closed idle revoked session_over stopping token_over",
-        )],
-        "Many `idle`: the rule's `idle_timeout` is shorter than the client's pings.",
-    ),
-];
+        /// All metric families, by what they are about.
+        pub(super) const SECTIONS: &[(&str, &[MetricFamily])] = &[$(($title, &[$(MetricFamily {
+            name: $name,
+            metric_type: <$metric as Metric>::TYPE,
+            help: $help,
+            labels: &[$($label),*],
+            advice: $advice,
+        }),*])),*];
+    };
+}
 
-const TOKENS: &[MetricFamily] = &[
-    counter(
-        "token_checks_total",
-        "Access tokens checked.",
-        &[closed(
-            "result",
-            "cached verified invalid expired revoked issuer_ended issuer_without_keys",
-        )],
-        "`cached` and `verified` are good ones. Many `invalid`: forged tokens, or keys that are gone.",
-    ),
-    counter(
-        "issuer_token_checks_total",
-        "Tokens of other issuers checked.",
-        &[
-            ISSUER,
-            closed("result", "passed invalid expired ended revoked no_keys"),
-        ],
-        "How far a migration is: `passed` falls towards zero. `ended`: after the issuer's end date.",
-    ),
-    gauge(
-        "jwks_age_seconds",
-        "Age of the keys of another issuer.",
-        &[ISSUER],
-        "Much more than `jwks_refresh`: they cannot be fetched; the old ones hold.",
-    ),
-    gauge(
-        "signing_key_age_seconds",
-        "How long the key that signs has been signing; 0 for given keys.",
-        &[],
-        "Beside `tokens.rotate_every`: older than that, and no new key has taken over.",
-    ),
-    counter(
-        "refresh_total",
-        "Refresh tokens presented.",
-        &[closed(
-            "result",
-            "rotated kept replayed reused expired revoked disabled invalid",
-        )],
-        "`replayed` is a lost answer and harmless; `reused` is a stolen token or a broken client, and has ended the session.",
-    ),
-    counter(
-        "revocations_total",
-        "Sessions ended before their time; of everybody at once, it counts as one.",
-        &[closed(
-            "reason",
-            "ban erased everything logout logout_global logout_others merged operator password reuse session_ended single_session \
-                unban user_type",
-        )],
-        "Who ends sessions: users, operators, or menshen itself.",
-    ),
-    gauge(
-        "revocation_lag_seconds",
-        "Age of the newest revocation when it was found.",
-        &[],
-        "How long a ban takes to bite here. Stays as it was until the next revocation.",
-    ),
-    counter(
-        "proof_errors_total",
-        "Signatures for the backend that failed.",
-        &[closed("kind", "assertion mint")],
-        "Those requests got `proof_unavailable`: a signing key is missing.",
-    ),
-];
-
-const LOGINS: &[MetricFamily] = &[
-    counter(
-        "logins_total",
-        "Login attempts.",
-        &[
-            closed("method", "wechat sms password"),
-            closed(
-                "result",
-                "success code_invalid credentials_invalid internal not_found rate_limited refresh_invalid \
-                registration_closed registration_unavailable store_unavailable user_disabled validation_failed \
-                wechat_blocked wechat_busy wechat_code_invalid wechat_misconfigured",
-            ),
-        ],
-        "Whether people can sign in, and why not: `success`, or the code that the client got.",
-    ),
-    counter(
-        "sessions_opened_total",
-        "Sessions opened.",
-        &[],
-        "Logins, and users joined on a proof of both.",
-    ),
-    counter(
-        "phone_bindings_total",
-        "Phones to bind.",
-        &[
-            closed("method", "sms wechat wechat_legacy"),
-            closed(
-                "result",
-                "bound code_invalid forbidden internal not_found phone_code_invalid phone_conflict phone_decrypt_failed \
-                rate_limited reauthentication_required refresh_invalid session_revoked store_unavailable token_revoked \
-                user_disabled validation_failed wechat_blocked wechat_busy wechat_code_invalid wechat_misconfigured",
-            ),
-        ],
-        "Many `phone_conflict`: people have two accounts; see `users.merge`.",
-    ),
-];
-
-const WECHAT: &[MetricFamily] = &[
-    counter(
-        "wechat_calls_total",
-        "Calls of WeChat, each try for itself.",
-        &[
-            API,
-            closed(
-                "class",
-                "ok blocked busy code_invalid misconfigured rate_limited stale_token timeout unreachable unusable",
-            ),
-        ],
-        "`misconfigured` is yours to mend (secret, app id, allowed addresses); `busy`, `timeout`, `unreachable` and `unusable` are WeChat's or the network's; `code_invalid` and `blocked` are the client's.",
-    ),
-    histogram(
-        "wechat_call_duration_seconds",
-        "Calls of WeChat.",
-        &[API],
-        "What a login waits for.",
-    ),
-    counter(
-        "wechat_phone_cost_cny_total",
-        "What WeChat takes for phone numbers, in yuan.",
-        &[],
-        "By `wechat.phone_price`; compare with WeChat's bill.",
-    ),
-    counter(
-        "wechat_pushes_total",
-        "What WeChat pushed, and what became of it.",
-        &[
-            closed(
-                "event",
-                "user_info_modified user_authorization_revoke user_authorization_cancellation check other unknown",
-            ),
-            closed(
-                "result",
-                "done repeated nobody outdated failed forged stale unreadable other_app",
-            ),
-        ],
-        "`forged` in numbers: token or AES key differ from WeChat's console. `failed`: WeChat will push again.",
-    ),
-];
-
-const SMS: &[MetricFamily] = &[
-    counter(
-        "sms_sent_total",
-        "Calls of SMS vendors.",
-        &[
-            VENDOR,
-            closed(
-                "result",
-                "sent bad_number balance blocked_number config content perm rate_limited timeout transient unmade \
-                unreachable unusable",
-            ),
-        ],
-        "`config`, `balance`, `perm` and `content` are for you to mend with the vendor; after `timeout`, `transient` and `unusable` nobody knows whether a message went out.",
-    ),
-    histogram(
-        "sms_call_duration_seconds",
-        "Calls of SMS vendors.",
-        &[VENDOR],
-        "What asking for a code waits for.",
-    ),
-    counter(
-        "sms_codes_verified_total",
-        "SMS codes looked at.",
-        &[closed("result", "right wrong limited failed")],
-        "`right` far below the messages sent: codes do not arrive, or somebody sends messages for the sake of it.",
-    ),
-    counter(
-        "sms_cost_cny_total",
-        "What sending messages has cost, in yuan.",
-        &[VENDOR],
-        "By the configured price, messages that may have been sent included.",
-    ),
-    gauge(
-        "sms_daily_budget",
-        "Messages a day that the config allows; 0 while there is no vendor.",
-        &[],
-        "Beside what was sent; when it is spent nobody gets a code until midnight in China.",
-    ),
-];
-
-const BACKEND: &[MetricFamily] = &[
-    counter(
-        "upstream_errors_total",
-        "Requests that failed on their way to the backend or back.",
-        &[closed(
-            "kind",
-            "connect connect_timeout timeout closed_early invalid_answer refused_stream proof internal client_gone \
-                client_slow client_malformed",
-        )],
-        "The first five are the backend's, those with `client` are not. `timeout`: the backend took longer than `upstream.read_timeout`. \
+// Histograms without labels have buckets for the gate's decision, those with labels for calls.
+metric_families! {
+    "The process" {
+        build_info: IntGaugeVec = "build_info",
+            "Always 1.",
+            [from_config("version", "the version of the program")],
+            "Which versions run, and since when.";
+        ready: IntGauge = "ready",
+            "Whether /readyz says yes, as of this scrape.",
+            [],
+            "0 for longer than a start or a drain takes: `/readyz` says what is missing, the log why.";
+        config_applied: IntGauge = "config_applied",
+            "1: the config that was read last is in use. 0: it was refused.",
+            [],
+            "0: `menshen check` names the line. The old config works on, but a restart would fail.";
+        config_reloads: CounterFamily = "config_reloads_total",
+            "Configs read while running.",
+            [closed("result", "applied refused")],
+            "Whether a change has arrived everywhere.";
+        panics: IntCounter = "panics_total",
+            "Panics; each is a bug.",
+            [],
+            "Report it with the log lines around it.";
+        log_lines_dropped: IntCounter = "log_lines_dropped_total",
+            "Log lines given up because their reader did not keep up.",
+            [],
+            "Lines of the audit log may be among them: look at what reads standard output.";
+        audit_events: CounterFamily = "audit_events_total",
+            "Lines of the audit log.",
+            [
+                closed("event", "account.created account.erased account.exported account.not_erased account.shown config.reloaded \
+                    data.withdrawn hook.given_up hook.id_taken key.added key.removed login.failed login.succeeded logout \
+                    phone.bound phone.not_unbound phone.refused phone.unbound profile.changed refresh.reused rights.changed \
+                    sessions.revoked sms.requested store.exported store_key.changed users.imported users.merged"),
+            ],
+            "What operators and users did; `store.exported` and `rights.changed` that nobody expected deserve a look.";
+        tls_handshakes: CounterFamily = "tls_handshakes_total",
+            "TLS handshakes of clients.",
+            [
+                closed("result", "ok closed timeout certificate_expired certificate_missing certificate_refused refused_by_client \
+                    incompatible malformed"),
+            ],
+            "Many `refused_by_client` after a renewal: the chain is not complete.";
+        tls_reloads: CounterFamily = "tls_reloads_total",
+            "Changed TLS certificates, read anew.",
+            [closed("result", "ok failed")],
+            "`failed`: the old certificate is served on; the log says what does not fit.";
+        tls_certificate_expiry: IntGauge = "tls_certificate_expiry_seconds",
+            "When the TLS certificate ends, in Unix time; 0 without TLS.",
+            [],
+            "Less `time()`: the seconds that are left to renew it.";
+    }
+    "Requests" {
+        requests: CounterFamily = "requests_total",
+            "Requests, by who answered them and the class of the status.",
+            [
+                RULE,
+                closed("decision", "forwarded refused auth failed verified preflight"),
+                closed("status", "1xx 2xx 3xx 4xx 5xx none"),
+            ],
+            "`refused` is the gate's doing, `failed` the backend's; `none`: the client was gone.";
+        errors: CounterFamily = "errors_total",
+            "Requests that ended with an error of menshen's own, by its code.",
+            [error_codes_and("code", "")],
+            "Who is refused, and why: [errors.md](errors.md) has the codes. A refusal of the backend's is not here; a stream that ended with its session is, and an answer that broke off.";
+        request_duration: HistogramVec = "request_duration_seconds",
+            "Whole requests, the backend included.",
+            [RULE],
+            "What clients wait for. Streams count with all their time.";
+        gate_duration: Histogram = "gate_duration_seconds",
+            "The gate's own decision on a request.",
+            [],
+            "What menshen adds: microseconds. Milliseconds mean that the processor is short.";
+        in_flight: IntGauge = "requests_in_flight",
+            "Requests now.",
+            [],
+            "Growing at a steady rate of requests: the backend is slow.";
+        connections: IntGauge = "connections",
+            "Client connections now.",
+            [],
+            "Beside `server.max_connections`.";
+        connections_refused: IntCounter = "connections_refused_total",
+            "Connections over the limit, turned away.",
+            [],
+            "A flood, or `server.max_connections` is too low.";
+        requests_overloaded: IntCounter = "requests_overloaded_total",
+            "Requests over the limit, turned away.",
+            [],
+            "The backend is slow and requests pile up, or `server.max_requests` is too low.";
+        http2_connections_cut: IntCounter = "http2_connections_cut_total",
+            "HTTP/2 connections ended because of malformed or abandoned requests.",
+            [],
+            "Somebody tries a rapid reset; it is held off already.";
+        rate_limited: CounterFamily = "rate_limited_total",
+            "Requests over a limit.",
+            [
+                closed("limit", "account_per_user admin_login_per_account admin_login_per_ip api_per_ip login_per_ip \
+                    phone_decrypt_per_session refresh_per_ip refresh_per_session sms_daily_budget sms_per_ip sms_per_phone sms_resend \
+                    verify_per_ip"),
+            ],
+            "Steady and high on a `_per_ip` limit without an attack: all clients share the address of a proxy that `server.trusted_proxies` does not name.";
+        headers_stripped: IntCounter = "headers_stripped_total",
+            "Headers of clients that did not pass.",
+            [],
+            "Above zero is usual (some clients send odd names); a jump is somebody who tries to be somebody else.";
+        report_only: IntGauge = "report_only",
+            "Whether the gate or a rule only reports.",
+            [],
+            "1: somebody is let in who would be refused. Not for long.";
+        report_only_requests: CounterFamily = "report_only_total",
+            "What the gate would have said, and what the backend did.",
+            [
+                RULE,
+                error_codes_and("code", "pass"),
+                closed("backend", "1xx 2xx 3xx 401 403 4xx 5xx failed none unknown"),
+            ],
+            "A code beside `2xx`: somebody would be shut out. `pass` beside `401`: somebody would be let in whom the backend refuses.";
+        report_only_headers: IntCounter = "report_only_headers_total",
+            "Headers of clients that passed only because the gate reports.",
+            [],
+            "What clients send that will be missing once the gate refuses.";
+        streams_open: IntGaugeVec = "streams_open",
+            "Streams now.",
+            [closed("kind", "websocket events answer call")],
+            "How many a restart cuts. `answer`: one that has been coming for a second; `call`: one of gRPC that has lasted as long.";
+        streams_ended: CounterFamily = "streams_ended_total",
+            "Streams that have ended.",
+            [closed("reason", "closed idle revoked session_over stopping token_over")],
+            "Many `idle`: the rule's `idle_timeout` is shorter than the client's pings.";
+    }
+    "Tokens" {
+        token_checks: CounterFamily = "token_checks_total",
+            "Access tokens checked.",
+            [
+                closed("result", "cached verified invalid expired revoked issuer_ended issuer_without_keys"),
+            ],
+            "`cached` and `verified` are good ones. Many `invalid`: forged tokens, or keys that are gone.";
+        issuer_token_checks: CounterFamily = "issuer_token_checks_total",
+            "Tokens of other issuers checked.",
+            [ISSUER, closed("result", "passed invalid expired ended revoked no_keys")],
+            "How far a migration is: `passed` falls towards zero. `ended`: after the issuer's end date.";
+        jwks_age: GaugeVec = "jwks_age_seconds",
+            "Age of the keys of another issuer.",
+            [ISSUER],
+            "Much more than `jwks_refresh`: they cannot be fetched; the old ones hold.";
+        signing_key_age: Gauge = "signing_key_age_seconds",
+            "How long the key that signs has been signing; 0 for given keys.",
+            [],
+            "Beside `tokens.rotate_every`: older than that, and no new key has taken over.";
+        refresh: CounterFamily = "refresh_total",
+            "Refresh tokens presented.",
+            [closed("result", "rotated kept replayed reused expired revoked disabled invalid")],
+            "`replayed` is a lost answer and harmless; `reused` is a stolen token or a broken client, and has ended the session.";
+        revocations: CounterFamily = "revocations_total",
+            "Sessions ended before their time; of everybody at once, it counts as one.",
+            [
+                closed("reason", "ban erased everything logout logout_global logout_others merged operator password reuse session_ended single_session \
+                    unban user_type"),
+            ],
+            "Who ends sessions: users, operators, or menshen itself.";
+        revocation_lag: Gauge = "revocation_lag_seconds",
+            "Age of the newest revocation when it was found.",
+            [],
+            "How long a ban takes to bite here. Stays as it was until the next revocation.";
+        proof_errors: CounterFamily = "proof_errors_total",
+            "Signatures for the backend that failed.",
+            [closed("kind", "assertion mint")],
+            "Those requests got `proof_unavailable`: a signing key is missing.";
+    }
+    "Logins and sessions" {
+        logins: CounterFamily = "logins_total",
+            "Login attempts.",
+            [
+                closed("method", "wechat sms password"),
+                closed("result", "success code_invalid credentials_invalid internal not_found rate_limited refresh_invalid \
+                    registration_closed registration_unavailable store_unavailable user_disabled validation_failed \
+                    wechat_blocked wechat_busy wechat_code_invalid wechat_misconfigured"),
+            ],
+            "Whether people can sign in, and why not: `success`, or the code that the client got.";
+        sessions_opened: IntCounter = "sessions_opened_total",
+            "Sessions opened.",
+            [],
+            "Logins, and users joined on a proof of both.";
+        phone_bindings: CounterFamily = "phone_bindings_total",
+            "Phones to bind.",
+            [
+                closed("method", "sms wechat wechat_legacy"),
+                closed("result", "bound code_invalid forbidden internal not_found phone_code_invalid phone_conflict phone_decrypt_failed \
+                    rate_limited reauthentication_required refresh_invalid session_revoked store_unavailable token_revoked \
+                    user_disabled validation_failed wechat_blocked wechat_busy wechat_code_invalid wechat_misconfigured"),
+            ],
+            "Many `phone_conflict`: people have two accounts; see `users.merge`.";
+    }
+    "WeChat" {
+        wechat_calls: CounterFamily = "wechat_calls_total",
+            "Calls of WeChat, each try for itself.",
+            [
+                API,
+                closed("class", "ok blocked busy code_invalid misconfigured rate_limited stale_token timeout unreachable unusable"),
+            ],
+            "`misconfigured` is yours to mend (secret, app id, allowed addresses); `busy`, `timeout`, `unreachable` and `unusable` are WeChat's or the network's; `code_invalid` and `blocked` are the client's.";
+        wechat_call_duration: HistogramVec = "wechat_call_duration_seconds",
+            "Calls of WeChat.",
+            [API],
+            "What a login waits for.";
+        wechat_phone_cost: Counter = "wechat_phone_cost_cny_total",
+            "What WeChat takes for phone numbers, in yuan.",
+            [],
+            "By `wechat.phone_price`; compare with WeChat's bill.";
+        wechat_pushes: CounterFamily = "wechat_pushes_total",
+            "What WeChat pushed, and what became of it.",
+            [
+                closed("event", "user_info_modified user_authorization_revoke user_authorization_cancellation check other unknown"),
+                closed("result", "done repeated nobody outdated failed forged stale unreadable other_app"),
+            ],
+            "`forged` in numbers: token or AES key differ from WeChat's console. `failed`: WeChat will push again.";
+    }
+    "SMS" {
+        sms_sent: CounterFamily = "sms_sent_total",
+            "Calls of SMS vendors.",
+            [
+                VENDOR,
+                closed("result", "sent bad_number balance blocked_number config content perm rate_limited timeout transient unmade \
+                    unreachable unusable"),
+            ],
+            "`config`, `balance`, `perm` and `content` are for you to mend with the vendor; after `timeout`, `transient` and `unusable` nobody knows whether a message went out.";
+        sms_call_duration: HistogramVec = "sms_call_duration_seconds",
+            "Calls of SMS vendors.",
+            [VENDOR],
+            "What asking for a code waits for.";
+        sms_codes_verified: CounterFamily = "sms_codes_verified_total",
+            "SMS codes looked at.",
+            [closed("result", "right wrong limited failed")],
+            "`right` far below the messages sent: codes do not arrive, or somebody sends messages for the sake of it.";
+        sms_cost: CounterVec = "sms_cost_cny_total",
+            "What sending messages has cost, in yuan.",
+            [VENDOR],
+            "By the configured price, messages that may have been sent included.";
+        sms_daily_budget: IntGauge = "sms_daily_budget",
+            "Messages a day that the config allows; 0 while there is no vendor.",
+            [],
+            "Beside what was sent; when it is spent nobody gets a code until midnight in China.";
+    }
+    "The backend" {
+        upstream_errors: CounterFamily = "upstream_errors_total",
+            "Requests that failed on their way to the backend or back.",
+            [
+                closed("kind", "connect connect_timeout timeout closed_early invalid_answer refused_stream proof internal client_gone \
+                    client_slow client_malformed"),
+            ],
+            "The first five are the backend's, those with `client` are not. `timeout`: the backend took longer than `upstream.read_timeout`. \
             `refused_stream`: every backend said on HTTP/2 that it does not begin with the request (REFUSED_STREAM, GOAWAY), or a part of \
-            its body was sent already.",
-    ),
-    histogram(
-        "upstream_response_seconds",
-        "Until the head of a backend's response came.",
-        &[UPSTREAM],
-        "A backend that is slower than the others. The rest of `menshen_request_duration_seconds` is bodies, and clients that read slowly.",
-    ),
-    gauge(
-        "upstream_healthy",
-        "Whether a backend is used.",
-        &[UPSTREAM],
-        "0: only where no other is left. Its log, and the path of `upstream.health`.",
-    ),
-    counter(
-        "upstream_ejections_total",
-        "Backends passed over for failing requests.",
-        &[UPSTREAM],
-        "One that goes up and down: it accepts connections and fails then.",
-    ),
-    counter(
-        "hook_calls_total",
-        "Questions and messages to the backend.",
-        &[
-            HOOK,
-            closed(
-                "result",
-                "ok busy client_error redirect refused server_error timeout unreachable unusable",
-            ),
-        ],
-        "While `user.created` fails nobody new can sign in (`hooks.on_failure`); the others are told again.",
-    ),
-    histogram(
-        "hook_call_duration_seconds",
-        "Questions and messages to the backend, repeats included.",
-        &[HOOK],
-        "What a first login waits for.",
-    ),
-    counter(
-        "hook_events_lost_total",
-        "Events of which the backend will not hear.",
-        &[HOOK],
-        "The audit log has them (`hook.given_up`): tell the backend by hand.",
-    ),
-    gauge(
-        "hook_backlog",
-        "Events that wait for the backend, counted up to 1000.",
-        &[],
-        "Goes back to zero by itself.",
-    ),
-    gauge(
-        "hook_backlog_age_seconds",
-        "Age of the oldest event that waits.",
-        &[],
-        "After `hooks.give_up_after` it is given up.",
-    ),
-];
+            its body was sent already.";
+        upstream_response: HistogramVec = "upstream_response_seconds",
+            "Until the head of a backend's response came.",
+            [UPSTREAM],
+            "A backend that is slower than the others. The rest of `menshen_request_duration_seconds` is bodies, and clients that read slowly.";
+        upstream_healthy: IntGaugeVec = "upstream_healthy",
+            "Whether a backend is used.",
+            [UPSTREAM],
+            "0: only where no other is left. Its log, and the path of `upstream.health`.";
+        upstream_ejections: CounterFamily = "upstream_ejections_total",
+            "Backends passed over for failing requests.",
+            [UPSTREAM],
+            "One that goes up and down: it accepts connections and fails then.";
+        hook_calls: CounterFamily = "hook_calls_total",
+            "Questions and messages to the backend.",
+            [
+                HOOK,
+                closed("result", "ok busy client_error redirect refused server_error timeout unreachable unusable"),
+            ],
+            "While `user.created` fails nobody new can sign in (`hooks.on_failure`); the others are told again.";
+        hook_call_duration: HistogramVec = "hook_call_duration_seconds",
+            "Questions and messages to the backend, repeats included.",
+            [HOOK],
+            "What a first login waits for.";
+        hook_events_lost: CounterFamily = "hook_events_lost_total",
+            "Events of which the backend will not hear.",
+            [HOOK],
+            "The audit log has them (`hook.given_up`): tell the backend by hand.";
+        hook_backlog: IntGauge = "hook_backlog",
+            "Events that wait for the backend, counted up to 1000.",
+            [],
+            "Goes back to zero by itself.";
+        hook_backlog_age: Gauge = "hook_backlog_age_seconds",
+            "Age of the oldest event that waits.",
+            [],
+            "After `hooks.give_up_after` it is given up.";
+    }
+    "The store" {
+        store_op_duration: HistogramVec = "store_op_duration_seconds",
+            "Store operations.",
+            [ENGINE, OP],
+            "A slow disk shows in `login` and `rotate`.";
+        store_errors: CounterFamily = "store_errors_total",
+            "Store operations that failed.",
+            [ENGINE, OP],
+            "Logins and refreshes fail meanwhile, tokens go on being checked. The log says why.";
+        store_size: IntGauge = "store_size_bytes",
+            "The store on disk.",
+            [],
+            "Beside the disk's free space; `menshen store compact` makes it small.";
+        store_resealed: IntCounter = "store_resealed_records_total",
+            "Records looked at for a change of the store's key.",
+            [],
+            "Whether a change of the key goes on.";
+    }
+}
 
-const STORE: &[MetricFamily] = &[
-    histogram(
-        "store_op_duration_seconds",
-        "Store operations.",
-        &[ENGINE, OP],
-        "A slow disk shows in `login` and `rotate`.",
-    ),
-    counter(
-        "store_errors_total",
-        "Store operations that failed.",
-        &[ENGINE, OP],
-        "Logins and refreshes fail meanwhile, tokens go on being checked. The log says why.",
-    ),
-    gauge(
-        "store_size_bytes",
-        "The store on disk.",
-        &[],
-        "Beside the disk's free space; `menshen store compact` makes it small.",
-    ),
-    counter(
-        "store_resealed_records_total",
-        "Records looked at for a change of the store's key.",
-        &[],
-        "Whether a change of the key goes on.",
-    ),
-];
+fn find(name: &str) -> &'static MetricFamily {
+    SECTIONS
+        .iter()
+        .flat_map(|(_, families)| *families)
+        .find(|family| family.name == name)
+        .expect("a metric of the table")
+}

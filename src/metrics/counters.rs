@@ -6,9 +6,9 @@
 //! Must stay true: no value comes in that the catalog does not have, so that the number of series
 //! is known.
 
-use prometheus::{IntCounter, IntCounterVec};
+use prometheus::{IntCounter, IntCounterVec, Registry};
 
-use super::catalog::{Label, LabelValues};
+use super::family::{Label, LabelValues, Metric, MetricFamily, MetricType};
 
 /// `with_label_values` gives one of them.
 #[derive(Debug, Clone)]
@@ -18,14 +18,23 @@ pub struct CounterFamily {
     labels: &'static [Label],
 }
 
-impl CounterFamily {
-    /// Those whose labels all have closed lists are there at once; for others see [`Self::start`].
-    pub(super) fn new(name: &'static str, vec: IntCounterVec, labels: &'static [Label]) -> Self {
-        let counters = Self { name, vec, labels };
+impl Metric for CounterFamily {
+    const TYPE: MetricType = MetricType::Counter;
+
+    /// Counters whose labels all have closed lists are there at once; for others see
+    /// [`CounterFamily::start`].
+    fn register(family: &'static MetricFamily, registry: &Registry) -> Self {
+        let counters = Self {
+            name: family.name,
+            vec: Metric::register(family, registry),
+            labels: family.labels,
+        };
         counters.start(&[]);
         counters
     }
+}
 
+impl CounterFamily {
     /// The counter with these values, in the order of the labels.
     pub fn with_label_values(&self, values: &[&str]) -> IntCounter {
         debug_assert!(

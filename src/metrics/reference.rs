@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use super::catalog::{Label, LabelValues, MetricFamily, SECTIONS};
+use super::{
+    catalog::SECTIONS,
+    family::{Label, LabelValues, MetricFamily},
+};
 
 /// What the collector of the operating system's figures gives, where there is `/proc`: Prometheus'
 /// usual names.
@@ -74,7 +77,7 @@ pub fn markdown() -> String {
 fn describe(page: &mut String, entry: &MetricFamily) {
     let MetricFamily {
         name,
-        kind,
+        metric_type,
         help,
         labels,
         advice,
@@ -82,7 +85,7 @@ fn describe(page: &mut String, entry: &MetricFamily) {
     let _ = write!(
         page,
         "\n### `menshen_{name}`\n\n*{}.* {help}\n",
-        kind.as_str()
+        metric_type.as_str()
     );
     if !labels.is_empty() {
         page.push('\n');
