@@ -4,7 +4,7 @@
 //! stay true: with those lines as they are, the text is the default config in development mode;
 //! with all of them live, it still parses.
 
-mod order;
+mod field_order;
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use super::{
     problems::within,
     schema::{Schema, ValueType},
 };
-use order::in_order;
+use field_order::field_order;
 
 /// Comments are wrapped to this many columns.
 const WIDTH: usize = 100;
@@ -55,7 +55,7 @@ impl Page {
     /// The keys of a table, then the tables in it.
     fn table(&mut self, path: &str, schema: Schema, defaults: &Value) {
         let (tables, keys): (Vec<_>, Vec<_>) =
-            in_order(schema).partition(|(_, schema)| is_table(*schema));
+            in_order(path, schema).partition(|(_, schema)| is_table(*schema));
         for (name, schema) in keys {
             self.key(path, name, schema, defaults.get(name));
         }
@@ -103,7 +103,7 @@ impl Page {
         if let Some(Value::Object(example)) = item.example() {
             self.blank();
             self.line(&format!("#[[{path}]]"));
-            for (name, _) in in_order(item) {
+            for (name, _) in in_order(path, item) {
                 if let Some(value) = example.get(name) {
                     self.line(&format!("#{name} = {}", toml(value)));
                 }
@@ -149,6 +149,12 @@ impl Page {
             }
         }
     }
+}
+
+/// The keys of the table `path` with their schemas, in the order of its struct.
+fn in_order(path: &str, table: Schema) -> impl Iterator<Item = (&'static str, Schema)> {
+    let with_schema = move |name: &&'static str| Some((*name, table.property(name)?));
+    field_order(path).iter().filter_map(with_schema)
 }
 
 fn is_table(schema: Schema) -> bool {

@@ -150,14 +150,6 @@ impl Schema {
         found
     }
 
-    /// The name of the struct behind a table.
-    pub(super) fn type_name(self) -> &'static str {
-        self.0
-            .get("$ref")
-            .and_then(Value::as_str)
-            .map_or("Config", |path| path.trim_start_matches("#/$defs/"))
-    }
-
     /// Follows `$ref`, and takes the other half of "or null".
     fn resolved(self) -> &'static Value {
         let mut at = self.0;
