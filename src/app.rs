@@ -2,14 +2,17 @@
 //! reverse order.
 
 mod assertions;
+mod check;
 mod explain;
 mod generation;
+mod minting;
 mod offline;
 mod process;
 mod reload;
 mod secrets;
+mod storage;
 
-use std::{net::TcpListener, path::Path, pin::pin, sync::Arc, time::Duration};
+use std::{net::TcpListener, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -20,9 +23,11 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
+pub use check::check;
 pub use explain::{OfflineGate, offline_gate};
 pub use offline::operations;
 pub use reload::Reload;
+pub use storage::{export_key, export_key_from_file, open_store, with_key_file};
 
 use self::{generation::Generation, process::Process, reload::Current};
 use crate::{
@@ -30,18 +35,13 @@ use crate::{
     audit::Audit,
     auth::{Administration, Denylist, OutboxDispatcher, OutboxDispatcherParts, Passwords},
     clock::Clock,
-    config::{Config, Problems, SecretText, StoreConfig},
-    crypto::Key,
-    dialect::Dialects,
+    config::Config,
     entropy::Entropy,
-    gate,
     metrics::Metrics,
     outbound::AdminClient,
-    policy::IdentityHeaders,
     proxy::{Listener, Parts, Server, Streams, Tls, install_crypto},
-    store::{self, Measured, OpenOptions, OpenedStore, Store, StoreKeys, backup},
+    store::{self, Measured, Store},
     telemetry::Sink,
-    token::TrustedIssuers,
 };
 
 /// Expired things removed in one operation of the store, so that logins are not held up for long.
@@ -58,46 +58,6 @@ pub struct App {
     admin: TcpListener,
     stage: watch::Sender<Stage>,
     reload: Option<Reload>,
-}
-
-/// Checks that know more of the config than its own sections do: rules, header names, dialects.
-pub fn check(config: &Config, problems: &mut Problems) {
-    for (key, message) in gate::compile_policy(config).err().unwrap_or_default() {
-        problems.add(&key, message);
-    }
-    for (key, message) in IdentityHeaders::compile(&config.identity)
-        .err()
-        .unwrap_or_default()
-    {
-        problems.add(&key, message);
-    }
-    // Files that are not named were reported already.
-    let named = config.server.tls.cert_file.is_some() && config.server.tls.key_file.is_some();
-    if let Err(fault) = if config.server.wants_tls() && named {
-        Tls::check(&config.server.tls)
-    } else {
-        Ok(())
-    } {
-        problems.add("server.tls", fault.to_string());
-    }
-    for (key, message) in assertions::minting(config).err().unwrap_or_default() {
-        problems.add(&key, message);
-    }
-    for (key, message) in Dialects::compile(config).err().unwrap_or_default() {
-        problems.add(&key, message);
-    }
-    // Issuers are compiled once their keys are known to be given in a way that can be.
-    if problems.is_empty() {
-        for (key, message) in TrustedIssuers::compile(config, &gate::kept_claims(config))
-            .err()
-            .unwrap_or_default()
-        {
-            problems.add(&key, message);
-        }
-    }
-    for (index, issuer) in config.issuer.iter().enumerate() {
-        issuer.warn_expiry(index, Clock::System.now(), problems);
-    }
 }
 
 /// A client for the admin API of a process that runs with this config; `None` where it has none, or
@@ -132,50 +92,6 @@ fn tls(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Arc<Tls>>> {
         .wants_tls()
         .then(|| Tls::load(&config.server.tls, config.server.http2, metrics.clone()));
     tls.transpose().context("cannot speak TLS (server.tls)")
-}
-
-/// Opens the store that the config names. Blocks while another process holds it.
-pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<OpenedStore> {
-    let key = secrets::encryption_key(&config.store, entropy)?;
-    let keys = StoreKeys::derive(&key, config.store.previous_key()?.as_ref());
-    let cache_bytes = u64::try_from(config.store.cache.get()).unwrap_or(u64::MAX);
-    let options = OpenOptions {
-        cache_bytes,
-        lock_wait: config.store.lock_wait.get(),
-    };
-    Ok(store::open(
-        &config.store.url,
-        &options,
-        &keys,
-        entropy.clone(),
-    )?)
-}
-
-/// What exports of the store of this config are sealed with; `None` where its key is in no file and
-/// not in the config.
-pub fn export_key(config: &Config) -> anyhow::Result<Option<Key>> {
-    Ok(secrets::existing_encryption_key(&config.store)?.map(|key| backup::export_key(&key)))
-}
-
-/// The same for a key in this file.
-pub fn export_key_from_file(config: &Config, file: &Path) -> anyhow::Result<Option<Key>> {
-    let text =
-        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let given = StoreConfig {
-        encryption_key: Some(SecretText::new(text)),
-        ..config.store.clone()
-    };
-    Ok(given.key()?.map(|key| backup::export_key(&key)))
-}
-
-/// The store's config with its key named, wherever the store is put then: given, or in the file
-/// that belongs to its place, which is made if there is none.
-pub fn with_key_file(config: &StoreConfig) -> anyhow::Result<StoreConfig> {
-    let file = secrets::key_file(config)?;
-    Ok(StoreConfig {
-        encryption_key_file: file.or(config.encryption_key_file.clone()),
-        ..config.clone()
-    })
 }
 
 impl App {
@@ -422,13 +338,4 @@ async fn serve_admin(listener: TcpListener, routes: Arc<ArcSwap<Router>>) {
     if let Err(fault) = admin::serve(listener, routes).await {
         tracing::error!(error = %fault, "the admin listener has failed");
     }
-}
-
-/// Problems that [`check`] finds, for a config that nobody has checked.
-fn problems_error(problems: Vec<(String, String)>) -> anyhow::Error {
-    let lines: Vec<_> = problems
-        .into_iter()
-        .map(|(key, message)| format!("{key}: {message}"))
-        .collect();
-    anyhow::anyhow!(lines.join("\n"))
 }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use tokio::time::timeout;
 
-use super::{install_crypto, open_store, problems_error};
+use super::{check::problems_error, storage::open_store};
 use crate::{
     auth::{Authorizer, Denylist},
     clock::Clock,
@@ -19,6 +19,7 @@ use crate::{
     metrics::Metrics,
     outbound::{Outbound, OutboundError},
     policy::IdentityHeaders,
+    proxy::install_crypto,
     store::{self, OpenOptions, StoreKeys},
     token::{Keyrings, Lifetimes, TrustedIssuers, Verifier, generate},
     types::{Secret, Timestamp},

@@ -11,7 +11,10 @@ use anyhow::Context;
 use axum::Router;
 use tokio::{task::JoinHandle, time::timeout};
 
-use super::{assertions, problems_error, process::Process, secrets};
+use super::{
+    assertions::upstream_assertions, check::problems_error, process::Process, secrets,
+    storage::export_key,
+};
 use crate::{
     admin::{self, Operations, Probes},
     api::{self, ApiState, Voices},
@@ -29,11 +32,10 @@ use crate::{
     proxy::{Snapshot, SnapshotParts, Upstreams},
     telemetry::AccessLog,
     token::{
-        Issuer, KeyMaintenance, Keyrings, RESERVED_CLAIMS, RefreshTokens, SessionHandles,
-        TrustedIssuers, Verifier,
+        Issuer, KeyMaintenance, Keyrings, Lifetimes, RESERVED_CLAIMS, RefreshTokens,
+        SessionHandles, TrustedIssuers, Verifier,
     },
-    types::REVOCATION_RETENTION,
-    types::Secret,
+    types::{REVOCATION_RETENTION, Secret},
 };
 
 /// How long a start waits for the keys of other issuers.
@@ -67,210 +69,36 @@ impl Drop for Task {
 }
 
 impl Generation {
-    #[expect(
-        clippy::too_many_lines,
-        reason = "the parts in their order, each made once"
-    )]
     /// Makes all parts; `previous` is the generation that works now.
     pub(super) async fn build(
         process: &Arc<Process>,
         config: Config,
         previous: Option<&Self>,
     ) -> anyhow::Result<(Self, Snapshot)> {
-        let Process {
-            store,
-            root,
-            denylist,
-            passwords,
-            memory,
-            metrics,
-            audit,
-            clock,
-            entropy,
-            ..
-        } = &**process;
+        let builder = Builder {
+            process,
+            config: &config,
+            previous,
+        };
         let dialects = Arc::new(Dialects::compile(&config).map_err(problems_error)?);
         let lifetimes = dialects.lifetimes(&config.tokens);
-        // Tokens of others live as long as they say, so revocations are remembered as long as they
-        // can be.
-        let longest = lifetimes.max_accepted_lifetime() + config.tokens.leeway.get();
-        denylist.extend_retention(if config.issuer.is_empty() {
-            longest
-        } else {
-            REVOCATION_RETENTION
-        });
-
-        let same_upstream = previous.filter(|previous| {
-            previous.config.upstream == config.upstream
-                && previous.upstreams.trust_as(&config.upstream.tls)
-        });
-        let upstreams = if let Some(previous) = same_upstream {
-            previous.upstreams.clone()
-        } else {
-            let upstreams = Upstreams::new(
-                &config.upstream,
-                metrics,
-                previous.map(|previous| &*previous.upstreams),
-            )?;
-            upstreams.resolve().await;
-            Arc::new(upstreams)
-        };
-        let same_tokens = previous.filter(|previous| {
-            previous.config.tokens == config.tokens && previous.config.dialect == config.dialect
-        });
-        let keyrings = match same_tokens {
-            Some(previous) => previous.keyrings.clone(),
-            None => Arc::new(
-                Keyrings::open(&config.tokens, lifetimes, &**store, entropy, clock.now()).await?,
-            ),
-        };
-        // The files of their keys are read in any case: what is in them is not in the config.
+        builder.set_revocation_retention(lifetimes);
+        let upstreams = builder.upstreams().await?;
+        let keyrings = builder.keyrings(lifetimes).await?;
         let extra_claims = gate::kept_claims(&config);
-        let issuers = TrustedIssuers::compile(&config, &extra_claims).map_err(problems_error)?;
-        let same_issuers = previous.filter(|previous| {
-            previous.config.issuer == config.issuer
-                && previous.extra_claims == extra_claims
-                && previous.issuers.have_same_key_sources(&issuers)
-        });
-        let issuers = match (same_issuers, previous) {
-            (Some(previous), _) => previous.issuers.clone(),
-            (None, Some(previous)) => Arc::new(issuers.with_keys_from(&previous.issuers)),
-            (None, None) => Arc::new(issuers),
-        };
-        issuers.follow(metrics);
-        // Where they can be had soon, their keys are there before the first client; where not,
-        // nobody waits for them.
-        drop(timeout(FIRST_KEYS_TIMEOUT, issuers.first_attempt()).await);
-        let same_identity =
-            same_tokens.filter(|previous| previous.config.identity == config.identity);
-        let same_identity = same_identity.filter(|_| same_issuers.is_some());
-        let authorizer = if let Some(previous) = same_identity {
-            previous.authorizer.clone()
-        } else {
-            let identity_headers =
-                IdentityHeaders::compile(&config.identity).map_err(problems_error)?;
-            let verifier = Verifier::new(keyrings.clone(), &config.tokens, lifetimes)
-                .with_custom_claims(extra_claims.clone());
-            let remembered = config.tokens.cache_entries;
-            Arc::new(Authorizer::new(
-                verifier,
-                issuers.clone(),
-                denylist.clone(),
-                identity_headers,
-                remembered,
-                metrics,
-            ))
-        };
-        let limits = match previous.filter(|previous| previous.config.limits == config.limits) {
-            Some(previous) => previous.limits.clone(),
-            None => Arc::new(Limits::new(&config.limits, clock.clone(), metrics.clone())),
-        };
-        let wechat = match previous.filter(|previous| previous.config.wechat == config.wechat) {
-            Some(previous) => previous.wechat.clone(),
-            None => Arc::new(Wechat::new(
-                &config.wechat,
-                config.mode,
-                metrics.clone(),
-                clock,
-                entropy,
-            )?),
-        };
-        let same_hooks = previous.filter(|previous| {
-            previous.config.hooks == config.hooks && previous.config.users == config.users
-        });
-        let hooks = if let Some(previous) = same_hooks {
-            previous.hooks.clone()
-        } else {
-            let rules = CreatedResponseRules {
-                integers_below: config.users.first_generated_id(),
-                reserved: &RESERVED_CLAIMS,
-            };
-            Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone())?.map(Arc::new)
-        };
-        let auth = Arc::new(Auth::new(AuthParts {
-            store: store.clone(),
-            wechat: wechat.clone(),
-            sms: Sms::new(&config.sms, config.mode, metrics.clone(), entropy)?,
-            issuer: Arc::new(Issuer::new(
-                keyrings.clone(),
-                &config.tokens,
-                entropy.clone(),
-            )),
-            refresh_tokens: Arc::new(RefreshTokens::new(crypto::derive(root, "refresh tokens"))),
-            session_handles: SessionHandles::new(crypto::derive(root, "session handles")),
-            denylist: denylist.clone(),
-            hooks: hooks.clone(),
-            outbox_dispatcher: process.outbox_dispatcher.clone(),
-            hook_key: crypto::derive(root, "people, as hooks name them"),
-            code_key: crypto::derive(root, "login codes"),
-            sms_key: crypto::derive(root, "SMS codes"),
-            limits: limits.clone(),
-            memory: memory.clone(),
-            passwords: passwords.clone(),
-            metrics: metrics.clone(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            entropy: entropy.clone(),
-            rules: AuthRules::from_config(&config),
-        }));
-        let api = api::router(ApiState {
-            pushes: PushReceiver::new(&config.wechat, clock).map(Arc::new),
-            metrics: metrics.clone(),
-            auth: auth.clone(),
-            authorizer: authorizer.clone(),
-            keyrings: keyrings.clone(),
-            prefix: config.auth.prefix.clone(),
-            openid_in_answers: config.auth.openid_in_answers,
-            terms: Arc::new(TokenProfile::plain()),
-            dialects: dialects.clone(),
-        });
-        let gate = Gate::compile(
-            &config,
-            dialects.local_routes(),
-            authorizer.clone(),
-            metrics.clone(),
-        )
-        .map_err(problems_error)?;
-        let access_log = config
-            .telemetry
-            .access_log
-            .then(|| (process.sink.clone(), config.telemetry.log_format));
-        let snapshot = Snapshot::new(SnapshotParts {
-            config: &config,
-            gate,
-            api,
-            voices: Voices::new(dialects, clock.clone()),
-            upstreams: upstreams.clone(),
-            streams: process.streams.clone(),
-            proofs: assertions::upstream_assertions(process, &config, &keyrings).await?,
-            metrics,
-            access_log: AccessLog::new(access_log),
-            entropy,
-        })?;
-
-        let administration = match same_hooks {
-            Some(previous) => previous.administration.clone(),
-            None => Arc::new(Administration::new(AdministrationParts {
-                store: store.clone(),
-                passwords: passwords.clone(),
-                denylist: Some(denylist.clone()),
-                metrics: metrics.clone(),
-                audit: audit.clone(),
-                clock: clock.clone(),
-                entropy: entropy.clone(),
-                first_integer: AuthRules::from_config(&config).first_integer,
-                outbox: AuthRules::from_config(&config).outbox,
-            })),
-        };
-        let admin_routes = admin_routes(
-            process,
-            &config,
-            &administration,
-            &keyrings,
-            &wechat,
-            &issuers,
-        )?;
-        let tasks = Vec::new();
+        let issuers = builder.issuers(&extra_claims).await?;
+        let verifier = Verifier::new(keyrings.clone(), &config.tokens, lifetimes)
+            .with_custom_claims(extra_claims.clone());
+        let authorizer = builder.authorizer(verifier, &issuers)?;
+        let limits = builder.limits();
+        let wechat = builder.wechat()?;
+        let hooks = builder.hooks()?;
+        let auth = builder.auth(&keyrings, &limits, &wechat, hooks.as_ref())?;
+        let snapshot = builder
+            .snapshot(&dialects, &auth, &authorizer, &keyrings, &upstreams)
+            .await?;
+        let administration = builder.administration();
+        let admin_routes = builder.admin_routes(&administration, &keyrings, &wechat, &issuers)?;
         let generation = Self {
             config,
             auth,
@@ -284,12 +112,12 @@ impl Generation {
             issuers,
             extra_claims,
             hooks,
-            tasks,
+            tasks: Vec::new(),
         };
         Ok((generation, snapshot))
     }
 
-    /// Nobody is to forget that the gate refuses nobody.
+    /// Shows in the metrics and in `/readyz` whether the gate, or a rule, only reports.
     fn publish_report_only(&self, process: &Process) {
         let gauge = &process.metrics.report_only;
         let was_reporting = gauge.get() == 1;
@@ -352,46 +180,299 @@ impl Generation {
     }
 }
 
-fn admin_routes(
-    process: &Process,
-    config: &Config,
-    administration: &Arc<Administration>,
-    keyrings: &Arc<Keyrings>,
-    wechat: &Arc<Wechat>,
-    issuers: &Arc<TrustedIssuers>,
-) -> anyhow::Result<Router> {
-    let Process {
-        store,
-        metrics,
-        audit,
-        clock,
-        entropy,
-        ..
-    } = process;
-    let probes = Probes {
-        stage: process.stage.clone(),
-        store: store.clone(),
-        metrics: metrics.clone(),
-        details: process.details.clone(),
-        issuers: issuers.clone(),
-    };
-    let token = secrets::admin_token(&config.admin, entropy).context("admin.token_file")?;
-    let operations = Operations {
-        administration: administration.clone(),
-        keyrings: keyrings.clone(),
-        store: store.clone(),
-        audit: audit.clone(),
-        clock: clock.clone(),
-        entropy: entropy.clone(),
-        export_key: super::export_key(config)?,
-        is_live: true,
-    };
-    let routes = admin::router(probes, token, operations);
-    Ok(match &config.wechat.lend_token {
-        Some(secret) => routes.merge(admin::lending::router(
-            wechat.clone(),
-            Secret::new(secret.expose().clone()),
-        )),
-        None => routes,
-    })
+/// What the parts of a generation are made from. A part whose section of the config is the same
+/// is the previous generation's.
+struct Builder<'a> {
+    process: &'a Arc<Process>,
+    config: &'a Config,
+    previous: Option<&'a Generation>,
+}
+
+impl<'a> Builder<'a> {
+    /// The previous generation, where this part of its config is the same.
+    fn previous_with_same<T: PartialEq>(
+        &self,
+        section: impl Fn(&Config) -> &T,
+    ) -> Option<&'a Generation> {
+        self.previous
+            .filter(|previous| section(&previous.config) == section(self.config))
+    }
+
+    /// Tokens of other issuers live as long as they say, so revocations are then remembered as long
+    /// as they can be.
+    fn set_revocation_retention(&self, lifetimes: Lifetimes) {
+        let longest = lifetimes.max_accepted_lifetime() + self.config.tokens.leeway.get();
+        self.process
+            .denylist
+            .extend_retention(if self.config.issuer.is_empty() {
+                longest
+            } else {
+                REVOCATION_RETENTION
+            });
+    }
+
+    async fn upstreams(&self) -> anyhow::Result<Arc<Upstreams>> {
+        let upstream = &self.config.upstream;
+        let same = self
+            .previous_with_same(|config| &config.upstream)
+            .filter(|previous| previous.upstreams.trust_as(&upstream.tls));
+        if let Some(previous) = same {
+            return Ok(previous.upstreams.clone());
+        }
+        let previous = self.previous.map(|previous| &*previous.upstreams);
+        let upstreams = Upstreams::new(upstream, &self.process.metrics, previous)?;
+        upstreams.resolve().await;
+        Ok(Arc::new(upstreams))
+    }
+
+    fn same_tokens(&self) -> Option<&'a Generation> {
+        self.previous_with_same(|config| &config.tokens)
+            .filter(|previous| previous.config.dialect == self.config.dialect)
+    }
+
+    async fn keyrings(&self, lifetimes: Lifetimes) -> anyhow::Result<Arc<Keyrings>> {
+        if let Some(previous) = self.same_tokens() {
+            return Ok(previous.keyrings.clone());
+        }
+        let Process {
+            store,
+            entropy,
+            clock,
+            ..
+        } = &**self.process;
+        let tokens = &self.config.tokens;
+        let keyrings = Keyrings::open(tokens, lifetimes, &**store, entropy, clock.now()).await?;
+        Ok(Arc::new(keyrings))
+    }
+
+    async fn issuers(&self, extra_claims: &Arc<[Arc<str>]>) -> anyhow::Result<Arc<TrustedIssuers>> {
+        // Their key files are read in any case: what is in them is not in the config.
+        let issuers = TrustedIssuers::compile(self.config, extra_claims).map_err(problems_error)?;
+        let same = self
+            .previous_with_same(|config| &config.issuer)
+            .filter(|previous| {
+                previous.extra_claims == *extra_claims
+                    && previous.issuers.have_same_key_sources(&issuers)
+            });
+        let issuers = match (same, self.previous) {
+            (Some(previous), _) => previous.issuers.clone(),
+            (None, Some(previous)) => Arc::new(issuers.with_keys_from(&previous.issuers)),
+            (None, None) => Arc::new(issuers),
+        };
+        issuers.follow(&self.process.metrics);
+        // Keys that come soon are there before the first client; the start does not wait longer.
+        drop(timeout(FIRST_KEYS_TIMEOUT, issuers.first_attempt()).await);
+        Ok(issuers)
+    }
+
+    fn authorizer(
+        &self,
+        verifier: Verifier,
+        issuers: &Arc<TrustedIssuers>,
+    ) -> anyhow::Result<Arc<Authorizer>> {
+        let same = self.same_tokens().filter(|previous| {
+            previous.config.identity == self.config.identity
+                && Arc::ptr_eq(&previous.issuers, issuers)
+        });
+        if let Some(previous) = same {
+            return Ok(previous.authorizer.clone());
+        }
+        let identity_headers =
+            IdentityHeaders::compile(&self.config.identity).map_err(problems_error)?;
+        Ok(Arc::new(Authorizer::new(
+            verifier,
+            issuers.clone(),
+            self.process.denylist.clone(),
+            identity_headers,
+            self.config.tokens.cache_entries,
+            &self.process.metrics,
+        )))
+    }
+
+    fn limits(&self) -> Arc<Limits> {
+        if let Some(previous) = self.previous_with_same(|config| &config.limits) {
+            return previous.limits.clone();
+        }
+        let Process { clock, metrics, .. } = &**self.process;
+        Arc::new(Limits::new(
+            &self.config.limits,
+            clock.clone(),
+            metrics.clone(),
+        ))
+    }
+
+    fn wechat(&self) -> anyhow::Result<Arc<Wechat>> {
+        if let Some(previous) = self.previous_with_same(|config| &config.wechat) {
+            return Ok(previous.wechat.clone());
+        }
+        let Process {
+            metrics,
+            clock,
+            entropy,
+            ..
+        } = &**self.process;
+        let Config { wechat, mode, .. } = self.config;
+        let wechat = Wechat::new(wechat, *mode, metrics.clone(), clock, entropy)?;
+        Ok(Arc::new(wechat))
+    }
+
+    fn same_hooks(&self) -> Option<&'a Generation> {
+        self.previous_with_same(|config| &config.hooks)
+            .filter(|previous| previous.config.users == self.config.users)
+    }
+
+    fn hooks(&self) -> anyhow::Result<Option<Arc<Hooks>>> {
+        if let Some(previous) = self.same_hooks() {
+            return Ok(previous.hooks.clone());
+        }
+        let rules = CreatedResponseRules {
+            integers_below: self.config.users.first_generated_id(),
+            reserved: &RESERVED_CLAIMS,
+        };
+        let Process { metrics, clock, .. } = &**self.process;
+        let hooks = Hooks::new(&self.config.hooks, rules, metrics.clone(), clock.clone())?;
+        Ok(hooks.map(Arc::new))
+    }
+
+    fn auth(
+        &self,
+        keyrings: &Arc<Keyrings>,
+        limits: &Arc<Limits>,
+        wechat: &Arc<Wechat>,
+        hooks: Option<&Arc<Hooks>>,
+    ) -> anyhow::Result<Arc<Auth>> {
+        let (config, process) = (self.config, self.process);
+        let Process {
+            root,
+            metrics,
+            entropy,
+            ..
+        } = &**process;
+        let issuer = Issuer::new(keyrings.clone(), &config.tokens, entropy.clone());
+        Ok(Arc::new(Auth::new(AuthParts {
+            store: process.store.clone(),
+            wechat: wechat.clone(),
+            sms: Sms::new(&config.sms, config.mode, metrics.clone(), entropy)?,
+            issuer: Arc::new(issuer),
+            refresh_tokens: Arc::new(RefreshTokens::new(crypto::derive(root, "refresh tokens"))),
+            session_handles: SessionHandles::new(crypto::derive(root, "session handles")),
+            denylist: process.denylist.clone(),
+            hooks: hooks.cloned(),
+            outbox_dispatcher: process.outbox_dispatcher.clone(),
+            hook_key: crypto::derive(root, "people, as hooks name them"),
+            code_key: crypto::derive(root, "login codes"),
+            sms_key: crypto::derive(root, "SMS codes"),
+            limits: limits.clone(),
+            memory: process.memory.clone(),
+            passwords: process.passwords.clone(),
+            metrics: metrics.clone(),
+            audit: process.audit.clone(),
+            clock: process.clock.clone(),
+            entropy: entropy.clone(),
+            rules: AuthRules::from_config(config),
+        })))
+    }
+
+    async fn snapshot(
+        &self,
+        dialects: &Arc<Dialects>,
+        auth: &Arc<Auth>,
+        authorizer: &Arc<Authorizer>,
+        keyrings: &Arc<Keyrings>,
+        upstreams: &Arc<Upstreams>,
+    ) -> anyhow::Result<Snapshot> {
+        let config = self.config;
+        let Process {
+            metrics,
+            clock,
+            entropy,
+            sink,
+            streams,
+            ..
+        } = &**self.process;
+        let api = api::router(ApiState {
+            pushes: PushReceiver::new(&config.wechat, clock).map(Arc::new),
+            metrics: metrics.clone(),
+            auth: auth.clone(),
+            authorizer: authorizer.clone(),
+            keyrings: keyrings.clone(),
+            prefix: config.auth.prefix.clone(),
+            openid_in_answers: config.auth.openid_in_answers,
+            terms: Arc::new(TokenProfile::plain()),
+            dialects: dialects.clone(),
+        });
+        let routes = dialects.local_routes();
+        let gate = Gate::compile(config, routes, authorizer.clone(), metrics.clone())
+            .map_err(problems_error)?;
+        let access_log =
+            (config.telemetry.access_log).then(|| (sink.clone(), config.telemetry.log_format));
+        Ok(Snapshot::new(SnapshotParts {
+            config,
+            gate,
+            api,
+            voices: Voices::new(dialects.clone(), clock.clone()),
+            upstreams: upstreams.clone(),
+            streams: streams.clone(),
+            proofs: upstream_assertions(self.process, config, keyrings).await?,
+            metrics,
+            access_log: AccessLog::new(access_log),
+            entropy,
+        })?)
+    }
+
+    fn administration(&self) -> Arc<Administration> {
+        if let Some(previous) = self.same_hooks() {
+            return previous.administration.clone();
+        }
+        let process = self.process;
+        let rules = AuthRules::from_config(self.config);
+        Arc::new(Administration::new(AdministrationParts {
+            store: process.store.clone(),
+            passwords: process.passwords.clone(),
+            denylist: Some(process.denylist.clone()),
+            metrics: process.metrics.clone(),
+            audit: process.audit.clone(),
+            clock: process.clock.clone(),
+            entropy: process.entropy.clone(),
+            first_integer: rules.first_integer,
+            announce: rules.announce,
+        }))
+    }
+
+    fn admin_routes(
+        &self,
+        administration: &Arc<Administration>,
+        keyrings: &Arc<Keyrings>,
+        wechat: &Arc<Wechat>,
+        issuers: &Arc<TrustedIssuers>,
+    ) -> anyhow::Result<Router> {
+        let (config, process) = (self.config, self.process);
+        let probes = Probes {
+            stage: process.stage.clone(),
+            store: process.store.clone(),
+            metrics: process.metrics.clone(),
+            details: process.details.clone(),
+            issuers: issuers.clone(),
+        };
+        let token =
+            secrets::admin_token(&config.admin, &process.entropy).context("admin.token_file")?;
+        let operations = Operations {
+            administration: administration.clone(),
+            keyrings: keyrings.clone(),
+            store: process.store.clone(),
+            audit: process.audit.clone(),
+            clock: process.clock.clone(),
+            entropy: process.entropy.clone(),
+            export_key: export_key(config)?,
+            is_live: true,
+        };
+        let routes = admin::router(probes, token, operations);
+        Ok(match &config.wechat.lend_token {
+            Some(secret) => routes.merge(admin::lending::router(
+                wechat.clone(),
+                Secret::new(secret.expose().clone()),
+            )),
+            None => routes,
+        })
+    }
 }

@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use super::{
+    check::problems_error,
+    storage::{export_key, open_store},
+};
 use crate::{
     admin::Operations,
     audit::Audit,
@@ -19,8 +23,8 @@ use crate::{
 pub async fn operations(config: &Config) -> anyhow::Result<Operations> {
     let (entropy, metrics, clock) = (Entropy::default(), Metrics::new(), Clock::System);
     let audit = Audit::new(metrics.clone());
-    let store: Arc<dyn Store> = super::open_store(config, &entropy)?.store;
-    let dialects = Dialects::compile(config).map_err(super::problems_error)?;
+    let store: Arc<dyn Store> = open_store(config, &entropy)?.store;
+    let dialects = Dialects::compile(config).map_err(problems_error)?;
     let lifetimes = dialects.lifetimes(&config.tokens);
     let keyrings =
         Arc::new(Keyrings::open(&config.tokens, lifetimes, &*store, &entropy, clock.now()).await?);
@@ -42,7 +46,7 @@ pub async fn operations(config: &Config) -> anyhow::Result<Operations> {
         audit,
         clock,
         entropy,
-        export_key: super::export_key(config)?,
+        export_key: export_key(config)?,
         is_live: false,
     })
 }

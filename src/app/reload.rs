@@ -24,7 +24,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{generation::Generation, process::Process};
+use super::{check::check, generation::Generation, process::Process};
 use crate::{
     audit::Event,
     config::{Config, Loaded, Source, StoreConfig},
@@ -130,8 +130,7 @@ async fn reload_config(
 ) -> ReloadResult {
     let now = process.clock.now();
     let source = reload.source.clone();
-    let loaded =
-        tokio::task::spawn_blocking(move || Config::load_with(&source, super::check)).await;
+    let loaded = tokio::task::spawn_blocking(move || Config::load_with(&source, check)).await;
     let Loaded {
         config,
         warnings,

@@ -1,31 +1,31 @@
-//! Secrets that are made on first start: written once, for their owner alone, and never again.
+//! Secrets that are generated on first start: written once, for their owner alone, and never again.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions},
+    fs::{self, DirBuilder, Permissions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context;
 
 use crate::{
-    config::{AdminConfig, StoreConfig, StoreEngine},
+    config::{AdminConfig, SecretText, StoreConfig, StoreEngine},
     crypto::Key,
     entropy::Entropy,
     store,
-    types::Secret,
+    types::{Malformed, Secret},
 };
 
 /// The file beside the data that holds the encryption key when the config names none (development).
 const KEY_FILE: &str = "store.key";
 
-/// The key that the store is sealed with: given, read from its file, or made and written there.
+/// The store's encryption key: from the config, from its file, or generated and written there.
 pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow::Result<Key> {
     if let Some(key) = config.key()? {
         return Ok(key);
     }
-    // What is kept in memory is gone with its key.
+    // A store in memory needs its key no longer than the process lives.
     let Some(path) = key_file(config)? else {
         return Ok(Key::new(entropy.bytes()?));
     };
@@ -42,13 +42,18 @@ pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow:
     }
     let text = read_or_generate(&path, entropy)
         .with_context(|| format!("cannot read or make the key in {}", path.display()))?;
-    StoreConfig {
-        encryption_key: Some(crate::config::SecretText::new(text)),
+    parse_key(config, text)
+        .with_context(|| format!("the key in {} is not usable", path.display()))?
+        .context("there is no key")
+}
+
+/// The encryption key that this text is.
+pub(super) fn parse_key(config: &StoreConfig, text: String) -> Result<Option<Key>, Malformed> {
+    let with_key = StoreConfig {
+        encryption_key: Some(SecretText::new(text)),
         ..config.clone()
-    }
-    .key()
-    .with_context(|| format!("the key in {} is not usable", path.display()))?
-    .context("there is no key")
+    };
+    with_key.key()
 }
 
 /// The store's config with the key that a first start has written to its file, as reading the
@@ -60,12 +65,12 @@ pub(super) fn with_generated_key(config: StoreConfig) -> anyhow::Result<StoreCon
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(StoreConfig {
-        encryption_key: Some(crate::config::SecretText::new(text.trim().to_owned())),
+        encryption_key: Some(SecretText::new(text.trim().to_owned())),
         ..config
     })
 }
 
-/// Where the key is, or is to be made, unless it is given or in memory alone.
+/// The file that holds the key, or will; `None`: the key is in the config or in memory alone.
 pub(super) fn key_file(config: &StoreConfig) -> anyhow::Result<Option<PathBuf>> {
     Ok(match (&config.encryption_key_file, config.engine()?) {
         (Some(path), _) => Some(path.clone()),
@@ -78,8 +83,7 @@ pub(super) fn key_file(config: &StoreConfig) -> anyhow::Result<Option<PathBuf>> 
     })
 }
 
-/// The key that the store is sealed with, if there is one yet that outlives the process; makes
-/// none.
+/// The store's encryption key, if there is one yet that outlives the process; generates none.
 pub(super) fn existing_encryption_key(config: &StoreConfig) -> anyhow::Result<Option<Key>> {
     if let Some(key) = config.key()? {
         return Ok(Some(key));
@@ -87,38 +91,28 @@ pub(super) fn existing_encryption_key(config: &StoreConfig) -> anyhow::Result<Op
     let Some(path) = key_file(config)? else {
         return Ok(None);
     };
-    match fs::read_to_string(&path) {
-        Ok(text) => {
-            let given = StoreConfig {
-                encryption_key: Some(crate::config::SecretText::new(text)),
-                ..config.clone()
-            };
-            Ok(given
-                .key()
-                .with_context(|| format!("the key in {} is not usable", path.display()))?)
-        }
-        Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(fault) => Err(fault).with_context(|| format!("cannot read {}", path.display())),
-    }
+    let Some(text) = read_if_present(&path)? else {
+        return Ok(None);
+    };
+    parse_key(config, text).with_context(|| format!("the key in {} is not usable", path.display()))
 }
 
-/// The token of the admin API; `None`: there is no admin API.
+/// The token of the admin API, generated where its file is missing; `None`: there is no admin API.
 pub(super) fn admin_token(
     config: &AdminConfig,
     entropy: &Entropy,
 ) -> anyhow::Result<Option<Secret<String>>> {
-    if let Some(token) = &config.token {
-        return Ok(Some(Secret::new(token.expose().clone())));
+    match (&config.token, &config.token_file) {
+        (None, Some(path)) => {
+            let text = read_or_generate(path, entropy)
+                .with_context(|| format!("cannot read or make the token in {}", path.display()))?;
+            Ok(Some(Secret::new(text)))
+        }
+        _ => existing_admin_token(config),
     }
-    let Some(path) = &config.token_file else {
-        return Ok(None);
-    };
-    let text = read_or_generate(path, entropy)
-        .with_context(|| format!("cannot read or make the token in {}", path.display()))?;
-    Ok(Some(Secret::new(text)))
 }
 
-/// The token of the admin API if there is one yet; makes none.
+/// The token of the admin API if there is one yet; generates none.
 pub(super) fn existing_admin_token(config: &AdminConfig) -> anyhow::Result<Option<Secret<String>>> {
     if let Some(token) = &config.token {
         return Ok(Some(Secret::new(token.expose().clone())));
@@ -126,90 +120,55 @@ pub(super) fn existing_admin_token(config: &AdminConfig) -> anyhow::Result<Optio
     let Some(path) = &config.token_file else {
         return Ok(None);
     };
+    Ok(read_if_present(path)?.map(Secret::new))
+}
+
+/// The text in a file without space around it; `None`: there is no such file.
+fn read_if_present(path: &Path) -> anyhow::Result<Option<String>> {
     match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(Secret::new(text.trim().to_owned()))),
-        Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(fault) => Err(fault).with_context(|| format!("cannot read {}", path.display())),
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
 /// The text in a file, or 32 new random bytes in hex, written to it. Two processes that start
 /// together end up with one.
 fn read_or_generate(path: &Path, entropy: &Entropy) -> anyhow::Result<String> {
-    match fs::read_to_string(path) {
-        Ok(text) => return Ok(text.trim().to_owned()),
-        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
-        Err(fault) => return Err(fault.into()),
+    if let Some(text) = read_if_present(path)? {
+        return Ok(text);
     }
-    let bytes: [u8; 32] = entropy.bytes()?;
-    let (high, low) = bytes.split_at(16);
-    let hex = |half: &[u8]| {
-        half.try_into()
-            .map(u128::from_be_bytes)
-            .map(|bits| format!("{bits:032x}"))
-    };
-    let text = hex(high)? + &hex(low)?;
-    if let Some(parent) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(parent)?;
-    }
-    // Written aside and linked into place: nobody ever reads half a key, and an existing file is
-    // never replaced.
-    let aside = aside(path, entropy)?;
-    let written = write_aside(&aside, &text).and_then(|()| fs::hard_link(&aside, path));
-    // It may not even have come about.
-    drop(fs::remove_file(&aside));
-    match written {
-        Ok(()) => {
-            sync_directory(path)?;
-            Ok(text)
-        }
-        Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => {
-            Ok(fs::read_to_string(path)?.trim().to_owned())
-        }
-        Err(fault) => Err(fault.into()),
-    }
-}
-
-fn write_aside(aside: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(aside)?;
-    file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()
-}
-
-/// A name that nobody else uses: in containers every process has the same id.
-fn aside(path: &Path, entropy: &Entropy) -> anyhow::Result<PathBuf> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(
-        ".new-{:016x}",
-        u64::from_be_bytes(entropy.bytes()?)
-    ));
-    Ok(path.with_file_name(name))
-}
-
-/// Makes the new name durable: a key that is lost with the power is data lost.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    let parent = path
+    let text = hex::encode(entropy.bytes::<32>()?);
+    let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or_else(|| Path::new("."));
-    fs::File::open(parent)?.sync_all()
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    // Written aside and moved into place: no process reads half a key, and an existing file is
+    // never replaced.
+    let mut file = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o600))
+        .tempfile_in(directory)?;
+    writeln!(file, "{text}")?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Ok(_) => {
+            // Makes the new name durable: a key that is lost with the power is data lost.
+            fs::File::open(directory)?.sync_all()?;
+            Ok(text)
+        }
+        Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok(fs::read_to_string(path)?.trim().to_owned())
+        }
+        Err(lost) => Err(lost.error.into()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

@@ -1,0 +1,53 @@
+//! The store of a config, and the key of its exports.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::secrets;
+use crate::{
+    config::{Config, StoreConfig},
+    crypto::Key,
+    entropy::Entropy,
+    store::{self, OpenOptions, Opening, StoreKeys, backup},
+};
+
+/// Opens the store that the config names. Blocks while another process holds it.
+pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<Opening> {
+    let key = secrets::encryption_key(&config.store, entropy)?;
+    let keys = StoreKeys::derive(&key, config.store.previous_key()?.as_ref());
+    let cache_bytes = u64::try_from(config.store.cache.get()).unwrap_or(u64::MAX);
+    let options = OpenOptions {
+        cache_bytes,
+        lock_wait: config.store.lock_wait.get(),
+    };
+    Ok(store::open(
+        &config.store.url,
+        &options,
+        &keys,
+        entropy.clone(),
+    )?)
+}
+
+/// What exports of the store of this config are sealed with; `None` where its key is in no file and
+/// not in the config.
+pub fn export_key(config: &Config) -> anyhow::Result<Option<Key>> {
+    Ok(secrets::existing_encryption_key(&config.store)?.map(|key| backup::key_of(&key)))
+}
+
+/// The same for a key in this file.
+pub fn export_key_from_file(config: &Config, file: &Path) -> anyhow::Result<Option<Key>> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(secrets::parse_key(&config.store, text)?.map(|key| backup::key_of(&key)))
+}
+
+/// The store's config with its key named, wherever the store is put then: given, or in the file
+/// that belongs to its place, which is made if there is none.
+pub fn with_key_file(config: &StoreConfig) -> anyhow::Result<StoreConfig> {
+    let file = secrets::key_file(config)?;
+    Ok(StoreConfig {
+        encryption_key_file: file.or(config.encryption_key_file.clone()),
+        ..config.clone()
+    })
+}
