@@ -5,6 +5,7 @@
 //! published form. What was sent stays here, so that a test or a demo reads the code from "the
 //! phone". A [`Scenario`] makes a vendor misbehave.
 
+mod account;
 mod answer;
 mod received;
 mod signature;
@@ -31,16 +32,8 @@ use crate::{
         AliyunConfig, DypnsConfig, SecretText, SmsConfig, SmsProvider, TencentConfig, WebhookConfig,
     },
 };
+pub use account::{KEY_ID, SECRET, SIGN_NAME, TEMPLATE};
 pub use received::SentMessage;
-
-/// What the vendors know their customer by.
-pub const KEY_ID: &str = "simulated-key-id";
-/// The secret that belongs to it, and that of the webhook.
-pub const SECRET: &str = "simulated secret &=+%/";
-/// The one approved signature.
-pub const SIGN_NAME: &str = "门神短信测试";
-/// The one approved template.
-pub const TEMPLATE: &str = "SMS_154950909";
 
 /// Where the webhook is.
 const WEBHOOK_PATH: &str = "/hook/send";

@@ -7,17 +7,20 @@
 //! logins of one openid. Phone codes are described in `phone`. Codes with a name of their own make
 //! it misbehave: they are listed at `Scenario`.
 
+mod app_tokens;
 mod encrypted;
+mod identity;
 mod phone;
 pub mod push;
 mod scenario;
+mod simulator;
 mod token;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -27,50 +30,19 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::listener::Listener;
-use crate::crypto::sha256;
-use encrypted::first_16_bytes;
+use app_tokens::AppTokens;
+pub use identity::openid;
 use scenario::{Scenario, errcode_body, text_response};
-use token::AppTokens;
+pub use simulator::KnownApp;
+use simulator::Simulator;
 
 /// The running server; it stops when dropped.
 #[derive(Debug)]
 pub struct SimulatedWechat {
     listener: Listener,
     simulator: Arc<Simulator>,
-}
-
-/// A mini program that the server knows.
-#[derive(Debug, Clone)]
-pub struct KnownApp {
-    pub app_id: String,
-    pub secret: String,
-}
-
-#[derive(Debug)]
-struct Simulator {
-    apps: Vec<KnownApp>,
-    records: Mutex<Records>,
-}
-
-#[derive(Debug, Default)]
-struct Records {
-    calls: HashMap<String, usize>,
-    used_codes: HashSet<String>,
-    /// Bodies to answer with, whatever is asked, by code.
-    canned: HashMap<String, String>,
-    /// Everybody who has signed in.
-    openids: HashSet<String>,
-    /// By app id.
-    tokens: HashMap<String, AppTokens>,
-    token_calls: usize,
-    token_delay: Duration,
-    /// The errcode for a token that is not good; 40001 unless a test wants another.
-    refuses_tokens_with: Option<i64>,
-    /// What came as access token with each call for a phone number.
-    tokens_seen: Vec<Option<String>>,
 }
 
 impl SimulatedWechat {
@@ -152,51 +124,24 @@ impl SimulatedWechat {
         self.simulator.records().token_delay = delay;
     }
 
+    /// What the phone button gives a mini program whose last login was with this code:
+    /// `encryptedData` and `iv` of a number of the mainland (11 digits), at this time (seconds
+    /// since 1970).
+    pub fn encrypted_phone(
+        app_id: &str,
+        login_code: &str,
+        phone: &str,
+        timestamp: u64,
+    ) -> (String, String) {
+        encrypted::encrypted_phone(app_id, login_code, phone, timestamp)
+    }
+
     /// Answers this code with exactly this body from now on; the code `stable_token` is that call.
     pub fn set_response(&self, code: &str, body: &str) {
         self.simulator
             .records()
             .canned
             .insert(code.to_owned(), body.to_owned());
-    }
-}
-
-impl Simulator {
-    fn records(&self) -> MutexGuard<'_, Records> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn check_credentials(&self, app_id: &str, secret: &str) -> Result<(), String> {
-        let Some(app) = self.apps.iter().find(|app| app.app_id == app_id) else {
-            return Err(errcode_body(
-                40013,
-                "invalid appid, rid: 0a0a0a0a-simulated",
-            ));
-        };
-        if app.secret == secret {
-            Ok(())
-        } else {
-            Err(errcode_body(
-                40125,
-                "invalid appsecret, rid: 0b0b0b0b-simulated",
-            ))
-        }
-    }
-
-    /// A login, the first time a code is seen.
-    fn login(&self, app_id: &str, code: &str) -> String {
-        if code.starts_with("phone.") {
-            // A code of the phone number button.
-            return errcode_body(40029, "invalid code, rid: 0e0e0e0e-simulated");
-        }
-        if !self.records().used_codes.insert(format!("{app_id} {code}")) {
-            return errcode_body(40163, "code been used, rid: 0c0c0c0c-simulated");
-        }
-        let person = code.rsplit_once('-').map_or(code, |(person, _)| person);
-        let openid = openid(app_id, person);
-        self.records().openids.insert(openid.clone());
-        let session_key = STANDARD.encode(session_key(app_id, code));
-        format!(r#"{{"session_key":"{session_key}","openid":"{openid}"}}"#)
     }
 }
 
@@ -227,27 +172,4 @@ async fn code_to_session(
     Scenario::parse(code)
         .play(times, || simulator.login(app_id, code))
         .await
-}
-
-/// Who a person is to a mini program.
-/// The openid of a person of this name in a mini program.
-pub fn openid(app_id: &str, person: &str) -> String {
-    format!(
-        "o{}",
-        &stable_letters(&format!("openid {app_id} {person}"))[..27]
-    )
-}
-
-/// The key that a login with this code gives.
-fn session_key(app_id: &str, code: &str) -> [u8; 16] {
-    first_16_bytes(&sha256(format!("session key {app_id} {code}").as_bytes()))
-}
-
-/// 32 letters and digits that are always the same for the same name.
-fn stable_letters(name: &str) -> String {
-    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    sha256(name.as_bytes())
-        .iter()
-        .map(|&byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()]))
-        .collect()
 }

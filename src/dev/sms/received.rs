@@ -4,7 +4,7 @@ use axum::http::request::Parts;
 use serde_json::Value;
 
 use super::{
-    SIGN_NAME, TEMPLATE,
+    account::{SIGN_NAME, TEMPLATE},
     signature::{header, query},
 };
 use crate::config::SmsProvider;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
-use super::{KEY_ID, SECRET};
+use super::account::{KEY_ID, SECRET};
 use crate::{
     crypto::{hmac_sha256, sha256},
     types::Timestamp,

@@ -6,32 +6,24 @@ use aes::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::{SimulatedWechat, session_key};
+use super::identity::{first_16_bytes, session_key};
 use crate::crypto::sha256;
 
-impl SimulatedWechat {
-    /// What the phone button gives a mini program whose last login was with this code:
-    /// `encryptedData` and `iv` of a number of the mainland (11 digits), at this time (seconds
-    /// since 1970).
-    pub fn encrypted_phone(
-        app_id: &str,
-        login_code: &str,
-        phone: &str,
-        timestamp: u64,
-    ) -> (String, String) {
-        let plain = format!(
-            r#"{{"phoneNumber":"{phone}","purePhoneNumber":"{phone}","countryCode":"86","watermark":{{"timestamp":{timestamp},"appid":"{app_id}"}}}}"#
-        );
-        let iv = first_16_bytes(&sha256(
-            format!("iv {app_id} {login_code} {timestamp}").as_bytes(),
-        ));
-        let encrypted = encrypt(&session_key(app_id, login_code), &iv, plain.as_bytes());
-        (STANDARD.encode(encrypted), STANDARD.encode(iv))
-    }
-}
-
-pub(super) fn first_16_bytes(hash: &[u8; 32]) -> [u8; 16] {
-    std::array::from_fn(|at| hash[at])
+/// `encryptedData` and `iv` of this phone number, by the key of this login.
+pub(super) fn encrypted_phone(
+    app_id: &str,
+    login_code: &str,
+    phone: &str,
+    timestamp: u64,
+) -> (String, String) {
+    let plain = format!(
+        r#"{{"phoneNumber":"{phone}","purePhoneNumber":"{phone}","countryCode":"86","watermark":{{"timestamp":{timestamp},"appid":"{app_id}"}}}}"#
+    );
+    let iv = first_16_bytes(&sha256(
+        format!("iv {app_id} {login_code} {timestamp}").as_bytes(),
+    ));
+    let encrypted = encrypt(&session_key(app_id, login_code), &iv, plain.as_bytes());
+    (STANDARD.encode(encrypted), STANDARD.encode(iv))
 }
 
 /// AES-128-CBC with PKCS#7 padding.

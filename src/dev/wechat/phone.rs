@@ -14,8 +14,9 @@ use axum::{
 use serde::Deserialize;
 
 use super::{
-    Simulator, openid,
+    identity::openid,
     scenario::{Scenario, errcode_body, text_response},
+    simulator::Simulator,
 };
 use crate::clock::Clock;
 
