@@ -14,6 +14,7 @@ mod forward_auth;
 mod gate;
 mod hooks;
 mod identity;
+mod issuer_checks;
 mod issuers;
 mod limits;
 mod load;
@@ -38,6 +39,7 @@ mod upstream;
 mod validator;
 mod values;
 mod wechat;
+mod wechat_app;
 mod wechat_push;
 
 pub use address::{ListenAddress, UpstreamAddress};
@@ -72,7 +74,8 @@ pub use tls::{ClientCertificates, TlsConfig, UpstreamTlsConfig};
 pub use tokens::{Algorithm, ReplayWindow, TokenConfig};
 pub use upstream::{HealthConfig, UpstreamAuthorization, UpstreamConfig, UpstreamProtocol};
 pub use values::{ByteSize, HumanDuration, Rate, SecretText, end_of_day};
-pub use wechat::{TokenMode, WechatApp, WechatConfig};
+pub use wechat::{TokenMode, WechatConfig};
+pub use wechat_app::WechatApp;
 pub use wechat_push::PushConfig;
 
 use schemars::JsonSchema;
@@ -147,7 +150,7 @@ impl Config {
         self.forward_auth.check(self, problems);
         self.cors.check(&self.rule, problems);
         self.tokens.check(problems);
-        issuers::check(&self.issuer, &self.tokens, problems);
+        issuer_checks::check(&self.issuer, &self.tokens, problems);
         self.store.check(self.mode, problems);
         self.users.check(problems);
         self.wechat.check(self.mode, problems);

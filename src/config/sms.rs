@@ -1,12 +1,15 @@
 //! `[sms]`: who sends one-time codes to phones, and how many.
 
+mod provider;
 mod template;
 mod vendors;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use provider::SmsProvider;
 pub use template::{CodeValues, JsonTemplate, Template};
+use vendors::ProviderCheck;
 pub use vendors::{AliyunConfig, DypnsConfig, TencentConfig, WebhookConfig};
 
 use super::{HumanDuration, Mode, Problems, SecretText, end_of_day};
@@ -48,35 +51,6 @@ pub struct SmsConfig {
     /// store or for WeChat. Whoever knows such a pair signs in with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub test_phone: Vec<TestPhone>,
-}
-
-/// Who sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SmsProvider {
-    /// Aliyun `SendSms`.
-    Aliyun,
-    /// Tencent Cloud `SendSms`.
-    Tencent,
-    /// Aliyun `SendSmsVerifyCode`.
-    Dypns,
-    /// A server of one's own.
-    Webhook,
-    /// Nobody: the code is printed in the log. Development only.
-    Log,
-}
-
-impl SmsProvider {
-    /// As it stands in the config and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Aliyun => "aliyun",
-            Self::Tencent => "tencent",
-            Self::Dypns => "dypns",
-            Self::Webhook => "webhook",
-            Self::Log => "log",
-        }
-    }
 }
 
 /// One phone that gets no message.
@@ -158,19 +132,32 @@ impl SmsConfig {
         problems.check_range("sms.per_phone_hour", &self.per_phone_hour, 1..=1000);
         problems.check_range("sms.per_phone_day", &self.per_phone_day, 1..=1000);
         problems.check_range("sms.daily_budget", &self.daily_budget, 1..=100_000_000);
-        self.aliyun
-            .check(self.asks(SmsProvider::Aliyun), mode, problems);
-        self.dypns
-            .check(self.asks(SmsProvider::Dypns), mode, problems);
-        self.tencent
-            .check(self.asks(SmsProvider::Tencent), mode, problems);
-        self.webhook
-            .check(self.asks(SmsProvider::Webhook), mode, problems);
+        let providers = &self.providers;
+        self.aliyun.check(ProviderCheck::new(
+            SmsProvider::Aliyun,
+            providers,
+            mode,
+            problems,
+        ));
+        self.dypns.check(ProviderCheck::new(
+            SmsProvider::Dypns,
+            providers,
+            mode,
+            problems,
+        ));
+        self.tencent.check(ProviderCheck::new(
+            SmsProvider::Tencent,
+            providers,
+            mode,
+            problems,
+        ));
+        self.webhook.check(ProviderCheck::new(
+            SmsProvider::Webhook,
+            providers,
+            mode,
+            problems,
+        ));
         self.check_test_phones(mode, problems);
-    }
-
-    fn asks(&self, provider: SmsProvider) -> bool {
-        self.providers.contains(&provider)
     }
 
     fn check_providers(&self, mode: Mode, problems: &mut Problems) {

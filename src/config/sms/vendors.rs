@@ -8,12 +8,14 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{JsonTemplate, SmsProvider, Template};
+use super::{
+    provider::SmsProvider,
+    template::{JsonTemplate, Template},
+};
 use crate::{
     config::{
         Mode, Problems, SecretText, UpstreamAddress,
         address::{is_loopback, scheme_and_host},
-        problems::within,
         secret_form::SecretForm,
     },
     types::{Malformed, is_public},
@@ -155,103 +157,64 @@ pub struct WebhookConfig {
     pub price: u32,
 }
 
-impl AliyunConfig {
-    pub(super) fn check(&self, is_enabled: bool, mode: Mode, problems: &mut Problems) {
-        let mut table = Table {
-            key: "sms.aliyun",
-            provider: SmsProvider::Aliyun,
-            is_enabled,
-            problems,
-        };
-        table.is_used(*self == Self::default());
-        table.id("access_key_id", self.access_key_id.as_deref());
-        table.secret("access_key_secret", self.access_key_secret.as_ref());
-        table.form(
-            SecretForm::AliyunAccessKeySecret,
-            "access_key_secret",
-            self.access_key_secret.as_ref(),
-        );
-        table.text("sign_name", self.sign_name.as_deref());
-        table.text("template_code", self.template_code.as_deref());
-        table.parsed::<JsonTemplate>("template_param", &self.template_param);
-        table.endpoint(&self.endpoint, mode);
-    }
+/// The two APIs of Aliyun have the same account.
+macro_rules! check_aliyun_account {
+    ($($config:ty),*) => {$(
+        impl $config {
+            pub(super) fn check(&self, mut check: ProviderCheck<'_>) {
+                check.warn_if_unused(*self == Self::default());
+                check.id("access_key_id", self.access_key_id.as_deref());
+                check.secret("access_key_secret", self.access_key_secret.as_ref());
+                check.secret_form(
+                    SecretForm::AliyunAccessKeySecret,
+                    "access_key_secret",
+                    self.access_key_secret.as_ref(),
+                );
+                check.text("sign_name", self.sign_name.as_deref());
+                check.text("template_code", self.template_code.as_deref());
+                check.parse::<JsonTemplate>("template_param", &self.template_param);
+                check.endpoint(&self.endpoint);
+            }
+        }
+    )*};
 }
 
-impl DypnsConfig {
-    pub(super) fn check(&self, is_enabled: bool, mode: Mode, problems: &mut Problems) {
-        let mut table = Table {
-            key: "sms.dypns",
-            provider: SmsProvider::Dypns,
-            is_enabled,
-            problems,
-        };
-        table.is_used(*self == Self::default());
-        table.id("access_key_id", self.access_key_id.as_deref());
-        table.secret("access_key_secret", self.access_key_secret.as_ref());
-        table.form(
-            SecretForm::AliyunAccessKeySecret,
-            "access_key_secret",
-            self.access_key_secret.as_ref(),
-        );
-        table.text("sign_name", self.sign_name.as_deref());
-        table.text("template_code", self.template_code.as_deref());
-        table.parsed::<JsonTemplate>("template_param", &self.template_param);
-        table.endpoint(&self.endpoint, mode);
-    }
-}
+check_aliyun_account!(AliyunConfig, DypnsConfig);
 
 impl TencentConfig {
-    pub(super) fn check(&self, is_enabled: bool, mode: Mode, problems: &mut Problems) {
-        let mut table = Table {
-            key: "sms.tencent",
-            provider: SmsProvider::Tencent,
-            is_enabled,
-            problems,
-        };
-        table.is_used(*self == Self::default());
-        table.id("secret_id", self.secret_id.as_deref());
-        table.secret("secret_key", self.secret_key.as_ref());
-        table.form(
+    pub(super) fn check(&self, mut check: ProviderCheck<'_>) {
+        check.warn_if_unused(*self == Self::default());
+        check.id("secret_id", self.secret_id.as_deref());
+        check.secret("secret_key", self.secret_key.as_ref());
+        check.secret_form(
             SecretForm::TencentSecretKey,
             "secret_key",
             self.secret_key.as_ref(),
         );
-        table.text("sdk_app_id", self.sdk_app_id.as_deref());
-        table.text("sign_name", self.sign_name.as_deref());
-        table.text("template_id", self.template_id.as_deref());
-        table.id("region", Some(&self.region));
-        for (n, text) in self.template_params.iter().enumerate() {
-            table.parsed::<Template>(&format!("template_params[{n}]"), text);
-        }
-        let read: Result<Vec<Template>, _> = self
-            .template_params
-            .iter()
-            .map(|text| text.parse())
+        check.text("sdk_app_id", self.sdk_app_id.as_deref());
+        check.text("sign_name", self.sign_name.as_deref());
+        check.text("template_id", self.template_id.as_deref());
+        check.id("region", Some(&self.region));
+        let templates: Vec<Option<Template>> = (self.template_params.iter().enumerate())
+            .map(|(n, text)| check.parse(&format!("template_params[{n}]"), text))
             .collect();
-        if read.is_ok_and(|templates| !templates.iter().any(Template::has_code)) {
-            table.problems.add(
-                "sms.tencent.template_params",
-                "has no {code}: nobody would get one",
-            );
+        if templates
+            .iter()
+            .all(|template| matches!(template, Some(template) if !template.has_code()))
+        {
+            check.add("template_params", "has no {code}: nobody would get one");
         }
-        table.endpoint(&self.endpoint, mode);
+        check.endpoint(&self.endpoint);
     }
 }
 
 impl WebhookConfig {
-    pub(super) fn check(&self, is_enabled: bool, mode: Mode, problems: &mut Problems) {
-        let mut table = Table {
-            key: "sms.webhook",
-            provider: SmsProvider::Webhook,
-            is_enabled,
-            problems,
-        };
-        table.is_used(*self == Self::default());
-        table.text("url", self.url.as_deref());
-        table.secret("secret", self.secret.as_ref());
+    pub(super) fn check(&self, mut check: ProviderCheck<'_>) {
+        check.warn_if_unused(*self == Self::default());
+        check.text("url", self.url.as_deref());
+        check.secret("secret", self.secret.as_ref());
         if let Some(url) = &self.url {
-            self.check_url(url, mode, problems);
+            self.check_url(url, check.mode, check.problems);
         }
     }
 
@@ -281,39 +244,58 @@ impl WebhookConfig {
 }
 
 /// The checks that the tables share.
-struct Table<'a> {
-    key: &'static str,
+pub(super) struct ProviderCheck<'a> {
     provider: SmsProvider,
+    /// Whether `sms.providers` names it.
     is_enabled: bool,
+    mode: Mode,
     problems: &'a mut Problems,
 }
 
-impl Table<'_> {
-    /// Says so when a table was written for nothing.
-    fn is_used(&mut self, is_empty: bool) {
-        if !is_empty && !self.is_enabled {
-            let message = format!(
-                "is not used: `sms.providers` does not name `{}`",
-                self.provider.as_str()
-            );
-            self.problems.warn(self.key, message);
+impl<'a> ProviderCheck<'a> {
+    pub(super) fn new(
+        provider: SmsProvider,
+        enabled: &[SmsProvider],
+        mode: Mode,
+        problems: &'a mut Problems,
+    ) -> Self {
+        Self {
+            provider,
+            is_enabled: enabled.contains(&provider),
+            mode,
+            problems,
         }
     }
 
+    fn key(&self, name: &str) -> String {
+        format!("sms.{}.{name}", self.provider.as_str())
+    }
+
+    fn add(&mut self, name: &str, message: &str) {
+        self.problems.add(&self.key(name), message);
+    }
+
+    fn warn_if_unused(&mut self, is_default: bool) {
+        if !is_default && !self.is_enabled {
+            let provider = self.provider.as_str();
+            let message = format!("is not used: `sms.providers` does not name `{provider}`");
+            self.problems.warn(&format!("sms.{provider}"), message);
+        }
+    }
+
+    /// A text that the API needs.
     fn text(&mut self, name: &str, value: Option<&str>) {
         let message = match value {
             Some("") => "is empty".to_owned(),
             Some("...") => "is still the example".to_owned(),
             None if self.is_enabled => {
-                format!(
-                    "is missing: `sms.providers` names `{}`",
-                    self.provider.as_str()
-                )
+                let provider = self.provider.as_str();
+                format!("is missing: `sms.providers` names `{provider}`")
             }
             Some(_) | None => return,
         };
         self.problems
-            .add_conflict(&within(self.key, name), &["sms.providers"], message);
+            .add_conflict(&self.key(name), &["sms.providers"], message);
     }
 
     fn secret(&mut self, name: &str, value: Option<&SecretText>) {
@@ -321,15 +303,12 @@ impl Table<'_> {
     }
 
     /// Warns of a secret that cannot be one, where it is used.
-    fn form(&mut self, form: SecretForm, name: &str, value: Option<&SecretText>) {
-        form.check(
-            &within(self.key, name),
-            value.filter(|_| self.is_enabled),
-            self.problems,
-        );
+    fn secret_form(&mut self, form: SecretForm, name: &str, value: Option<&SecretText>) {
+        let value = value.filter(|_| self.is_enabled);
+        form.check(&self.key(name), value, self.problems);
     }
 
-    /// A text that travels in a header.
+    /// A text that is sent in a header.
     fn id(&mut self, name: &str, value: Option<&str>) {
         self.text(name, value);
         let is_plain = |text: &str| {
@@ -337,38 +316,35 @@ impl Table<'_> {
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         };
         if value.is_some_and(|text| text != "..." && !is_plain(text)) {
-            self.problems.add(
-                &within(self.key, name),
-                "may hold letters, digits, '-', '_' and '.' alone",
-            );
+            self.add(name, "may hold letters, digits, '-', '_' and '.' alone");
         }
     }
 
-    fn parsed<T: std::str::FromStr<Err = Malformed>>(&mut self, name: &str, text: &str) {
-        if let Err(Malformed(what)) = text.parse::<T>() {
-            self.problems.add(&within(self.key, name), what);
-        }
+    fn parse<T: std::str::FromStr<Err = Malformed>>(
+        &mut self,
+        name: &str,
+        text: &str,
+    ) -> Option<T> {
+        let parsed = text.parse();
+        parsed.map_err(|Malformed(what)| self.add(name, what)).ok()
     }
 
-    /// What is sent there holds phone numbers and codes, so it goes over TLS, or stays on this
-    /// machine.
-    fn endpoint(&mut self, text: &str, mode: Mode) {
-        let key = within(self.key, "endpoint");
-        match text.parse::<UpstreamAddress>() {
-            Err(Malformed(what)) => self.problems.add(&key, what),
-            Ok(UpstreamAddress::Unix(_)) => {
-                self.problems.add(&key, "is not a URL: write https://host")
+    /// Requests to it hold phone numbers and codes, so they go over TLS, or stay on this machine.
+    fn endpoint(&mut self, text: &str) {
+        match self.parse("endpoint", text) {
+            Some(UpstreamAddress::Unix(_)) => {
+                self.add("endpoint", "is not a URL: write https://host");
             }
-            Ok(UpstreamAddress::Http {
+            Some(UpstreamAddress::Http {
                 tls: false, host, ..
-            }) if mode == Mode::Production && !is_loopback(&host) => {
+            }) if self.mode == Mode::Production && !is_loopback(&host) => {
                 self.problems.add_conflict(
-                    &key,
+                    &self.key("endpoint"),
                     &["mode"],
                     "must be https: it carries phone numbers and codes",
                 );
             }
-            Ok(UpstreamAddress::Http { .. }) => {}
+            Some(UpstreamAddress::Http { .. }) | None => {}
         }
     }
 }
