@@ -1,23 +1,27 @@
-//! The one HTTP client: what menshen itself asks of other servers.
+//! The one HTTP client: menshen's own requests to other servers.
 //!
-//! Every call has a time for the whole of it and a size for its answer, whatever the other side
-//! does. Redirects are not followed, cookies not kept, nothing is sent twice. A vendor's URL can
-//! hold a secret, so no error here has a text of its own: a [`OutboundError`] is a name, and the library's
-//! errors, which print URLs, end in this file.
+//! Every call has a total timeout and a limit on the response body. Redirects are not followed,
+//! cookies not stored, nothing is retried. A vendor's URL can hold a secret, so an
+//! [`OutboundError`] is a name without details, and the library's errors, which print URLs, do not
+//! leave this file.
 
 mod admin;
 mod public_resolver;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::types::is_public;
 use bytes::{Bytes, BytesMut};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Client, ClientBuilder, Method, Request, Response, StatusCode, Url, redirect};
 
 pub use admin::{AdminClient, AdminClientError, AdminError, DownloadError, parse_response};
 use public_resolver::PublicResolver;
 
-/// Most bytes of an answer; what we ask for fits in one.
+/// Most bytes of a response body.
 pub const MAX_RESPONSE_LEN: usize = 64 * 1024;
 
 /// Time to open a connection, TLS included.
@@ -29,31 +33,31 @@ pub struct Outbound {
     client: Client,
 }
 
-/// A whole answer.
+/// Status and body of a response.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OutboundResponse {
     pub status: StatusCode,
     pub body: Bytes,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OutboundError {
-    /// No connection: nothing was sent.
+    /// No connection, so nothing was sent.
     #[error("no connection")]
     Connect,
-    /// Not answered in time; the other side may have acted.
+    /// No response in time; the server may have acted.
     #[error("no answer in time")]
     Timeout,
-    /// The exchange broke off or was not HTTP; the other side may have acted.
+    /// The connection broke off, or the response is not HTTP; the server may have acted.
     #[error("broken answer")]
     Broken,
-    /// The answer is longer than [`MAX_RESPONSE_LEN`].
+    /// The body is longer than [`MAX_RESPONSE_LEN`].
     #[error("answer too large")]
     TooLarge,
 }
 
-/// The client could not be made: no usable root certificates on this machine.
+/// The client could not be created: no usable root certificates on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no HTTPS client: are root certificates (ca-certificates) installed?")]
 pub struct ClientError;
@@ -70,48 +74,40 @@ impl Outbound {
                 client = client.tls_certs_only([]);
             }
         }
-        client
-            .build()
-            .map(|client| Self { client })
-            .map_err(|_| ClientError)
+        Self::build(client)
     }
 
     /// A client that connects to public addresses alone, whatever the name in a URL resolves to,
-    /// and to no proxy, which would look names up by itself. A URL with an address in it is for the
-    /// caller to check, with [`is_private_address`].
+    /// and to no proxy, which would resolve names by itself. The caller checks a URL that holds an
+    /// address, with [`is_private_address`].
     pub fn to_public() -> Result<Self, ClientError> {
-        let client = Self::builder()
-            .no_proxy()
-            .dns_resolver(Arc::new(PublicResolver))
-            .build();
-        client
-            .map(|client| Self { client })
-            .map_err(|_| ClientError)
+        let resolver = Arc::new(PublicResolver);
+        Self::build(Self::builder().no_proxy().dns_resolver(resolver))
     }
 
-    /// A client for the backend at `base`, which no proxy stands before; over plain HTTP it needs
-    /// no certificates.
+    /// A client for the backend at `base`, without a proxy; over plain HTTP it needs no
+    /// certificates.
     pub fn to_backend(base: &Url) -> Result<Self, ClientError> {
         let mut client = Self::builder().no_proxy();
         if base.scheme() == "http" {
             client = client.tls_certs_only([]);
         }
-        client
+        Self::build(client)
+    }
+
+    /// A client without proxy and certificates: for plain HTTP to another menshen process.
+    fn direct() -> Result<Self, ClientError> {
+        Self::build(Self::builder().no_proxy().tls_certs_only([]))
+    }
+
+    fn build(builder: ClientBuilder) -> Result<Self, ClientError> {
+        builder
             .build()
             .map(|client| Self { client })
             .map_err(|_| ClientError)
     }
 
-    /// A client that goes to no proxy and needs no certificates: for plain HTTP to a process of our
-    /// own, with its token.
-    fn direct() -> Result<Self, ClientError> {
-        let client = Self::builder().no_proxy().tls_certs_only([]).build();
-        client
-            .map(|client| Self { client })
-            .map_err(|_| ClientError)
-    }
-
-    fn builder() -> reqwest::ClientBuilder {
+    fn builder() -> ClientBuilder {
         Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(redirect::Policy::none())
@@ -120,31 +116,17 @@ impl Outbound {
             .user_agent(concat!("menshen/", env!("CARGO_PKG_VERSION")))
     }
 
-    /// Any request, as it is given, all of it within `timeout`.
+    /// Sends any request as it is, all of it within `timeout`.
     pub async fn send(
         &self,
         request: http::Request<Bytes>,
         timeout: Duration,
     ) -> Result<http::Response<Bytes>, OutboundError> {
-        let exchange = async {
-            let request = request.try_into().map_err(|error| classify(&error))?;
-            let mut response = self
-                .client
-                .execute(request)
-                .await
-                .map_err(|error| classify(&error))?;
-            let mut answer = http::Response::new(Bytes::new());
-            *answer.status_mut() = response.status();
-            *answer.headers_mut() = std::mem::take(response.headers_mut());
-            *answer.body_mut() = read(response).await?;
-            Ok(answer)
-        };
-        tokio::time::timeout(timeout, exchange)
-            .await
-            .unwrap_or(Err(OutboundError::Timeout))
+        let request = request.try_into().map_err(|error| classify(&error))?;
+        self.execute(request, MAX_RESPONSE_LEN, timeout).await
     }
 
-    /// Any request, of whose answer only status and headers are read; within `timeout`.
+    /// Sends any request and reads status and headers of the response, within `timeout`.
     pub async fn fetch_head(
         &self,
         request: http::Request<Bytes>,
@@ -164,7 +146,7 @@ impl Outbound {
             .unwrap_or(Err(OutboundError::Timeout))
     }
 
-    /// `GET` with the head of the answer, whose body may have `max_len` bytes; all of it within
+    /// `GET` with the head of the response, whose body may have `max_len` bytes; all of it within
     /// `timeout`.
     pub async fn fetch(
         &self,
@@ -172,22 +154,8 @@ impl Outbound {
         max_len: usize,
         timeout: Duration,
     ) -> Result<http::Response<Bytes>, OutboundError> {
-        let exchange = async {
-            let mut response = self
-                .client
-                .get(url)
-                .send()
-                .await
-                .map_err(|error| classify(&error))?;
-            let mut answer = http::Response::new(Bytes::new());
-            *answer.status_mut() = response.status();
-            *answer.headers_mut() = std::mem::take(response.headers_mut());
-            *answer.body_mut() = read_up_to(response, max_len).await?;
-            Ok(answer)
-        };
-        tokio::time::timeout(timeout, exchange)
+        self.execute(Request::new(Method::GET, url), max_len, timeout)
             .await
-            .unwrap_or(Err(OutboundError::Timeout))
     }
 
     /// `GET`, all of it within `timeout`.
@@ -196,17 +164,27 @@ impl Outbound {
         url: Url,
         timeout: Duration,
     ) -> Result<OutboundResponse, OutboundError> {
+        let response = self.fetch(url, MAX_RESPONSE_LEN, timeout).await?;
+        Ok(OutboundResponse {
+            status: response.status(),
+            body: response.into_body(),
+        })
+    }
+
+    async fn execute(
+        &self,
+        request: Request,
+        max_len: usize,
+        timeout: Duration,
+    ) -> Result<http::Response<Bytes>, OutboundError> {
         let exchange = async {
-            let response = self
-                .client
-                .get(url)
-                .send()
-                .await
-                .map_err(|error| classify(&error))?;
-            let status = response.status();
-            read(response)
-                .await
-                .map(|body| OutboundResponse { status, body })
+            let sent = self.client.execute(request).await;
+            let mut received = sent.map_err(|error| classify(&error))?;
+            let mut response = http::Response::new(Bytes::new());
+            *response.status_mut() = received.status();
+            *response.headers_mut() = std::mem::take(received.headers_mut());
+            *response.body_mut() = read_up_to(received, max_len).await?;
+            Ok(response)
         };
         tokio::time::timeout(timeout, exchange)
             .await
@@ -230,6 +208,18 @@ pub fn is_loopback(url: &Url) -> bool {
         || address_in(url).is_some_and(|address| address.is_loopback())
 }
 
+/// Where a server of this machine that listens on this address is reached: an unspecified IP
+/// address (`0.0.0.0`, `::`) becomes loopback.
+pub fn loopback_if_unspecified(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
 /// Whether the URL names the server by an address, and not one of the public internet.
 pub fn is_private_address(url: &Url) -> bool {
     address_in(url).is_some_and(|address| !is_public(address))
@@ -241,10 +231,6 @@ fn address_in(url: &Url) -> Option<IpAddr> {
         .trim_end_matches(']')
         .parse()
         .ok()
-}
-
-async fn read(response: Response) -> Result<Bytes, OutboundError> {
-    read_up_to(response, MAX_RESPONSE_LEN).await
 }
 
 async fn read_up_to(mut response: Response, max_len: usize) -> Result<Bytes, OutboundError> {
@@ -259,7 +245,7 @@ async fn read_up_to(mut response: Response, max_len: usize) -> Result<Bytes, Out
 }
 
 fn classify(error: &reqwest::Error) -> OutboundError {
-    // A connect timeout is both; it counts as `Connect`, because nothing was sent.
+    // A connect timeout is both; it is `Connect`, because nothing was sent.
     if error.is_connect() {
         OutboundError::Connect
     } else if error.is_timeout() {

@@ -1,6 +1,6 @@
-//! The gate of a config without its process, to explain what it does.
+//! The gate of a config without its process, for `menshen explain` and `menshen token`.
 //!
-//! Must stay true: nothing is made, written or signed; without a credential to look at, neither a
+//! Must stay true: nothing is created, written or signed; without a credential to verify, neither a
 //! store nor a socket is opened.
 
 use std::{sync::Arc, time::Duration};
@@ -17,7 +17,7 @@ use crate::{
     entropy::Entropy,
     gate::{self, Gate},
     metrics::Metrics,
-    outbound::{Outbound, OutboundError},
+    outbound::{Outbound, OutboundError, loopback_if_unspecified},
     policy::IdentityHeaders,
     proxy::install_crypto,
     store::{self, OpenOptions, StoreKeys},
@@ -25,20 +25,19 @@ use crate::{
     types::{Secret, Timestamp},
 };
 
-/// Time for a running menshen to answer, and for the first keys of other issuers.
+/// Timeout of a request to a running menshen, and of the first keys of external issuers.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A gate to explain.
+/// A gate that decides without serving.
 pub struct OfflineGate {
     pub gate: Gate,
-    /// Where the keys are from that tokens are verified with, in words; `None`: no token was to be
-    /// looked at.
+    /// The source of the keys that verify tokens, as text; `None`: no token is to be verified.
     pub keys: Option<String>,
-    /// Whether revoked tokens are known.
+    /// Whether the denylist has the store's revocations.
     pub knows_revocation: bool,
 }
 
-/// Makes the gate of this config. `with_keys`: a credential is to be looked at.
+/// Creates the gate of this config; `with_keys`: with the keys that verify a credential.
 pub async fn offline_gate(config: &Config, with_keys: bool) -> anyhow::Result<OfflineGate> {
     let (entropy, metrics, now) = (Entropy::default(), Metrics::new(), Clock::System.now());
     let dialects = Dialects::compile(config).map_err(problems_error)?;
@@ -49,7 +48,7 @@ pub async fn offline_gate(config: &Config, with_keys: bool) -> anyhow::Result<Of
     let (keyrings, keys) = if with_keys {
         install_crypto();
         issuers.follow(&metrics);
-        // Whose keys do not come is told as such.
+        // An issuer without keys is reported as such.
         drop(timeout(KEYS_TIMEOUT, issuers.first_attempt()).await);
         let (keyrings, keys) =
             verification_keys(config, lifetimes, &denylist, &entropy, now).await?;
@@ -87,7 +86,7 @@ pub async fn offline_gate(config: &Config, with_keys: bool) -> anyhow::Result<Of
     })
 }
 
-/// Where keys are from.
+/// The source of the keys.
 #[derive(PartialEq, Eq)]
 enum KeyOrigin {
     Config,
@@ -105,8 +104,8 @@ impl KeyOrigin {
     }
 }
 
-/// The keys that the config gives, that the running process publishes, or that the store of a
-/// stopped one holds.
+/// The keys of the config, else those that the running process publishes, else those in the store
+/// of a stopped one.
 async fn verification_keys(
     config: &Config,
     lifetimes: Lifetimes,
@@ -120,7 +119,7 @@ async fn verification_keys(
     };
     if given {
         let key = Secret::new(entropy.bytes::<32>()?);
-        // Such keys are not in a store, so an empty one will do.
+        // These keys are not in a store, so an empty one is enough.
         let empty = store::open(
             "memory:",
             &OpenOptions::default(),
@@ -143,19 +142,14 @@ async fn verification_keys(
     ))
 }
 
-/// The JWK set of the process that runs with this config, and its URL; `None`: nobody listens where
-/// it can be asked.
+/// The JWK set of the process that runs with this config, and its URL; `None`: there is none on a
+/// plain address of `server.listen`.
 async fn running_jwks(config: &Config) -> anyhow::Result<Option<(Vec<u8>, String)>> {
     for listen in &config.server.listen {
-        let Ok(ListenAddress::Tcp(mut address)) = listen.parse() else {
+        let Ok(ListenAddress::Tcp(address)) = listen.parse() else {
             continue;
         };
-        if address.ip().is_unspecified() {
-            address.set_ip(match address {
-                std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-                std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            });
-        }
+        let address = loopback_if_unspecified(address);
         let text = format!("http://{address}{}/jwks.json", config.auth.prefix);
         let url: reqwest::Url = text.parse().with_context(|| format!("{text} is no URL"))?;
         match Outbound::to_backend(&url)?.get(url, KEYS_TIMEOUT).await {
@@ -173,7 +167,7 @@ async fn running_jwks(config: &Config) -> anyhow::Result<Option<(Vec<u8>, String
     Ok(None)
 }
 
-/// The keys in the store of a stopped process, and what it knows as revoked.
+/// The keys and revocations in the store of a stopped process.
 async fn stored_keys(
     config: &Config,
     lifetimes: Lifetimes,
@@ -204,7 +198,7 @@ async fn stored_keys(
             .first()
             .context("no menshen has run with this store yet, so it has no keys")?;
         denylist.load(&*store).await?;
-        // A start would make a key of another algorithm; nothing is to be made here.
+        // A start would create a key of another algorithm; here nothing is created.
         if newest.algorithm == config.tokens.algorithm.as_str() {
             Ok(Keyrings::open(&config.tokens, lifetimes, &*store, entropy, now).await?)
         } else {

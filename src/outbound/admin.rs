@@ -1,46 +1,46 @@
-//! A client for another menshen on this machine: its admin API.
+//! A client for the admin API of a running menshen on this machine.
 
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{ClientError, Outbound, read_up_to};
+use super::{ClientError, Outbound, loopback_if_unspecified, read_up_to};
 use crate::types::Secret;
 
-/// Time for one call, all of it.
+/// Total time of one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time for an answer that may be large, all of it.
+/// Total time of a download.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_hours(6);
 
-/// Most bytes of an answer: somebody can have many sessions.
+/// Most bytes of a response: a user can have many sessions.
 const MAX_RESPONSE_LEN: usize = 8 * 1024 * 1024;
 
-/// Asks a running menshen through its admin listener.
+/// Calls a running menshen through its admin listener.
 pub struct AdminClient {
     outbound: Outbound,
     base: Url,
     token: Secret<String>,
 }
 
-/// Why a running menshen gave no answer that can be used.
+/// Why a call of the admin API has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// Nobody listens there: it does not run.
+    /// No connection: it does not run.
     #[error("nobody listens on admin.listen")]
     NotRunning,
     #[error("it does not take this admin token: is it running with another one?")]
     Refused,
-    /// It says why.
+    /// An error response, with its text.
     #[error("{text}")]
     Failed { status: StatusCode, text: String },
     #[error("it gave no answer that can be read")]
     Unreadable,
 }
 
-/// The client could not be made.
+/// The client could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminClientError {
     #[error("admin.listen is not an address")]
@@ -50,17 +50,10 @@ pub enum AdminClientError {
 }
 
 impl AdminClient {
-    /// `listen` as in the config; an unspecified address (`0.0.0.0`, `::`) is asked on this
-    /// machine.
+    /// `listen` as in the config; an unspecified address (`0.0.0.0`, `::`) becomes loopback.
     pub fn new(listen: &str, token: Secret<String>) -> Result<Self, AdminClientError> {
-        let mut address: std::net::SocketAddr =
-            listen.parse().map_err(|_| AdminClientError::Address)?;
-        if address.ip().is_unspecified() {
-            address.set_ip(match address.ip() {
-                std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-                std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            });
-        }
+        let address = listen.parse().map_err(|_| AdminClientError::Address)?;
+        let address = loopback_if_unspecified(address);
         let base =
             Url::parse(&format!("http://{address}")).map_err(|_| AdminClientError::Address)?;
         Ok(Self {
@@ -70,68 +63,31 @@ impl AdminClient {
         })
     }
 
-    /// Asks for `target`, a path with its query.
+    /// Sends a request for `target`, a path with its query.
     pub async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         target: &str,
         body: Option<&Value>,
     ) -> Result<T, AdminError> {
-        let url = self.base.join(target).map_err(|_| AdminError::Unreadable)?;
-        let mut request = self
-            .outbound
-            .client
-            .request(method, url)
-            .bearer_auth(self.token.expose())
-            .timeout(CALL_TIMEOUT);
+        let mut request = self.request(method, target)?.timeout(CALL_TIMEOUT);
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.map_err(|error| {
-            if error.is_connect() {
-                AdminError::NotRunning
-            } else {
-                AdminError::Unreadable
-            }
-        })?;
-        let status = response.status();
-        let body = read_up_to(response, MAX_RESPONSE_LEN)
-            .await
-            .map_err(|_| AdminError::Unreadable)?;
-        parse_response(status, &body)
+        read_response(send(request).await?).await
     }
-}
 
-impl AdminClient {
-    /// Asks for `target` and hands on the bytes of the answer as they come.
+    /// Gets `target` and passes on the bytes of the body as they come.
     pub async fn download(
         &self,
         target: &str,
         mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<(), DownloadError> {
-        let url = self.base.join(target).map_err(|_| AdminError::Unreadable)?;
-        let request = self
-            .outbound
-            .client
-            .request(Method::GET, url)
-            .bearer_auth(self.token.expose())
-            .timeout(DOWNLOAD_TIMEOUT);
-        let mut response = request.send().await.map_err(|error| {
-            if error.is_connect() {
-                AdminError::NotRunning
-            } else {
-                AdminError::Unreadable
-            }
-        })?;
-        let status = response.status();
-        if !status.is_success() {
-            let body = read_up_to(response, MAX_RESPONSE_LEN)
-                .await
-                .map_err(|_| AdminError::Unreadable)?;
-            return Err(parse_response::<Value>(status, &body)
-                .err()
-                .unwrap_or(AdminError::Unreadable)
-                .into());
+        let request = self.request(Method::GET, target)?.timeout(DOWNLOAD_TIMEOUT);
+        let mut response = send(request).await?;
+        if !response.status().is_success() {
+            let error = read_response::<Value>(response).await.err();
+            return Err(error.unwrap_or(AdminError::Unreadable).into());
         }
         while let Some(bytes) = response
             .chunk()
@@ -142,9 +98,33 @@ impl AdminClient {
         }
         Ok(())
     }
+
+    fn request(&self, method: Method, target: &str) -> Result<RequestBuilder, AdminError> {
+        let url = self.base.join(target).map_err(|_| AdminError::Unreadable)?;
+        let request = self.outbound.client.request(method, url);
+        Ok(request.bearer_auth(self.token.expose()))
+    }
 }
 
-/// Why an answer did not arrive whole.
+async fn send(request: RequestBuilder) -> Result<Response, AdminError> {
+    request.send().await.map_err(|error| {
+        if error.is_connect() {
+            AdminError::NotRunning
+        } else {
+            AdminError::Unreadable
+        }
+    })
+}
+
+async fn read_response<T: DeserializeOwned>(response: Response) -> Result<T, AdminError> {
+    let status = response.status();
+    let body = read_up_to(response, MAX_RESPONSE_LEN)
+        .await
+        .map_err(|_| AdminError::Unreadable)?;
+    parse_response(status, &body)
+}
+
+/// Why a download is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
     #[error(transparent)]
@@ -155,7 +135,7 @@ pub enum DownloadError {
     Io(#[from] std::io::Error),
 }
 
-/// What an answer of the admin API says, wherever it came from.
+/// Reads a response of the admin API.
 pub fn parse_response<T: DeserializeOwned>(
     status: StatusCode,
     body: &[u8],

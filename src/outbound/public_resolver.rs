@@ -1,8 +1,8 @@
-//! Names that lead to the public internet alone.
+//! A DNS resolver that returns addresses of the public internet alone.
 //!
-//! A server that is named in the config can be given another address later by whoever holds its
-//! name. The addresses that this gives are the ones that are connected to, so there is no moment
-//! between the check and the connection.
+//! The owner of a name in the config can point it to a private address later. The client connects
+//! to exactly the addresses that this resolver returns, so nothing can change between the check and
+//! the connection.
 
 use std::{io, net::SocketAddr};
 
@@ -10,7 +10,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::types::is_public;
 
-/// The system's resolver without what is on this machine, in a private network or reserved.
+/// The system's resolver without addresses of this machine, of private networks and reserved ones.
 pub(super) struct PublicResolver;
 
 impl Resolve for PublicResolver {

@@ -1,4 +1,4 @@
-//! Does a menshen with this config run here, and what does it say of itself?
+//! Does a menshen with this config run here, and what does `/readyz` say?
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -6,7 +6,7 @@ use reqwest::Url;
 use serde_json::Value;
 
 use super::{DoctorContext, Finding};
-use crate::outbound::{Outbound, OutboundError};
+use crate::outbound::{Outbound, OutboundError, loopback_if_unspecified};
 
 const CHECK: &str = "running";
 /// Time for its answer.
@@ -44,15 +44,12 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
     }]
 }
 
-fn readyz(mut listen: SocketAddr) -> Option<Url> {
-    if listen.ip().is_unspecified() {
-        listen.set_ip(if listen.is_ipv4() {
-            [127, 0, 0, 1].into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        });
-    }
-    Url::parse(&format!("http://{listen}/readyz")).ok()
+fn readyz(listen: SocketAddr) -> Option<Url> {
+    Url::parse(&format!(
+        "http://{}/readyz",
+        loopback_if_unspecified(listen)
+    ))
+    .ok()
 }
 
 fn judge(status: u16, body: &Value) -> Finding {
@@ -77,7 +74,7 @@ fn is_well(body: &Value) -> bool {
     body["store"] == "ok" && issuers.into_iter().all(|(_, health)| health == "ok")
 }
 
-/// What `/readyz` says, each part on its own: `store: ok, issuer idp: no keys`.
+/// The parts of `/readyz`, as text: `store: ok, issuer idp: no keys`.
 fn in_words(body: &Value) -> String {
     let part = |name: &str, value: &Value| format!("{name}: {}", value.as_str().unwrap_or("?"));
     let own = ["stage", "store"]
