@@ -1,9 +1,9 @@
-//! The command line. One file for each subcommand; this one only tells them apart.
+//! The command line. One file for each subcommand; this one only parses and dispatches.
 //!
-//! Exit codes: 0 done; 64 wrong config or usage; 1 start or run failed, or `explain` says no.
+//! Exit codes: 0 success; 64 invalid config or usage; 1 failure, or a refusal of `explain`.
 
 mod check;
-mod config;
+mod command_error;
 mod demo;
 mod dialect;
 mod doctor;
@@ -11,7 +11,6 @@ mod explain;
 mod export;
 mod import;
 mod keys;
-mod openapi;
 mod operator;
 mod run;
 mod sessions;
@@ -32,10 +31,13 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser},
 };
 
-use crate::config::Source;
-
-/// Wrong config or usage (`EX_USAGE` of BSD's sysexits.h).
-pub const BAD_USAGE: u8 = 64;
+use crate::{
+    api,
+    config::{AuthConfig, SmsConfig, Source},
+    metrics,
+};
+pub use command_error::BAD_USAGE;
+use command_error::CommandResult;
 
 /// A login gate for WeChat Mini Programs: one process in front of an existing backend.
 #[derive(Debug, Parser)]
@@ -43,8 +45,8 @@ pub const BAD_USAGE: u8 = 64;
 struct Cli {
     /// The config file [default: `config.toml` if there is one, else the built-in defaults and the
     /// environment]
-    // clap's own reader of paths refuses the empty one, which is what a variable left blank in a
-    // compose file gives.
+    // clap's own parser of paths rejects an empty one, which a blank variable of a compose file
+    // gives.
     #[arg(long, global = true, env = "MENSHEN_CONFIG", value_name = "FILE")]
     #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
     config: Option<PathBuf>,
@@ -65,7 +67,7 @@ enum Command {
         #[command(subcommand)]
         command: users::Command,
     },
-    /// Who is signed in where, and its end
+    /// List and end sessions
     Sessions {
         #[command(subcommand)]
         command: sessions::Command,
@@ -77,7 +79,7 @@ enum Command {
     },
     /// Bring an export into an empty store, or users of another system with their ids
     Import(import::Args),
-    /// Upkeep of the store
+    /// Maintenance of the store
     Store {
         #[command(subcommand)]
         command: store::Command,
@@ -109,18 +111,21 @@ enum Command {
     Metrics,
 }
 
-/// Does what the command line says.
+/// Runs the command line.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return print_usage(&error),
-    };
+    match Cli::try_parse() {
+        Ok(cli) => finish(execute(cli), &mut io::stderr()),
+        Err(error) => print_usage(&error),
+    }
+}
+
+fn execute(cli: Cli) -> CommandResult {
     let source = Source::new(cli.config, std::env::vars_os());
     // Log lines are written to standard output by another thread, so it is not locked here.
     let (mut out, mut err) = (io::stdout(), io::stderr());
-    let done = match cli.command.unwrap_or(Command::Run) {
+    match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(&source, &mut err),
-        Command::Demo(args) => demo::run(&args, &mut out, &mut err),
+        Command::Demo(args) => Ok(demo::run(&args, &mut out, &mut err)?),
         Command::Users { command } => users::run(&source, &command, &mut out, &mut err),
         Command::Sessions { command } => sessions::run(&source, &command, &mut out, &mut err),
         Command::Keys { command } => keys::run(&source, &command, &mut out, &mut err),
@@ -131,18 +136,27 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => explain::run(&source, &args, &mut out, &mut err),
         Command::Token { command } => token::run(&source, &command, &mut out, &mut err),
         Command::Doctor(args) => doctor::run(&source, &args, &mut out, &mut err),
-        Command::Config => config::run(&mut out).map(|()| ExitCode::SUCCESS),
-        Command::Dialect { which } => dialect::run(which, &mut out),
-        Command::Openapi => openapi::contract(&mut out).map(|()| ExitCode::SUCCESS),
-        Command::Errors => openapi::errors(&mut out).map(|()| ExitCode::SUCCESS),
-        Command::Metrics => openapi::metrics(&mut out).map(|()| ExitCode::SUCCESS),
-    };
-    finish(done, &mut err)
+        Command::Config => print(&crate::config::reference()),
+        Command::Dialect { which } => print(which.source()),
+        Command::Openapi => print(&openapi()),
+        Command::Errors => print(&api::errors_markdown()),
+        Command::Metrics => print(&metrics::markdown()),
+    }
 }
 
-/// `--help` and `--version` were asked for; anything else is a mistake.
+fn print(text: &str) -> CommandResult {
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn openapi() -> String {
+    let countries = SmsConfig::default().countries;
+    api::openapi_json(&AuthConfig::default().prefix, &countries)
+}
+
+/// Prints what `--help` and `--version` ask for, or what is wrong with the usage.
 fn print_usage(error: &clap::Error) -> ExitCode {
-    // Nobody is left to tell when this fails.
+    // Nothing is left to do when this fails.
     let _ = error.print();
     if error.use_stderr() {
         ExitCode::from(BAD_USAGE)
@@ -151,9 +165,9 @@ fn print_usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Nobody reads the output any more (`menshen config | head`): that is no fault.
-fn finish(done: io::Result<ExitCode>, err: &mut impl Write) -> ExitCode {
-    match done {
+/// A reader that closes the output early (`menshen config | head`) is no error.
+fn finish(result: CommandResult, err: &mut impl Write) -> ExitCode {
+    match result.or_else(|error| error.report(err)) {
         Ok(code) => code,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {

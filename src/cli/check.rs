@@ -1,42 +1,27 @@
-//! `menshen check`: is the config right, and what does it say?
+//! `menshen check`: validates the config and prints a summary.
 
 use std::{
     io::{self, Write},
     process::ExitCode,
 };
 
-use super::BAD_USAGE;
+use super::{command_error::CommandResult, run::load_all};
 use crate::{
-    app,
     config::{Access, Config, Mode, RuleConfig, SmsProvider, Source, UpstreamAuthorization},
     dialect::Dialects,
     provider::wechat::Wechat,
 };
 
-/// Prints a summary to `out`, or every problem to `err`; warnings go to `err` too.
-pub(super) fn run(
-    source: &Source,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> io::Result<ExitCode> {
-    match Config::load_with(source, app::check) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                writeln!(err, "warning: {warning}")?;
-            }
-            let name = source.file.as_ref().map_or_else(
-                || "built-in defaults".to_owned(),
-                |file| file.display().to_string(),
-            );
-            writeln!(out, "{name}: ok")?;
-            summary(&loaded.config, out)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(problems) => {
-            writeln!(err, "{problems}")?;
-            Ok(ExitCode::from(BAD_USAGE))
-        }
-    }
+/// Prints a summary to `out`, and warnings to `err`.
+pub(super) fn run(source: &Source, out: &mut impl Write, err: &mut impl Write) -> CommandResult {
+    let loaded = load_all(source, err)?;
+    let name = source.file.as_ref().map_or_else(
+        || "built-in defaults".to_owned(),
+        |file| file.display().to_string(),
+    );
+    writeln!(out, "{name}: ok")?;
+    summary(&loaded.config, out)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
@@ -104,9 +89,9 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     )
 }
 
-/// Each dialect with its routes: `nest: POST /api/v1/auth/wx-login, ...`.
+/// Each dialect and its routes: `nest: POST /api/v1/auth/wx-login, ...`.
 fn dialect_rows(config: &Config) -> Vec<String> {
-    // A config that has been checked compiles.
+    // A valid config compiles.
     let dialects = Dialects::compile(config).unwrap_or_default();
     let kinds = config.dialect.iter().map(|dialect| dialect.kind.as_str());
     let lines = kinds.zip(dialects.iter()).map(|(kind, dialect)| {
@@ -120,7 +105,7 @@ fn dialect_rows(config: &Config) -> Vec<String> {
     lines.collect()
 }
 
-/// Who sends codes, in the order in which they are asked.
+/// The SMS providers, in the order in which they are tried.
 fn sms_providers(config: &Config) -> String {
     let enabled_providers: Vec<_> = config
         .sms
@@ -176,7 +161,7 @@ fn describe_rule(rule: &RuleConfig) -> String {
 mod tests {
     use std::fs;
 
-    use super::*;
+    use super::{super::command_error::BAD_USAGE, *};
 
     /// Exit code, output and messages of a check of this text; the directory's name is taken out.
     fn check(text: &str) -> (ExitCode, String, String) {
@@ -184,15 +169,13 @@ mod tests {
         let file = directory.path().join("config.toml");
         fs::write(&file, text).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = run(
-            &Source {
-                file: Some(file),
-                environment: Vec::new(),
-            },
-            &mut out,
-            &mut err,
-        )
-        .unwrap();
+        let source = Source {
+            file: Some(file),
+            environment: Vec::new(),
+        };
+        let code = run(&source, &mut out, &mut err)
+            .or_else(|error| error.report(&mut err))
+            .unwrap();
         let local = |bytes| {
             String::from_utf8(bytes)
                 .unwrap()

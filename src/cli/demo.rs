@@ -1,16 +1,18 @@
-//! `menshen demo`: a newcomer's first two minutes, on this machine and without a network.
+//! `menshen demo`: a tour of two minutes, on this machine and without a network.
 //!
 //! A sample backend, a simulated WeChat and the real program between them, each on a loopback
-//! socket of its own. The tour calls them as a mini program would, and says nothing that it has not
-//! checked. Whatever is written to disk is in one temporary directory, which is gone at the end:
-//! after Ctrl-C, after SIGTERM, and after a step that failed.
+//! socket of its own. The tour calls them as a mini program would, and prints no claim that it has
+//! not checked. All files are in one temporary directory, which is removed at the end: after
+//! Ctrl-C, after SIGTERM, and after a step that failed.
 
 mod call;
 mod color;
+mod error;
 mod json;
 mod next_steps;
 mod page;
 mod sandbox;
+mod session;
 mod tour;
 
 use std::{
@@ -27,18 +29,20 @@ use tokio::{
     sync::Notify,
 };
 
+use super::run::runtime;
 use crate::{
     app::App,
     clock::Clock,
     telemetry::{self, Sink},
 };
 use color::Color;
+use error::DemoError;
 use page::Page;
 use sandbox::Sandbox;
 
 #[derive(Debug, Parser)]
 pub(super) struct Args {
-    /// Leave after the tour instead of staying up
+    /// Exit after the tour instead of staying up
     #[arg(long)]
     once: bool,
     /// Show menshen's own log, on standard error
@@ -46,29 +50,14 @@ pub(super) struct Args {
     log: bool,
 }
 
-/// Why the demo ends early.
-#[derive(Debug, thiserror::Error)]
-enum DemoError {
-    /// The page cannot be written; nobody reads it any more.
-    #[error(transparent)]
-    Output(#[from] io::Error),
-    /// What was about to be told did not happen.
-    #[error("step {step} did not go as promised: this is not so: {claim}")]
-    ClaimFailed { step: usize, claim: String },
-    #[error(transparent)]
-    Other(#[from] anyhow::Error),
-}
-
 pub(super) fn run(args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     let result = runtime.block_on(run_demo(args, &mut Page::new(out, Color::for_stdout())));
     drop(runtime);
     report_result(result, args, err)
 }
 
-/// Says what went wrong, if anything.
+/// Prints the error, if there is one.
 fn report_result(
     result: Result<(), DemoError>,
     args: &Args,
@@ -94,9 +83,9 @@ fn report_result(
     }
 }
 
-/// Sets everything up, shows it, and takes everything down again.
+/// Starts the sandbox, runs the tour, and removes the sandbox.
 async fn run_demo(args: &Args, page: &mut Page<'_>) -> Result<(), DemoError> {
-    // Signals are caught before there is anything to remove.
+    // Signal handlers come first, before there is anything to remove.
     let mut interrupts = Interrupts::new().context("cannot listen for signals")?;
     let sandbox = Sandbox::start().await?;
     let sink = if args.log {
@@ -105,7 +94,7 @@ async fn run_demo(args: &Args, page: &mut Page<'_>) -> Result<(), DemoError> {
         File::create(sandbox.log_file()).and_then(Sink::to)
     };
     let sink = sink.context("cannot start the log")?;
-    // On the heap, since it holds a whole config.
+    // Boxed, because it holds a whole config.
     let result = Box::pin(serve_with_tour(
         args,
         page,
@@ -121,7 +110,7 @@ async fn run_demo(args: &Args, page: &mut Page<'_>) -> Result<(), DemoError> {
     Ok(())
 }
 
-/// Runs menshen, and the tour before it, until the tour is over or somebody says stop.
+/// Runs menshen and the tour, until the tour is over or a signal comes.
 async fn serve_with_tour(
     args: &Args,
     page: &mut Page<'_>,
@@ -175,7 +164,7 @@ async fn serve_with_tour(
     Ok(stopped.context("menshen did not stop well")?)
 }
 
-/// The ways in which somebody at a terminal, or a supervisor, says stop.
+/// The signals that end the demo.
 struct Interrupts([Signal; 3]);
 
 impl Interrupts {

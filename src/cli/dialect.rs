@@ -1,9 +1,4 @@
-//! `menshen dialect NAME`: a built-in dialect as one in config alone, to start another from.
-
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+//! `menshen dialect NAME`: a built-in dialect as a custom one, to start another from.
 
 use clap::ValueEnum;
 
@@ -19,17 +14,14 @@ pub(super) enum Builtin {
 }
 
 impl Builtin {
-    const fn kind(self) -> DialectKind {
-        match self {
+    /// Its document.
+    pub(super) fn source(self) -> &'static str {
+        let kind = match self {
             Self::Simplejwt => DialectKind::Simplejwt,
             Self::Nest => DialectKind::Nest,
             Self::SuccessData => DialectKind::SuccessData,
             Self::CodeData => DialectKind::CodeData,
-        }
+        };
+        dialect::source(kind).unwrap_or_default()
     }
-}
-
-pub(super) fn run(which: Builtin, out: &mut impl Write) -> io::Result<ExitCode> {
-    out.write_all(dialect::source(which.kind()).unwrap_or_default().as_bytes())?;
-    Ok(ExitCode::SUCCESS)
 }

@@ -1,12 +1,12 @@
-//! `menshen doctor`: does all that menshen needs work from here? The one command besides `run` that
-//! connects to others.
+//! `menshen doctor`: checks that everything that menshen needs works from here. Besides `run` it is
+//! the only command that connects to other servers.
 //!
-//! The servers that the config names are visited at once; then each check judges, from those visits
-//! or by a look of its own. A check is a file below; all of them run at once, each within
+//! The servers that the config names are probed at once; then each check judges from those probes
+//! or from its own. A check is a file below; all of them run at once, each within
 //! [`CHECK_TIMEOUT`].
 //!
-//! Must stay true: it changes nothing, here or elsewhere; no secret, no token and nothing of a
-//! person is printed, so of addresses that can hold a secret only the server is named.
+//! Must stay true: it changes nothing, here or elsewhere; no secret, token or personal data is
+//! printed, so of a URL that can hold a secret only the server is.
 
 mod backend;
 mod bypass;
@@ -23,16 +23,14 @@ mod sockets;
 mod store;
 mod wechat;
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::run::load;
+use super::{
+    command_error::CommandResult,
+    run::{load, runtime},
+};
 use crate::{
     config::{Config, Source},
     proxy::install_crypto,
@@ -40,7 +38,7 @@ use crate::{
 use finding::{Finding, Status};
 use server_probe::ServerProbes;
 
-/// Time for one check, all of it.
+/// Total time of one check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(6);
 
 #[derive(Debug, clap::Args)]
@@ -54,30 +52,25 @@ pub(super) struct Args {
     echo: Option<String>,
 }
 
-/// What the checks look at.
+/// What the checks read.
 struct DoctorContext {
     config: Config,
     echo: Option<String>,
     probes: ServerProbes,
 }
 
-/// Prints what every check found. Fails when one of them did.
+/// Prints the findings of every check. Fails when one of them has failed.
 pub(super) fn run(
     source: &Source,
     args: &Args,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> io::Result<ExitCode> {
-    let config = match load(source, err)? {
-        Ok(config) => config,
-        Err(code) => return Ok(code),
-    };
+) -> CommandResult {
+    let config = load(source, err)?;
     install_crypto();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     let findings = runtime.block_on(examine(config, args.echo.clone()));
-    // A look-up of a name that hangs is not waited for.
+    // A DNS lookup that hangs is not waited for.
     runtime.shutdown_background();
     let good = findings
         .iter()

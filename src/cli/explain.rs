@@ -6,7 +6,10 @@ use std::{
     process::ExitCode,
 };
 
-use super::{BAD_USAGE, run::load};
+use super::{
+    command_error::{CommandError, CommandResult},
+    run::{load, runtime},
+};
 use crate::{
     app::{self, OfflineGate},
     clock::Clock,
@@ -34,7 +37,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Tokens and headers do not print.
+/// `Debug` prints no tokens and headers.
 impl std::fmt::Debug for Args {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Args")
@@ -43,7 +46,7 @@ impl std::fmt::Debug for Args {
     }
 }
 
-/// Most bytes of a token that are read: the gate refuses shorter ones.
+/// Most bytes of a token; the gate's own limit is lower.
 const MAX_TOKEN_LEN: u64 = 64 * 1024;
 
 pub(super) fn run(
@@ -51,18 +54,9 @@ pub(super) fn run(
     args: &Args,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> io::Result<ExitCode> {
-    let config = match load(source, err)? {
-        Ok(config) => config,
-        Err(code) => return Ok(code),
-    };
-    let head = match head(args, &mut io::stdin())? {
-        Ok(head) => head,
-        Err(wrong) => {
-            writeln!(err, "menshen: {wrong}")?;
-            return Ok(ExitCode::from(BAD_USAGE));
-        }
-    };
+) -> CommandResult {
+    let config = load(source, err)?;
+    let head = head(args, &mut io::stdin())?;
     let has_credential = args.token.is_some()
         || names(args).any(|name| {
             ["authorization", "cookie"]
@@ -70,16 +64,8 @@ pub(super) fn run(
                 .any(|brings| name.eq_ignore_ascii_case(brings))
         })
         || args.path.contains("access_token=");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let offline_gate = match runtime.block_on(app::offline_gate(&config, has_credential)) {
-        Ok(offline_gate) => offline_gate,
-        Err(fault) => {
-            writeln!(err, "menshen: {fault:#}")?;
-            return Ok(ExitCode::FAILURE);
-        }
-    };
+    let runtime = runtime()?;
+    let offline_gate = runtime.block_on(app::offline_gate(&config, has_credential))?;
     let explanation = explain::explain(
         &offline_gate.gate,
         &config,
@@ -99,8 +85,8 @@ pub(super) fn run(
     })
 }
 
-/// The head as a client sends it, or what could not be one.
-fn head(args: &Args, input: &mut impl Read) -> io::Result<Result<Secret<Vec<u8>>, String>> {
+/// The request head as a client sends it.
+fn head(args: &Args, input: &mut impl Read) -> Result<Secret<Vec<u8>>, CommandError> {
     let mut token = args.token.clone().unwrap_or_default();
     if token == "-" {
         token.clear();
@@ -114,12 +100,12 @@ fn head(args: &Args, input: &mut impl Read) -> io::Result<Result<Secret<Vec<u8>>
         .any(|text| breaks(text))
         || breaks(token.expose().trim())
     {
-        return Ok(Err(
-            "a line break or NUL would make another request of it".to_owned()
+        return Err(CommandError::Usage(
+            "a line break or NUL would make another request of it".to_owned(),
         ));
     }
     if names(args).any(str::is_empty) || args.headers.iter().any(|header| !header.contains(':')) {
-        return Ok(Err("--header is NAME: VALUE".to_owned()));
+        return Err(CommandError::Usage("--header is NAME: VALUE".to_owned()));
     }
     let mut head = format!("{} {} HTTP/1.1\r\n", args.method, args.path);
     if !names(args).any(|name| name.eq_ignore_ascii_case("host")) {
@@ -135,17 +121,17 @@ fn head(args: &Args, input: &mut impl Read) -> io::Result<Result<Secret<Vec<u8>>
         head.push_str("\r\n");
     }
     head.push_str("\r\n");
-    Ok(Ok(Secret::new(head.into_bytes())))
+    Ok(Secret::new(head.into_bytes()))
 }
 
-/// The names of the headers that were given.
+/// The names of the headers of `--header`.
 fn names(args: &Args) -> impl Iterator<Item = &str> {
     args.headers
         .iter()
         .map(|header| header.split(':').next().unwrap_or_default().trim())
 }
 
-/// What revocation was looked at, if a token was.
+/// Whether revocation was checked, if a token was.
 pub(super) fn revocation_note(offline_gate: &OfflineGate) -> Option<&'static str> {
     offline_gate.keys.as_ref()?;
     Some(if offline_gate.knows_revocation {

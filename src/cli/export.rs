@@ -5,12 +5,15 @@ use std::{
     io::{self, BufReader, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 
 use anyhow::{Context, bail};
 
-use super::operator::{self, Operator};
+use super::{
+    command_error::CommandResult,
+    operator::{self, Operator},
+    run::load,
+};
 use crate::{
     app,
     config::Source,
@@ -18,7 +21,7 @@ use crate::{
     store::{ExportRecord, backup::Decryptor},
 };
 
-/// How often it is told how far it has come, in bytes.
+/// Bytes between two lines of progress.
 const PROGRESS_INTERVAL: u64 = 64 << 20;
 
 #[derive(Debug, clap::Args)]
@@ -27,7 +30,7 @@ pub(super) struct Args {
     file: PathBuf,
 }
 
-/// How much of each kind there is.
+/// The number of records of each kind.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) users: u64,
@@ -55,13 +58,10 @@ pub(super) fn run(
     args: &Args,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> io::Result<ExitCode> {
-    let config = match super::run::load(source, err)? {
-        Ok(config) => config,
-        Err(code) => return Ok(code),
-    };
+) -> CommandResult {
+    let config = load(source, err)?;
     let key = app::export_key(&config);
-    operator::with_operator_for(config, err, async |operator| {
+    operator::with_operator_for(config, async |operator| {
         if args.file.as_os_str() == "-" {
             return Ok(operator
                 .download("/admin/store/export", |bytes| out.write_all(bytes))
@@ -80,7 +80,7 @@ pub(super) fn run(
                 Ok(counts)
             });
         if written.is_err() {
-            // It may not even have come about.
+            // It may not exist.
             drop(fs::remove_file(&part));
         }
         let Counts {
@@ -96,8 +96,7 @@ pub(super) fn run(
 }
 
 async fn save(operator: &Operator, part: &Path) -> anyhow::Result<()> {
-    // What an export that was broken off has left may be readable for others, or lead elsewhere: it
-    // is made anew.
+    // A leftover of an interrupted export may be readable for others, or be a link: it is replaced.
     match fs::remove_file(part) {
         Err(fault) if fault.kind() != io::ErrorKind::NotFound => {
             return Err(fault).with_context(|| format!("cannot remove {}", part.display()));
@@ -125,7 +124,7 @@ async fn save(operator: &Operator, part: &Path) -> anyhow::Result<()> {
     Ok(file.sync_all()?)
 }
 
-/// Reads what was written, with the key that will have to open it some day.
+/// Reads the export again, with the key that a restore will use.
 fn verify(part: &Path, key: &Key) -> anyhow::Result<Counts> {
     let mut decryptor = Decryptor::begin(BufReader::new(File::open(part)?), key)?;
     let mut counts = Counts::default();

@@ -1,15 +1,14 @@
-//! `menshen keys`: the keys that sign access tokens, and the key under which the store keeps what
-//! is personal.
+//! `menshen keys`: the keys that sign access tokens, and the key that encrypts the store.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::io::{self, Write};
 
 use clap::Subcommand;
 use serde_json::json;
 
-use super::operator::{self, Operator};
+use super::{
+    command_error::CommandResult,
+    operator::{self, Operator},
+};
 use crate::{
     admin::{
         keys::{KeyRotation, Keys},
@@ -36,8 +35,8 @@ pub(super) fn run(
     command: &Command,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> io::Result<ExitCode> {
-    // Progress has a handle of its own, because a failure is told on the other.
+) -> CommandResult {
+    // Progress has a handle of its own, because the other one is for warnings.
     let mut progress = io::stderr();
     operator::with_operator(source, err, async |operator| {
         let text = match command {
@@ -52,8 +51,7 @@ pub(super) fn run(
     })
 }
 
-/// Begins a change, or takes up one that was begun, and goes on until every record is under the new
-/// key.
+/// Begins a change, or continues one, until every record is encrypted with the new key.
 async fn change_store_key(
     operator: &Operator,
     progress: &mut impl Write,

@@ -1,9 +1,8 @@
-//! Where an operator's command is carried out: by the running menshen, or on the store of a stopped
-//! one.
+//! Runs an operator's command: in the running menshen, or on the store of a stopped one.
 //!
-//! A running process holds its embedded store, so it is asked through its admin listener; where
-//! none answers, the store is opened here and the same routes are asked without a socket. So there
-//! is one way to do a thing, and one wording of what went wrong.
+//! A running process holds its embedded store, so its admin listener is called; where none
+//! responds, the store is opened here and the same routes are called without a socket. So there is
+//! one implementation and one set of error texts.
 
 use std::{
     io::{self, Write},
@@ -23,7 +22,10 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::run::load;
+use super::{
+    command_error::{CommandError, CommandResult},
+    run::{load, runtime},
+};
 use crate::{
     admin, app,
     config::{Config, HumanDuration, Source},
@@ -32,16 +34,15 @@ use crate::{
     telemetry::{self, Sink},
 };
 
-/// How long to wait for a process that holds the store but does not answer on its admin listener.
+/// How long to wait for a process that holds the store but does not respond on its admin listener.
 const LOCK_WAIT: HumanDuration = HumanDuration::secs(1);
-/// Time to close the store.
+/// Timeout of closing the store.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Does what operators ask for.
+/// Calls the admin routes.
 pub(super) enum Operator {
     Running(AdminClient),
-    /// What is to be logged goes to standard error: the trail of what was done, and why something
-    /// was not.
+    /// `log` writes to standard error: the audit log and errors.
     Offline {
         routes: Router,
         store: Arc<dyn Store>,
@@ -49,40 +50,31 @@ pub(super) enum Operator {
     },
 }
 
-/// Loads the config, finds out where to work, and works there. A failure is told in words.
+/// Loads the config, connects, and runs `work`.
 pub(super) fn with_operator(
     source: &Source,
     err: &mut impl Write,
-    with_operator: impl AsyncFnOnce(&Operator) -> anyhow::Result<()>,
-) -> io::Result<ExitCode> {
-    match load(source, err)? {
-        Ok(config) => with_operator_for(config, err, with_operator),
-        Err(code) => Ok(code),
-    }
+    work: impl AsyncFnOnce(&Operator) -> anyhow::Result<()>,
+) -> CommandResult {
+    with_operator_for(load(source, err)?, work)
 }
 
-/// The same with a config that is loaded already.
+/// The same with a loaded config.
 pub(super) fn with_operator_for(
     config: Config,
-    err: &mut impl Write,
-    with_operator: impl AsyncFnOnce(&Operator) -> anyhow::Result<()>,
-) -> io::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    work: impl AsyncFnOnce(&Operator) -> anyhow::Result<()>,
+) -> CommandResult {
+    let runtime = runtime()?;
     let done = runtime.block_on(async {
         let operator = Operator::connect(config).await?;
-        let done = with_operator(&operator).await;
+        let done = work(&operator).await;
         operator.close().await?;
         done
     });
     match done.map_err(anyhow::Error::downcast::<io::Error>) {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(Ok(unwritten)) => Err(unwritten),
-        Err(Err(fault)) => {
-            writeln!(err, "menshen: {fault:#}")?;
-            Ok(ExitCode::FAILURE)
-        }
+        Err(Ok(unwritten)) => Err(CommandError::Output(unwritten)),
+        Err(Err(error)) => Err(CommandError::Failed(error)),
     }
 }
 
@@ -168,7 +160,7 @@ impl Operator {
         parse_response(head.status, &body)
     }
 
-    /// Asks for `target` and hands on the bytes of the answer as they come.
+    /// Gets `target` and passes on the bytes of the body as they come.
     pub(super) async fn download(
         &self,
         target: &str,

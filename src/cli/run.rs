@@ -1,4 +1,4 @@
-//! `menshen run`: serve until told to stop.
+//! `menshen run`: serves until SIGTERM or SIGINT.
 
 use std::{
     io::{self, Write},
@@ -6,9 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
 
-use super::BAD_USAGE;
+use super::command_error::{CommandError, CommandResult};
 use crate::{
     app::{self, App, Reload},
     clock::Clock,
@@ -16,45 +19,38 @@ use crate::{
     telemetry::{self, Sink},
 };
 
-/// Loads the config, with every check there is; says what is wrong with it.
-pub(super) fn load(source: &Source, err: &mut impl Write) -> io::Result<Result<Config, ExitCode>> {
-    Ok(load_all(source, err)?.map(|loaded| loaded.config))
+/// Loads the config with every check there is, and prints its warnings.
+pub(super) fn load(source: &Source, err: &mut impl Write) -> Result<Config, CommandError> {
+    Ok(load_all(source, err)?.config)
 }
 
-fn load_all(source: &Source, err: &mut impl Write) -> io::Result<Result<Loaded, ExitCode>> {
-    match Config::load_with(source, app::check) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                writeln!(err, "warning: {warning}")?;
-            }
-            Ok(Ok(loaded))
-        }
-        Err(problems) => {
-            writeln!(err, "{problems}")?;
-            Ok(Err(ExitCode::from(BAD_USAGE)))
-        }
+pub(super) fn load_all(source: &Source, err: &mut impl Write) -> Result<Loaded, CommandError> {
+    let loaded = Config::load_with(source, app::check)?;
+    for warning in &loaded.warnings {
+        writeln!(err, "warning: {warning}")?;
     }
+    Ok(loaded)
 }
 
-pub(super) fn run(source: &Source, err: &mut impl Write) -> io::Result<ExitCode> {
+/// One thread with I/O and timers.
+pub(super) fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+pub(super) fn run(source: &Source, err: &mut impl Write) -> CommandResult {
     let Loaded {
         config,
         files,
         warnings: _,
-    } = match load_all(source, err)? {
-        Ok(loaded) => loaded,
-        Err(code) => return Ok(code),
-    };
-    // The allocator asks for huge pages; with them an idle menshen holds twice the memory. Where
-    // that fails it just does.
+    } = load_all(source, err)?;
+    // The allocator requests huge pages; with them an idle menshen uses twice the memory. Failure
+    // is harmless.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let sink = Sink::stdout()?;
     let log_level = telemetry::init(&config.telemetry, &sink);
-    // One thread beside the workers: signals, probes, metrics and upkeep go on while every worker
-    // is busy.
-    let control = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    // One thread beside the workers: signals, probes, metrics and maintenance run while every
+    // worker is busy.
+    let control = runtime()?;
     let reload = Reload {
         source: source.clone(),
         files,
@@ -62,23 +58,18 @@ pub(super) fn run(source: &Source, err: &mut impl Write) -> io::Result<ExitCode>
         log_level,
     };
     let served = control.block_on(serve(config, reload, &sink));
-    // Told to stop while it waits for the store, it does not wait any longer.
+    // A stop while it waits for the store ends the waiting.
     control.shutdown_background();
     sink.close();
-    match served {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(fault) => {
-            writeln!(err, "menshen: {fault:#}")?;
-            Ok(ExitCode::FAILURE)
-        }
-    }
+    served?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn serve(config: Config, reload: Reload, sink: &Sink) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // From here on SIGHUP does not end the process; one that comes while it starts is heard as soon
-    // as it serves.
+    // From here on SIGHUP does not end the process; one during the start reloads as soon as it
+    // serves.
     let (mut hangup, requested) = (signal(SignalKind::hangup())?, reload.requested.clone());
     let app = tokio::select! {
         app = App::build(config, Clock::System, sink) => app?.reloading(reload),
@@ -88,7 +79,7 @@ async fn serve(config: Config, reload: Reload, sink: &Sink) -> anyhow::Result<()
     telemetry::count_panics(app.metrics());
     let (stop, skip_drain) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
     let told = async {
-        // The first signal stops, the second one does not want to wait.
+        // The first signal stops, the second one skips the drain.
         for notify in [&stop, &skip_drain] {
             tokio::select! {
                 _ = terminate.recv() => {}

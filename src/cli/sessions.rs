@@ -1,15 +1,13 @@
-//! `menshen sessions`: who is signed in where, and its end.
+//! `menshen sessions`: lists and ends sessions.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::io::Write;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
-    operator,
+    command_error::CommandResult,
+    operator, terminal,
     user_ref::{UserArg, UserSelector},
     users,
 };
@@ -61,7 +59,7 @@ pub(super) fn run(
     command: &Command,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> io::Result<ExitCode> {
+) -> CommandResult {
     match command {
         Command::List {
             named: UserArg { user },
@@ -97,12 +95,10 @@ fn revoke(
     what: &RevokeArgs,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> io::Result<ExitCode> {
+) -> CommandResult {
     let RevokeArgs { target, yes } = what;
-    if target.everything
-        && let Some(code) = users::confirm(*yes, "This signs everybody out.", err)?
-    {
-        return Ok(code);
+    if target.everything {
+        terminal::confirm(*yes, "This signs everybody out.", err)?;
     }
     operator::with_operator(source, err, async |operator| {
         let body = match (&target.user, target.session) {

@@ -1,19 +1,23 @@
-//! `menshen store`: upkeep of the store of a menshen that does not run.
+//! `menshen store`: maintenance of the store of a stopped menshen.
 
 use std::{
     io::{self, Write},
     process::ExitCode,
 };
 
+use anyhow::anyhow;
 use clap::Subcommand;
 
-use super::run::load;
+use super::{
+    command_error::{CommandError, CommandResult},
+    run::load,
+};
 use crate::{
     config::{Source, StoreEngine},
     store::{OpenOptions, compact},
 };
 
-/// How often it is told how far it has come, in pairs.
+/// Records between two lines of progress.
 const PROGRESS_INTERVAL: u64 = 100_000;
 
 #[derive(Debug, Subcommand)]
@@ -28,15 +32,11 @@ pub(super) fn run(
     command: &Command,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> io::Result<ExitCode> {
-    let config = match load(source, err)? {
-        Ok(config) => config,
-        Err(code) => return Ok(code),
-    };
+) -> CommandResult {
+    let config = load(source, err)?;
     let Command::Compact = command;
     let Ok(StoreEngine::Sled(path)) = config.store.engine() else {
-        writeln!(err, "menshen: only a store on sled has files to compact")?;
-        return Ok(ExitCode::FAILURE);
+        return Err(anyhow!("only a store on sled has files to compact").into());
     };
     let options = OpenOptions {
         lock_wait: std::time::Duration::from_secs(1),
@@ -46,25 +46,18 @@ pub(super) fn run(
     let done = compact(&path, &options, |pairs| {
         if pairs - reported >= PROGRESS_INTERVAL {
             reported = pairs;
-            // Nobody has to listen.
+            // Progress may get lost.
             let _ = writeln!(io::stderr(), "{pairs} records copied");
         }
     });
-    match done {
-        Ok(done) => {
-            let kib = |bytes: u64| bytes.div_ceil(1024);
-            writeln!(
-                out,
-                "{} records; {} KiB before, {} KiB after",
-                done.pairs,
-                kib(done.before),
-                kib(done.after)
-            )?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(fault) => {
-            writeln!(err, "menshen: {fault}")?;
-            Ok(ExitCode::FAILURE)
-        }
-    }
+    let done = done.map_err(|error| CommandError::Failed(error.into()))?;
+    let kib = |bytes: u64| bytes.div_ceil(1024);
+    writeln!(
+        out,
+        "{} records; {} KiB before, {} KiB after",
+        done.pairs,
+        kib(done.before),
+        kib(done.after)
+    )?;
+    Ok(ExitCode::SUCCESS)
 }

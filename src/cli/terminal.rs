@@ -1,62 +1,68 @@
-//! What is asked of a person at a terminal: a password that is not shown, and whether they are
-//! sure.
+//! Questions at a terminal: a new password, which is not shown, and a confirmation.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
+use anyhow::anyhow;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
+use super::command_error::CommandError;
 use crate::{auth::Password, types::Malformed};
 
-/// Longer than any password that is taken.
+/// Bytes; longer than any valid password.
 const MAX_LINE_LEN: u64 = 4096;
 
-/// A new password: typed twice at a terminal, or the first line of standard input. `Err` says what
-/// is wrong with it.
+/// A new password: typed twice at a terminal, or the first line of standard input.
 pub(super) fn new_password(
     from_stdin: bool,
     err: &mut impl Write,
-) -> io::Result<Result<Password, &'static str>> {
+) -> Result<Password, CommandError> {
     let stdin = io::stdin();
     let typed = if from_stdin || !stdin.is_terminal() {
         line(&stdin)?
     } else {
-        // Before the question: whoever answers at once is not shown either.
+        // Before the prompt, so that what is typed at once is not shown either.
         let _quiet = EchoOff::start()?;
         let first = ask("New password: ", err)?;
         let second = ask("Once more: ", err)?;
         if first != second {
-            return Ok(Err("the two passwords differ"));
+            return Err(CommandError::Usage("the two passwords differ".to_owned()));
         }
         first
     };
-    Ok(Password::parse_new(&typed)
-        .map_err(|Malformed(_)| "a password must be 12 to 256 bytes long"))
+    Password::parse_new(&typed).map_err(|Malformed(_)| {
+        CommandError::Usage("a password must be 12 to 256 bytes long".to_owned())
+    })
 }
 
-/// Whether to go on: they said so beforehand, or say so now. `None`: there is nobody to ask.
-pub(super) fn ask_confirmation(
-    yes: bool,
-    question: &str,
-    err: &mut impl Write,
-) -> io::Result<Option<bool>> {
+/// Asks at the terminal whether to go on, unless `yes` has said so.
+///
+/// # Errors
+/// Where the answer is no, or there is no terminal to ask at.
+pub(super) fn confirm(yes: bool, question: &str, err: &mut impl Write) -> Result<(), CommandError> {
     if yes {
-        return Ok(Some(true));
+        return Ok(());
     }
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        return Ok(None);
+        return Err(CommandError::Usage(format!(
+            "{question} Say --yes if that is wanted"
+        )));
     }
     write!(err, "{question} Type yes to go on: ")?;
     err.flush()?;
-    Ok(Some(line(&stdin)?.trim() == "yes"))
+    if line(&stdin)?.trim() == "yes" {
+        Ok(())
+    } else {
+        Err(CommandError::Failed(anyhow!("nothing was done")))
+    }
 }
 
 fn ask(prompt: &str, err: &mut impl Write) -> io::Result<Zeroizing<String>> {
     write!(err, "{prompt}")?;
     err.flush()?;
     let typed = line(&io::stdin())?;
-    // The one that was typed is not shown either.
+    // The line end that was typed is not shown either.
     writeln!(err)?;
     Ok(typed)
 }
@@ -70,7 +76,7 @@ fn line(stdin: &io::Stdin) -> io::Result<Zeroizing<String>> {
     Ok(line)
 }
 
-/// While it lives the terminal shows nothing of what is typed.
+/// Turns the echo of the terminal off until it is dropped.
 struct EchoOff(Termios);
 
 impl EchoOff {

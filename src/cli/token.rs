@@ -1,4 +1,4 @@
-//! `menshen token inspect`: what a token is, what it says, and whether the gate would take it.
+//! `menshen token inspect`: the type and claims of a token, and whether the gate accepts it.
 
 use std::{
     io::{self, Read, Write},
@@ -10,7 +10,11 @@ use std::{
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::{explain::revocation_note, run::load};
+use super::{
+    command_error::CommandResult,
+    explain::revocation_note,
+    run::{load, runtime},
+};
 use crate::{
     app::{self, OfflineGate},
     clock::Clock,
@@ -45,7 +49,7 @@ pub(super) struct Inspect {
     json: bool,
 }
 
-/// A token does not print.
+/// `Debug` prints no token.
 impl std::fmt::Debug for Inspect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inspect")
@@ -54,10 +58,10 @@ impl std::fmt::Debug for Inspect {
     }
 }
 
-/// Most bytes that are read; the gate refuses longer ones anyway.
+/// Most bytes of the input; the gate's own limit is lower.
 const MAX_INPUT_LEN: u64 = 64 * 1024;
 
-/// Claims that are times (RFC 7519 section 4.1), and what they are the time of.
+/// Claims that are times (RFC 7519 section 4.1), and their names.
 const TIMES: [(&str, &str); 3] = [("iat", "issued"), ("nbf", "not before"), ("exp", "expires")];
 
 pub(super) fn run(
@@ -65,7 +69,7 @@ pub(super) fn run(
     command: &Command,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> io::Result<ExitCode> {
+) -> CommandResult {
     let Command::Inspect(args) = command;
     let token = token(args, &mut io::stdin())?;
     let looks = TokenInfo::of(token.expose());
@@ -75,14 +79,11 @@ pub(super) fn run(
         verdict: None,
     };
     if !args.offline && matches!(report.looks, TokenInfo::Jwt { .. }) {
-        let config = match load(source, err)? {
-            Ok(config) => config,
-            Err(code) => return Ok(code),
-        };
+        let config = load(source, err)?;
         report.verdict = Some(verdict(&config, &token, report.now)?);
     }
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&report.to_json())?)?;
+        writeln!(out, "{:#}", report.to_json())?;
     } else {
         report.print_text(out)?;
     }
@@ -93,7 +94,7 @@ pub(super) fn run(
     })
 }
 
-/// The token, without what is around it; people paste a whole header, too.
+/// The token alone; people paste a whole header, too.
 fn token(args: &Inspect, input: &mut impl Read) -> io::Result<Secret<String>> {
     let mut text = Zeroizing::new(args.token.clone());
     if *text == "-" {
@@ -110,22 +111,20 @@ fn token(args: &Inspect, input: &mut impl Read) -> io::Result<Secret<String>> {
     Ok(Secret::new(token.to_owned()))
 }
 
-/// What the gate says of it.
+/// The decision of the gate.
 enum Verdict {
     Checked {
         report: TokenReport,
         keys: Option<String>,
         revocation: Option<&'static str>,
     },
-    /// The keys could not be had.
+    /// No keys are available.
     NoKeys(String),
 }
 
-/// Asks the gate itself, by a request that has this token.
+/// Asks the gate itself, with a request with this token.
 fn verdict(config: &Config, token: &Secret<String>, now: Timestamp) -> io::Result<Verdict> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     let offline_gate: OfflineGate = match runtime.block_on(app::offline_gate(config, true)) {
         Ok(offline_gate) => offline_gate,
         Err(fault) => return Ok(Verdict::NoKeys(format!("{fault:#}"))),
@@ -179,7 +178,7 @@ impl Report {
         }
     }
 
-    /// How a time is from now: `2026-01-01T00:00:00Z, 3m ago`.
+    /// A time and its distance from now: `2026-01-01T00:00:00Z, 3m ago`.
     fn when(&self, value: &Value) -> Option<String> {
         let at = Timestamp::from_secs(value.as_u64()?);
         let (past, ahead) = (self.now.since(at), at.since(self.now));
@@ -346,7 +345,7 @@ impl Report {
     }
 }
 
-/// Text of a token for a terminal and one line: its control characters are written as escapes.
+/// Text of a token with its control characters escaped, for one line of a terminal.
 fn escape_controls(text: &str) -> String {
     text.chars()
         .map(|sign| {
@@ -359,7 +358,7 @@ fn escape_controls(text: &str) -> String {
         .collect()
 }
 
-/// A span in its two largest units: `14m 59s`, `3d 4h`.
+/// A duration in its two largest units: `14m 59s`, `3d 4h`.
 fn format_span(format_span: Duration) -> String {
     let secs = format_span.as_secs();
     let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];

@@ -1,4 +1,4 @@
-//! How a user is named on the command line.
+//! How a command line selects a user.
 
 use std::str::FromStr;
 
@@ -7,24 +7,23 @@ use serde_json::{Value, json};
 use super::operator::Operator;
 use crate::{admin::users::UserRef, outbound::AdminError, types::UserId};
 
-/// Somebody, as an argument.
+/// The user argument.
 #[derive(Debug, clap::Args)]
 pub(super) struct UserArg {
     /// An id, phone:+8613800138000, name:NAME or openid:APPID/OPENID
     pub(super) user: UserSelector,
 }
 
-/// An id, or something that leads to one: `phone:+8613800138000`, `name:root`,
-/// `openid:APPID/OPENID`.
+/// An id, or an identity: `phone:+8613800138000`, `name:root`, `openid:APPID/OPENID`.
 #[derive(Clone)]
 pub(super) enum UserSelector {
     Id(UserId),
-    /// What `POST /admin/users/find` is asked.
+    /// The body for `POST /admin/users/find`.
     By(Value),
 }
 
 impl UserSelector {
-    /// Whose id it is.
+    /// Resolves the id.
     pub(super) async fn id(&self, operator: &Operator) -> Result<UserId, AdminError> {
         match self {
             Self::Id(id) => Ok(id.clone()),
@@ -41,7 +40,7 @@ impl FromStr for UserSelector {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let message = "must be a user's id, phone:+8613800138000, name:NAME or openid:APPID/OPENID";
-        // No id has a colon in it.
+        // An id has no colon.
         match text.split_once(':') {
             None => UserId::parse(text)
                 .map(Self::Id)
@@ -59,7 +58,7 @@ impl FromStr for UserSelector {
     }
 }
 
-/// A phone, name or openid is personal.
+/// A phone, name or openid is personal and does not print.
 impl std::fmt::Debug for UserSelector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -1,22 +1,18 @@
 //! `menshen users`: accounts, as operators see and change them.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::io::Write;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
-    BAD_USAGE,
+    command_error::CommandResult,
     operator::{self, Operator},
     terminal,
     user_ref::{UserArg, UserSelector},
 };
 use crate::{
     admin::users::{Ended, UserAnswer, UserRow, Users},
-    auth::Password,
     config::Source,
     types::{AppId, Malformed, UserType, Username},
 };
@@ -100,7 +96,7 @@ pub(super) fn run(
     command: &Command,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> io::Result<ExitCode> {
+) -> CommandResult {
     match command {
         Command::Add(new) => add(source, new, out, err),
         Command::List { json } => operator::with_operator(source, err, async |operator| {
@@ -152,10 +148,8 @@ fn add(
     new: &AddArgs,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> io::Result<ExitCode> {
-    let Some(password) = password(new.password_stdin, err)? else {
-        return Ok(ExitCode::from(BAD_USAGE));
-    };
+) -> CommandResult {
+    let password = terminal::new_password(new.password_stdin, err)?;
     let user_type = new.kind.user_type.clone().unwrap_or_else(UserType::admin);
     let body =
         json!({ "username": new.name, "password": password.expose(), "user_type": user_type });
@@ -171,10 +165,8 @@ fn set_password(
     from_stdin: bool,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> io::Result<ExitCode> {
-    let Some(password) = password(from_stdin, err)? else {
-        return Ok(ExitCode::from(BAD_USAGE));
-    };
+) -> CommandResult {
+    let password = terminal::new_password(from_stdin, err)?;
     operator::with_operator(source, err, async |operator| {
         let ended = post(
             operator,
@@ -193,14 +185,9 @@ fn delete(
     yes: bool,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> io::Result<ExitCode> {
-    if let Some(code) = confirm(
-        yes,
-        "This erases the user and everything personal for good.",
-        err,
-    )? {
-        return Ok(code);
-    }
+) -> CommandResult {
+    let question = "This erases the user and everything personal for good.";
+    terminal::confirm(yes, question, err)?;
     operator::with_operator(source, err, async |operator| {
         let id = user.id(operator).await?;
         let ended: Ended = operator.delete(&format!("/admin/users/{id}")).await?;
@@ -214,7 +201,7 @@ async fn list(operator: &Operator, json: bool, out: &mut impl Write) -> anyhow::
         writeln!(
             out,
             "{}",
-            columns(
+            columns([
                 "ID",
                 "TYPE",
                 "STATE",
@@ -222,7 +209,7 @@ async fn list(operator: &Operator, json: bool, out: &mut impl Write) -> anyhow::
                 "LAST LOGIN",
                 "NAME",
                 "PHONE"
-            )
+            ])
         )?;
     }
     loop {
@@ -272,36 +259,7 @@ async fn post(
         .await?)
 }
 
-fn password(from_stdin: bool, err: &mut impl Write) -> io::Result<Option<Password>> {
-    match terminal::new_password(from_stdin, err)? {
-        Ok(password) => Ok(Some(password)),
-        Err(message) => {
-            writeln!(err, "menshen: {message}")?;
-            Ok(None)
-        }
-    }
-}
-
-/// The exit code where somebody is not sure, or cannot be asked.
-pub(super) fn confirm(
-    yes: bool,
-    question: &str,
-    err: &mut impl Write,
-) -> io::Result<Option<ExitCode>> {
-    match terminal::ask_confirmation(yes, question, err)? {
-        Some(true) => Ok(None),
-        Some(false) => {
-            writeln!(err, "menshen: nothing was done")?;
-            Ok(Some(ExitCode::FAILURE))
-        }
-        None => {
-            writeln!(err, "menshen: {question} Say --yes if that is wanted")?;
-            Ok(Some(ExitCode::from(BAD_USAGE)))
-        }
-    }
-}
-
-/// In words, how many sessions ended.
+/// How many sessions ended, as text.
 pub(super) fn sessions(Ended { sessions }: &Ended) -> String {
     match sessions {
         1 => "1 session ended".to_owned(),
@@ -313,7 +271,7 @@ fn row(user: &UserRow) -> String {
     let state = if user.disabled { "banned" } else { "active" };
     let name = user.username.as_ref().map_or("-", Username::as_str);
     let phone = user.phone_masked.as_deref().unwrap_or("-");
-    columns(
+    columns([
         user.id.as_str(),
         user.user_type.as_str(),
         state,
@@ -321,18 +279,10 @@ fn row(user: &UserRow) -> String {
         &user.last_login_at,
         name,
         phone,
-    )
+    ])
 }
 
-fn columns(
-    id: &str,
-    kind: &str,
-    state: &str,
-    created: &str,
-    last_login: &str,
-    name: &str,
-    phone: &str,
-) -> String {
+fn columns([id, kind, state, created, last_login, name, phone]: [&str; 7]) -> String {
     format!("{id:<36}  {kind:<8}  {state:<6}  {created:<20}  {last_login:<20}  {name:<16}  {phone}")
 }
 
@@ -390,7 +340,7 @@ fn details(found: &UserAnswer) -> Vec<(&'static str, String)> {
         );
     }
     rows.retain(|(_, value)| !value.is_empty());
-    // What people wrote of themselves may hold anything: none of it may talk to the terminal.
+    // Profile texts may hold anything: control characters must not reach the terminal.
     for (_, value) in &mut rows {
         value.retain(|sign| !sign.is_control());
     }

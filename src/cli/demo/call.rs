@@ -2,7 +2,9 @@
 
 use http::Method;
 
-/// A request, as it is sent and shown.
+use crate::dev::backend::ReceivedRequest;
+
+/// A request, which is sent and printed.
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) path: &'static str,
@@ -44,10 +46,53 @@ impl Call {
     }
 }
 
-/// The user id twice, once in a spelling that CGI-style backends take for the same; and a header
-/// that menshen sets nowhere.
+/// The user id twice, once in a spelling that CGI-style backends read as the same name; and a
+/// header that menshen never sets.
 pub(super) const FORGED_HEADERS: [(&str, &str); 3] = [
     ("X-User-Id", "1"),
     ("x_user_id", "1"),
     ("X-User-Role", "administrator"),
 ];
+
+/// Whether one of the forged headers arrived, in any spelling.
+pub(super) fn has_forgery(received: &ReceivedRequest) -> bool {
+    let folded = |name: &str| name.to_ascii_lowercase().replace('_', "-");
+    let is_forged = |name: &str, value: &str| {
+        FORGED_HEADERS
+            .iter()
+            .any(|&(claimed, with)| folded(name) == folded(claimed) && value == with)
+    };
+    received
+        .headers
+        .iter()
+        .any(|(name, value)| is_forged(name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forged_field_is_found_in_every_spelling_and_a_right_one_is_none() {
+        let received = |name: &str, value: &str| ReceivedRequest {
+            method: "GET".to_owned(),
+            target: "/".to_owned(),
+            headers: vec![(name.to_owned(), value.to_owned())],
+            body_bytes: 0,
+        };
+        for (name, value) in [
+            ("x-user-id", "1"),
+            ("x_user_id", "1"),
+            ("x_user-id", "1"),
+            ("x-user-role", "administrator"),
+        ] {
+            assert!(has_forgery(&received(name, value)), "{name}: {value}");
+        }
+        for (name, value) in [
+            ("x-user-id", "01a1f973-c31e-7778-9bc8-b1dc0d61b9ee"),
+            ("x-request-id", "1"),
+        ] {
+            assert!(!has_forgery(&received(name, value)), "{name}: {value}");
+        }
+    }
+}

@@ -1,15 +1,15 @@
-//! A few colours, where a terminal shows them.
+//! Colors for terminals that show them.
 
 use std::io::{self, IsTerminal};
 
-/// Whether there are colours.
+/// Whether the output has colors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Color {
     Plain,
     Ansi,
 }
 
-/// What a piece of text is, which is what a colour tells.
+/// What a piece of text is, which decides its color.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
     Title,
@@ -22,7 +22,7 @@ pub(super) enum Style {
 }
 
 impl Color {
-    /// Colours for a terminal whose owner has not declined them (<https://no-color.org>).
+    /// Colors for a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
     pub(super) fn for_stdout() -> Self {
         let declined = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         if io::stdout().is_terminal() && !declined {
@@ -33,7 +33,7 @@ impl Color {
     }
 
     pub(super) fn paint(self, style: Style, text: &str) -> String {
-        // Of the sixteen basic colours, whose shades each terminal fits to its own background.
+        // Of the sixteen basic colors, which each terminal adapts to its background.
         let code = match style {
             Style::Title => "1",
             Style::Sent => "1;36",

@@ -1,19 +1,17 @@
-//! JSON as a person wants to read it: on one line where it fits, the fields in the order in which
-//! they came, long tokens cut.
+//! JSON for people: on one line where it fits, the fields in their order, long tokens shortened.
 //!
-//! It is laid out from the text that was received, not from a parsed value, which would forget the
-//! order.
+//! It is formatted from the text, not from a parsed value, which would lose the order.
 
 use super::color::{Color, Style};
 
 /// Words longer than this are tokens; a UUID (36) is not.
 const MAX_WORD_LEN: usize = 44;
-/// What is left of a token at its start and at its end: enough to tell two apart.
+/// How much of a token is printed at its start and its end: enough to distinguish two.
 const HEAD: usize = 10;
 const TAIL: usize = 8;
 
-/// The lines of a JSON text, each at most `width` wide where the values allow. Anything else than
-/// JSON comes out readable, and nothing more.
+/// The lines of a JSON text, each at most `width` wide where the values allow. Text that is not
+/// JSON stays readable.
 pub(super) fn lines(text: &str, width: usize, color: Color) -> Vec<String> {
     let flat = lay_out(text, false, Color::Plain);
     if flat.iter().all(|line| line.chars().count() <= width) {
@@ -22,7 +20,7 @@ pub(super) fn lines(text: &str, width: usize, color: Color) -> Vec<String> {
     lay_out(text, true, color)
 }
 
-/// Cuts every long word, so that no whole token is on a screen that somebody shares.
+/// Shortens every long word, so that no whole token is on a shared screen.
 pub(super) fn shorten(text: &str) -> String {
     let cut = |word: &str| {
         let characters: Vec<char> = word.chars().collect();
@@ -82,7 +80,7 @@ fn lay_out(text: &str, spread: bool, color: Color) -> Vec<String> {
     lines
 }
 
-/// Where the string that `text` starts with ends, behind its closing quote.
+/// The end of the string that `text` starts with, after its closing quote.
 fn end_of_string(text: &str) -> usize {
     let mut escaped = false;
     for (at, character) in text.char_indices().skip(1) {

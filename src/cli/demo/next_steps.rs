@@ -2,14 +2,14 @@
 
 use std::{io, path::Path};
 
-use super::{page::Page, tour::Session};
+use super::{page::Page, session::Session};
 
-/// Where everything is, and who may be played.
+/// The addresses, and a session to use.
 pub(super) struct NextSteps<'a> {
     pub(super) http: &'a str,
     pub(super) admin: &'a str,
     pub(super) session: &'a Session,
-    /// Where the log goes, unless it is shown.
+    /// The log file, unless the log is printed.
     pub(super) log: Option<&'a Path>,
 }
 

@@ -1,5 +1,4 @@
-//! How the demo looks: indented blocks of at most 96 columns, and a few colours where a terminal
-//! shows them.
+//! The output of the demo: indented blocks of at most 96 columns.
 
 use std::{
     io::{self, Write},
@@ -17,17 +16,17 @@ use super::{
 };
 use crate::dev::backend::ReceivedRequest;
 
-/// Columns that prose and JSON may take, indentation included.
+/// Columns of prose and JSON, indentation included.
 const WIDTH: usize = 96;
-/// Columns before everything that belongs to a step.
+/// Indentation of a step.
 const INDENT: usize = 4;
-/// Headers of an answer that say something to a newcomer.
+/// Headers of a response that are printed.
 const SHOWN_HEADERS: [&str; 2] = ["X-Menshen-Error", "WWW-Authenticate"];
 
-/// A field of a request that the backend got.
+/// A header of a request that the backend received.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ShownHeader {
-    /// Show its values, or that there is none.
+    /// An identity header.
     Identity(&'static str),
     Other(&'static str),
 }
@@ -47,7 +46,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Who plays, and where.
+    /// Prints the servers and their addresses.
     pub(super) fn introduction(&mut self, http: &str, sandbox: &Sandbox) -> io::Result<()> {
         self.heading("menshen demo")?;
         self.text(
@@ -70,7 +69,7 @@ impl<'a> Page<'a> {
         ))
     }
 
-    /// Begins a step: what is about to be tried, and why it matters.
+    /// Begins a step: what is tried, and why it matters.
     pub(super) fn step(&mut self, title: &str, why: &str) -> io::Result<()> {
         self.steps += 1;
         self.heading(&format!("{} · {title}", self.steps))?;
@@ -78,7 +77,7 @@ impl<'a> Page<'a> {
         self.gap()
     }
 
-    /// The number of the step that was begun last, from 1.
+    /// The number of the current step, from 1.
     pub(super) const fn steps(&self) -> usize {
         self.steps
     }
@@ -95,7 +94,7 @@ impl<'a> Page<'a> {
         self.gap()
     }
 
-    /// An answer with its body.
+    /// A response with its body.
     pub(super) fn answer(&mut self, answer: &Response<Bytes>) -> io::Result<()> {
         self.status(answer, "")?;
         self.shown_headers(answer.headers())?;
@@ -103,7 +102,7 @@ impl<'a> Page<'a> {
         self.gap()
     }
 
-    /// An answer of the sample backend, whose body is what it received.
+    /// A response of the sample backend, whose body is the request that it received.
     pub(super) fn answer_of_backend(
         &mut self,
         answer: &Response<Bytes>,
@@ -142,13 +141,13 @@ impl<'a> Page<'a> {
         self.gap()
     }
 
-    /// Something that was just checked.
+    /// A claim that was checked and is true.
     pub(super) fn claim_holds(&mut self, claim: &str) -> io::Result<()> {
         let mark = self.color.paint(Style::Good, "✓");
         self.indented(&format!("{mark} {claim}"))
     }
 
-    /// Something that was just checked and is not so.
+    /// A claim that was checked and is not true.
     pub(super) fn claim_fails(&mut self, claim: &str) -> io::Result<()> {
         let mark = self.color.paint(Style::Refused, "✗");
         self.indented(&format!("{mark} {claim}"))?;
@@ -172,14 +171,14 @@ impl<'a> Page<'a> {
         Ok(())
     }
 
-    /// A line to paste, with a word on what it is for.
+    /// A command to paste, with its purpose.
     pub(super) fn command(&mut self, what_for: &str, line: &str) -> io::Result<()> {
         self.gap()?;
         self.indented(&self.color.paint(Style::Comment, &format!("# {what_for}")))?;
         self.indented(&self.color.paint(Style::Sent, line))
     }
 
-    /// A last word while something goes on.
+    /// The last line while the demo runs on.
     pub(super) fn closing(&mut self, text: &str) -> io::Result<()> {
         self.indented(&self.color.paint(Style::Title, text))?;
         self.out.flush()
@@ -190,7 +189,7 @@ impl<'a> Page<'a> {
         self.gap()
     }
 
-    /// The end, after everything has been taken down.
+    /// The last line, after all servers have stopped.
     pub(super) fn print_summary(&mut self, removed: &Path) -> io::Result<()> {
         self.gap()?;
         self.indented(&format!(
@@ -261,7 +260,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// Breaks prose between words. A word that is too long stands alone.
+/// Wraps prose between words. A word that is too long has a line of its own.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

@@ -1,7 +1,7 @@
-//! What the demo sets up around menshen, and the config that menshen gets.
+//! What the demo starts around menshen, and the config of menshen.
 //!
-//! The config is a file, read and checked as anybody's; the environment is left out, so that a
-//! developer's own `MENSHEN_` variables change nothing.
+//! The config is a file, loaded like any other; the environment is ignored, so that a developer's
+//! own `MENSHEN_` variables change nothing.
 
 use std::{
     fs::{self, Permissions},
@@ -61,7 +61,7 @@ impl Sandbox {
         })
     }
 
-    /// Writes the config file and reads it back.
+    /// Writes the config file and loads it.
     pub(super) fn config(&self) -> anyhow::Result<Config> {
         let file = self.path().join("config.toml");
         fs::write(&file, self.config_text())
@@ -118,12 +118,12 @@ access = "public"
         self.directory.path()
     }
 
-    /// Where menshen's log goes while it is not shown.
+    /// The file of menshen's log while it is not printed.
     pub(super) fn log_file(&self) -> PathBuf {
         self.path().join("menshen.log")
     }
 
-    /// Ends the servers and removes the directory; tells which it was.
+    /// Stops the servers and removes the directory; returns its path.
     pub(super) fn close(self) -> anyhow::Result<PathBuf> {
         let path = self.path().to_owned();
         self.directory

@@ -1,4 +1,4 @@
-//! Does the backend answer, by the way that the gate takes?
+//! Does the backend respond, on the path that the gate uses?
 
 use super::{
     DoctorContext, Finding,

@@ -1,7 +1,7 @@
-//! Can others reach the backend past menshen? Whoever can writes `X-User-Id` as they like.
+//! Can clients reach the backend past menshen? One that can sets `X-User-Id` as it likes.
 //!
-//! What can be seen from here: whether a backend of this machine also answers at the addresses by
-//! which others know the machine.
+//! From here this check sees whether a backend of this machine also accepts connections on the
+//! machine's own addresses.
 
 use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
@@ -14,7 +14,7 @@ use super::{DoctorContext, Finding, server_probe::connect};
 use crate::config::{Config, ListenAddress, UpstreamAddress};
 
 const CHECK: &str = "bypass";
-/// Time for a connection to an address of this machine.
+/// Timeout of a connection to an address of this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
@@ -73,7 +73,7 @@ async fn port_of(config: &Config, host: &str, port: u16, own: &[IpAddr]) -> Find
     )
 }
 
-/// Whether menshen itself listens there.
+/// Whether menshen itself listens on this address.
 fn is_menshen(config: &Config, there: SocketAddr) -> bool {
     config.server.listen.iter().any(|text| match text.parse() {
         Ok(ListenAddress::Tcp(address) | ListenAddress::Tls(address)) => address == there,
@@ -81,9 +81,9 @@ fn is_menshen(config: &Config, there: SocketAddr) -> bool {
     })
 }
 
-/// By which others know this machine: the sources of its routes to everybody. Nothing is sent.
+/// The addresses of this machine: the source addresses of its default routes. Nothing is sent.
 fn own_addresses() -> Vec<IpAddr> {
-    // Addresses of RFC 5737 and RFC 3849, which belong to nobody.
+    // Documentation addresses of RFC 5737 and RFC 3849.
     let routes = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
     let source = |(here, there): (&str, &str)| {
         let socket = UdpSocket::bind(here).ok()?;
@@ -97,8 +97,8 @@ fn own_addresses() -> Vec<IpAddr> {
         .collect()
 }
 
-/// Every process of this machine may connect to a socket that everybody may write to, unless a
-/// directory keeps it out.
+/// Every process of this machine can connect to a world-writable socket, unless a directory above
+/// it denies access.
 fn socket(path: &Path) -> Finding {
     let mode = |path: &Path| std::fs::metadata(path).map(|found| found.permissions().mode());
     let Ok(own) = mode(path) else {

@@ -1,13 +1,13 @@
-//! How long is the certificate good that clients see? That the files can be read and fit was seen
-//! when the config was loaded.
+//! How long is the certificate for clients valid? Loading the config has checked that the files can
+//! be read and fit.
 
 use super::{DoctorContext, Finding};
 use crate::{clock::Clock, proxy::Tls};
 
 const CHECK: &str = "certificate";
 const DAY: i64 = 24 * 60 * 60;
-/// Those of Let's Encrypt are renewed 30 days before their end; when that fails for a week,
-/// somebody should look.
+/// Let's Encrypt certificates are renewed 30 days before they expire; when that fails for a week,
+/// it needs attention.
 const NOTICE_DAYS: i64 = 21;
 
 #[expect(
@@ -29,7 +29,7 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
     }]
 }
 
-/// By the seconds that it is still good for.
+/// Judges by the seconds until it expires.
 fn judge(left: i64) -> Finding {
     let days = left.unsigned_abs() / DAY.unsigned_abs();
     let advice = "renew it; menshen reads the files again by itself";

@@ -1,12 +1,11 @@
-//! Is it as late here as elsewhere? Tokens, codes and the signatures of vendors all go by the
-//! clock.
+//! Is the clock right? Tokens, codes and signatures of vendors depend on it.
 
 use super::{DoctorContext, Finding};
 
 const CHECK: &str = "clock";
-/// From more seconds than this on it is worth a look.
+/// A larger difference, in seconds, is a warning.
 const WARNING_SECONDS: u64 = 5;
-/// From more seconds than this on something is refused: tokens have a leeway of seconds, too.
+/// A larger difference, in seconds, is a failure: it exceeds the leeway of tokens.
 const FAILURE_SECONDS: u64 = 30;
 
 #[expect(

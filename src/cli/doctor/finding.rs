@@ -1,4 +1,4 @@
-//! What a check found, and how it is printed.
+//! The findings of a check, and how they are printed.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub(super) enum Status {
     Ok,
     Warning,
     Failed,
-    /// There is nothing to look at, or no way to.
+    /// There is nothing to check, or no way to.
     Skipped,
 }
 

@@ -1,7 +1,7 @@
-//! Does the backend take `X_User_Id` for `X-User-Id`? Servers of WSGI and CGI do; others drop or
-//! keep such names.
+//! Does the backend read `X_User_Id` as `X-User-Id`? WSGI and CGI servers do; others drop or keep
+//! such names.
 //!
-//! menshen removes every spelling, so this matters to who can reach the backend past it.
+//! menshen removes every spelling, so this matters only for requests that bypass menshen.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use super::{
 use crate::proxy::{Probe, ProbeError};
 
 const CHECK: &str = "folding";
-/// Time for the answer of the path that echoes.
+/// Timeout of the response of the path that echoes headers.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Not with `-`: what comes back says what became of it.
+/// With `_`: the echoed name shows what the backend made of it.
 const PROBE: &str = "x_doctor_probe";
 const FOLDING_SERVERS: [&str; 6] = [
     "gunicorn",
@@ -117,7 +117,7 @@ fn judge(spelling: Option<String>) -> Finding {
     }
 }
 
-/// The key that the probe came back under, anywhere in the answer.
+/// The key of the probe's header, anywhere in the response.
 fn spelling(reported: &Value) -> Option<String> {
     let fold = |text: &str| text.replace('_', "-").to_ascii_lowercase();
     match reported {

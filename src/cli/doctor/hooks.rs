@@ -1,4 +1,4 @@
-//! Is whoever is told of users reached? No hook is sent: only the server is asked for `/`.
+//! Is the receiver of hooks reachable? No hook is sent, only `GET /`.
 
 use super::{DoctorContext, Finding, server_probe::ProbeOutcome};
 
@@ -20,7 +20,7 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
     )]
 }
 
-/// Whether a server is there at all, whatever it answers.
+/// Whether the server responds at all, with any status.
 pub(super) fn reached(
     check: &'static str,
     name: &str,

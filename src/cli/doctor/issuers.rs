@@ -1,4 +1,4 @@
-//! Do the key sets of other issuers come, with keys that can be used?
+//! Can the key sets of external issuers be fetched, and do they have usable keys?
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 const CHECK: &str = "issuers";
-/// Time for one set.
+/// Timeout of one key set.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(4);
 
 pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {

@@ -1,8 +1,8 @@
-//! One request to each server that the config names: is it there, what does it call itself, what
-//! time does it have?
+//! One request to each server that the config names: is it reachable, what is its `Server` header,
+//! what is its time?
 //!
-//! The request is `GET /` without any credential, and of the answer only the head is read. A
-//! backend is asked as its health checks ask it, by the gate's own code: same address, protocol,
+//! The request is `GET /` without any credential, and only the head of the response is read. A
+//! backend gets the request of its health checks, by the gate's own code: same address, protocol,
 //! `Host`, shared secret and path.
 
 use std::{
@@ -26,10 +26,10 @@ use crate::{
     types::Timestamp,
 };
 
-/// Time for an answer, its connection included.
+/// Timeout of a response, its connection included.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Every server that was visited.
+/// The probe of every server.
 pub(super) struct ServerProbes {
     /// In the order of `upstream.urls`.
     pub(super) backends: Vec<ServerProbe>,
@@ -49,24 +49,23 @@ pub(super) enum ProbeOutcome {
     Answered(Head),
     /// No connection, and why.
     Unreachable(String),
-    /// A connection, and no TLS that can be believed.
+    /// A connection, but no valid TLS.
     NoTls,
-    /// A connection, and no answer in time.
+    /// A connection, but no response in time.
     Silent,
-    /// An answer that is not HTTP of the version that is spoken there.
+    /// A response that is not HTTP of the expected version.
     NotHttp,
 }
 
 pub(super) struct Head {
     pub(super) status: u16,
     pub(super) server: Option<String>,
-    /// By how many seconds its clock is ahead of ours, at least; negative: behind. `None`: it does
-    /// not say.
+    /// By how many seconds its clock is ahead of ours, at least; negative: behind. `None`: unknown.
     pub(super) clock_offset: Option<i64>,
 }
 
 impl ServerProbes {
-    /// Visits all of them at once.
+    /// Probes all of them at once.
     pub(super) async fn run(config: &Config) -> Self {
         let upstream = config.upstream.clone();
         let backends = tokio::spawn(async move { backends(&upstream).await });
@@ -94,7 +93,7 @@ impl ServerProbes {
         }
     }
 
-    /// Those that told their time, and by how much it differs.
+    /// Servers with a known time, and their offset in seconds.
     pub(super) fn clocks(&self) -> impl Iterator<Item = (&str, i64)> {
         let all = self.backends.iter().chain(&self.wechat).chain(&self.sms);
         all.filter_map(|visit| match &visit.outcome {
@@ -126,7 +125,7 @@ async fn join_all(probes: Vec<PendingProbe>) -> Vec<ServerProbe> {
     join_all
 }
 
-/// A server that is asked in the way in which menshen asks it.
+/// Probes a server with the client that menshen uses for it.
 fn server(url: &Url, outbound: Result<Outbound, ClientError>) -> PendingProbe {
     let name = url.origin().ascii_serialization();
     let root = url.join("/").ok();
@@ -139,7 +138,7 @@ fn server(url: &Url, outbound: Result<Outbound, ClientError>) -> PendingProbe {
     })
 }
 
-/// Whoever sends codes; nobody for the log.
+/// The server of an SMS provider; none for the log.
 fn sms_vendor(config: &Config, vendor: SmsProvider) -> Option<PendingProbe> {
     let sms = &config.sms;
     let endpoint = match vendor {
@@ -159,7 +158,7 @@ fn sms_vendor(config: &Config, vendor: SmsProvider) -> Option<PendingProbe> {
     Some(server(&url, outbound))
 }
 
-/// The gate's own way to the backends.
+/// A prober with the gate's own code.
 pub(super) async fn prober(config: &UpstreamConfig) -> Result<Prober, String> {
     let upstreams =
         Upstreams::new(config, &Metrics::new(), None).map_err(|fault| fault.to_string())?;
@@ -167,12 +166,12 @@ pub(super) async fn prober(config: &UpstreamConfig) -> Result<Prober, String> {
     Ok(Prober::new(Arc::new(upstreams)))
 }
 
-/// The path that a backend is asked for.
+/// The path of the health check, or `/`.
 pub(super) fn path(config: &UpstreamConfig) -> &str {
     config.health.path.as_deref().unwrap_or("/")
 }
 
-/// Asks every backend what its health checks ask, or for its root where they ask nothing.
+/// Probes every backend on the path of its health checks, or on `/`.
 async fn backends(config: &UpstreamConfig) -> Vec<ServerProbe> {
     let prober = prober(config).await.map(Arc::new);
     let probes = config.urls.iter().enumerate().map(|(at, url)| {
@@ -221,7 +220,7 @@ async fn backend(prober: &Prober, at: usize, path: &str) -> ProbeOutcome {
     }
 }
 
-/// A connection to the first address that takes one, IPv4 first; or why there is none.
+/// Connects to the first address that accepts, IPv4 first; or returns why none does.
 pub(super) async fn connect(
     host: &str,
     port: u16,
@@ -269,12 +268,12 @@ async fn ask(outbound: &Outbound, url: &str) -> ProbeOutcome {
 }
 
 impl Head {
-    /// What an answer says that came between these times.
+    /// The head of a response that came between these times.
     fn new(status: u16, headers: &HeaderMap, before: Timestamp, after: Timestamp) -> Self {
         let server = headers
             .get(header::SERVER)
             .and_then(|value| value.to_str().ok());
-        // Whatever the other side writes ends up on a terminal.
+        // The server's text ends up on a terminal.
         let server = server.map(|name| {
             name.chars()
                 .filter(char::is_ascii_graphic)
@@ -289,9 +288,9 @@ impl Head {
     }
 }
 
-/// How far the clock behind an answer is from ours, which read `before` and `after` it (RFC 9110
-/// section 6.6.1). `Date` is cut to whole seconds, so a second of difference is none. An answer out
-/// of a cache has the time of then.
+/// The offset of the server's clock from ours, which read `before` and `after` the response (RFC
+/// 9110 section 6.6.1). `Date` has whole seconds, so one second of difference is none. A cached
+/// response has an old time.
 fn clock_offset(headers: &HeaderMap, before: Timestamp, after: Timestamp) -> Option<i64> {
     if headers.contains_key(header::AGE) {
         return None;

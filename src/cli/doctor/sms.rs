@@ -1,5 +1,5 @@
-//! Are those reached who send codes? They have no call that costs nothing, so keys, signatures and
-//! templates stay untried.
+//! Are the SMS providers reachable? They have no free call, so keys, signatures and templates are
+//! not tried.
 
 use super::{DoctorContext, Finding, hooks::reached};
 

@@ -1,5 +1,5 @@
-//! Who may connect to the Unix sockets of `server.listen`? A proxy that runs as another user needs
-//! the right to write to them.
+//! Which processes may connect to the Unix sockets of `server.listen`? A proxy that runs as another
+//! user needs write permission.
 
 use std::{
     fs, io,

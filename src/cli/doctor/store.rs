@@ -1,5 +1,5 @@
-//! Can the store be opened and written, is there room, and who may read its key? It is not opened:
-//! a running menshen has it.
+//! Can the store be written, is there free space, and who can read its key? The check does not open
+//! it: a running menshen holds it.
 
 use std::{
     fs,
@@ -18,9 +18,9 @@ use crate::{
 
 const CHECK: &str = "store";
 const MIB: u64 = 1024 * 1024;
-/// With less than this it will be full one day soon.
+/// With less free space than this, it will be full soon.
 const LOW_SPACE_MIB: u64 = 1024;
-/// With less than this the store cannot even write its log anew.
+/// With less free space than this, the store cannot even rewrite its log.
 const MIN_SPACE_MIB: u64 = 100;
 
 #[expect(
@@ -116,7 +116,7 @@ fn judge_free_space(free_mib: u64) -> Finding {
     }
 }
 
-/// Whether others may read what is in it. It is encrypted as far as it is personal, and still
+/// Whether other users may read its files. Personal data in them is encrypted, the rest is still
 /// private.
 fn files(data: &Path) -> Option<Finding> {
     let entries = fs::read_dir(data).ok()?;

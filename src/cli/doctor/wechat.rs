@@ -1,4 +1,4 @@
-//! Does WeChat take the credentials of each mini program, from this machine?
+//! Does WeChat accept the credentials of each mini program, from this machine?
 
 use super::{CHECK_TIMEOUT, DoctorContext, Finding};
 use crate::{
@@ -24,7 +24,7 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
         Ok(wechat) => wechat,
         Err(fault) => return vec![Finding::failed(CHECK, fault.to_string(), "mend [wechat]")],
     };
-    // A little less than there is, so that what it says is still printed.
+    // A little less than the check's own timeout, so that the result is still printed.
     let tried = wechat.check_credentials(CHECK_TIMEOUT * 5 / 6).await;
     if tried.is_empty() {
         return vec![Finding::skipped(

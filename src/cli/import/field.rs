@@ -2,7 +2,7 @@
 
 /// A field of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::cli) enum Field {
+pub(super) enum Field {
     Id,
     OpenId,
     AppId,
@@ -30,7 +30,7 @@ impl Field {
     ];
 
     /// Its name, also that of its column.
-    pub(in crate::cli) const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Id => "id",
             Self::OpenId => "openid",
@@ -46,12 +46,12 @@ impl Field {
     }
 
     /// The field of this name.
-    pub(in crate::cli) fn named(name: &str) -> Option<Self> {
+    pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|field| field.name() == name)
     }
 
     /// All names, for a message.
-    pub(in crate::cli) fn names() -> String {
+    pub(super) fn names() -> String {
         Self::ALL.map(Self::name).join(", ")
     }
 }

@@ -1,20 +1,20 @@
-//! Values that mean nothing, as databases write them where a format has no other way.
+//! Words for NULL in exports of databases whose format has no other way to write it.
 //!
-//! A user may be called `null`, so the summary counts what was taken for nothing.
+//! A user may be called `null`, so the summary counts the values that were taken for NULL.
 
 use std::collections::BTreeMap;
 
 use super::field::Field;
 
-/// MySQL and most tools, `psql` and MySQL's files, and what is made by a program.
+/// Of MySQL and most tools, of `psql` and MySQL's files, and of programs.
 const WORDS: [&str; 3] = ["NULL", "\\N", "null"];
 
-/// How often each word stood in the place of a value.
+/// How often each word was the value of a field.
 #[derive(Debug, Default)]
 pub(super) struct NullWords(BTreeMap<Field, [u64; WORDS.len()]>);
 
 impl NullWords {
-    /// Whether a value means nothing: it is empty, or a word for it, which is counted.
+    /// Whether a value is NULL: empty, or one of the words, which is counted.
     pub(super) fn is_null(&mut self, field: Field, text: &str) -> bool {
         let text = text.trim();
         let Some(word) = WORDS.iter().position(|word| *word == text) else {
@@ -25,7 +25,7 @@ impl NullWords {
         true
     }
 
-    /// What was taken so, by column: `unionid 12 NULL; nickname 1 NULL, 2 null`.
+    /// The counts by column: `unionid 12 NULL; nickname 1 NULL, 2 null`.
     pub(super) fn summary(&self) -> Option<String> {
         let columns: Vec<_> = self
             .0

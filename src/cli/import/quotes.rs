@@ -1,12 +1,11 @@
-//! Quotation marks in CSV (RFC 4180), looked at on the way to the reader of the table.
+//! Checks quotation marks in CSV (RFC 4180) before the CSV reader sees them.
 //!
-//! That reader takes anything, and guesses: with the `\"` of MySQL in place of `""` values end
-//! early and rows run into each other. What would have to be guessed is refused here, by line,
-//! before it is read as something else.
+//! That reader accepts anything and guesses: with the `\"` of MySQL in place of `""` values end
+//! early and rows are merged. Ambiguous quotation marks are refused here, with their line.
 
 use std::io::{self, Read};
 
-/// A quotation mark that RFC 4180 does not have there.
+/// A quotation mark that RFC 4180 does not allow there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {kind}")]
 pub(super) struct QuoteError {
@@ -24,16 +23,16 @@ enum QuoteErrorKind {
     NotClosed,
 }
 
-/// Passes the bytes of a table on, up to the first quotation mark that is wrong.
+/// Passes on the bytes of a table, up to the first invalid quotation mark.
 pub(super) struct QuoteChecker<R> {
     inner: R,
-    /// In quotation marks a backslash stands before a sign that is meant as it is.
+    /// Within quotation marks a backslash escapes the next character.
     has_escapes: bool,
     state: QuoteState,
-    /// How much of a byte order mark has been read; more than all of it: what follows is the table.
+    /// Bytes of the byte order mark that have been read; its length: the table follows.
     mark: usize,
     line: u64,
-    /// Where the value with quotation marks begins, and whether `\"` is in it.
+    /// The line where the quoted value begins, and whether it has `\"`.
     opened: u64,
     has_backslash_quote: bool,
     before: u8,
@@ -101,7 +100,7 @@ impl<R> QuoteChecker<R> {
                 return Err(self.kind(self.line, QuoteErrorKind::NotDoubled));
             }
         };
-        // What a backslash has escaped escapes nothing itself.
+        // An escaped backslash is no escape.
         self.before = if self.has_escapes { 0 } else { byte };
         self.line += u64::from(byte == b'\n');
         Ok(())
@@ -151,7 +150,7 @@ impl<R: Read> Read for QuoteChecker<R> {
     }
 }
 
-/// What an error of reading says of quotation marks.
+/// The quotation mark error behind an I/O error, if it is one.
 pub(super) fn quote_error(error: &io::Error) -> Option<QuoteError> {
     error.get_ref()?.downcast_ref().copied()
 }

@@ -1,9 +1,10 @@
-//! `menshen import FILE`: an export into a store that is made for it.
+//! `menshen import FILE`: restores an export into a new store.
 //!
-//! Must stay true: the store is filled aside and takes its place when it is whole, so a broken
-//! import leaves nothing; what was revoked after the export does not live again unless that was
-//! asked for of an export where it cannot have happened; whoever is banned is banned also with
-//! tokens of other issuers, for which the log of revocations speaks and not the user's record.
+//! Must stay true: the store is filled in a staging directory and moved into place when it is
+//! complete, so an interrupted import leaves nothing; a revocation after the export stays
+//! effective, unless `--with-sessions` restores an export of a stopped menshen, where there was
+//! none; a banned user is banned also with tokens of external issuers, for which the revocation log
+//! counts and not the user's record.
 
 use std::{
     fs::{self, File},
@@ -14,10 +15,13 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::FileArgs;
 use crate::{
     app,
-    cli::{export::Counts, run::load},
+    cli::{
+        command_error::CommandResult,
+        export::Counts,
+        run::{load, runtime},
+    },
     clock::Clock,
     config::{Config, Source, StoreEngine, UserIds},
     entropy::Entropy,
@@ -25,46 +29,47 @@ use crate::{
     types::Timestamp,
 };
 
+/// What to restore from, and how.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct FileArgs {
+    /// What `menshen export` made, or `-` for standard input; it becomes the store of this config,
+    /// which has to be empty
+    #[arg(required = true)]
+    file: PathBuf,
+    /// Everybody stays signed in: for a move, from an export of a stopped menshen. Without it
+    /// everybody signs in anew
+    #[arg(long)]
+    with_sessions: bool,
+    /// The encryption key of the store that was exported, where this one has another
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
+
 pub(super) fn run(
     source: &Source,
     args: &FileArgs,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> io::Result<ExitCode> {
-    let config = match load(source, err)? {
-        Ok(config) => config,
-        Err(code) => return Ok(code),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    match runtime.block_on(import(config, args)) {
-        Ok((
-            Counts {
-                users,
-                sessions,
-                keys,
-            },
-            is_integer,
-        )) => {
-            writeln!(
-                out,
-                "{users} users, {sessions} sessions, {keys} signing keys"
-            )?;
-            if is_integer && !args.with_sessions {
-                writeln!(
-                    out,
-                    "ids are integers: set users.first_integer above the highest id in the backend's tables before you \
-                     start, because those given since the export would be given again"
-                )?;
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(fault) => {
-            writeln!(err, "menshen: {fault:#}")?;
-            Ok(ExitCode::FAILURE)
-        }
+) -> CommandResult {
+    let config = load(source, err)?;
+    let (counts, has_integer_ids) = runtime()?.block_on(import(config, args))?;
+    let Counts {
+        users,
+        sessions,
+        keys,
+    } = counts;
+    writeln!(
+        out,
+        "{users} users, {sessions} sessions, {keys} signing keys"
+    )?;
+    if has_integer_ids && !args.with_sessions {
+        writeln!(
+            out,
+            "ids are integers: set users.first_integer above the highest id in the backend's tables before you \
+             start, because those given since the export would be given again"
+        )?;
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool)> {
@@ -107,7 +112,7 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool
     let is_integer = config.users.ids == UserIds::Integer;
     let filled = fill(config, &staging, &mut decryptor, args.with_sessions).await;
     let placed = filled.and_then(|counts| {
-        // Where an empty directory is, it is replaced; anything else is in the way.
+        // An empty directory is replaced; anything else is an error.
         fs::rename(&staging, &place)
             .with_context(|| format!("cannot put the store to {}", place.display()))?;
         let parent = place
@@ -118,7 +123,7 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool
         Ok(counts)
     });
     if placed.is_err() {
-        // Ours, made just now.
+        // Created above.
         drop(fs::remove_dir_all(&staging));
     }
     Ok((placed?, is_integer))
@@ -130,7 +135,7 @@ async fn fill(
     decryptor: &mut Decryptor<impl Read>,
     with_sessions: bool,
 ) -> anyhow::Result<Counts> {
-    // The key belongs to the place where the store will be.
+    // The key belongs to the final path of the store.
     config.store = app::with_key_file(&config.store)?;
     config.store.url = format!("sled:{}", staging.display());
     let store = app::open_store(&config, &Entropy::default())?.store;
@@ -160,12 +165,11 @@ async fn fill(
     Ok(counts)
 }
 
-/// What of a backup is taken: nobody stays signed in, and every token of before is refused. The
-/// global epoch is the time in seconds, so that it is above whatever it had risen to after the
-/// backup. The root secret is taken, because what hangs from it and counts (refresh tokens, hashes
-/// of codes) is not, and by it the backend knows a question again that it was asked before. Of the
-/// log only what ended all tokens of a user still says something: it is about those of other
-/// issuers too.
+/// What is restored of an export without its sessions: every earlier token is refused. The global
+/// epoch becomes the time in seconds, which is above any epoch after the export. The root secret is
+/// restored: the refresh tokens and code hashes that depend on it are not, and the backend
+/// recognises a repeated hook by it. Of the revocation log only entries about a user still matter:
+/// they also apply to tokens of external issuers.
 fn without_sessions(thing: ExportRecord, now: Timestamp) -> Vec<ExportRecord> {
     match thing {
         ExportRecord::Counters {
@@ -205,8 +209,8 @@ fn without_sessions(thing: ExportRecord, now: Timestamp) -> Vec<ExportRecord> {
     }
 }
 
-/// A banned user comes with a line of the log as of now: that of the ban may be so old that it is
-/// remembered no more.
+/// Adds an entry of now to the revocation log for a banned user: that of the ban may be so old that
+/// it is not kept any more.
 fn with_ban(thing: ExportRecord, now: Timestamp) -> Vec<ExportRecord> {
     if let ExportRecord::User(user) = &thing
         && user.user.disabled

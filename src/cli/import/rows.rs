@@ -1,60 +1,39 @@
-//! Rows of users in a file, read one at a time.
+//! Reads the rows of users in a file, one at a time.
 //!
-//! Must stay true: memory is bounded whatever the file holds; what is wrong with a row is told by
-//! line and field, never by value, because the values are personal.
+//! Must stay true: memory is bounded for any file; an error names line and field, never a value,
+//! because values are personal.
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
     io::{self, BufRead, BufReader, Read},
     rc::Rc,
 };
 
-use serde_json::Value;
-use time::{Date, Month, PrimitiveDateTime, Time, UtcOffset};
-
 use super::{
-    Format,
     field::Field,
+    format::Format,
+    json_row::json_row,
     null_words::NullWords,
     quotes::{QuoteChecker, QuoteError, quote_error},
+    row::{RowError, RowOptions, Values},
 };
 use crate::admin::import::ImportRow;
 
 /// Longest row, in bytes.
 const MAX_ROW_LEN: usize = 256 * 1024;
 
-/// How to read a file.
-#[derive(Debug)]
-pub(super) struct RowOptions {
-    pub(super) format: Format,
-    /// The app id of openids that come without.
-    pub(super) app_id: Option<String>,
-    pub(super) columns: Vec<(Field, String)>,
-    pub(super) ignore_others: bool,
-    /// Seconds east of UTC, of times that say no zone.
-    pub(super) utc_offset: i32,
-}
-
-/// A row, or why it is none.
+/// A row, or its error.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// Where it begins, from 1.
+    /// The line where it begins, from 1.
     pub(super) line: u64,
     pub(super) read: Result<ImportRow, RowError>,
 }
 
-/// What is wrong with a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RowError {
-    pub(super) field: Option<&'static str>,
-    pub(super) message: String,
-}
-
-/// Why a file cannot be read (on).
+/// Why reading a file ends early.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
-    /// The names of the columns are not those of fields.
+    /// The header does not name the fields.
     #[error("{0}")]
     Header(String),
     #[error("line {line}: a row of more than {MAX_ROW_LEN} bytes: is a quotation mark not closed?")]
@@ -87,7 +66,7 @@ enum RowSource<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Begins to read; the header has to be right.
+    /// Begins to read; the header must be valid.
     pub(super) fn open(
         file: Box<dyn Read + 'a>,
         options: &'a RowOptions,
@@ -118,8 +97,8 @@ impl<'a> Rows<'a> {
             .quoting(options.format != Format::Tsv)
             .escape(escape)
             .flexible(true)
-            // A carriage return before it is trimmed with the last value; as part of the end it
-            // would put lines out by one.
+            // A carriage return is trimmed with the last value; as part of the terminator it would
+            // shift line numbers by one.
             .terminator(csv::Terminator::Any(b'\n'))
             .from_reader(bounded);
         let headers = reader
@@ -139,7 +118,7 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// What was taken for nothing so far.
+    /// The words for NULL so far.
     pub(super) const fn null_words(&self) -> &NullWords {
         &self.null_words
     }
@@ -207,7 +186,7 @@ fn columns<'h>(
     let mut unknown = Vec::new();
     for header in headers {
         let header = header.trim();
-        let field = field_of(header, options);
+        let field = options.field_of(header);
         if field.is_none() && !options.ignore_others {
             unknown.push(header.escape_debug().to_string());
         }
@@ -235,18 +214,6 @@ fn columns<'h>(
     Ok(columns)
 }
 
-/// The field that a column stands for.
-fn field_of(column: &str, options: &RowOptions) -> Option<Field> {
-    let renamed = options
-        .columns
-        .iter()
-        .find(|(_, name)| name == column)
-        .map(|(field, _)| *field);
-    let is_elsewhere = |field: &Field| options.columns.iter().any(|(renamed, _)| renamed == field);
-    renamed
-        .or_else(|| Field::named(&column.to_ascii_lowercase()).filter(|field| !is_elsewhere(field)))
-}
-
 fn table_row(
     options: &RowOptions,
     columns: &[Option<Field>],
@@ -263,7 +230,7 @@ fn table_row(
     let mut values = Values::default();
     for (field, text) in columns.iter().zip(record) {
         let Some(field) = field else { continue };
-        // As it stands in the file: an escaped `\\N` of a TSV is a text.
+        // Before unescaping: an escaped `\\N` of a TSV is a text.
         if null_words.is_null(*field, text) {
             continue;
         }
@@ -276,7 +243,7 @@ fn table_row(
             values.set(*field, text);
         }
     }
-    values.row(options)
+    values.into_row(options)
 }
 
 /// A value of `mysql --batch`.
@@ -298,255 +265,6 @@ fn unescape(text: &str) -> String {
     plain
 }
 
-fn json_row(
-    options: &RowOptions,
-    text: &[u8],
-    null_words: &mut NullWords,
-) -> Result<ImportRow, RowError> {
-    let Ok(Value::Object(members)) = serde_json::from_slice(text) else {
-        return Err(RowError::row("is not a JSON object in UTF-8"));
-    };
-    let mut values = Values::default();
-    for (name, value) in &members {
-        if name == "openids"
-            && !options
-                .columns
-                .iter()
-                .any(|(_, column)| column == "openids")
-        {
-            values.openids = openids(value).ok_or_else(|| {
-                RowError::field(
-                    "openids",
-                    "must be a list of objects with app_id and openid",
-                )
-            })?;
-            continue;
-        }
-        let Some(field) = field_of(name, options) else {
-            if options.ignore_others {
-                continue;
-            }
-            return Err(RowError::row(
-                "has a field of another name: say --column FIELD=NAME, or --ignore-other-columns",
-            ));
-        };
-        match scalar(value, field) {
-            // JSON has a `null` of its own, so a name may be that word; an identity is none.
-            Ok(Some(text)) if field == Field::Nickname && text.trim().is_empty() => {}
-            Ok(Some(text)) if field != Field::Nickname && null_words.is_null(field, &text) => {}
-            Ok(Some(text)) => {
-                if values.texts.contains_key(&field) {
-                    return Err(RowError::field(field.name(), "is there twice"));
-                }
-                values.set(field, text);
-            }
-            Ok(None) => {}
-            Err(message) => return Err(RowError::field(field.name(), message)),
-        }
-    }
-    values.row(options)
-}
-
-fn openids(value: &Value) -> Option<Vec<(String, String)>> {
-    let one = |value: &Value| {
-        Some((
-            value.get("app_id")?.as_str()?.to_owned(),
-            value.get("openid")?.as_str()?.to_owned(),
-        ))
-    };
-    value.as_array()?.iter().map(one).collect()
-}
-
-/// A value as text; also as `mongoexport` writes ids, times and numbers.
-fn scalar(value: &Value, field: Field) -> Result<Option<String>, &'static str> {
-    match value {
-        Value::Null => Ok(None),
-        Value::String(text) => Ok(Some(text.clone())),
-        Value::Number(number) => Ok(Some(number.to_string())),
-        Value::Array(items) if field == Field::Roles => {
-            let roles: Option<Vec<_>> = items.iter().map(Value::as_str).collect();
-            Ok(Some(roles.ok_or("must be texts")?.join(",")))
-        }
-        Value::Object(inner) if inner.len() == 1 => {
-            let known = ["$oid", "$date", "$numberLong", "$numberInt"]
-                .iter()
-                .find_map(|name| inner.get(*name));
-            known.map_or(Err("must be a text or a number"), |inner| {
-                scalar(inner, field)
-            })
-        }
-        Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err("must be a text or a number"),
-    }
-}
-
-/// The values of one row.
-#[derive(Default)]
-struct Values {
-    texts: BTreeMap<Field, String>,
-    openids: Vec<(String, String)>,
-}
-
-impl Values {
-    fn set(&mut self, field: Field, text: String) {
-        self.texts.insert(field, text);
-    }
-
-    fn take(&mut self, field: Field) -> Option<String> {
-        self.texts.remove(&field).map(|text| text.trim().to_owned())
-    }
-
-    fn row(mut self, options: &RowOptions) -> Result<ImportRow, RowError> {
-        let id = self
-            .take(Field::Id)
-            .ok_or_else(|| RowError::field("id", "is missing"))?;
-        let app_id = self.take(Field::AppId).or_else(|| options.app_id.clone());
-        let mut openids = std::mem::take(&mut self.openids);
-        if let Some(openid) = self.take(Field::OpenId) {
-            let message =
-                "is missing, and the config has not just one mini program (or say --app-id)";
-            openids.push((
-                app_id.ok_or_else(|| RowError::field("app_id", message))?,
-                openid,
-            ));
-        }
-        let created_at = self
-            .take(Field::CreatedAt)
-            .map(|text| parse_time(&text, options.utc_offset))
-            .transpose();
-        let roles = self.take(Field::Roles).unwrap_or_default();
-        Ok(ImportRow {
-            id,
-            openids,
-            unionid: self.take(Field::UnionId),
-            phone: self.take(Field::Phone),
-            nickname: self.take(Field::Nickname),
-            avatar_url: self.take(Field::AvatarUrl),
-            user_type: self.take(Field::UserType),
-            roles: roles
-                .split(',')
-                .map(str::trim)
-                .filter(|role| !role.is_empty())
-                .map(str::to_owned)
-                .collect(),
-            created_at: created_at.map_err(|message| RowError::field("created_at", message))?,
-        })
-    }
-}
-
-impl RowError {
-    fn row(message: impl Into<String>) -> Self {
-        Self {
-            field: None,
-            message: message.into(),
-        }
-    }
-
-    fn field(field: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            field: Some(field),
-            message: message.into(),
-        }
-    }
-}
-
-/// A time in milliseconds: RFC 3339, what databases print (`2024-01-02 03:04:05.6+08`), a date, or
-/// Unix seconds or milliseconds.
-fn parse_time(text: &str, utc_offset: i32) -> Result<u64, &'static str> {
-    const MESSAGE: &str = "must be a time such as 2024-01-02T03:04:05Z, 2024-01-02 03:04:05, or Unix seconds or milliseconds";
-    if text.bytes().all(|b| b.is_ascii_digit()) {
-        let number: u64 = text.parse().map_err(|_| MESSAGE)?;
-        // Seconds have ten digits until the year 2286, milliseconds twelve or more since 1973.
-        return if text.len() <= 11 {
-            number.checked_mul(1000).ok_or(MESSAGE)
-        } else {
-            Ok(number)
-        };
-    }
-    parse_date_time(text, utc_offset).ok_or(MESSAGE)
-}
-
-fn parse_date_time(text: &str, utc_offset: i32) -> Option<u64> {
-    let (date, rest) = text.split_at_checked(10)?;
-    let number = |text: &str| {
-        text.bytes()
-            .all(|b| b.is_ascii_digit())
-            .then(|| text.parse::<u16>().ok())?
-    };
-    let mut parts = date.split('-');
-    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
-    let month = Month::try_from(u8::try_from(number(month)?).ok()?).ok()?;
-    let date = Date::from_calendar_date(
-        i32::from(number(year)?),
-        month,
-        u8::try_from(number(day)?).ok()?,
-    )
-    .ok()?;
-    let (time, parse_offset) = match rest.strip_prefix(['T', ' ']) {
-        None if rest.is_empty() => (Time::MIDNIGHT, utc_offset),
-        None => return None,
-        Some(rest) => {
-            let end = rest.find(['Z', 'z', '+', '-', ' ']).unwrap_or(rest.len());
-            let (clock, zone) = rest.split_at(end);
-            (parse_clock(clock)?, parse_zone(zone.trim(), utc_offset)?)
-        }
-    };
-    let parse_offset = UtcOffset::from_whole_seconds(parse_offset).ok()?;
-    let millis = PrimitiveDateTime::new(date, time)
-        .assume_offset(parse_offset)
-        .unix_timestamp_nanos()
-        / 1_000_000;
-    u64::try_from(millis).ok()
-}
-
-fn parse_clock(text: &str) -> Option<Time> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let mut parts = whole
-        .split(':')
-        .map(|part| part.parse::<u8>().ok().filter(|_| part.len() == 2));
-    let (hour, minute, second) = (
-        parts.next()??,
-        parts.next()??,
-        parts.next().unwrap_or(Some(0))?,
-    );
-    if parts.next().is_some()
-        || fraction.is_empty()
-        || !fraction.bytes().all(|b| b.is_ascii_digit())
-    {
-        return None;
-    }
-    let millis: u16 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
-    Time::from_hms_milli(hour, minute, second, millis).ok()
-}
-
-fn parse_zone(text: &str, default: i32) -> Option<i32> {
-    match text {
-        "" => Some(default),
-        "Z" | "z" | "UTC" => Some(0),
-        text => parse_offset(text).ok(),
-    }
-}
-
-/// Seconds east of UTC: `+08:00`, `+08`, `-0330`.
-pub(super) fn parse_offset(text: &str) -> Result<i32, String> {
-    let read = || {
-        let (character, digits) = match text.split_at_checked(1)? {
-            ("+", digits) => (1, digits),
-            ("-", digits) => (-1, digits),
-            _ => return None,
-        };
-        let digits = digits.replace(':', "");
-        let number = |part: Option<&str>| part?.parse::<i32>().ok();
-        let (hours, minutes) = match digits.len() {
-            2 => (number(digits.get(..2))?, 0),
-            4 => (number(digits.get(..2))?, number(digits.get(2..))?),
-            _ => return None,
-        };
-        (digits.bytes().all(|b| b.is_ascii_digit()) && hours <= 14 && minutes < 60)
-            .then_some(character * (hours * 3600 + minutes * 60))
-    };
-    read().ok_or_else(|| "must be an offset from UTC such as +08:00".to_owned())
-}
-
 /// One line without its end; `None` at the end of the file.
 fn next_line(reader: &mut impl BufRead, line: u64) -> Result<Option<Vec<u8>>, ReadError> {
     let mut text = Vec::new();
@@ -560,7 +278,7 @@ fn next_line(reader: &mut impl BufRead, line: u64) -> Result<Option<Vec<u8>>, Re
     Ok(Some(text))
 }
 
-/// Reads no more than there is room for, which is made anew for each row.
+/// Limits the bytes of a row; `remaining` is reset for each.
 struct RowLimit<R> {
     inner: R,
     remaining: Rc<Cell<usize>>,
@@ -588,7 +306,7 @@ fn read_error(error: csv::Error, line: u64) -> ReadError {
         csv::ErrorKind::Utf8 { .. } => {
             ReadError::Header("line 1: the names of the columns are not UTF-8".to_owned())
         }
-        // The text of the others may quote the file.
+        // Other errors may quote the file.
         _ => ReadError::Header(format!("line {line}: is not a table")),
     }
 }
@@ -818,37 +536,6 @@ mod tests {
                 matches!(rows.next(), Err(ReadError::TooLong { .. })),
                 "{format:?}"
             );
-        }
-    }
-
-    #[test]
-    fn times_are_read_as_databases_print_them() {
-        for (text, millis) in [
-            ("2024-01-02T03:04:05Z", 1_704_164_645_000),
-            ("2024-01-02 03:04:05", 1_704_135_845_000),
-            ("2024-01-02 03:04", 1_704_135_840_000),
-            ("2024-01-02 03:04:05.6", 1_704_135_845_600),
-            ("2024-01-02 03:04:05.678901+00", 1_704_164_645_678),
-            ("2024-01-02T03:04:05.678+0000", 1_704_164_645_678),
-            ("2024-01-02 03:04:05 UTC", 1_704_164_645_000),
-            ("2024-01-02", 1_704_124_800_000),
-            ("1704164645", 1_704_164_645_000),
-            ("1704164645678", 1_704_164_645_678),
-        ] {
-            assert_eq!(parse_time(text, 8 * 3600), Ok(millis), "{text}");
-        }
-        for text in [
-            "",
-            "yesterday",
-            "2024-13-01",
-            "2024-01-02 25:00:00",
-            "2024-01-02T",
-            "2024-01-02 03:04:05.",
-            "0000-00-00 00:00:00",
-            "1969-01-01",
-            "字字字字",
-        ] {
-            assert!(parse_time(text, 0).is_err(), "{text}");
         }
     }
 

@@ -1,10 +1,11 @@
-//! `menshen import users`: from a file to the store, some at a time.
+//! `menshen import users`: imports users from a file, in batches.
 
 use std::{
     collections::HashMap,
     fs::File,
     hash::{BuildHasher, Hash, RandomState},
     io::{self, Read, Write},
+    path::PathBuf,
     process::ExitCode,
     time::Instant,
 };
@@ -12,13 +13,16 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Format, UsersArgs,
-    rows::{ReadError, Row, RowError, RowOptions, Rows},
+    field::Field,
+    format::Format,
+    row::{RowError, RowOptions},
+    rows::{ReadError, Row, Rows},
+    time::parse_offset,
 };
 use crate::{
     admin::import::{ImportRow, MOST_USERS, Outcome, Outcomes, WrongField},
     cli::{
-        BAD_USAGE,
+        command_error::{CommandError, CommandResult},
         operator::{self, Operator},
         run::load,
     },
@@ -27,42 +31,69 @@ use crate::{
     store::ImportedUser,
 };
 
-/// Rows that are told one by one; of more only the number.
+/// Refused rows that are printed; of more only the number.
 const MAX_REPORTED: u64 = 100;
-/// How often it is told how far it has come, in rows.
+/// Rows between two lines of progress.
 const PROGRESS_INTERVAL: u64 = 20_000;
-/// Where a batch is sent although it has fewer users than it may, in bytes of text.
+/// Bytes of text after which a batch is sent before it is full.
 const MAX_BATCH_BYTES: usize = 1 << 20;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct UsersArgs {
+    /// A file, or `-` for standard input
+    file: PathBuf,
+    /// How the rows are written [default: by the file's name]
+    #[arg(long)]
+    format: Option<Format>,
+    /// The mini program of openids without an `app_id` [default: the only one of the config]
+    #[arg(long, value_name = "APPID")]
+    app_id: Option<String>,
+    /// Take a field from a column of another name, such as `id=_id`; may be repeated
+    #[arg(long = "column", value_name = "FIELD=COLUMN", value_parser = parse_column)]
+    columns: Vec<(Field, String)>,
+    /// Pass over columns that are no field
+    #[arg(long)]
+    ignore_other_columns: bool,
+    /// The zone of a `created_at` that names none, such as +08:00
+    #[arg(long, value_name = "OFFSET", default_value = "+00:00", allow_hyphen_values = true, value_parser = parse_offset)]
+    utc_offset: i32,
+    /// Say what would become of each row, and keep nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn parse_column(text: &str) -> Result<(Field, String), String> {
+    let (field, column) = text
+        .split_once('=')
+        .filter(|(_, column)| !column.is_empty())
+        .ok_or("must be FIELD=COLUMN")?;
+    let field = Field::named(field)
+        .ok_or_else(|| format!("there is no field {field}: {}", Field::names()))?;
+    Ok((field, column.to_owned()))
+}
 
 pub(super) fn run(
     source: &Source,
     args: &UsersArgs,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> io::Result<ExitCode> {
-    let is_stdin = args.file.as_os_str() == "-";
-    let Some(format) = args.format.or_else(|| Format::of(&args.file)) else {
-        writeln!(
-            err,
-            "menshen: say --format csv, mysql-csv, tsv or ndjson: the name of the file does not tell"
-        )?;
-        return Ok(ExitCode::from(BAD_USAGE));
-    };
-    let file: Box<dyn Read> = if is_stdin {
+) -> CommandResult {
+    let format = args.format.or_else(|| Format::from_extension(&args.file));
+    let format = format.ok_or_else(|| {
+        let message =
+            "say --format csv, mysql-csv, tsv or ndjson: the name of the file does not tell";
+        CommandError::Usage(message.to_owned())
+    })?;
+    let name = args.file.display();
+    let file: Box<dyn Read> = if args.file.as_os_str() == "-" {
         Box::new(io::stdin())
     } else {
-        match File::open(&args.file) {
-            Ok(file) => Box::new(file),
-            Err(fault) => {
-                writeln!(err, "menshen: cannot open {}: {fault}", args.file.display())?;
-                return Ok(ExitCode::from(BAD_USAGE));
-            }
-        }
+        let opened = File::open(&args.file);
+        Box::new(
+            opened.map_err(|error| CommandError::Usage(format!("cannot open {name}: {error}")))?,
+        )
     };
-    let config = match load(source, err)? {
-        Ok(config) => config,
-        Err(code) => return Ok(code),
-    };
+    let config = load(source, err)?;
     let options = RowOptions {
         format,
         app_id: args.app_id.clone().or_else(|| only_app(&config)),
@@ -70,16 +101,11 @@ pub(super) fn run(
         ignore_others: args.ignore_other_columns,
         utc_offset: args.utc_offset,
     };
-    let mut rows = match Rows::open(file, &options) {
-        Ok(rows) => rows,
-        Err(fault) => {
-            writeln!(err, "menshen: {}: {fault}", args.file.display())?;
-            return Ok(ExitCode::from(BAD_USAGE));
-        }
-    };
+    let mut rows = Rows::open(file, &options)
+        .map_err(|error| CommandError::Usage(format!("{name}: {error}")))?;
     let mut refused = 0;
     let mut report = io::stderr();
-    let done = operator::with_operator_for(config, err, async |operator| {
+    let done = operator::with_operator_for(config, async |operator| {
         let mut import = Import::new(operator, args.dry_run, &mut report);
         let read = import.all(&mut rows).await;
         refused = import.counts.refused;
@@ -107,7 +133,7 @@ struct Counts {
     linked: u64,
     unchanged: u64,
     refused: u64,
-    /// Of those created: nothing leads to them.
+    /// Created users without any identity.
     unreachable: u64,
     left_out: u64,
 }
@@ -119,8 +145,8 @@ struct Import<'a, W> {
     counts: Counts,
     batch: Vec<(u64, ImportRow, ImportedUser)>,
     batch_bytes: usize,
-    /// In a trial nothing is kept, so rows that are in each other's way are found here: hashes,
-    /// with the line of the first.
+    /// In a dry run nothing is stored, so conflicts between rows are found here: hashes, with the
+    /// line of the first.
     seen: HashMap<u64, u64>,
     hasher: RandomState,
     began: Instant,
@@ -185,7 +211,7 @@ impl<'a, W: Write> Import<'a, W> {
         Ok(())
     }
 
-    /// An earlier row with the same identity under another id, of the same trial.
+    /// An earlier row with the same identity under another id, in the same dry run.
     fn duplicate_of(&mut self, line: u64, user: &ImportedUser) -> Option<(&'static str, u64)> {
         let hash = |part: &dyn Fn(&mut std::hash::DefaultHasher)| {
             let mut hasher = self.hasher.build_hasher();
@@ -209,7 +235,7 @@ impl<'a, W: Write> Import<'a, W> {
                 .iter()
                 .map(|p| ("phone", hash(&|h| ("phone", p.as_str()).hash(h)))),
         );
-        // The id is part of it: rows of one user are in nobody's way.
+        // With the id, because rows of one user do not conflict.
         let with_id = |key: u64| hash(&|h| (key, id).hash(h));
         for (field, key) in &keys {
             if let Some(first) = self.seen.get(key)
@@ -300,7 +326,7 @@ impl<'a, W: Write> Import<'a, W> {
     }
 }
 
-/// Why an import ended early. What was sent before is kept.
+/// Why an import ended early. The batches before are stored.
 #[derive(Debug, thiserror::Error)]
 enum ImportError {
     #[error("the file: {0}")]
