@@ -1,5 +1,5 @@
-//! The composition root: every part of the process is made here, in order, and ended here, in the
-//! reverse order.
+//! The composition root: creates every part of the process in order, and ends them in the reverse
+//! order.
 
 mod assertions;
 mod check;
@@ -44,13 +44,13 @@ use crate::{
     telemetry::Sink,
 };
 
-/// Expired things removed in one operation of the store, so that logins are not held up for long.
+/// Expired records removed in one operation of the store, so that logins do not wait for long.
 const SWEEP_BATCH: usize = 500;
-/// How often answers kept for repeated logins are let go, and lost log lines are counted.
+/// How often cached answers for repeated logins are removed, and dropped log lines counted.
 const FORGET_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The whole program, ready to serve: listeners are bound, the store is open, nothing is accepted
-/// yet.
+/// The whole program, ready to serve: listeners are bound, the store is open, no connection is
+/// accepted yet.
 pub struct App {
     process: Arc<Process>,
     current: Arc<Current>,
@@ -60,8 +60,8 @@ pub struct App {
     reload: Option<Reload>,
 }
 
-/// A client for the admin API of a process that runs with this config; `None` where it has none, or
-/// has never started.
+/// A client for the admin API of a process that runs with this config; `None` where the config has
+/// no admin token, or its file does not exist yet.
 pub fn admin_client(config: &Config) -> anyhow::Result<Option<AdminClient>> {
     let Some(token) = secrets::existing_admin_token(&config.admin)? else {
         return Ok(None);
@@ -69,7 +69,7 @@ pub fn admin_client(config: &Config) -> anyhow::Result<Option<AdminClient>> {
     Ok(Some(AdminClient::new(&config.admin.listen, token)?))
 }
 
-/// The ports of clients, and that of the admin listener.
+/// Binds the listeners for clients, and the admin listener.
 fn listen(config: &Config) -> anyhow::Result<(Vec<Listener>, TcpListener)> {
     let bind = |address: &String| {
         Listener::bind(address).with_context(|| format!("cannot listen on {address}"))
@@ -85,7 +85,7 @@ fn listen(config: &Config) -> anyhow::Result<(Vec<Listener>, TcpListener)> {
     Ok((listeners, admin))
 }
 
-/// The certificate for clients, where an address to listen on needs it.
+/// The TLS server config, where an address of `server.listen` needs it.
 fn tls(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Arc<Tls>>> {
     let tls = config
         .server
@@ -95,18 +95,18 @@ fn tls(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Arc<Tls>>> {
 }
 
 impl App {
-    /// Makes every part. `sink` is where log lines go.
+    /// Creates every part. `sink` takes the log lines.
     pub async fn build(mut config: Config, clock: Clock, sink: &Sink) -> anyhow::Result<Self> {
         let entropy = Entropy::default();
         let metrics = Metrics::new();
         let audit = Audit::new(metrics.clone());
-        // Ports first: whoever starts a second menshen by mistake is told so before anything is
-        // touched.
+        // Ports first: a second menshen that was started by mistake fails before it touches
+        // anything.
         let (listeners, admin) = listen(&config)?;
         install_crypto();
         let tls = tls(&config, &metrics)?;
 
-        // It may wait for another process, and signals must be heard meanwhile.
+        // Opening may wait for another process, and signals are handled meanwhile.
         let (store_config, store_entropy) = (config.clone(), entropy.clone());
         let opened = tokio::task::spawn_blocking(move || open_store(&store_config, &store_entropy))
             .await??;
@@ -140,7 +140,7 @@ impl App {
         // Large, and awaited once.
         let (mut generation, snapshot) =
             Box::pin(Generation::build(&process, config, None)).await?;
-        // By now it is known how long revocations matter.
+        // The generation has set how long revocations are kept.
         denylist
             .load(&*store)
             .await
@@ -170,19 +170,18 @@ impl App {
         })
     }
 
-    /// With another config whenever there is one.
+    /// Reloads the config when its files change, or on request.
     pub fn reloading(mut self, reload: Reload) -> Self {
         self.reload = Some(reload);
         self
     }
 
-    /// Where clients reach it: the addresses of `server.listen`, with the ports that were taken for
-    /// port 0.
+    /// The addresses of `server.listen`, with the ports that were taken for port 0.
     pub fn addresses(&self) -> Vec<String> {
         self.server.addresses()
     }
 
-    /// Where the admin listener is.
+    /// The address of the admin listener.
     pub fn admin_address(&self) -> String {
         self.admin
             .local_addr()
@@ -190,13 +189,13 @@ impl App {
             .unwrap_or_default()
     }
 
-    /// The metrics, for what counts outside of requests.
+    /// The metrics of the process.
     pub fn metrics(&self) -> &Metrics {
         &self.process.metrics
     }
 
-    /// Serves until `stop` resolves, then stops in order: unready, serve on, drain, close the
-    /// store. `skip_drain` cuts waiting short.
+    /// Serves until `stop` resolves, then stops in order: unready, grace time, drain, close the
+    /// store. `skip_drain` ends the waiting.
     pub async fn run(
         mut self,
         stop: impl Future<Output = ()>,
@@ -257,8 +256,7 @@ impl App {
     }
 }
 
-/// Starts what goes on in the background whatever the config. Each task is dropped at an await when
-/// its time is over.
+/// Starts the background tasks that live as long as the process. Each is dropped at an await.
 fn start(process: &Arc<Process>, current: &Arc<Current>, config: &Config, tasks: &mut JoinSet<()>) {
     let (it, poll) = (process.clone(), config.store.revocation_poll.get());
     tasks.spawn(async move {
@@ -306,7 +304,7 @@ fn start(process: &Arc<Process>, current: &Arc<Current>, config: &Config, tasks:
     });
 }
 
-/// Goes on with a change of the store's key that somebody began and did not finish.
+/// Continues a change of the store's key that was interrupted.
 async fn reencrypt(administration: &Administration) {
     loop {
         match administration.reencrypt().await {
@@ -320,7 +318,7 @@ async fn reencrypt(administration: &Administration) {
     }
 }
 
-/// Removes what has expired, a batch at a time.
+/// Removes expired records, a batch at a time.
 async fn sweep(process: &Process) {
     loop {
         match process.store.sweep(process.clock.now(), SWEEP_BATCH).await {

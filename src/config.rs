@@ -81,7 +81,7 @@ pub use wechat_push::PushConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Everything that menshen can be told.
+/// The whole config.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -92,7 +92,8 @@ pub struct Config {
     pub admin: AdminConfig,
     pub upstream: UpstreamConfig,
     pub mint: MintConfig,
-    /// Who may pass where. The first rule that matches decides; what matches none is `required`.
+    /// Access rules. The first rule that matches decides; a request that matches none needs a token
+    /// (`required`).
     pub rule: Vec<RuleConfig>,
     pub identity: IdentityConfig,
     pub auth: AuthConfig,
@@ -100,7 +101,7 @@ pub struct Config {
     pub forward_auth: ForwardAuthConfig,
     pub cors: CorsConfig,
     pub tokens: TokenConfig,
-    /// Tokens of others that are accepted too.
+    /// External issuers whose tokens are accepted too.
     pub issuer: Vec<IssuerConfig>,
     pub store: StoreConfig,
     pub users: UsersConfig,
@@ -108,20 +109,20 @@ pub struct Config {
     pub sms: SmsConfig,
     pub hooks: HooksConfig,
     pub limits: LimitsConfig,
-    /// APIs that existing mini programs call, answered beside the auth API and, as that is, before
-    /// any rule is looked at.
+    /// APIs that existing mini programs call. Like the auth API they are answered by menshen,
+    /// before any rule applies.
     pub dialect: Vec<DialectConfig>,
     pub telemetry: TelemetryConfig,
     pub reload: ReloadConfig,
 }
 
 impl Config {
-    /// Whether somebody passes whom the rules would refuse.
+    /// Whether a request can pass that the rules would refuse.
     pub fn reports_only(&self) -> bool {
         self.gate.report_only || self.rule.iter().any(|rule| rule.report_only == Some(true))
     }
 
-    /// What goes with a token in a cookie or a query, and what does not.
+    /// Checks what a token in a cookie or a query needs.
     fn check_token_sources(&self, problems: &mut Problems) {
         for (n, rule) in self.rule.iter().enumerate() {
             if rule.token_in_query && self.upstream.protocol == UpstreamProtocol::Http2 {
@@ -137,7 +138,7 @@ impl Config {
         }
     }
 
-    /// Says what is wrong with the values, and which are risky. Pure: opens nothing.
+    /// Reports invalid and risky values. Pure: opens nothing.
     pub fn check(&self, problems: &mut Problems) {
         self.server.check(self.mode, problems);
         self.admin.check(&self.server, problems);
@@ -162,7 +163,7 @@ impl Config {
     }
 }
 
-/// Whether real people sign in here.
+/// Whether the deployment is for real users.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {

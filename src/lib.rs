@@ -6,20 +6,20 @@
 //!
 //! The modules, in reading order:
 
-// The words everybody uses.
+// Words of the domain.
 pub mod clock;
 pub mod crypto;
 pub mod entropy;
 pub mod error;
 pub mod types;
 
-// What we are told, and what we tell.
+// Configuration and what operators see.
 pub mod audit;
 pub mod config;
 pub mod metrics;
 pub mod telemetry;
 
-// Doors to the outside.
+// Other servers and disks.
 pub mod outbound;
 pub mod provider;
 pub mod store;

@@ -120,7 +120,7 @@ impl Default for Metrics {
     }
 }
 
-/// What the operating system says of this process, where it is Linux.
+/// The metrics of this process that Linux has.
 fn system() -> Registry {
     let registry = Registry::new();
     #[cfg(target_os = "linux")]

@@ -1,7 +1,7 @@
-//! Logs: where lines go, how they look, and the one line that each request leaves.
+//! Logs: where lines go, how they are formatted, and the access log.
 //!
-//! Lines are made where things happen and written by one thread, so that a slow reader of standard
-//! output never holds a request. When that reader falls too far behind, lines are given up and
+//! Each thread formats its lines and one thread writes them, so that a slow reader of standard
+//! output never holds a request. When that reader falls too far behind, lines are dropped and
 //! counted.
 
 mod access;
@@ -23,20 +23,19 @@ use crate::{
     metrics::Metrics,
 };
 
-/// The way to another level while the process runs.
+/// Changes the log level while the process runs.
 #[derive(Debug, Clone)]
 pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
 
 impl LogLevel {
-    /// From now on our own lines at this level.
+    /// Sets the level of our own lines.
     pub fn set(&self, level: &str) {
-        // It fails only where nothing logs any more.
+        // It fails only after the subscriber is gone.
         drop(self.0.reload(filter(level)));
     }
 }
 
-/// Sends everything that is logged from now on to `sink`. The second call in one process changes
-/// nothing.
+/// Sends all log lines to `sink` from now on. The second call in one process changes nothing.
 pub fn init(config: &TelemetryConfig, sink: &Sink) -> LogLevel {
     let (filter, handle) = reload::Layer::new(filter(&config.log_level));
     let registry = tracing_subscriber::registry().with(filter);
@@ -54,12 +53,12 @@ pub fn init(config: &TelemetryConfig, sink: &Sink) -> LogLevel {
             .with(fmt::layer().with_ansi(false).with_writer(sink.clone()))
             .try_init(),
     };
-    // Tests start several apps in one process; the first one's sink serves.
+    // Tests start several apps in one process; the sink of the first one is used.
     drop(started);
     LogLevel(handle)
 }
 
-/// Counts every panic and logs where it was, on top of what happens anyway. A panic is a bug; it
+/// Counts every panic and logs its place, then runs the previous panic hook. A panic is a bug; it
 /// ends one request, never the process.
 pub fn count_panics(metrics: &Metrics) {
     let (panics, usual) = (metrics.panics.clone(), std::panic::take_hook());
@@ -74,9 +73,9 @@ pub fn count_panics(metrics: &Metrics) {
     }));
 }
 
-/// Our own lines at the level asked for. Libraries speak only when something is wrong: their lines
-/// may quote what clients sent. `sms` are the codes that development prints. pingora reports each
-/// broken client connection as an error; we count and log those ourselves.
+/// Our own lines at this level; libraries only from `warn` on, because their lines may quote what
+/// clients sent. `sms` are the codes that development prints. pingora reports each broken client
+/// connection as an error; we count and log those ourselves.
 fn filter(level: &str) -> EnvFilter {
     EnvFilter::new(format!("warn,menshen={level},audit=info,sms=info"))
 }

@@ -1,9 +1,9 @@
-//! Everything that is made from one config. A reload makes another one beside it and then changes
-//! over at once.
+//! Everything that is created from one config. A reload builds another generation beside it and
+//! then swaps both at once.
 //!
-//! Must stay true: nothing here is visible before all of it is made, so a config that fails changes
-//! nothing; what remembers something (limits, WeChat's access tokens, verified tokens) goes on
-//! where its part of the config is the same.
+//! Must stay true: no part is visible before all of them exist, so a config that fails changes
+//! nothing; parts with state (limits, WeChat's access tokens, verified tokens) are reused where
+//! their section of the config is the same.
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,7 +38,7 @@ use crate::{
     types::{REVOCATION_RETENTION, Secret},
 };
 
-/// How long a start waits for the keys of other issuers.
+/// How long a start waits for the keys of external issuers.
 const FIRST_KEYS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One config at work.
@@ -53,13 +53,13 @@ pub(super) struct Generation {
     wechat: Arc<Wechat>,
     upstreams: Arc<Upstreams>,
     issuers: Arc<TrustedIssuers>,
-    /// Claims that rules and headers of this config ask for.
+    /// Claims of external tokens that rules and headers of this config use.
     extra_claims: Arc<[Arc<str>]>,
     hooks: Option<Arc<Hooks>>,
     tasks: Vec<Task>,
 }
 
-/// Something that goes on in the background until it is dropped.
+/// A background task that is aborted on drop.
 struct Task(JoinHandle<()>);
 
 impl Drop for Task {
@@ -69,7 +69,7 @@ impl Drop for Task {
 }
 
 impl Generation {
-    /// Makes all parts; `previous` is the generation that works now.
+    /// Builds all parts; `previous` is the generation in use.
     pub(super) async fn build(
         process: &Arc<Process>,
         config: Config,
@@ -136,7 +136,7 @@ impl Generation {
         }
     }
 
-    /// Starts what this generation does in the background; it ends when the generation is dropped.
+    /// Starts the background tasks of this generation; they end when it is dropped.
     pub(super) fn start(&mut self, process: &Arc<Process>) {
         process
             .outbox_dispatcher

@@ -1,4 +1,4 @@
-//! What operators work with where no menshen runs: the store alone.
+//! The admin operations where no menshen runs: on the store alone.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{
     token::Keyrings,
 };
 
-/// Opens the store for operators. Whoever asks for this closes it.
+/// Opens the store for admin operations. The caller closes it.
 pub async fn operations(config: &Config) -> anyhow::Result<Operations> {
     let (entropy, metrics, clock) = (Entropy::default(), Metrics::new(), Clock::System);
     let audit = Audit::new(metrics.clone());

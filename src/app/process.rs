@@ -1,5 +1,5 @@
-//! What lives as long as the process, whatever becomes of its config: the store, what is in memory
-//! of clients, the counters.
+//! What lives as long as the process, across reloads of the config: the store, the memory of the
+//! use cases, the metrics.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
     telemetry::Sink,
 };
 
-/// The parts that no config replaces.
+/// The parts that no reload replaces.
 pub(super) struct Process {
     pub(super) store: Arc<dyn Store>,
     /// The store's root secret, from which refresh tokens and the hashes of codes hang.
@@ -27,7 +27,7 @@ pub(super) struct Process {
     pub(super) streams: Arc<Streams>,
     pub(super) passwords: Arc<Passwords>,
     pub(super) memory: Arc<AuthMemory>,
-    /// Tells the backend, by the hooks of whatever config is in use.
+    /// Sends events to the backend, by the hooks of the config in use.
     pub(super) outbox_dispatcher: Arc<OutboxDispatcher>,
     pub(super) metrics: Metrics,
     pub(super) audit: Audit,

@@ -1,10 +1,9 @@
-//! Another config while requests go on: when it is looked for, what may change, and what is said
-//! about it.
+//! Reloading the config while requests are served: when, which keys, and what is logged.
 //!
-//! A file is looked at again when menshen is told to (SIGHUP), and when it, or a file that it
-//! names, is another one than before: by the identity, size and time of what the path leads to in
-//! the end, so that Kubernetes' swap of a symbolic link counts. What is seen changing is read once
-//! it has rested for one look, because editors write in pieces.
+//! The config is read again on SIGHUP, and when its file or a file that it names has changed:
+//! device, inode, size or times of the file behind all symbolic links, so that Kubernetes' swap of
+//! a link counts. A changed file is read when it is the same at two checks in a row, because
+//! editors write in pieces.
 //!
 //! Must stay true: a config with a problem changes nothing at all.
 
@@ -33,28 +32,28 @@ use crate::{
     types::Timestamp,
 };
 
-/// Problems of one bad config that are logged, each on a line.
+/// Problems of one invalid config that are logged, each on a line.
 const MAX_LOGGED_PROBLEMS: usize = 20;
 
-/// Where another config comes from, and when.
+/// Where a new config is read from, and when.
 #[derive(Debug)]
 pub struct Reload {
     pub source: Source,
     /// The files that the config in use was read from, besides the one of `source`.
     pub files: BTreeSet<PathBuf>,
-    /// Told when somebody asks for it.
+    /// Notified on SIGHUP.
     pub requested: Arc<Notify>,
     pub log_level: LogLevel,
 }
 
-/// What works now, for everybody who has to follow it.
+/// What is in use now; a reload swaps it.
 pub(super) struct Current {
     pub(super) generation: ArcSwap<Generation>,
     pub(super) admin_routes: Arc<ArcSwap<Router>>,
     pub(super) server: Replace,
 }
 
-/// What came of it.
+/// The result of a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ReloadResult {
     Applied,
@@ -71,7 +70,7 @@ impl ReloadResult {
     }
 }
 
-/// Follows the files and the wishes until the task is dropped.
+/// Reloads on changes and on request until the task is dropped.
 pub(super) async fn watch(
     mut reload: Reload,
     process: Arc<Process>,
@@ -80,7 +79,7 @@ pub(super) async fn watch(
 ) {
     let mut last_read = FileFingerprints::read(&reload);
     let mut changing = None;
-    // Looking at nothing is looking very rarely.
+    // Without an interval, only SIGHUP reloads.
     let mut ticks = interval(if every.is_zero() {
         Duration::from_hours(24 * 365)
     } else {
@@ -103,7 +102,7 @@ pub(super) async fn watch(
                 tracing::info!("the config has changed: reading it again");
             }
         }
-        // What changes while it is read will be seen as another change.
+        // A change during the reading will be detected as another change.
         last_read = FileFingerprints::read(&reload);
         changing = None;
         let result = reload_config(&mut reload, &process, &current).await;
@@ -122,7 +121,7 @@ pub(super) async fn watch(
     }
 }
 
-/// Reads the config and changes over to it, or says why not.
+/// Reads the config and swaps to it, or logs why not.
 async fn reload_config(
     reload: &mut Reload,
     process: &Arc<Process>,
@@ -199,7 +198,8 @@ fn refused(process: &Process, now: Timestamp, why: &str) -> ReloadResult {
     ReloadResult::Refused
 }
 
-/// The new config as far as a process that runs can take it on, and the keys that it cannot.
+/// The new config with the old values of keys that need a restart, and those of them that have
+/// changed.
 fn keep_restart_only_keys(previous: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
     let mut restart_keys = Vec::new();
     macro_rules! stays {
@@ -230,9 +230,8 @@ fn keep_restart_only_keys(previous: &Config, mut new: Config) -> (Config, Vec<&'
     (new, restart_keys)
 }
 
-/// Whether a process with the one would have to start anew for the other. What only a start looks
-/// at (the key of before, how long to wait for a predecessor) is nothing to start for, and neither
-/// is the same key given in another way.
+/// Whether the change needs a restart. The previous key and `lock_wait`, which only a start reads,
+/// do not, and neither does the same key given in another way.
 fn needs_another_store(previous: &StoreConfig, new: &StoreConfig) -> bool {
     let lasting = |store: &StoreConfig| StoreConfig {
         encryption_key_file: store
@@ -247,7 +246,7 @@ fn needs_another_store(previous: &StoreConfig, new: &StoreConfig) -> bool {
     lasting(previous) != lasting(new)
 }
 
-/// What there is to see of the files, without reading them.
+/// The metadata of the files, by which a change is detected without reading them.
 #[derive(Debug, PartialEq, Eq)]
 struct FileFingerprints(Vec<Option<FileFingerprint>>);
 
@@ -256,8 +255,8 @@ struct FileFingerprint {
     device: u64,
     inode: u64,
     size: u64,
-    /// Seconds and nanoseconds: what is written in place within one tick of the file clock and
-    /// keeps its size is missed.
+    /// Seconds and nanoseconds. A file that is written in place within one tick of the file clock
+    /// and keeps its size is not detected.
     modified: (i64, i64),
     changed: (i64, i64),
 }

@@ -11,11 +11,10 @@ use super::{ListenAddress, Problems, SecretText, ServerConfig, secret_form::Secr
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
-    /// `IP:PORT`. Keep it where only the scraper and the kubelet reach it. Port 0 takes a free one.
+    /// `IP:PORT`. Only the scraper and the kubelet should reach it. Port 0 takes a free one.
     pub listen: String,
-    /// Opens `/admin` to whoever knows this token, at least 32 characters: `menshen users`,
-    /// `sessions` and `keys` ask a running process there. Whoever has it can do everything. Also
-    /// `token_file`. Unset: there is no `/admin`.
+    /// The token of `/admin`, at least 32 characters: `menshen users`, `sessions` and `keys` call a
+    /// running process there. It allows everything. Also `token_file`. Unset: there is no `/admin`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub token: Option<SecretText>,

@@ -9,23 +9,22 @@ use super::{HumanDuration, Problems};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthConfig {
-    /// Where they start. Nothing under it reaches the backend.
+    /// The prefix of their paths. Nothing below it reaches the backend.
     pub prefix: String,
-    /// `open`: a first login makes a user. `closed`: only users who exist may sign in
+    /// `open`: a first login creates a user. `closed`: only existing users can sign in
     /// (`registration_closed`).
     pub registration: Registration,
     /// One session for each client type: a new login ends the older one of its kind.
     pub single_session_per_client_type: bool,
-    /// Most sessions of one user. A login beyond it ends the session that has not been used for the
-    /// longest time.
+    /// Most sessions of one user. One more login ends the least recently used session.
     pub max_sessions: usize,
-    /// Put the `openid` into the user of an answer. Off: it is personal, and clients have no use
-    /// for it.
+    /// Put the `openid` into the user of a response. Off: it is personal, and clients do not need
+    /// it.
     pub openid_in_answers: bool,
-    /// How old a login may be to bind or take away a phone, or to delete the account, with nothing
-    /// but its token. A session that began earlier is asked for a code as well
-    /// (`reauthentication_required`), so that a stolen token is soon worth no more than what it was
-    /// made for. The phone number button needs no more: its code proves the person.
+    /// How old a login may be to bind or remove a phone, or to delete the account, with its token
+    /// alone. An older session needs a code as well (`reauthentication_required`), so that a stolen
+    /// token cannot do these things for long. The phone number button needs no further code: its
+    /// own proves the person.
     pub recent_login: HumanDuration,
 }
 
@@ -81,24 +80,24 @@ pub enum Registration {
     Closed,
 }
 
-/// The users that logins make.
+/// New users, and users who turn out to be one person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UsersConfig {
     /// What a new user's id is: a `uuid` (version 7), or an `integer` that counts up.
     pub ids: UserIds,
-    /// The first integer that menshen gives, when `ids = "integer"`: above all that the backend has
-    /// given or ever will, because somebody new under the id of one of its rows would be that
-    /// person. Unset: 1. Has to be set where the backend is asked for ids (`hooks.created =
-    /// "ask"`): what it answers must be below.
+    /// The first integer that menshen gives, when `ids = "integer"`: above all ids that the backend
+    /// has or ever will have, because a new user with the id of one of its rows would be that user.
+    /// Unset: 1. Required where the backend is asked for ids (`hooks.created = "ask"`): its ids
+    /// must be below.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &1_000_000)]
     pub first_integer: Option<u64>,
-    /// What happens when two users turn out to be one person: `never` joins nobody (a phone of
-    /// somebody else is `phone_conflict`); `proven` joins them when one request proves both sides.
-    /// The older user is left, with the identities of both, and of two phones with the one just
-    /// proven; the other's sessions end, and its id is never used again. The backend has to move
-    /// what it keeps for that id.
+    /// What happens when two users turn out to be one person: `never` merges no users (another
+    /// user's phone is `phone_conflict`); `proven` merges them when one request proves both sides.
+    /// The older user stays, with the identities of both, and of two phones with the one just
+    /// proven; the other user's sessions end, and its id is never used again. The backend has to
+    /// move its data of that id.
     pub merge: Merge,
 }
 

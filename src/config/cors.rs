@@ -13,17 +13,17 @@ use super::{HumanDuration, Problems, RuleConfig};
 #[serde(default, deny_unknown_fields)]
 pub struct CorsConfig {
     /// Origins, exactly as browsers write them: `https://shop.example`, with a port only where it
-    /// is not the usual one. There are no patterns. `["*"]` is everybody. Empty: no page may, and
-    /// nothing is answered to preflights.
+    /// is not the default. There are no patterns. `["*"]`: all. Empty: none, and preflights are not
+    /// answered.
     #[schemars(example = ["https://shop.example"])]
     pub allowed_origins: Vec<String>,
-    /// Let pages send cookies and certificates. Bearer tokens need it not.
+    /// Let pages send cookies and certificates. Bearer tokens do not need it.
     pub allow_credentials: bool,
     /// Header fields that pages may send, besides those that are always allowed.
     pub allowed_headers: Vec<String>,
     /// Header fields of menshen's answers that pages may read.
     pub expose_headers: Vec<String>,
-    /// How long a browser may remember what a preflight said. Browsers keep it for two hours
+    /// How long a browser may cache the response to a preflight. Browsers keep it for two hours
     /// (Chromium) or a day (Firefox) at most.
     pub max_age: HumanDuration,
 }

@@ -8,19 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use super::HumanDuration;
 
-/// One API that an existing mini program calls.
+/// One API of an existing mini program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = nest())]
 pub struct DialectConfig {
     /// `simplejwt` (`djangorestframework-simplejwt`), `nest` (`@nestjs/jwt`), `success-data`,
-    /// `code-data` (Express), or `custom`, which is all in this file. `menshen dialect nest` prints
-    /// nest as a custom one, to start from.
+    /// `code-data` (Express), or `custom`, which is defined in this file alone. `menshen dialect
+    /// nest` prints nest as a custom one, to start from.
     #[schemars(example = DialectKind::Nest)]
     pub kind: DialectKind,
-    /// Where its routes start. What menshen refuses on any path under it has the shape of this
-    /// dialect. Unset: `/api/v1` for nest, `/api` for simplejwt and success-data, nothing for the
-    /// others.
+    /// The prefix of its routes. Rejections on any path below it have the format of this dialect.
+    /// Unset: `/api/v1` for nest, `/api` for simplejwt and success-data, none for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"/api/v1")]
     pub prefix: Option<String>,
@@ -29,8 +28,8 @@ pub struct DialectConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"7d")]
     pub access_ttl: Option<HumanDuration>,
-    /// Fill `{user.openid}` in. Unset: as the client of the dialect needs it; a custom one has it
-    /// where it asks for it.
+    /// Whether `{user.openid}` has a value. Unset: as the clients of the dialect need it; a custom
+    /// one has it where it uses the placeholder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = false)]
     pub openid: Option<bool>,
@@ -38,23 +37,23 @@ pub struct DialectConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = ShownPhone::Masked)]
     pub phone: Option<ShownPhone>,
-    /// Take a token that stands in `Authorization` without `Bearer`, on every path under the
-    /// prefix. Unset: for code-data only.
+    /// Accept a token in `Authorization` without `Bearer`, on every path below the prefix. Unset:
+    /// for code-data only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = false)]
     pub bare_token: Option<bool>,
-    /// In what language `{message}` is where `messages` has none: `en` or `zh`. Unset: `en`; zh for
+    /// The language of `{message}` where `messages` has none: `en` or `zh`. Unset: `en`; zh for
     /// nest, success-data and code-data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = Language::Zh)]
     pub language: Option<Language>,
-    /// Other names for kinds of user in `{user.type}`. The claim `user_type` and `X-User-Type` keep
-    /// their own.
+    /// Other names for kinds of user in `{user.type}`. The claim `user_type` and `X-User-Type` do
+    /// not change.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("user", "wechat")]))]
     pub user_types: BTreeMap<String, String>,
-    /// Further claims of its access tokens, for a backend that reads the token itself. Those of
-    /// menshen cannot be named.
+    /// Further claims of its access tokens, for a backend that reads the token itself. Claims that
+    /// menshen sets cannot be listed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("user_id", "{user.id}")]))]
     pub claims: BTreeMap<String, String>,
@@ -64,17 +63,17 @@ pub struct DialectConfig {
     pub refresh_claims: BTreeMap<String, String>,
     /// What `{message}` is, by wire code (docs/errors.md) or by one of the finer `code_missing` (a
     /// login with no code to compare with), `wechat_refused` (WeChat answered with an errcode),
-    /// `wechat_unreachable` (there was no answer of WeChat, or one that is no JSON),
-    /// `wechat_unusable` (it does not say who it is), `refresh_expired` (the session has come to
-    /// its end) and `refresh_wrong_type` (an access token in place of a refresh token).
+    /// `wechat_unreachable` (no response of WeChat, or one that is not JSON), `wechat_unusable` (a
+    /// response without an openid), `refresh_expired` (the session has expired) and
+    /// `refresh_wrong_type` (an access token in place of a refresh token).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("token_missing", "please sign in")]))]
     pub messages: BTreeMap<String, String>,
-    /// What it answers. For `custom` only.
+    /// Its routes. For `custom` only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub route: Vec<DialectRoute>,
-    /// What its refusals look like, where the route has none for the code: the first that fits. For
-    /// `custom` only.
+    /// Formats of its rejections, where the route has none for the code: the first that matches.
+    /// For `custom` only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub error: Vec<DialectError>,
 }
@@ -92,24 +91,24 @@ pub struct DialectRoute {
     /// What it does.
     #[schemars(example = DialectAction::WechatLogin)]
     pub action: DialectAction,
-    /// Where each input is found: `body.field` (`body.data.field` for one inside another),
-    /// `header.Name` or `query.name`; of several (`body.nickName|body.nickname`) the first that has
-    /// something. What is not named is not read, but for `access_token`, which is in
-    /// `Authorization`. docs/migrating.md lists the inputs of each action.
+    /// Where each input is: `body.field` (`body.data.field` for a nested one), `header.Name` or
+    /// `query.name`; of several (`body.nickName|body.nickname`) the first with a value. Inputs that
+    /// are not listed are not read, except `access_token`, which is in `Authorization`.
+    /// docs/migrating.md lists the inputs of each action.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("code", "body.code"), ("nickname", "body.nickName")]))]
     pub inputs: BTreeMap<String, String>,
-    /// What inputs have to look like, with the messages for `{errors}`. All that fail are told, in
+    /// Validation of the inputs, with the messages for `{errors}`. All failures are reported, in
     /// this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub check: Vec<DialectCheck>,
-    /// For `wechat_login`: `keep` fills a nickname and avatar in where the user has none; `replace`
-    /// takes those of each login.
+    /// For `wechat_login`: `keep` stores a nickname and avatar where the user has none; `replace`
+    /// stores those of each login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = ProfileOfLogin::Keep)]
     pub profile: Option<ProfileOfLogin>,
-    /// For `refresh`: `false` leaves the refresh token as it is, for clients that keep their first
-    /// one. Theft is not found out then.
+    /// For `refresh`: `false` does not rotate the refresh token, for clients that keep their first
+    /// one. Theft is not detected then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = true)]
     pub rotate: Option<bool>,
@@ -127,21 +126,21 @@ pub struct DialectRoute {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"{ \"token\": \"{access_token}\" }")]
     pub body: Option<String>,
-    /// What its refusals look like, before those of the dialect.
+    /// Formats of its rejections, which come before those of the dialect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub error: Vec<DialectError>,
 }
 
-/// What one input has to look like: one of a rule, a length and a pattern. With none of them it has
-/// to be a text.
+/// Validation of one input: one of a rule, a length and a pattern. With none of them the input must
+/// be a text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DialectCheck {
     /// Which.
     #[schemars(example = &"phone")]
     pub input: String,
-    /// `required`: it was sent. `not_null`, `not_blank`: so it says. `string`: a text, or a number
-    /// for its digits. Each passes what another of them is about.
+    /// `required`: it is present. `not_null`, `not_blank`: as the name says. `string`: a text, or a
+    /// number, whose digits are taken. Each rule ignores what another one checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = CheckRule::Required)]
     pub rule: Option<CheckRule>,
@@ -149,12 +148,12 @@ pub struct DialectCheck {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = [11, 11])]
     pub length: Vec<u32>,
-    /// A regular expression that it has to match. `\d`, `\w`, `\s` and `\b` are about ASCII, as in
+    /// A regular expression that it must match. `\d`, `\w`, `\s` and `\b` are about ASCII, as in
     /// JavaScript.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"^1[3-9][0-9]{9}$")]
     pub pattern: Option<String>,
-    /// What is said where it does not.
+    /// The message of a failure.
     #[schemars(example = &"not a phone number")]
     pub message: String,
 }
@@ -169,15 +168,15 @@ pub enum CheckRule {
     NotBlank,
 }
 
-/// What a refusal looks like.
+/// The format of a rejection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DialectError {
-    /// For which refusals, as in `messages`. Empty: for all that are left.
+    /// The codes of the rejections, as in `messages`. Empty: all others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = ["token_missing", "token_invalid"])]
     pub codes: Vec<String>,
-    /// Its status. Unset: the usual one of the code (docs/errors.md).
+    /// Its status. Unset: the default of the code (docs/errors.md).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = 401)]
     pub status: Option<u32>,

@@ -15,10 +15,10 @@ use super::{
 };
 
 const PREFIX: &str = "MENSHEN_";
-/// Names the file itself, so it is no key of it.
+/// Names the config file, so it is no key.
 const FILE: &str = "MENSHEN_CONFIG";
 
-/// Lays the variables over the tree.
+/// Sets the keys of the tree that the variables name.
 pub(super) fn overlay(
     root: &mut Node,
     variables: &[(OsString, OsString)],
@@ -46,8 +46,8 @@ enum OverlayError {
     Because(String),
 }
 
-/// The variables that are for us, outer before inner and `2` before `10`, so that entries are added
-/// in their order.
+/// The variables with our prefix, outer keys before inner ones and `2` before `10`, so that entries
+/// are added in order.
 fn config_variables(
     variables: &[(OsString, OsString)],
     problems: &mut Problems,
@@ -78,7 +78,7 @@ fn config_variables(
 
 /// Kubernetes gives every container the addresses of the services around it: a service called
 /// `menshen` or `menshen-x` makes `MENSHEN_SERVICE_HOST`, `MENSHEN_X_PORT_80_TCP_ADDR` and the
-/// like. They are not meant for us.
+/// like. They are no config.
 fn is_service_link(name: &str) -> bool {
     let name = name.trim_start_matches(PREFIX);
     let has_port = |at: usize| {
@@ -112,7 +112,7 @@ fn set(
     match (value_type, step) {
         (ValueType::Table, Step::Name(name)) => {
             let property = schema.property(name).ok_or(OverlayError::Unknown)?;
-            // Something else than a table in the file is reported when the file is looked at.
+            // The validator reports a value in the file that is not a table.
             let TomlValue::Table(entries) = &mut node.value else {
                 return Ok(());
             };
@@ -153,7 +153,7 @@ fn set(
     }
 }
 
-/// A variable's value for a whole key.
+/// The value of a variable that sets a whole key.
 fn whole_value(
     value_type: &ValueType,
     value: &str,
@@ -192,7 +192,7 @@ fn whole_value(
     }
 }
 
-/// A new value with this set in it. Nothing is added for a variable that is refused.
+/// A new node with this value in it; none for a variable that is refused.
 fn new_node(
     schema: Schema,
     rest: &[Step],

@@ -16,18 +16,18 @@ use super::{Config, Problems, values::Network};
 pub struct ForwardAuthConfig {
     /// Off: nothing is answered there.
     pub enabled: bool,
-    /// How the proxy tells which request it asks about. Only this way is looked at, whatever else a
-    /// request brings.
+    /// How the proxy describes the request that it asks about. Only these fields are read, whatever
+    /// else a request has.
     pub dialect: ForwardAuthDialect,
-    /// Networks (CIDR) of the proxies that may ask; everybody else is refused. A Unix socket counts
+    /// Networks (CIDR) of the proxies that may ask; other peers are refused. A Unix socket counts
     /// as 127.0.0.1. List them in `server.trusted_proxies` too, so that the log has the client's
     /// address.
     #[schemars(with = "Vec<Network>")]
     pub trusted_callers: Vec<IpNet>,
-    /// What happens to a request that brings an identity header in some spelling, or another one
-    /// that the gate would take away: here only the proxy can do that. `refuse` it (403), or
-    /// `ignore` it, where the proxy surely drops or overwrites all of them. Envoy is told which to
-    /// remove, so this does not count there.
+    /// What happens to a request with an identity header in any spelling, or another header that
+    /// the gate would remove: with forward-auth only the proxy can remove it. `refuse` it (403), or
+    /// `ignore` it, where the proxy surely drops or overwrites all of them. Envoy gets a list of
+    /// headers to remove, so this does not apply there.
     pub forged_headers: ForgedHeaders,
 }
 

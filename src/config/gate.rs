@@ -5,21 +5,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{Problems, RuleConfig};
 
-/// Whether what the gate decides is done.
+/// Whether the gate enforces its decisions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GateConfig {
-    /// Report only: for a first day in front of a backend that is live and still checks its callers
-    /// itself. Nobody is refused for a path, a token or a rule. What would have been is forwarded
-    /// as anonymous, with the client's `Authorization` (whatever `upstream.authorization` says),
-    /// logged (`would_refuse`), and counted beside what the backend answered
-    /// (`menshen_report_only_total`). Of the client's headers only those go that menshen sets
-    /// itself, and those that could change where a request ends; what else would be taken away is
-    /// counted (`menshen_report_only_headers_total`). What cannot be forwarded safely, because its
-    /// end is in doubt, is refused all the same. The auth API and dialects work as always. **The
-    /// backend is as open as it was without menshen.** As soon as one rule is enforced
-    /// (`report_only = false`), a path that could be read in two ways is refused everywhere, and
-    /// headers that name another path or method are removed: either could lead past that rule.
+    /// Report only: for a first day in front of a live backend that still checks its callers
+    /// itself. No request is refused for a path, a token or a rule. A request that would have been
+    /// refused is forwarded as anonymous, with the client's `Authorization` (whatever
+    /// `upstream.authorization` says), logged (`would_refuse`), and counted beside what the backend
+    /// answered (`menshen_report_only_total`). Of the client's headers only those are removed that
+    /// menshen sets itself, and those that could change where a request ends; others that would be
+    /// removed are counted (`menshen_report_only_headers_total`). A request whose end is ambiguous
+    /// cannot be forwarded safely and is refused all the same. The auth API and dialects work as
+    /// always. **The backend is as open as it was without menshen.** As soon as one rule is
+    /// enforced (`report_only = false`), an ambiguous path is refused everywhere, and headers that
+    /// name another path or method are removed: either could bypass that rule.
     pub report_only: bool,
 }
 

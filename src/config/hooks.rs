@@ -14,12 +14,13 @@ use crate::types::is_public;
 /// Shortest secret, in bytes: a signature is as good as its key.
 const MIN_SECRET_LEN: usize = 32;
 
-/// What the backend is asked and told, as signed `POST`s of JSON: see docs/hooks.md.
+/// Hooks: requests and events to the backend, as signed `POST`s of JSON. See docs/hooks.md.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HooksConfig {
-    /// Where the backend takes them. Unset: nothing is asked or told. A redirect is not followed.
-    /// Plain http is for this machine and private networks: what is sent may be personal.
+    /// The URL of the backend that receives hooks. Unset: none are sent. A redirect is not
+    /// followed. Plain http is for this machine and private networks: hooks may contain personal
+    /// data.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"http://127.0.0.1:3000/internal/menshen")]
     pub url: Option<String>,
@@ -33,30 +34,29 @@ pub struct HooksConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"hooks.secret")]
     pub secret_file: Option<PathBuf>,
-    /// Which. `user.created`, `user.deleted`, `user.merged` and `user.withdrawn` are never lost;
-    /// `login.succeeded` is told while menshen runs and the backend keeps up.
+    /// The events that are sent. `user.created`, `user.deleted`, `user.merged` and `user.withdrawn`
+    /// are never lost; `login.succeeded` is sent while menshen runs and the backend keeps up.
     pub events: Vec<HookEvent>,
-    /// `ask`: before a user is made, and the login waits; the answer may name the id and further
-    /// claims. `tell`: afterwards.
+    /// When `user.created` is sent. `ask`: before the user is created, and the login waits; the
+    /// response may name the id and further claims. `tell`: afterwards.
     pub created: HookCreated,
-    /// What becomes of a first login when the backend gives no answer: `refuse` it (503, nobody is
-    /// made), or `continue` with an id of menshen's own, of which the backend is told when it is
-    /// back.
+    /// What happens to a first login when the backend does not respond: `refuse` it (503, no user
+    /// is created), or `continue` with an id of menshen's own, which is sent to the backend when it
+    /// is back.
     pub on_failure: OnHookFailure,
-    /// What of a new user the backend gets to know besides the kind of user: `openid` (with its
-    /// `app_id`), `unionid`, `phone`, `profile` (`nickname` and `avatar_url`).
+    /// What `user.created` contains besides the kind of user: `openid` (with its `app_id`),
+    /// `unionid`, `phone`, `profile` (`nickname` and `avatar_url`).
     pub share: Vec<HookShare>,
-    /// Total time for one question or message, its repeats included. 100 milliseconds to 30
-    /// seconds.
+    /// Total time for one hook, its retries included. 100 milliseconds to 30 seconds.
     pub timeout: HumanDuration,
-    /// How often one is sent within that time, if the backend cannot be reached or answers 408, 429
-    /// or 5xx. 1 to 5.
+    /// How often a hook is sent within that time, if the backend cannot be reached or answers 408,
+    /// 429 or 5xx. 1 to 5.
     pub attempts: u32,
-    /// Most first logins that wait for the backend at once; one more is as if it had failed. 1 to
-    /// 10000.
+    /// Most first logins that wait for the backend at once; for one more the hook counts as failed.
+    /// 1 to 10000.
     pub max_waiting: usize,
-    /// How long an event is told again and again before it is given up, with a line in the audit
-    /// log. 1 minute to 30 days.
+    /// How long an event is retried before it is dropped, with a line in the audit log. 1 minute to
+    /// 30 days.
     pub give_up_after: HumanDuration,
 }
 

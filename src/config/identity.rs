@@ -13,25 +13,25 @@ use super::{HumanDuration, Problems, TokenConfig};
 pub struct IdentityConfig {
     /// Header name = claim of the access token: `sub`, `user_type`, `sid`, `client_type`, `roles`
     /// (comma-joined), `openid`, `unionid`, `phone`, `nickname`, or `claim:NAME` for a claim of a
-    /// dialect or an `[[issuer]]`. What is written here is all that is set, but for `X-Auth-State`
-    /// (`authenticated` or `anonymous`), which always is.
+    /// dialect or an `[[issuer]]`. Only these headers are set, and `X-Auth-State` (`authenticated`
+    /// or `anonymous`), which always is.
     ///
-    /// The last five are UTF-8, percent-encoded. Of a person, tokens say only what is asked for
-    /// here; whoever holds a token can read it, and a phone or a nickname that changes is told with
-    /// the next access token. An `openid` is that of the mini program of the session.
+    /// The last five are UTF-8, percent-encoded. Tokens contain only the personal data that is
+    /// listed here: the holder of a token can read it. A changed phone or nickname is in the next
+    /// access token. An `openid` is that of the mini program of the session.
     pub headers: BTreeMap<String, String>,
-    /// No header whose name starts like this passes from a client, whatever sign stands for `-`,
+    /// No header of a client whose name starts like this passes, whatever character stands for `-`,
     /// even where menshen sets none.
     pub reserved_prefixes: Vec<String>,
-    /// Set `X-Auth-Assertion` on each request of somebody who is signed in: a JWT about the caller
-    /// (`EdDSA`, or `ES256` where `tokens.algorithm` is that), which the backend can check with the
-    /// keys of `/auth/jwks.json`, so that it need not believe whoever reaches it. docs/backend.md
+    /// Set `X-Auth-Assertion` on each authenticated request: a JWT about the caller (`EdDSA`, or
+    /// `ES256` where `tokens.algorithm` is that), which the backend can check with the keys of
+    /// `/auth/jwks.json`, so that it need not trust every request that reaches it. docs/backend.md
     /// shows how.
     pub assertion: bool,
-    /// `aud` of the assertion: the backend's own name, which it has to compare. Another one than
+    /// `aud` of the assertion: the backend's own name, which it must check. It differs from
     /// `tokens.audience`, so that no access token passes for an assertion.
     pub assertion_audience: String,
-    /// How long an assertion is valid. The same one is used until half of that is over.
+    /// How long an assertion is valid. It is reused for half of that time.
     pub assertion_ttl: HumanDuration,
     /// Let `X-WX-*` pass: only where nothing but WeChat Cloud can reach menshen.
     pub wechat_cloud_headers: bool,

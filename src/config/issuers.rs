@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::{Algorithm, HumanDuration, Problems, SecretText, end_of_day};
 use crate::types::{REVOCATION_RETENTION, Timestamp};
 
-/// Somebody else whose tokens are accepted: the backend's own from before menshen, or those of an
-/// identity provider. Its user ids are taken for those of menshen, unless `user_id_prefix` tells
-/// them apart. Its tokens pass the gate; routes of the auth API that need a session want a token of
-/// menshen. A ban or a logout everywhere ends the tokens of that user too, and for 8 days also
-/// those that the issuer gives meanwhile; after that it has to know of a ban itself.
+/// An external issuer whose tokens are accepted: the backend's own from before menshen, or an
+/// identity provider. Its user ids are taken for menshen's, unless `user_id_prefix` separates them.
+/// Its tokens pass the gate; routes of the auth API that need a session need a token of menshen. A
+/// ban or a logout everywhere revokes the tokens of that user too, and for 8 days also those that
+/// the issuer issues meanwhile; after that the issuer must enforce a ban itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = example())]
@@ -28,13 +28,13 @@ pub struct IssuerConfig {
     /// most `NestJS` apps, and a token that has one is not its.
     #[schemars(example = &"nest-app")]
     pub issuer: String,
-    /// `aud` of its tokens, exactly. Unset: they have none, and a token that has one is for
-    /// somebody else.
+    /// `aud` of its tokens, exactly. Unset: they have none, and a token that has one is for another
+    /// service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"shop-api")]
     pub audience: Option<String>,
-    /// Take a token whose `aud` is a list with more than `audience` in it. Off, because whoever
-    /// else is named there could use the token here.
+    /// Take a token whose `aud` is a list with more than `audience` in it. Off, because the other
+    /// services that are named there could use the token here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub shared_audience: bool,
@@ -55,8 +55,8 @@ pub struct IssuerConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = ["..."])]
     pub previous_secrets: Vec<SecretText>,
-    /// Take a secret that is short or can be guessed, as those of old backends often are: whoever
-    /// guesses it is anybody. Needs `accept_until`.
+    /// Accept a secret that is short or can be guessed, as those of old backends often are: an
+    /// attacker who guesses it can be any user. Needs `accept_until`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub allow_weak_secret: bool,
@@ -72,13 +72,13 @@ pub struct IssuerConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"https://id.example.com/.well-known/jwks.json")]
     pub jwks_url: Option<String>,
-    /// Take plain HTTP from another machine: whoever sits between can give menshen keys of their
-    /// own.
+    /// Accept plain HTTP from another machine: an attacker in between can give menshen keys of
+    /// their own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub allow_plain_http: bool,
-    /// How often the keys are fetched, 1m to 24h; sooner where the answer's `max-age` says so. What
-    /// was fetched last stays good while the address does not answer. Unset: 10m.
+    /// How often the keys are fetched, 1m to 24h; sooner where `max-age` of the response says so.
+    /// The last keys stay valid while the address does not answer. Unset: 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"10m")]
     pub jwks_refresh: Option<HumanDuration>,
@@ -95,14 +95,14 @@ pub struct IssuerConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"user")]
     pub user_type: Option<String>,
-    /// Which of its claims is what: for `user_type`, `roles`, `client_type`, `sid`, `openid`,
-    /// `unionid`, `phone` and `nickname`. What is not named is not taken: an issuer makes no
-    /// administrators unless `user_type` is here.
+    /// Which of its claims are read as `user_type`, `roles`, `client_type`, `sid`, `openid`,
+    /// `unionid`, `phone` and `nickname`. A claim that is not named is ignored: without `user_type`
+    /// here an issuer cannot make administrators.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("roles", "permissions")]))]
     pub claims: BTreeMap<String, String>,
-    /// Claims that its access tokens have, by which they are told from its other tokens:
-    /// `SimpleJWT`'s refresh tokens are signed with the same key.
+    /// Claims that distinguish its access tokens from its other tokens: `SimpleJWT`'s refresh
+    /// tokens are signed with the same key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = pairs(&[("token_type", "access")]))]
     pub required_claims: BTreeMap<String, String>,
@@ -111,12 +111,12 @@ pub struct IssuerConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = ["", "JWT", "at+jwt"])]
     pub types: Option<Vec<String>>,
-    /// Take tokens without `exp`, which never end. Needs `accept_until`.
+    /// Accept tokens without `exp`, which never expire. Needs `accept_until`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub allow_no_exp: bool,
-    /// Take tokens without `iat`. Their whole life is not known, so none is taken whose end is
-    /// further away than `max_lifetime`.
+    /// Accept tokens without `iat`. Their lifetime is unknown, so `exp` must not be further away
+    /// than `max_lifetime`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub allow_no_iat: bool,

@@ -1,4 +1,4 @@
-//! From a file and an environment to a config, or to everything that is wrong with them.
+//! Loads a config from a file and the environment, or reports all problems.
 
 use std::{
     collections::BTreeSet,
@@ -43,11 +43,11 @@ impl Source {
 
 const DEFAULT_FILE: &str = "config.toml";
 
-/// A config that was found right.
+/// A valid config.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub config: Config,
-    /// What is allowed and risky.
+    /// Values that are allowed but risky.
     pub warnings: Vec<Problem>,
     /// The files and directories that it names.
     pub files: BTreeSet<PathBuf>,
@@ -62,8 +62,7 @@ impl Config {
         Self::load_with(source, |_, _| {})
     }
 
-    /// The same, with checks of somebody who knows more about the values: they are told with the
-    /// rest, each at its line.
+    /// The same, with further checks, whose problems are reported with the rest, each at its line.
     pub fn load_with(
         source: &Source,
         extra_checks: impl FnOnce(&Self, &mut Problems),
@@ -86,8 +85,8 @@ impl Config {
         let valid = validator.validate(Schema::root(), &tree, "");
         let files = validator.files;
         let Ok(config) = serde_json::from_value::<Self>(valid.unwrap_or_default()) else {
-            // The walk accepts what the structs accept; if they ever part, nothing starts. The
-            // error may quote a value.
+            // The validator accepts what the structs accept; if they ever differ, nothing starts.
+            // The error may quote a value, so it is not printed.
             problems.push_at(
                 Origin::Nowhere,
                 "has a value that passes its description and still does not fit",

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, HumanDuration, Problems, SecretText, UpstreamAuthorization, tokens::weakness};
 
-/// What the backend finds in `Authorization` where `upstream.authorization` is `mint`: a token in
+/// What the backend finds in `Authorization` where `upstream.authorization` is `mint`: a token of
 /// its own form, made by menshen for each session and renewed in time, so that a backend that
-/// verifies tokens goes on as it is.
+/// verifies tokens works without a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MintConfig {
@@ -22,8 +22,8 @@ pub struct MintConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"backend.secret")]
     pub secret_file: Option<PathBuf>,
-    /// Or a private key whose public part the backend has: PEM with PKCS#8, for `RS256`, `ES256` or
-    /// `EdDSA`, as the key is.
+    /// Or a private key whose public key the backend has: PEM with PKCS#8, for `RS256`, `ES256` or
+    /// `EdDSA` by the type of the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub private_key: Option<SecretText>,
@@ -38,7 +38,7 @@ pub struct MintConfig {
     /// The claims, by the backend's names for them, in the language of dialects. `{user.id}` is a
     /// number where `users.ids` is `integer`, `{user.id:text}` never; besides there are
     /// `{user.type}`, `{user.roles}`, `{user.is_staff}`, `{user.is_superuser}`, `{session_id}`,
-    /// `{client_type}`, `{now}` and `{jti}`, a new one for each token. What has nothing to say is
+    /// `{client_type}`, `{now}` and `{jti}`, a new one for each token. A claim without a value is
     /// left out. `iat` (5 s early, for clocks that differ) and `exp` are always there.
     pub claims: BTreeMap<String, String>,
     /// `iss`. Unset: none.
@@ -49,11 +49,11 @@ pub struct MintConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"shop-api")]
     pub audience: Option<String>,
-    /// How long it is valid. The same one is used until half of that is over.
+    /// How long it is valid. It is reused for half of that time.
     pub ttl: HumanDuration,
-    /// The header that it is sent in. A client's own never passes.
+    /// The header of the token. A client's header of this name never passes.
     pub header: String,
-    /// What stands before it, with its space. Empty: the token alone.
+    /// The text before the token, with its space. Empty: the token alone.
     pub prefix: String,
 }
 

@@ -1,8 +1,7 @@
-//! What is wrong with a config, all at once, each with the place where it was written.
+//! Problems of a config, all at once, each with its position.
 //!
-//! A key's problem is reported where the key stands: a line of the file or a variable of the
-//! environment; for a key that was left out, where its section stands. Must stay true: no message
-//! repeats the value of a secret.
+//! The position of a key is a line of the file or a variable of the environment; that of a missing
+//! key is its section's. Must stay true: no message repeats the value of a secret.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +9,7 @@ use std::{
     path::PathBuf,
 };
 
-/// Where a value was written.
+/// The position of a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {
     /// In the file, on this line, counted from 1.
@@ -20,11 +19,11 @@ pub(super) enum Origin {
     Place(usize, usize),
     /// In the environment, in the variable of this name.
     Variable(String),
-    /// Nowhere: it, and all around it, was left out.
+    /// Nowhere: the key and all tables around it are missing.
     Nowhere,
 }
 
-/// One thing that is wrong, or risky.
+/// One problem or warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     file: Option<PathBuf>,
@@ -62,7 +61,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A text of the file for a terminal and one line: its control characters are written as escapes.
+/// A text of the file with its control characters escaped, for one line of a terminal.
 struct EscapeControls<'a>(&'a str);
 
 impl fmt::Display for EscapeControls<'_> {
@@ -78,7 +77,7 @@ impl fmt::Display for EscapeControls<'_> {
     }
 }
 
-/// Every problem found so far, and where each key was written.
+/// The problems so far, and the position of each key.
 #[derive(Debug, Default)]
 pub struct Problems {
     file: Option<PathBuf>,
@@ -89,7 +88,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// None yet, about this file.
+    /// No problems yet, of this file.
     pub(super) fn for_file(file: Option<PathBuf>) -> Self {
         Self {
             file,
@@ -97,20 +96,20 @@ impl Problems {
         }
     }
 
-    /// Reports that the value of `key` (`rule[2].path`) is wrong. Nothing is said about a value
-    /// that could not even be read: that was reported.
+    /// Reports that the value of `key` (`rule[2].path`) is invalid, unless problems of that key are
+    /// suppressed.
     pub fn add(&mut self, key: &str, message: impl Into<String>) {
         self.add_conflict(key, &[], message);
     }
 
-    /// Reports that the value of `key` does not go together with those of the `others`.
+    /// Reports that the value of `key` conflicts with those of the `others`.
     pub fn add_conflict(&mut self, key: &str, others: &[&str], message: impl Into<String>) {
         if !self.is_suppressed(key) && !others.iter().any(|other| self.is_suppressed(other)) {
             self.push(key, message);
         }
     }
 
-    /// Says that the value of `key` is allowed and risky.
+    /// Warns that the value of `key` is risky.
     pub fn warn(&mut self, key: &str, message: impl Into<String>) {
         let problem = self.at(key, message.into());
         self.warnings.push(problem);
@@ -135,13 +134,13 @@ impl Problems {
         }
     }
 
-    /// Whether nothing is wrong; warnings do not count.
+    /// Whether there is no problem; warnings do not count.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// All problems: those of the file by line, then those of the environment by name, then what
-    /// was left out.
+    /// All problems: those of the file by line, then those of the environment by name, then missing
+    /// keys.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         let mut sorted: Vec<_> = self.found.iter().collect();
         sorted.sort_by_key(|problem| &problem.origin);
@@ -153,31 +152,30 @@ impl Problems {
         self.warnings
     }
 
-    /// Remembers where `key` was written.
+    /// Sets the position of `key`.
     pub(super) fn set_origin(&mut self, key: &str, origin: Origin) {
         self.origins.insert(key.to_owned(), origin);
     }
 
-    /// Remembers that `key` was written where `other` was.
+    /// Gives `key` the position of `other`.
     pub(super) fn copy_origin(&mut self, key: &str, other: &str) {
         if let Some(origin) = self.origins.get(other).cloned() {
             self.set_origin(key, origin);
         }
     }
 
-    /// Reports that the value of `key` cannot be used at all, so that nothing more is said about
-    /// it.
+    /// Reports that the value of `key` is unusable, and suppresses further problems of it.
     pub(super) fn add_unusable(&mut self, key: &str, message: impl Into<String>) {
         self.push(key, message);
         self.suppress(key);
     }
 
-    /// Says nothing more about `key`.
+    /// Suppresses further problems of `key`.
     pub(super) fn suppress(&mut self, key: &str) {
         self.suppressed.insert(key.to_owned());
     }
 
-    /// Reports something that belongs to no key.
+    /// Reports a problem that belongs to no key.
     pub(super) fn push_at(&mut self, origin: Origin, message: impl Into<String>) {
         self.found.push(Problem {
             file: self.file.clone(),
@@ -187,7 +185,7 @@ impl Problems {
         });
     }
 
-    /// Reports without looking whether the value was read.
+    /// Reports a problem even if those of `key` are suppressed.
     pub(super) fn push(&mut self, key: &str, message: impl Into<String>) {
         let problem = self.at(key, message.into());
         self.found.push(problem);
@@ -206,7 +204,7 @@ impl Problems {
         }
     }
 
-    /// Whether nothing more is to be said about `key`, because it could not be read.
+    /// Whether further problems of `key`, or of a table around it, are suppressed.
     pub(super) fn is_suppressed(&self, key: &str) -> bool {
         with_ancestors(key).any(|key| self.suppressed.contains(key))
     }
@@ -236,7 +234,7 @@ pub(super) fn within(key: &str, name: &str) -> String {
     }
 }
 
-/// The key, then what it is in, outwards: `rule[2].path`, `rule[2]`, `rule`.
+/// The key, then its parents, outwards: `rule[2].path`, `rule[2]`, `rule`.
 fn with_ancestors(key: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(key), |key| {
         key.rfind(['.', '[']).map(|end| &key[..end])

@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{HumanDuration, Problems};
 
-/// Another config without a restart. SIGHUP reads it again at any time; a config with a problem
-/// changes nothing. What a process that runs cannot change (where it listens, `store`, `mode`,
-/// `server.threads`, the form of the log) is named in the log and waits for a restart.
+/// Reloading the config without a restart. SIGHUP reads it again at any time; a config with a
+/// problem changes nothing. Keys that a running process cannot change (addresses to listen on,
+/// `store`, `mode`, `server.threads`, the format of the log) are named in the log and need a
+/// restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReloadConfig {
-    /// How often this file and the files that it names are looked at; what has changed is read once
-    /// it rests for as long. `"0s"`: never, only on SIGHUP.
+    /// How often this file and the files that it names are checked for changes; a changed file is
+    /// read when it has not changed for as long. `"0s"`: never, only on SIGHUP.
     pub interval: HumanDuration,
 }
 

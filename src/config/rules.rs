@@ -16,17 +16,17 @@ pub struct RuleConfig {
     /// Its name in metrics, logs and `menshen check`: 1 to 64 letters, digits, `-` or `_`.
     #[schemars(example = &"back-office")]
     pub name: String,
-    /// On the path that is forwarded, never the query: exact (`/health`), everything below
+    /// Matches the path that is forwarded, never the query: exact (`/health`), everything below
     /// (`/static/**`, which is `/static` too), or `*` for one segment (`/users/*/posts`). Case
     /// matters.
     #[schemars(example = &"/admin/**")]
     pub path: String,
-    /// Methods it is for. Empty: all. `GET` does not stand for `HEAD`.
+    /// The methods that it matches. Empty: all. `GET` does not include `HEAD`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = ["GET", "POST"])]
     pub methods: Vec<String>,
-    /// `public`: anonymous always, a token is not looked at. `optional`: anonymous without a token,
-    /// a bad token is refused. `required`: a valid token. `deny`: nobody.
+    /// `public`: always anonymous, a token is ignored. `optional`: anonymous without a token, an
+    /// invalid token is refused. `required`: needs a valid token. `deny`: always refused.
     #[serde(default)]
     #[schemars(example = Access::Required)]
     pub access: Access,
@@ -44,33 +44,33 @@ pub struct RuleConfig {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = tenants())]
     pub claims: BTreeMap<String, Vec<String>>,
-    /// With `optional`: a bad token counts as no token.
+    /// With `optional`: an invalid token counts as no token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = false)]
     pub bad_token_is_anonymous: bool,
     /// Take the token from the cookie of this name too, for pages whose requests cannot carry
-    /// `Authorization`. The cookie is not sent on, on no path, unless `upstream.authorization =
-    /// "keep"` or a proxy forwards (forward-auth). It is worth nothing to a page of another site
-    /// (403), but for a link to this one, unless `cors.allowed_origins` lists it and
+    /// `Authorization`. The cookie is not forwarded, on any path, unless `upstream.authorization =
+    /// "keep"` or a proxy forwards (forward-auth). A request of a page of another site cannot use
+    /// it (403), except for a link to this site, unless `cors.allowed_origins` lists it and
     /// `cors.allow_credentials` is on. A request that has `Authorization` as well is refused (400).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"access_token")]
     pub token_cookie: Option<String>,
     /// Take the token of a WebSocket handshake, and of nothing else, from `access_token` in the
-    /// query too: browsers cannot send `Authorization` with one. It is not sent on, unless
-    /// `upstream.authorization = "keep"`, and in no log of menshen's; it may be in those of a proxy
-    /// in front.
+    /// query too: browsers cannot send `Authorization` with one. It is not forwarded, unless
+    /// `upstream.authorization = "keep"`, and never in menshen's logs; it may be in those of a
+    /// proxy in front.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = true)]
     pub token_in_query: bool,
-    /// Longest silence of a WebSocket, an event stream or a long poll on this rule, in place of
-    /// `upstream.read_timeout`: from 1ms to 7d. Of an upload, also in place of a shorter
+    /// How long a WebSocket, an event stream or a long poll on this rule may be idle, in place of
+    /// `upstream.read_timeout`: from 1ms to 7d. For an upload, also in place of a shorter
     /// `server.body_timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"1h")]
     pub idle_timeout: Option<HumanDuration>,
-    /// menshen answers preflights of browsers here itself, and pages of `cors.allowed_origins` may
-    /// read its refusals. What the backend says to a page is the backend's own.
+    /// menshen answers CORS preflights on these paths itself, and pages of `cors.allowed_origins`
+    /// may read its rejections. The CORS headers of other responses are the backend's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(example = true)]
     pub cors: bool,
@@ -85,9 +85,9 @@ pub struct RuleConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = ["%2F"])]
     pub allow_encoded: Vec<EncodedDelimiter>,
-    /// For its paths alone what `gate.report_only` is for all. Unset: as that says. Paths that
-    /// could be read in two ways are refused, and headers that name another path or method removed,
-    /// unless everything reports.
+    /// What `gate.report_only` is for all paths, for the paths of this rule. Unset: as
+    /// `gate.report_only` says. Ambiguous paths are refused, and headers that name another path or
+    /// method removed, unless every rule only reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = true)]
     pub report_only: Option<bool>,

@@ -1,4 +1,4 @@
-//! What the config structs accept, read from the JSON Schema that they derive.
+//! The JSON Schema that the config structs derive.
 //!
 //! The loader, the environment and the printed reference all walk the same schema, so a new field
 //! of a struct is known to each of them at once.
@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::Config;
 
-/// One place of the schema.
+/// A node of the schema.
 #[derive(Clone, Copy)]
 pub(super) struct Schema(&'static Value);
 
-/// What a value may be.
+/// The type of a value.
 pub(super) enum ValueType {
     /// A table with known keys.
     Table,
@@ -28,7 +28,7 @@ pub(super) enum ValueType {
     Boolean,
 }
 
-/// What a text means.
+/// The format of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TextFormat {
     Plain,
@@ -50,7 +50,7 @@ impl Schema {
         Self(&ROOT)
     }
 
-    /// What a value may be here.
+    /// The type of a value here.
     ///
     /// # Panics
     /// When a config struct has a field of a kind that this list does not know; a test walks them
@@ -124,7 +124,7 @@ impl Schema {
             .get(0)
     }
 
-    /// Whether a file named here may be missing, because the program makes it.
+    /// Whether the file may be missing, because the program generates it.
     pub(super) fn is_generated_on_first_start(self) -> bool {
         self.0["x-made-on-first-start"] == true
     }
@@ -134,7 +134,7 @@ impl Schema {
         matches!(self.value_type(), ValueType::Text(TextFormat::Secret))
     }
 
-    /// Every place below this one, with its key; the items of a list have the key `[0]`.
+    /// Every node below this one, with its key; the items of a list have the key `[0]`.
     pub(super) fn walk(self, key: &str) -> Vec<(String, Self)> {
         let mut found = Vec::new();
         for (name, schema) in self.properties() {

@@ -12,15 +12,15 @@ use crate::types::Malformed;
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
     /// Addresses to listen on: `IP:PORT`, `tls:IP:PORT` with the certificate of [server.tls], or
-    /// `unix:/path/to.sock`. Who may connect to a socket, the umask says: a proxy of another user
-    /// needs 007 and a common group (systemd: `UMask=0007`).
+    /// `unix:/path/to.sock`. The umask decides which processes may connect to a socket: a proxy
+    /// that runs as another user needs umask 007 and a common group (systemd: `UMask=0007`).
     pub listen: Vec<String>,
     /// Networks (CIDR) whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id` are
-    /// believed. Empty: nobody's, the peer is the client.
+    /// believed. Empty: none, and the peer is the client.
     #[schemars(with = "Vec<Network>")]
     pub trusted_proxies: Vec<IpNet>,
-    /// Headers that pass although their name has a sign besides letters, digits and `-`. Never a
-    /// reserved header, nor one that says where the client is (`*_real_ip`, `*_client_ip`,
+    /// Headers that pass although their name has a character besides letters, digits and `-`. Never
+    /// a reserved header, nor one with the client's address (`*_real_ip`, `*_client_ip`,
     /// `*_connecting_ip`, `*_src_ip`, `*_forwarded_for`): those never pass, and the backend reads
     /// `X-Real-IP` or `X-Forwarded-For`, which menshen sets.
     pub allow_headers: Vec<String>,
@@ -32,30 +32,30 @@ pub struct ServerConfig {
     pub header_timeout: HumanDuration,
     /// How long a connection may wait for its next request.
     pub keepalive_timeout: HumanDuration,
-    /// Longest silence of a client within a body, and longest time in which it takes nothing of an
-    /// answer. A body that comes slower than 512 bytes a second is given up after it.
+    /// How long a client may send nothing of a body, or read nothing of a response. After that time
+    /// a body that comes slower than 512 bytes a second is aborted.
     pub body_timeout: HumanDuration,
-    /// Requests on one connection before it is closed, so that clients spread over replicas again.
+    /// Requests on one connection before it is closed, so that clients are spread over the replicas
+    /// again.
     pub keepalive_requests: u32,
     /// Whether clients that speak TLS may choose HTTP/2.
     pub http2: bool,
-    /// Whether clients may speak HTTP/2 without TLS, by beginning with its preface (RFC 9113
-    /// section 3.3).
+    /// Whether clients may speak HTTP/2 without TLS, with prior knowledge (RFC 9113 section 3.3).
     pub h2c: bool,
     /// Requests at once on one HTTP/2 connection. Each may hold up to 256 KiB of memory while its
     /// client or its backend reads nothing; for all connections together `max_requests` is the
     /// bound.
     pub http2_streams: u32,
-    /// Connections at once; one more is told 503 (`overloaded`), without TLS, and ends. 0: as many
-    /// as the system allows.
+    /// Connections at once; one more gets 503 (`overloaded`), without TLS, and is closed. 0: as
+    /// many as the system allows.
     pub max_connections: usize,
     /// Requests at once, on all connections together, with every WebSocket and other stream that is
-    /// open; one more is told 503 (`overloaded`) and keeps its connection; the auth API is answered
-    /// up to a sixteenth above it. What is held up may take 64 KiB of memory, on HTTP/2 up to 256
-    /// KiB. 0: no bound of its own.
+    /// open; one more gets 503 (`overloaded`) and keeps its connection; the auth API has a
+    /// sixteenth more. A request whose peer does not read may hold 64 KiB of memory, on HTTP/2 up
+    /// to 256 KiB. 0: no limit of its own.
     pub max_requests: u32,
-    /// After SIGTERM: how long menshen goes on serving as unready, so that load balancers turn
-    /// away.
+    /// After SIGTERM: how long menshen still serves while `/readyz` says unready, so that load
+    /// balancers stop sending requests.
     pub unready_grace: HumanDuration,
     /// After that: how long requests in flight may take to finish.
     pub drain_timeout: HumanDuration,

@@ -15,18 +15,18 @@ pub use vendors::{AliyunConfig, DypnsConfig, TencentConfig, WebhookConfig};
 use super::{HumanDuration, Mode, Problems, SecretText, end_of_day};
 use crate::types::{Malformed, Phone, SmsCode, Timestamp};
 
-/// Who sends one-time codes to phones, and how many.
+/// Text messages with one-time codes: providers and limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SmsConfig {
-    /// Who is asked to send, in this order: `aliyun`, `tencent`, `dypns`, `webhook`, each with a
-    /// table below, or `log`. The next one is asked only when surely nothing was sent: this one
-    /// refused for its configuration, balance, content or permission, or was not reachable. None:
-    /// in development the same as `log`, in production there is no SMS login.
+    /// The providers, in the order in which they are tried: `aliyun`, `tencent`, `dypns`,
+    /// `webhook`, each with a table below, or `log`. The next one is tried only when surely nothing
+    /// was sent: this one refused for its configuration, balance, content or permission, or was not
+    /// reachable. Empty: in development the same as `log`, in production there is no SMS login.
     pub providers: Vec<SmsProvider>,
-    /// Total time for one call of one provider. A connection that does not come about is given up
-    /// after 3s, and the next provider asked; with a shorter time here that counts as no answer,
-    /// after which nobody else is asked.
+    /// Total time for one call of one provider. A connection attempt is aborted after 3s, and the
+    /// next provider is tried; with a shorter time here that counts as no response, after which no
+    /// other provider is tried.
     pub timeout: HumanDuration,
     /// Country codes whose phone numbers are served. Numbers in other countries can be costly ones:
     /// `86` is mainland China.
@@ -35,7 +35,7 @@ pub struct SmsConfig {
     pub code_ttl: HumanDuration,
     /// How long a phone waits for its next code.
     pub resend_after: HumanDuration,
-    /// How many wrong codes a phone may give; a new code does not start again from none.
+    /// How many wrong codes a phone may try; a new code does not reset the count.
     pub max_attempts: u32,
     /// How many codes one phone gets within an hour.
     pub per_phone_hour: u32,
@@ -47,8 +47,8 @@ pub struct SmsConfig {
     pub dypns: DypnsConfig,
     pub tencent: TencentConfig,
     pub webhook: WebhookConfig,
-    /// Phones that get no message and always have the same code: for those who review the app for a
-    /// store or for WeChat. Whoever knows such a pair signs in with it.
+    /// Phones that get no message and always have the same code, for reviewers of an app store or
+    /// of WeChat. Anyone who knows the phone and its code can sign in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub test_phone: Vec<TestPhone>,
 }
@@ -57,7 +57,7 @@ pub struct SmsConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestPhone {
-    /// Its number, of a country that is served.
+    /// Its number, of a country in `sms.countries`.
     #[schemars(example = &"+8613800000000")]
     pub phone: String,
     /// Its code: 6 digits.

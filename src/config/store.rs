@@ -28,8 +28,8 @@ pub struct StoreConfig {
     #[schemars(extend("format" = "path", "x-made-on-first-start" = true), example = &"store.key")]
     pub encryption_key_file: Option<PathBuf>,
     /// The key before `encryption_key`, for the first start with a new one; also
-    /// `previous_encryption_key_file`. That start puts the store under the new key, and then this
-    /// one is not needed any more.
+    /// `previous_encryption_key_file`. That start encrypts the store with the new key, and then
+    /// this one is not needed any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub previous_encryption_key: Option<SecretText>,
@@ -40,11 +40,11 @@ pub struct StoreConfig {
     /// Memory for pages of the embedded store.
     pub cache: ByteSize,
     /// How long to wait at start for another process that still holds the store, such as a
-    /// predecessor that is just ending.
+    /// predecessor that is shutting down.
     pub lock_wait: HumanDuration,
-    /// How often revocations made by other replicas are looked for.
+    /// How often the store is polled for revocations of other replicas.
     pub revocation_poll: HumanDuration,
-    /// How often what has expired is removed.
+    /// How often expired records are removed.
     pub sweep_interval: HumanDuration,
 }
 

@@ -1,11 +1,11 @@
-//! What somebody may have meant by a name that does not exist.
+//! Suggestions for unknown keys and variables.
 
 use super::{
     problems::within,
     schema::{Schema, ValueType},
 };
 
-/// What to say about the unknown key `name` of the table `inside`.
+/// The message for the unknown key `name` of the table `inside`.
 pub(super) fn for_key(table: Schema, inside: &str, name: &str) -> String {
     let siblings: Vec<String> = table
         .properties()
@@ -25,7 +25,7 @@ pub(super) fn for_key(table: Schema, inside: &str, name: &str) -> String {
     }
 }
 
-/// What to say about the unknown variable `name`.
+/// The message for the unknown variable `name`.
 pub(super) fn for_variable(name: &str) -> String {
     let all = Schema::root().walk("");
     let is_value = |schema: &Schema| match schema.value_type() {
@@ -54,7 +54,7 @@ pub(super) fn variable(key: &str) -> String {
     format!("MENSHEN_{}", steps.to_uppercase().replace('.', "__"))
 }
 
-/// The candidate that is the fewest slips away, if that is few for its length.
+/// The candidate with the smallest edit distance, if that is small for its length.
 pub(crate) fn nearest<'a>(name: &str, candidates: &'a [String]) -> Option<&'a str> {
     let slips = |candidate: &&String| {
         strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase())

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::{ListenAddress, Problems};
 
 /// TLS for clients, at the addresses of `server.listen` that begin with `tls:`. TLS 1.2 and 1.3,
-/// HTTP/2 and HTTP/1.1. The files are read again within seconds when they change, also by the swap
-/// of a symbolic link; a pair that does not fit keeps the old one.
+/// HTTP/2 and HTTP/1.1. The files are read again within seconds when they change, also when a
+/// symbolic link is swapped; a certificate that does not fit its key changes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
-    /// The certificate and those that lead to its authority, in PEM, the server's own first.
+    /// The certificate chain in PEM, the server's own certificate first.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"tls.crt")]
     pub cert_file: Option<PathBuf>,
@@ -21,12 +21,12 @@ pub struct TlsConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"tls.key")]
     pub key_file: Option<PathBuf>,
-    /// Certificates of the authorities whose clients are believed, in PEM.
+    /// Certificates of the authorities that client certificates are verified with, in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"clients.crt")]
     pub client_ca_file: Option<PathBuf>,
-    /// Whether clients show a certificate of `client_ca_file`: `off`, `optional` (a wrong one is
-    /// refused) or `required`.
+    /// Whether clients present a certificate of `client_ca_file`: `off`, `optional` (an invalid one
+    /// is refused) or `required`.
     pub client_certificates: ClientCertificates,
 }
 
@@ -84,13 +84,12 @@ impl TlsConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamTlsConfig {
-    /// Certificates of the authorities that may vouch for the backend, in PEM. Unset: those that
-    /// the system trusts.
+    /// Certificates of the authorities that the backend's certificate is verified with, in PEM.
+    /// Unset: those that the system trusts.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"backend-ca.crt")]
     pub ca_file: Option<PathBuf>,
-    /// The certificate that menshen shows to the backend, and those that lead to its authority, in
-    /// PEM.
+    /// The certificate chain that menshen presents to the backend, in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"menshen.crt")]
     pub cert_file: Option<PathBuf>,
@@ -98,7 +97,7 @@ pub struct UpstreamTlsConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"menshen.key")]
     pub key_file: Option<PathBuf>,
-    /// The name that the backend's certificate has to be for. Unset: the host of its URL.
+    /// The name that the backend's certificate must have. Unset: the host of its URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"backend.internal")]
     pub server_name: Option<String>,

@@ -37,15 +37,15 @@ pub struct TokenConfig {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = ["..."])]
     pub previous_secrets: Vec<SecretText>,
-    /// How long a key that menshen made signs before another takes its place by itself; 1 to 730
-    /// days. Unset: until `menshen keys rotate`, because a backend that was given a copy of the
-    /// public key would refuse everybody one night, without anything having been changed. Set it
-    /// where everybody fetches `/auth/jwks.json` again.
+    /// How long a key that menshen made signs before it is rotated automatically; 1 to 730 days.
+    /// Unset: until `menshen keys rotate`, because a backend with a copy of the public key would
+    /// refuse all tokens after a rotation. Set it where every backend fetches `/auth/jwks.json`
+    /// regularly.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"90d")]
     pub rotate_every: Option<HumanDuration>,
-    /// How long before that the next key is published, for those who keep a copy of the published
-    /// keys. At least 10 minutes: they may be kept for 5.
+    /// How long before the rotation the next key is published, for caches of the published keys. At
+    /// least 10 minutes: they may be cached for 5.
     pub publish_before: HumanDuration,
     /// How long an access token is valid. Short, because it is not looked up on each request.
     pub access_ttl: HumanDuration,
@@ -56,8 +56,8 @@ pub struct TokenConfig {
     /// How far clocks may differ when `exp` and `nbf` are checked.
     pub leeway: HumanDuration,
     /// How long a refresh token that was just used gets the same answer again: `until_used` (until
-    /// its successor has been used), or a duration. Serves lost answers and parallel refreshes;
-    /// anything older is theft and ends the session.
+    /// its successor has been used), or a duration. It serves lost responses and parallel
+    /// refreshes; an older token is theft and ends the session.
     pub replay_window: ReplayWindow,
     /// Verified tokens remembered, so that a token seen before costs no signature check. About 1
     /// KiB each.

@@ -6,14 +6,14 @@ use toml_edit::{Document, Item, TableLike, Value};
 
 use super::problems::Origin;
 
-/// A value and where it was written.
+/// A value and its position.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
     pub(super) origin: Origin,
     pub(super) value: TomlValue,
 }
 
-/// A value as it was written, before anybody asks what it should be.
+/// A value of the file, before it is validated.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum TomlValue {
     Text(String),
@@ -26,7 +26,7 @@ pub(super) enum TomlValue {
 }
 
 impl TomlValue {
-    /// What it is, in words.
+    /// The type for a message.
     pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "a text",
@@ -49,7 +49,7 @@ pub(super) struct TomlError {
     pub(super) message: String,
 }
 
-/// Reads a document. Its first mistake ends the reading: what follows would be guesswork.
+/// Parses a document up to its first syntax error.
 pub(super) fn parse(text: &str) -> Result<Node, TomlError> {
     let lines = LineIndex::of(text);
     let document = Document::parse(text).map_err(|error| {
@@ -124,7 +124,7 @@ fn value_raw(value: &Value, lines: &LineIndex) -> TomlValue {
     }
 }
 
-/// Where each line starts.
+/// The offset of each line.
 struct LineIndex(Vec<usize>);
 
 impl LineIndex {

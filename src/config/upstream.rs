@@ -18,19 +18,19 @@ const MAX_BACKENDS: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamConfig {
-    /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`. Several
-    /// take turns, those that are healthy. A name may have several addresses: they are tried in
-    /// turn, IPv4 first, until one takes a connection, and that one is used from then on. A backend
-    /// whose name cannot be resolved yet is unhealthy until it can be.
+    /// Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`. Requests
+    /// go to several in turn, to the healthy ones. A name may have several addresses: they are
+    /// tried in turn, IPv4 first, until one accepts a connection, and that one is used from then
+    /// on. A backend is unhealthy until its name can be resolved.
     pub urls: Vec<String>,
-    /// What it speaks: `http1` (HTTP/1.1), or `http2`, which gRPC needs: over TLS for `https:`,
-    /// with prior knowledge (h2c) otherwise. WebSocket needs `http1`.
+    /// Its protocol: `http1` (HTTP/1.1), or `http2`, which gRPC needs: over TLS for `https:`, with
+    /// prior knowledge (h2c) otherwise. WebSocket needs `http1`.
     pub protocol: UpstreamProtocol,
     /// What happens to the client's `Authorization` once it is checked: `remove` it, `keep` it for
-    /// a backend that looks at it too, or `mint`: put a token of the backend's own form in its
-    /// place ([mint]).
+    /// a backend that checks it too, or `mint`: replace it with a token of the backend's own form
+    /// ([mint]).
     pub authorization: UpstreamAuthorization,
-    /// Sent with every request, by which the backend tells menshen from whoever else reaches it: at
+    /// Sent with every request, so that the backend can tell menshen's requests from others: at
     /// least 32 visible ASCII characters. `openssl rand -base64 32` prints a good one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
@@ -39,12 +39,11 @@ pub struct UpstreamConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"upstream.secret")]
     pub shared_secret_file: Option<PathBuf>,
-    /// The header that it is sent in. A client's own of this name never passes, whether there is a
-    /// secret or not.
+    /// The header of the shared secret. A client's header of this name never passes, whether there
+    /// is a secret or not.
     pub shared_secret_header: String,
-    /// How often names in `urls` are resolved again, in the background. `0s`: only until they have
-    /// been once. A backend keeps its address while that is among those found, and while nothing
-    /// can be found.
+    /// How often names in `urls` are resolved again, in the background. `0s`: only until the first
+    /// success. A backend keeps its address while DNS still returns it, and while resolving fails.
     pub resolve_interval: HumanDuration,
     /// `Host` as the backend sees it. Unset: as the client sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,14 +51,14 @@ pub struct UpstreamConfig {
     pub host: Option<String>,
     /// Time to open a connection.
     pub connect_timeout: HumanDuration,
-    /// Longest silence of the backend while an answer is awaited or read.
+    /// How long the backend may send nothing while a response is awaited or read.
     pub read_timeout: HumanDuration,
-    /// Longest time the backend may take no bytes of a request.
+    /// How long the backend may read nothing of a request.
     pub write_timeout: HumanDuration,
-    /// How long an unused connection is kept. Below the backend's own: Node closes after 5 s,
-    /// gunicorn after 2 s.
+    /// How long an idle connection is kept. Keep it below the backend's own timeout: Node closes
+    /// after 5 s, gunicorn after 2 s.
     pub idle_timeout: HumanDuration,
-    /// Most unused connections kept, for each worker.
+    /// Most idle connections, for each worker.
     pub idle_connections: usize,
     pub tls: UpstreamTlsConfig,
     pub health: HealthConfig,
@@ -184,19 +183,18 @@ impl Default for UpstreamConfig {
 }
 
 /// Checks of the backends' health: requests like others, with `upstream.host` and the shared
-/// secret. Beside them a backend that fails five requests in a row is passed over for 5 s, for
-/// twice as long each time it happens again, up to 5 minutes. When no backend would be used, all
-/// are.
+/// secret. Besides, a backend that fails five requests in a row is ejected for 5 s, for twice as
+/// long each time it happens again, up to 5 minutes. When no backend is left, all are used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HealthConfig {
-    /// What is asked with GET: 2xx and 3xx are healthy. Unset: whether it takes a connection; one
-    /// backend alone is not checked then.
+    /// The path of a GET: 2xx and 3xx are healthy. Unset: the check only connects, and a single
+    /// backend is not checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"/health")]
     pub path: Option<String>,
-    /// `Host` of the checks where `upstream.host` is unset, for a backend that takes some alone
-    /// (Django's `ALLOWED_HOSTS`). Unset: host and port of its URL.
+    /// `Host` of the checks where `upstream.host` is unset, for a backend that accepts certain
+    /// names only (Django's `ALLOWED_HOSTS`). Unset: host and port of its URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"shop.example.com")]
     pub host: Option<String>,
@@ -204,9 +202,9 @@ pub struct HealthConfig {
     pub interval: HumanDuration,
     /// For connection and answer together.
     pub timeout: HumanDuration,
-    /// So many bad checks in a row make a backend unhealthy.
+    /// How many failed checks in a row make a backend unhealthy.
     pub unhealthy_after: u32,
-    /// So many good checks in a row make it healthy again.
+    /// How many successful checks in a row make it healthy again.
     pub healthy_after: u32,
 }
 

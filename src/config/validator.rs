@@ -1,8 +1,8 @@
-//! What was written, held against what the structs accept.
+//! Validates a TOML tree against the schema of the config structs.
 //!
 //! One walk over the tree finds every unknown key, every wrong type and every text that does not
-//! parse, and keeps the rest, so that the rules between keys can still be checked on it. Must stay
-//! true: a value of a secret reaches no message.
+//! parse, and returns the rest, so that the checks between keys can still run. Must stay true: a
+//! value of a secret reaches no message.
 
 use std::{
     collections::BTreeSet,
@@ -23,21 +23,20 @@ use super::{
 };
 use crate::types::Malformed;
 
-/// Longest secret file that is read. A key or password is far shorter; a wrong path may name
-/// anything.
+/// Most bytes of a secret file. A key or password is far shorter; a wrong path may name anything.
 const MAX_SECRET_FILE_LEN: u64 = 64 * 1024;
 
-/// One look at a config.
+/// One validation of a config.
 pub(super) struct Validator<'a> {
     pub(super) problems: &'a mut Problems,
-    /// What relative paths are relative to.
+    /// The base of relative paths.
     pub(super) directory: &'a Path,
-    /// Every path that was written.
+    /// Every path in the config.
     pub(super) files: BTreeSet<PathBuf>,
 }
 
 impl Validator<'_> {
-    /// The part of `node` that can be used; what cannot is reported. `None`: nothing of it.
+    /// The valid part of `node`; problems are reported. `None`: nothing is valid.
     pub(super) fn validate(&mut self, schema: Schema, node: &Node, key: &str) -> Option<Value> {
         if !key.is_empty() {
             self.problems.set_origin(key, node.origin.clone());
@@ -107,7 +106,7 @@ impl Validator<'_> {
                 self.integer(max, *number, &number.to_string(), key)
             }
             (ValueType::Integer(max), TomlValue::Text(text)) if from_environment => {
-                // A number too long for TOML, or none at all, is as wrong as a negative one.
+                // A number out of range, or no number, is reported like a negative one.
                 self.integer(max, text.parse().unwrap_or(-1), &quoted(text), key)
             }
             (ValueType::Integer(_), other) => {
@@ -161,8 +160,8 @@ impl Validator<'_> {
             if !entries.contains_key(name) {
                 self.problems.add_unusable(&within(key, name), "is missing");
             }
-            // An empty text keeps the other keys of the table in the checks; nothing more is said
-            // about this one.
+            // With an empty text the other keys of the table are still checked; this one has no
+            // further problems.
             match property.value_type() {
                 ValueType::Text(TextFormat::Plain) => {
                     valid.insert(name.to_owned(), Value::from(""))
@@ -178,8 +177,8 @@ impl Validator<'_> {
         for (n, node) in nodes.iter().enumerate() {
             valid.push(self.validate(item, node, &format!("{key}[{n}]")));
         }
-        // A list without its wrong entries would be another list; nothing is said about it as a
-        // whole.
+        // A list without its invalid entries would be another list, so checks of the whole list are
+        // skipped.
         let valid: Option<Vec<_>> = valid.into_iter().collect();
         if valid.is_none() {
             self.problems.suppress(key);
@@ -201,7 +200,7 @@ impl Validator<'_> {
         }
     }
 
-    /// The text as the struct takes it.
+    /// Checks a text, and resolves a path.
     fn text(&mut self, format: TextFormat, text: &str) -> Result<String, Malformed> {
         match format {
             TextFormat::Plain | TextFormat::Secret => {}
@@ -231,7 +230,7 @@ impl Validator<'_> {
         Ok(text.to_owned())
     }
 
-    /// Fills a secret from the file that `<name>_file` names.
+    /// Reads a secret from the file that `<name>_file` names.
     fn secret_file(
         &mut self,
         table: Schema,
@@ -325,7 +324,7 @@ fn read_secret(path: &Path) -> Result<String, SecretFileError> {
     }
 }
 
-/// A value in a message: in quotes, escaped, and not longer than a line can bear.
+/// A value for a message: in quotes, escaped and truncated.
 fn quoted(text: &str) -> String {
     format!("{:?}", truncate(text))
 }

@@ -20,8 +20,8 @@ pub struct WechatConfig {
     pub base_url: String,
     /// Total time for one call, its retry included.
     pub timeout: HumanDuration,
-    /// How calls that want an access token come by one: `stable` gets it from WeChat by AppSecret;
-    /// `none` sends none, for WeChat Cloud Run, which adds it on the way.
+    /// Where calls get their access token: `stable` gets it from WeChat by AppSecret; `none` sends
+    /// none, for WeChat Cloud Run, which adds it on the way.
     pub token_mode: TokenMode,
     /// Lends the access token to a backend that calls WeChat itself and knows this secret, at least
     /// 32 characters: `GET
@@ -37,7 +37,7 @@ pub struct WechatConfig {
     /// What WeChat takes for each phone number, in thousandths of a yuan: 30 is 0.03 CNY. Only for
     /// the metric `menshen_wechat_phone_cost_cny_total`. At most 100000.
     pub phone_price: u32,
-    /// Take phone numbers also as `encrypted_data` and `iv`, from mini programs that are too old
+    /// Accept phone numbers also as `encrypted_data` and `iv`, from mini programs that are too old
     /// for phone codes. The encryption has no authentication, so prefer the codes.
     pub legacy_decrypt: bool,
     /// How old such encrypted data may be. 1 second to 1 day.

@@ -9,16 +9,15 @@ use super::{HumanDuration, Mode, Problems, WechatApp};
 const AES_KEY_LEN: usize = 43;
 
 /// WeChat's message push, at `/wechat/push` of the auth API: a user who cancels the authorisation
-/// in WeChat is erased as by `DELETE
-/// /auth/me`, what is revoked is cleared. Enter the address with `push_token` and `push_aes_key` in the console of the mini
-/// program. See docs/hooks.md.
+/// in WeChat is erased as by `DELETE /auth/me`; revoked data is cleared. Enter the address with
+/// `push_token` and `push_aes_key` in the console of the mini program. See docs/hooks.md.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PushConfig {
-    /// Whether pushes are taken.
+    /// Whether pushes are accepted.
     pub enabled: bool,
-    /// Take pushes in plain mode from mini programs without `push_aes_key`. Their signature does
-    /// not cover what they say: whoever has seen one can erase anybody while its time is good.
+    /// Accept pushes in plain mode from mini programs without `push_aes_key`. Their signature does
+    /// not cover the body: an attacker who has seen one can erase any user until `max_age` is over.
     pub plain: bool,
     /// How long ago a push may have been signed. 10 seconds to 1 hour.
     pub max_age: HumanDuration,

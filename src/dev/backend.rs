@@ -1,5 +1,5 @@
-//! A backend that answers what it received, so that a person or a test can see what the gate let
-//! through.
+//! A backend that returns the request that it received, so that a person or a test can see what the
+//! gate forwarded.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::listener::Listener;
 
-/// Longest body that is read; what it counts needs no more.
+/// Most bytes of a body.
 const MAX_BODY_LEN: usize = 16 * 1024 * 1024;
 
 /// The running backend; it stops when dropped.
@@ -32,7 +32,7 @@ pub struct SampleBackend {
     requests: Arc<AtomicUsize>,
 }
 
-/// What it received, as it answers it.
+/// The request that the backend received, which is its response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceivedRequest {
     pub method: String,
@@ -58,12 +58,12 @@ impl SampleBackend {
         Ok(Self { listener, requests })
     }
 
-    /// Where it listens.
+    /// The address of the listener.
     pub const fn address(&self) -> SocketAddr {
         self.listener.address()
     }
 
-    /// How many requests have reached it.
+    /// The number of requests so far.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Answers that are none, for simulated vendors.
+//! Faulty responses of simulated vendors.
 
 use std::{
     io,
@@ -13,10 +13,10 @@ use axum::{
 };
 use hyper::body::{Body as HttpBody, Frame};
 
-/// What garbage looks like: somebody else's page.
+/// The page of another server, in place of JSON.
 pub(super) const HTML_PAGE: &str = "<html><body>It works!</body></html>";
 
-/// Half an answer, then the connection ends.
+/// Half a response, then the connection ends.
 pub(super) fn truncated_response() -> Response {
     (
         [

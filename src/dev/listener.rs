@@ -21,7 +21,7 @@ impl Listener {
         Ok(Self { address, task })
     }
 
-    /// Where it listens.
+    /// The address of the listener.
     pub(super) const fn address(&self) -> SocketAddr {
         self.address
     }

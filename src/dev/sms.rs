@@ -1,9 +1,9 @@
 //! Simulated SMS vendors: Aliyun `SendSms` and `SendSmsVerifyCode`, Tencent Cloud `SendSms`, and a
 //! webhook, on one port.
 //!
-//! Each checks signature, time and nonce by itself, from the bytes that arrived, and answers in the
-//! published form. What was sent stays here, so that a test or a demo reads the code from "the
-//! phone". A [`Scenario`] makes a vendor misbehave.
+//! Each verifies signature, time and nonce from the received bytes, and responds in the published
+//! format. Sent messages stay here, so that a test or a demo reads the code from "the phone". A
+//! [`Scenario`] makes a vendor misbehave.
 
 mod account;
 mod answer;
@@ -35,11 +35,11 @@ use crate::{
 pub use account::{KEY_ID, SECRET, SIGN_NAME, TEMPLATE};
 pub use received::SentMessage;
 
-/// Where the webhook is.
+/// The path of the webhook.
 const WEBHOOK_PATH: &str = "/hook/send";
 /// Where [`Scenario::Moved`] points.
 const MOVED_PATH: &str = "/moved";
-/// More than a request of ours can have.
+/// Most bytes of a body; menshen's requests are shorter.
 const MAX_BODY_LEN: usize = 64 * 1024;
 
 /// The running vendors; they stop when dropped.
@@ -49,19 +49,19 @@ pub struct SimulatedSms {
     simulator: Arc<Simulator>,
 }
 
-/// What a vendor does with a request that is signed rightly.
+/// What a vendor does with a validly signed request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Scenario {
     /// Sends the message.
     #[default]
     Send,
-    /// Refuses with this code of its own; for the webhook, with this HTTP status.
+    /// Rejects with this vendor code; for the webhook, with this HTTP status.
     Refuse(String),
-    /// Answers exactly this, whatever is asked.
+    /// Responds with exactly this to any request.
     Answer(u16, String),
     /// 404 and a refusal whose message echoes all that was received, as Aliyun's does.
     Echo,
-    /// Sends the message and never answers.
+    /// Sends the message and never responds.
     Hang,
     /// 200 without a body.
     Empty,
@@ -69,9 +69,9 @@ pub enum Scenario {
     Garbage(u16),
     /// A megabyte.
     Huge,
-    /// Half an answer, then the connection ends.
+    /// Half a response, then the connection ends.
     Cut,
-    /// A redirect to a place where calls are counted.
+    /// A redirect to a path where calls are counted.
     Moved,
 }
 
@@ -117,7 +117,7 @@ impl SimulatedSms {
         format!("http://{}", self.address())
     }
 
-    /// An `[sms]` section that asks these providers, with every account filled in.
+    /// An `[sms]` section with these providers and every account.
     pub fn section(&self, providers: &[SmsProvider]) -> SmsConfig {
         let text = |text: &str| Some(text.to_owned());
         let secret = || Some(SecretText::new(SECRET.to_owned()));
@@ -158,7 +158,7 @@ impl SimulatedSms {
         }
     }
 
-    /// What a vendor does from now on.
+    /// Sets what a vendor does from now on.
     pub fn set_scenario(&self, provider: SmsProvider, scenario: Scenario) {
         self.simulator
             .records()
@@ -166,7 +166,7 @@ impl SimulatedSms {
             .insert(provider.as_str(), scenario);
     }
 
-    /// How often a vendor was asked.
+    /// The number of calls of a vendor.
     pub fn calls(&self, provider: SmsProvider) -> usize {
         self.simulator
             .records()
@@ -176,12 +176,12 @@ impl SimulatedSms {
             .unwrap_or_default()
     }
 
-    /// How often somebody followed a redirect.
+    /// The number of followed redirects.
     pub fn redirects_followed(&self) -> usize {
         self.simulator.records().redirects_followed
     }
 
-    /// Everything that was sent, in order.
+    /// All sent messages, in order.
     pub fn sent(&self) -> Vec<SentMessage> {
         self.simulator.records().sent.clone()
     }
@@ -203,8 +203,7 @@ impl Simulator {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The message of a request that is signed rightly; else the vendor's code for what is wrong
-    /// with it.
+    /// The message of a validly signed request; else the vendor's error code.
     fn verify(
         &self,
         provider: SmsProvider,
@@ -285,7 +284,7 @@ async fn serve(State(simulator): State<Arc<Simulator>>, request: Request) -> Res
     }
 }
 
-/// Which vendor a request is for.
+/// The vendor that a request is for.
 fn provider_of(head: &Parts) -> Option<SmsProvider> {
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     match (

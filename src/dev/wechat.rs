@@ -1,11 +1,11 @@
 //! A simulated WeChat: `jscode2session`, `stable_token` and `getuserphonenumber` as the real server
 //! answers them.
 //!
-//! HTTP says 200 to everything and `text/plain`; the bodies are the published ones. Credentials are
-//! checked, a code works once (then 40163), and `errcode` is absent on success. Who signs in is in
-//! the code: everything before its last `-` is the person, so `alice-1` and `alice-2` are two
-//! logins of one openid. Phone codes are described in `phone`. Codes with a name of their own make
-//! it misbehave: they are listed at `Scenario`.
+//! The status is always 200 and the type `text/plain`; the bodies are the published ones.
+//! Credentials are checked, a code works once (then 40163), and `errcode` is absent on success. The
+//! code names the user: everything before its last `-` is the person, so `alice-1` and `alice-2`
+//! are two logins of one openid. Phone codes are described in `phone`. Codes with special names
+//! make it misbehave: see `Scenario`.
 
 mod app_tokens;
 mod encrypted;
@@ -67,7 +67,7 @@ impl SimulatedWechat {
         })
     }
 
-    /// Where it listens.
+    /// The address of the listener.
     pub const fn address(&self) -> SocketAddr {
         self.listener.address()
     }
@@ -77,12 +77,12 @@ impl SimulatedWechat {
         format!("http://{}", self.address())
     }
 
-    /// How often it was asked about any code.
+    /// The number of calls with any code.
     pub fn calls(&self) -> usize {
         self.simulator.records().calls.values().sum()
     }
 
-    /// How often it was asked about this code.
+    /// The number of calls with this code.
     pub fn calls_for(&self, code: &str) -> usize {
         self.simulator
             .records()
@@ -92,7 +92,7 @@ impl SimulatedWechat {
             .unwrap_or_default()
     }
 
-    /// How often it was asked for an access token.
+    /// The number of calls for an access token.
     pub fn token_calls(&self) -> usize {
         self.simulator.records().token_calls
     }
@@ -102,15 +102,15 @@ impl SimulatedWechat {
         self.simulator.records().tokens_seen.clone()
     }
 
-    /// From now on no access token of before is good, and calls with one are refused with this
-    /// errcode (40001, 40014, 42001).
+    /// Invalidates all access tokens; calls with one are rejected with this errcode (40001, 40014,
+    /// 42001).
     pub fn revoke_tokens(&self, errcode: i64) {
         let mut records = self.simulator.records();
         records.refuses_tokens_with = Some(errcode);
         records.tokens.values_mut().for_each(AppTokens::revoke);
     }
 
-    /// The next to ask for an access token gets a new one; the present ones stay good.
+    /// The next call for an access token gets a new one; the present ones stay valid.
     pub fn renew_tokens(&self) {
         self.simulator
             .records()
@@ -119,7 +119,7 @@ impl SimulatedWechat {
             .for_each(AppTokens::supersede);
     }
 
-    /// Takes this long to give an access token.
+    /// Delays each access token by this time.
     pub fn delay_tokens(&self, delay: Duration) {
         self.simulator.records().token_delay = delay;
     }
@@ -136,7 +136,8 @@ impl SimulatedWechat {
         encrypted::encrypted_phone(app_id, login_code, phone, timestamp)
     }
 
-    /// Answers this code with exactly this body from now on; the code `stable_token` is that call.
+    /// Responds to this code with exactly this body from now on; the code `stable_token` is that
+    /// call.
     pub fn set_response(&self, code: &str, body: &str) {
         self.simulator
             .records()

@@ -1,16 +1,16 @@
-//! Counters of one name whose label values are known before anything happens.
+//! Counters whose label values are known at start.
 //!
-//! All of them are there from the start, at zero: Prometheus sees no step in a series that begins
+//! All of them exist from the start, at zero: Prometheus sees no increase in a series that begins
 //! with its first event, so the first failure would raise no alert.
 //!
-//! Must stay true: no value comes in that the catalog does not have, so that the number of series
-//! is known.
+//! Must stay true: a value that the catalog does not have stops a test, so that the number of
+//! series is known.
 
 use prometheus::{IntCounter, IntCounterVec, Registry};
 
 use super::family::{Label, LabelValues, Metric, MetricFamily, MetricType};
 
-/// `with_label_values` gives one of them.
+/// A family of counters.
 #[derive(Debug, Clone)]
 pub struct CounterFamily {
     name: &'static str,
@@ -45,8 +45,8 @@ impl CounterFamily {
         self.vec.with_label_values(values)
     }
 
-    /// Lets all counters be there whose first labels have these values, if the values of the others
-    /// are closed lists.
+    /// Creates all counters whose first labels have these values, if the values of the others are
+    /// closed lists.
     pub fn start(&self, first: &[&str]) {
         let Some(next) = self.labels.get(first.len()) else {
             self.with_label_values(first);

@@ -7,8 +7,7 @@ use super::{
     family::{Label, LabelValues, MetricFamily},
 };
 
-/// What the collector of the operating system's figures gives, where there is `/proc`: Prometheus'
-/// usual names.
+/// The metrics of the process collector, where there is `/proc`, by Prometheus' usual names.
 pub(super) const PROCESS_METRICS: &[(&str, &str, &str)] = &[
     (
         "process_cpu_seconds_total",

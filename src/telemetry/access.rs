@@ -1,7 +1,7 @@
-//! The line that each request leaves: who asked for what, who decided, how it ended.
+//! The access log: one line for each request.
 //!
-//! Written by hand rather than through `tracing`, because it is on the way of every request. The
-//! query is never in it, and digits that could be a phone number are masked.
+//! Formatted by hand rather than through `tracing`, because every request pays for it. The query is
+//! never in it, and digits that could be a phone number are masked.
 
 use std::{cell::RefCell, io::Write};
 
@@ -11,7 +11,7 @@ use crate::{
     types::{ClientIp, Timestamp},
 };
 
-/// What one request leaves behind.
+/// What the access log says of one request.
 #[derive(Debug, Clone, Copy)]
 pub struct AccessLine<'a> {
     pub at: Timestamp,
@@ -27,7 +27,7 @@ pub struct AccessLine<'a> {
     pub rule: &'a str,
     /// `forwarded`, `refused`, `auth`, `failed`, `verified` or `preflight`.
     pub decision: &'static str,
-    /// Wire code, when menshen refused or failed it.
+    /// Wire code of menshen's own error response.
     pub error: Option<&'static str>,
     /// Wire code with which a gate that only reports would have refused it.
     pub would_refuse: Option<&'static str>,
@@ -39,17 +39,17 @@ pub struct AccessLine<'a> {
     pub upstream_us: Option<u64>,
     /// Bytes of the request's body that were read.
     pub received: u64,
-    /// Bytes of the response's body that were sent, of a response of the backend.
+    /// Bytes sent of the response's body, of a response of the backend.
     pub sent: u64,
     /// `complete`, `client_gone`, `failed`, or why a stream was closed.
     pub ended: &'static str,
     /// Microseconds from the head's last byte to the answer's last byte.
     pub duration_us: u64,
-    /// Microseconds of that which the gate's decision took.
+    /// Microseconds of the gate's decision, which are part of that.
     pub gate_us: u64,
 }
 
-/// Writes access lines, or does not.
+/// Writes access lines, unless the access log is off.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
     to: Option<(Sink, LogFormat)>,
@@ -73,7 +73,7 @@ impl AccessLog {
     }
 }
 
-/// Digits in a row from which on they could be a phone number.
+/// Fewest digits in a row that could be a phone number.
 const PHONE_DIGITS: usize = 11;
 
 /// The path with every run of digits that could be a phone number masked.
@@ -106,8 +106,7 @@ fn mask_phones(path: &str) -> std::borrow::Cow<'_, str> {
     out.into()
 }
 
-/// `2023-11-14T22:13:20.123Z`. The second that this thread formatted last is kept: each request
-/// logs one.
+/// `2023-11-14T22:13:20.123Z`. Each thread caches the second that it formatted last.
 fn format_timestamp(at: Timestamp) -> String {
     thread_local! {
         static LAST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
@@ -129,8 +128,7 @@ fn format_timestamp(at: Timestamp) -> String {
     })
 }
 
-/// One JSON object. Written by hand, as it is on the way of every request: only what a client chose
-/// can need escaping.
+/// One JSON object. Only what a client chose can need escaping.
 fn json(line: &AccessLine<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(384);
     let mut number = itoa::Buffer::new();
@@ -193,7 +191,7 @@ fn put(out: &mut Vec<u8>, parts: &[&str]) {
     }
 }
 
-/// A JSON string. What is plain, and nearly all is, is copied as it stands.
+/// A JSON string. Plain ASCII, which nearly all is, is copied.
 fn quote(out: &mut Vec<u8>, text: &str) {
     if text
         .bytes()

@@ -1,4 +1,4 @@
-//! What is logged while a test runs, at every level.
+//! Captures the log of a test, at every level.
 
 use std::{
     io::{self, Write},
@@ -7,7 +7,7 @@ use std::{
 
 use tracing::{Dispatch, Level, subscriber::DefaultGuard};
 
-/// Listens to this thread's log.
+/// Captures the log lines of this thread.
 pub(crate) struct LogCapture {
     lines: Lines,
     listening: DefaultGuard,
@@ -36,9 +36,8 @@ impl LogCapture {
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .finish();
-        // With a second listener registered, `tracing` asks each of them about a line that another
-        // test's thread, where nobody listens, is the first to reach; with one alone it would take
-        // that thread's answer for everybody's.
+        // `tracing` caches whether a line is enabled. With one subscriber alone it would cache the
+        // answer of a thread without any that reaches the line first; with two it asks each time.
         let second = Dispatch::new(tracing_subscriber::registry());
         Self {
             lines,
@@ -47,7 +46,7 @@ impl LogCapture {
         }
     }
 
-    /// Stops, and gives what was said.
+    /// Stops, and returns the text.
     pub(crate) fn finish(self) -> String {
         drop(self.listening);
         String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap()

@@ -1,8 +1,8 @@
 //! One thread that writes log lines to standard output in batches.
 //!
-//! Must stay true: nobody who logs ever waits. When the reader of standard output falls behind by a
-//! whole queue, lines are given up and counted, whatever they say: a stuck log must not stop
-//! logins, nor the way out at SIGTERM.
+//! Must stay true: logging never waits. When the reader of standard output falls behind by a whole
+//! queue, lines are dropped and counted, whatever they say: a stuck log must not stop logins, nor
+//! the shutdown at SIGTERM.
 
 use std::{
     io::{self, Write},
@@ -16,16 +16,15 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that may wait to be written.
+/// Lines that can wait to be written.
 const QUEUE_CAPACITY: usize = 16_384;
-/// How many of them may be access lines: audit events and warnings still get in when there is a
-/// flood of requests.
+/// How many of them can be access lines: a flood of requests leaves room for audit events and
+/// warnings.
 const ACCESS_LINE_CAPACITY: usize = QUEUE_CAPACITY / 4 * 3;
-/// How long the writer rests after a batch. Senders then find it awake less often, and waking it is
-/// what costs them most.
+/// How long the writer sleeps after a batch: waking it is what costs senders most.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long the last lines may take when the process ends.
+/// How long writing the last lines may take when the process ends.
 const SHUTDOWN_FLUSH: Duration = Duration::from_secs(2);
 
 /// Takes finished lines. Cheap to clone.
@@ -70,8 +69,8 @@ impl Sink {
         })
     }
 
-    /// Gives a line of which there are many (with its newline) away; a fast stream of them leaves
-    /// room for the rare ones.
+    /// Queues an access line (with its newline), or drops it where the rest of the queue is for
+    /// other lines.
     pub fn offer(&self, line: Vec<u8>) {
         if self.queued.load(Ordering::Relaxed) < ACCESS_LINE_CAPACITY {
             self.send(line);
@@ -80,26 +79,25 @@ impl Sink {
         }
     }
 
-    /// Gives a line away; where there is no room it is given up.
+    /// Queues a line, or drops it where the queue is full.
     fn send(&self, line: Vec<u8>) {
         self.queued.fetch_add(1, Ordering::Relaxed);
         if let Err(refused) = self.lines.try_send(Message::Line(line)) {
             self.queued.fetch_sub(1, Ordering::Relaxed);
-            // The thread is gone only after `close`; what is logged then has nowhere to go, and is
-            // no loss.
+            // A disconnected queue means that `close` was called: that line is not counted.
             if let TrySendError::Full(_) = refused {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
-    /// How many lines were given up since this was last asked.
+    /// How many lines were dropped since the last call.
     pub fn take_dropped(&self) -> u64 {
         self.dropped.swap(0, Ordering::Relaxed)
     }
 
-    /// Writes what is queued and ends the thread, unless nobody reads what it writes: then it is
-    /// left behind.
+    /// Writes the queue and ends the thread, unless the reader of standard output is stuck: then the
+    /// thread is left behind.
     pub fn close(&self) {
         let end = Instant::now() + SHUTDOWN_FLUSH;
         while let Err(TrySendError::Full(_)) = self.lines.try_send(Message::Stop) {
@@ -108,7 +106,7 @@ impl Sink {
             }
             std::thread::sleep(FLUSH_INTERVAL);
         }
-        // Both outcomes are the end of waiting: it has ended, or it will not.
+        // Both results end the wait: the thread has ended, or it will not.
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = ended.recv_timeout(end.saturating_duration_since(Instant::now()));
     }
@@ -133,7 +131,7 @@ fn write_all(queue: &Receiver<Message>, queued: &AtomicUsize, mut out: impl Writ
                 break;
             }
         }
-        // Standard output may be closed; there is nowhere else to say so.
+        // Standard output may be closed; there is nowhere else to report it.
         drop(out.write_all(&batch).and_then(|()| out.flush()));
         batch.clear();
         if stop {
@@ -153,7 +151,7 @@ impl<'a> MakeWriter<'a> for Sink {
     }
 }
 
-/// One line in the making; goes to the sink when dropped.
+/// Collects one line; queues it when dropped.
 #[derive(Debug)]
 pub struct Line<'a> {
     sink: &'a Sink,

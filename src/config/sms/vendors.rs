@@ -135,7 +135,8 @@ pub struct TencentConfig {
 pub struct WebhookConfig {
     /// Where to post. A redirect is not followed. 2xx means that the message is accepted, 429 that
     /// the phone has to wait (`Retry-After`, in seconds), any other 4xx but 408, 409 and 425 that
-    /// the message is refused and another provider may be asked; after anything else nobody knows.
+    /// the message is refused and another provider may be tried; after anything else it is unknown
+    /// whether a message was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"https://sms.example.com/send")]
     pub url: Option<String>,
@@ -150,8 +151,8 @@ pub struct WebhookConfig {
     #[schemars(extend("format" = "path"), example = &"webhook.secret")]
     pub secret_file: Option<PathBuf>,
     /// Whether the server may be on this machine or in a private network. If not, every address of
-    /// its name is looked at before each connection, and no proxy is used, since a proxy would hide
-    /// it.
+    /// its name is checked before each connection, and no proxy is used, since a proxy would hide
+    /// the address.
     pub allow_private: bool,
     /// What one message costs, in thousandths of a yuan. 0: its cost is not counted.
     pub price: u32,

@@ -14,284 +14,290 @@ fn each_is_told(cases: &[(&str, &str)]) {
     }
 }
 
+/// Texts with the problems of `[server]`, `[admin]`, `[upstream]` and `[auth]`.
+const SERVER_AND_UPSTREAM: &[(&str, &str)] = &[
+    (
+        "[server]\nheader_timeout = '10 parsecs'",
+        "3: server.header_timeout: \"10 parsecs\" is not a duration: write a whole number and ms, s, m, h or d",
+    ),
+    (
+        "[server]\nheader_timeout = 10",
+        "3: server.header_timeout: 10 has no unit: write \"10s\" with quotes, or ms, m, h or d",
+    ),
+    (
+        "[server]\nheader_timeout = '0s'",
+        "3: server.header_timeout: 0s is not between 1ms and 10m",
+    ),
+    (
+        "[server]\nheader_timeout = true",
+        "3: server.header_timeout: must be a text in quotes, not true or false",
+    ),
+    (
+        "[server]\nlisten = '0.0.0.0:80'",
+        "3: server.listen: must be a list in [ ], not a text",
+    ),
+    (
+        "[server]\nlisten = []",
+        "3: server.listen: is empty: menshen must listen somewhere",
+    ),
+    (
+        "[server]\nlisten = [\n 'x',\n 7]",
+        "5: server.listen[1]: must be a text in quotes, not a whole number",
+    ),
+    (
+        "[server]\nlisten = [\n 'localhost:80']",
+        "4: server.listen[0]: \"localhost:80\" is not an address: write IP:PORT, tls:IP:PORT or unix:/path/to.sock",
+    ),
+    (
+        "[server]\nlisten = ['127.0.0.1:8080', '127.0.0.1:8080']",
+        "3: server.listen[1]: \"127.0.0.1:8080\" is listed twice",
+    ),
+    (
+        "[server]\ntrusted_proxies = ['10.0.0.0/33']",
+        "3: server.trusted_proxies[0]: \"10.0.0.0/33\" is not a network: write ADDRESS/BITS, such as 10.0.0.0/8",
+    ),
+    (
+        "[server]\nmax_header_bytes = '16 kB'",
+        "3: server.max_header_bytes: \"16 kB\" is not a size: write a whole number of bytes, alone or with KiB or MiB",
+    ),
+    (
+        "[server]\nmax_header_bytes = 1000",
+        "3: server.max_header_bytes: 1000 is not between 1KiB and 1MiB",
+    ),
+    (
+        "[server]\nmax_headers = 257",
+        "3: server.max_headers: 257 is not between 8 and 256",
+    ),
+    (
+        "[server]\nmax_headers = -1",
+        "3: server.max_headers: -1 is not a whole number of 0 or above",
+    ),
+    (
+        "[server]\nmax_headers = 1.5",
+        "3: server.max_headers: must be a whole number, not a number with a fraction",
+    ),
+    (
+        "[server]\nkeepalive_requests = 4294967296",
+        "3: server.keepalive_requests: 4294967296 is not a whole number from 0 to 4294967295",
+    ),
+    (
+        "[server]\nkeepalive_requests = '7'",
+        "3: server.keepalive_requests: must be a whole number, not a text",
+    ),
+    (
+        "[forward_auth]\nenabled = true",
+        "2: forward_auth.trusted_callers: is empty: list the networks of the proxies that may ask",
+    ),
+    (
+        "[forward_auth]\ntrusted_callers = ['0.0.0.0/0']",
+        "3: forward_auth.trusted_callers[0]: 0.0.0.0/0 is everybody, and who may ask can ask about any path",
+    ),
+    (
+        "[cors]\nallowed_origins = ['https://a.example', 'https://a.example/']",
+        "3: cors.allowed_origins[1]: \"https://a.example/\" is not an origin: write it like https://shop.example, in lower case and without a path",
+    ),
+    (
+        "[cors]\nallowed_origins = ['https://a.example', '*']",
+        "3: cors.allowed_origins[1]: is everybody: it stands alone",
+    ),
+    (
+        "[cors]\nallowed_origins = ['*']\nallow_credentials = true",
+        "4: cors.allow_credentials: goes only with origins that are listed: browsers refuse it with \"*\"",
+    ),
+    (
+        "[cors]\nallowed_headers = ['X Y']",
+        "3: cors.allowed_headers[0]: \"X Y\" is not a header name",
+    ),
+    (
+        "[[rule]]\nname = 'a'\npath = '/x'\ncors = true",
+        "5: rule[0].cors: needs cors.allowed_origins: no page is allowed yet",
+    ),
+    (
+        "[admin]\nlisten = 'localhost:9090'",
+        "3: admin.listen: \"localhost:9090\" is not an address: write IP:PORT",
+    ),
+    (
+        "[admin]\nlisten = '0.0.0.0:8080'",
+        "3: admin.listen: is an address of `server.listen` too",
+    ),
+    (
+        "[upstream]\nurls = []",
+        "3: upstream.urls: is empty: there must be a backend",
+    ),
+    (
+        "[upstream]\nurls = ['http://me:hunter2@app']",
+        "3: upstream.urls[0]: has a user name: menshen sends none",
+    ),
+    (
+        "[upstream]\nurls = ['http://app/v1']",
+        "3: upstream.urls[0]: has a path: give the server alone, every request keeps its own path",
+    ),
+    (
+        "[upstream]\nauthorization = 'forge'",
+        "3: upstream.authorization: \"forge\" is none of `keep`, `remove`, `mint`",
+    ),
+    (
+        "[upstream]\nhost = 'a b'",
+        "3: upstream.host: \"a b\" is not a host: write a name or address, and :PORT where needed",
+    ),
+    (
+        "[upstream.health]\nhost = 'http://a'",
+        "3: upstream.health.host: \"http://a\" is not a host: write a name or address, and :PORT where needed",
+    ),
+    (
+        "[upstream]\nhost = 'a'\nhealth.host = 'b'",
+        "4: upstream.health.host: is given together with `upstream.host`, which checks have too: keep one of them",
+    ),
+    (
+        "[auth]\nprefix = '/auth/'",
+        "3: auth.prefix: \"/auth/\" is not a plain path: write it like /auth or /api/auth, of letters, digits, - and _",
+    ),
+];
+
 #[test]
 fn what_is_wrong_with_the_doors_is_told() {
-    each_is_told(&[
-        (
-            "[server]\nheader_timeout = '10 parsecs'",
-            "3: server.header_timeout: \"10 parsecs\" is not a duration: write a whole number and ms, s, m, h or d",
-        ),
-        (
-            "[server]\nheader_timeout = 10",
-            "3: server.header_timeout: 10 has no unit: write \"10s\" with quotes, or ms, m, h or d",
-        ),
-        (
-            "[server]\nheader_timeout = '0s'",
-            "3: server.header_timeout: 0s is not between 1ms and 10m",
-        ),
-        (
-            "[server]\nheader_timeout = true",
-            "3: server.header_timeout: must be a text in quotes, not true or false",
-        ),
-        (
-            "[server]\nlisten = '0.0.0.0:80'",
-            "3: server.listen: must be a list in [ ], not a text",
-        ),
-        (
-            "[server]\nlisten = []",
-            "3: server.listen: is empty: menshen must listen somewhere",
-        ),
-        (
-            "[server]\nlisten = [\n 'x',\n 7]",
-            "5: server.listen[1]: must be a text in quotes, not a whole number",
-        ),
-        (
-            "[server]\nlisten = [\n 'localhost:80']",
-            "4: server.listen[0]: \"localhost:80\" is not an address: write IP:PORT, tls:IP:PORT or unix:/path/to.sock",
-        ),
-        (
-            "[server]\nlisten = ['127.0.0.1:8080', '127.0.0.1:8080']",
-            "3: server.listen[1]: \"127.0.0.1:8080\" is listed twice",
-        ),
-        (
-            "[server]\ntrusted_proxies = ['10.0.0.0/33']",
-            "3: server.trusted_proxies[0]: \"10.0.0.0/33\" is not a network: write ADDRESS/BITS, such as 10.0.0.0/8",
-        ),
-        (
-            "[server]\nmax_header_bytes = '16 kB'",
-            "3: server.max_header_bytes: \"16 kB\" is not a size: write a whole number of bytes, alone or with KiB or MiB",
-        ),
-        (
-            "[server]\nmax_header_bytes = 1000",
-            "3: server.max_header_bytes: 1000 is not between 1KiB and 1MiB",
-        ),
-        (
-            "[server]\nmax_headers = 257",
-            "3: server.max_headers: 257 is not between 8 and 256",
-        ),
-        (
-            "[server]\nmax_headers = -1",
-            "3: server.max_headers: -1 is not a whole number of 0 or above",
-        ),
-        (
-            "[server]\nmax_headers = 1.5",
-            "3: server.max_headers: must be a whole number, not a number with a fraction",
-        ),
-        (
-            "[server]\nkeepalive_requests = 4294967296",
-            "3: server.keepalive_requests: 4294967296 is not a whole number from 0 to 4294967295",
-        ),
-        (
-            "[server]\nkeepalive_requests = '7'",
-            "3: server.keepalive_requests: must be a whole number, not a text",
-        ),
-        (
-            "[forward_auth]\nenabled = true",
-            "2: forward_auth.trusted_callers: is empty: list the networks of the proxies that may ask",
-        ),
-        (
-            "[forward_auth]\ntrusted_callers = ['0.0.0.0/0']",
-            "3: forward_auth.trusted_callers[0]: 0.0.0.0/0 is everybody, and who may ask can ask about any path",
-        ),
-        (
-            "[cors]\nallowed_origins = ['https://a.example', 'https://a.example/']",
-            "3: cors.allowed_origins[1]: \"https://a.example/\" is not an origin: write it like https://shop.example, in lower case and without a path",
-        ),
-        (
-            "[cors]\nallowed_origins = ['https://a.example', '*']",
-            "3: cors.allowed_origins[1]: is everybody: it stands alone",
-        ),
-        (
-            "[cors]\nallowed_origins = ['*']\nallow_credentials = true",
-            "4: cors.allow_credentials: goes only with origins that are listed: browsers refuse it with \"*\"",
-        ),
-        (
-            "[cors]\nallowed_headers = ['X Y']",
-            "3: cors.allowed_headers[0]: \"X Y\" is not a header name",
-        ),
-        (
-            "[[rule]]\nname = 'a'\npath = '/x'\ncors = true",
-            "5: rule[0].cors: needs cors.allowed_origins: no page is allowed yet",
-        ),
-        (
-            "[admin]\nlisten = 'localhost:9090'",
-            "3: admin.listen: \"localhost:9090\" is not an address: write IP:PORT",
-        ),
-        (
-            "[admin]\nlisten = '0.0.0.0:8080'",
-            "3: admin.listen: is an address of `server.listen` too",
-        ),
-        (
-            "[upstream]\nurls = []",
-            "3: upstream.urls: is empty: there must be a backend",
-        ),
-        (
-            "[upstream]\nurls = ['http://me:hunter2@app']",
-            "3: upstream.urls[0]: has a user name: menshen sends none",
-        ),
-        (
-            "[upstream]\nurls = ['http://app/v1']",
-            "3: upstream.urls[0]: has a path: give the server alone, every request keeps its own path",
-        ),
-        (
-            "[upstream]\nauthorization = 'forge'",
-            "3: upstream.authorization: \"forge\" is none of `keep`, `remove`, `mint`",
-        ),
-        (
-            "[upstream]\nhost = 'a b'",
-            "3: upstream.host: \"a b\" is not a host: write a name or address, and :PORT where needed",
-        ),
-        (
-            "[upstream.health]\nhost = 'http://a'",
-            "3: upstream.health.host: \"http://a\" is not a host: write a name or address, and :PORT where needed",
-        ),
-        (
-            "[upstream]\nhost = 'a'\nhealth.host = 'b'",
-            "4: upstream.health.host: is given together with `upstream.host`, which checks have too: keep one of them",
-        ),
-        (
-            "[auth]\nprefix = '/auth/'",
-            "3: auth.prefix: \"/auth/\" is not a plain path: write it like /auth or /api/auth, of letters, digits, - and _",
-        ),
-    ]);
+    each_is_told(SERVER_AND_UPSTREAM);
 }
+
+/// Texts with the problems of `[tokens]`, `[store]`, `[users]` and others.
+const TOKENS_AND_STORE: &[(&str, &str)] = &[
+    (
+        "[tokens]\nissuer = ' '",
+        "3: tokens.issuer: is empty: a token that names none would pass for another's",
+    ),
+    (
+        "[tokens]\naccess_ttl = '8d'",
+        "3: tokens.access_ttl: 8d and `tokens.leeway` are longer than the 8d that a revocation is remembered",
+    ),
+    (
+        "[tokens]\nidle_ttl = '91d'",
+        "2: tokens.absolute_ttl: 90d is shorter than `tokens.idle_ttl`, which is 91d",
+    ),
+    (
+        "[tokens]\nidle_ttl = '0s'",
+        "3: tokens.idle_ttl: is 0: nobody could stay signed in",
+    ),
+    (
+        "[tokens]\nleeway = '301s'",
+        "3: tokens.leeway: 301s is not between 0s and 5m",
+    ),
+    (
+        "[tokens]\nreplay_window = '31d'",
+        "3: tokens.replay_window: 31d is longer than `tokens.idle_ttl`",
+    ),
+    (
+        "[tokens]\nreplay_window = 'always'",
+        "3: tokens.replay_window: \"always\" is neither `until_used` nor a duration such as 30s",
+    ),
+    (
+        "[tokens]\nrotate_every = '1h'\npublish_before = '10m'",
+        "3: tokens.rotate_every: 1h is not between 1d and 730d",
+    ),
+    (
+        "[tokens]\npublish_before = '5m'",
+        "3: tokens.publish_before: 5m is not between 10m and 730d",
+    ),
+    (
+        "[tokens]\nrotate_every = '7d'\npublish_before = '7d'",
+        "4: tokens.publish_before: 7d is not shorter than `tokens.rotate_every`, which is 7d",
+    ),
+    (
+        "[tokens]\nrotate_every = '90d'\nkey_dir = 'keys'",
+        "3: tokens.rotate_every: is for keys that menshen makes, and `tokens.key_dir` gives them: put the new one there yourself",
+    ),
+    (
+        "[tokens]\nrotate_every = '90d'\nalgorithm = 'HS256'\nsecret = 'q9Jm4xv7Tz2LwBn8RkYd3GpHs6FcEa1U'",
+        "3: tokens.rotate_every: is for keys that menshen makes, and `tokens.secret` gives them: put the new one there yourself",
+    ),
+    (
+        "[tokens]\ncache_entries = 0",
+        "3: tokens.cache_entries: 0 is not between 1 and 10000000",
+    ),
+    (
+        "[tokens]\nkey_dir = 'keys'\nalgorithm = 'HS256'",
+        "3: tokens.key_dir: holds key pairs, and HS256 has a secret",
+    ),
+    (
+        "[tokens]\nsecret = 'x'",
+        "3: tokens.secret: is for `algorithm = \"HS256\"` only",
+    ),
+    (
+        "[tokens]\nprevious_secrets = ['x']",
+        "3: tokens.previous_secrets: is for `algorithm = \"HS256\"` only",
+    ),
+    (
+        "[store]\nurl = 'redis://:hunter2@db'",
+        "3: store.url: names a store that this version does not know: use sled:PATH or memory:",
+    ),
+    (
+        "[store]\nurl = 'sled:'",
+        "3: store.url: names no directory: write sled:PATH",
+    ),
+    (
+        "[store]\nencryption_key = 'hunter2'",
+        "3: store.encryption_key: is not 32 bytes: write 64 hex digits or base64, as `openssl rand -hex 32` prints",
+    ),
+    (
+        "[users]\nfirst_integer = 0",
+        "3: users.first_integer: is 0: ids start at 1 or above",
+    ),
+    (
+        "[wechat]\nbase_url = 'api.weixin.qq.com'",
+        "3: wechat.base_url: is not a server: write http://host:port, https://host:port or unix:/path/to.sock",
+    ),
+    (
+        "[wechat]\nbase_url = 'unix:/wx.sock'",
+        "3: wechat.base_url: is not a URL: write https://host",
+    ),
+    (
+        "[wechat]\nsecret = 'hunter2'",
+        "2: wechat.app_id: is missing: `wechat.secret` belongs to an app id",
+    ),
+    (
+        "[wechat]\nphone_price = 100001",
+        "3: wechat.phone_price: 100001 is not between 0 and 100000",
+    ),
+    (
+        "[wechat]\nwatermark_max_age = '0s'",
+        "3: wechat.watermark_max_age: 0s is not between 1s and 1d",
+    ),
+    (
+        "[wechat]\nwatermark_max_age = '2d'",
+        "3: wechat.watermark_max_age: 2d is not between 1s and 1d",
+    ),
+    (
+        "[wechat]\ntoken_mode = 'force'",
+        "3: wechat.token_mode: \"force\" is none of `stable`, `none`",
+    ),
+    (
+        "[wechat]\nsecret = 12345678",
+        "3: wechat.secret: must be a text in quotes, not a whole number",
+    ),
+    (
+        "[wechat]\napp_id = 'wx 1'",
+        "3: wechat.app_id: \"wx 1\" must be 1 to 64 letters, digits, '-' or '_'",
+    ),
+    (
+        "[limits]\nlogin_per_ip = '30'",
+        "3: limits.login_per_ip: \"30\" is not a rate: write COUNT/TIME, both above zero, such as 30/1m",
+    ),
+    (
+        "[limits]\nenabled = 'yes'",
+        "3: limits.enabled: must be true or false, not a text",
+    ),
+    (
+        "[telemetry]\nlog_level = 'loud'",
+        "3: telemetry.log_level: \"loud\" is none of `error`, `warn`, `info`, `debug`, `trace`",
+    ),
+    (
+        "[telemetry]\nlog_format = 'xml'",
+        "3: telemetry.log_format: \"xml\" is none of `json`, `text`",
+    ),
+];
 
 #[test]
 fn what_is_wrong_with_tokens_users_and_their_store_is_told() {
-    each_is_told(&[
-        (
-            "[tokens]\nissuer = ' '",
-            "3: tokens.issuer: is empty: a token that names none would pass for another's",
-        ),
-        (
-            "[tokens]\naccess_ttl = '8d'",
-            "3: tokens.access_ttl: 8d and `tokens.leeway` are longer than the 8d that a revocation is remembered",
-        ),
-        (
-            "[tokens]\nidle_ttl = '91d'",
-            "2: tokens.absolute_ttl: 90d is shorter than `tokens.idle_ttl`, which is 91d",
-        ),
-        (
-            "[tokens]\nidle_ttl = '0s'",
-            "3: tokens.idle_ttl: is 0: nobody could stay signed in",
-        ),
-        (
-            "[tokens]\nleeway = '301s'",
-            "3: tokens.leeway: 301s is not between 0s and 5m",
-        ),
-        (
-            "[tokens]\nreplay_window = '31d'",
-            "3: tokens.replay_window: 31d is longer than `tokens.idle_ttl`",
-        ),
-        (
-            "[tokens]\nreplay_window = 'always'",
-            "3: tokens.replay_window: \"always\" is neither `until_used` nor a duration such as 30s",
-        ),
-        (
-            "[tokens]\nrotate_every = '1h'\npublish_before = '10m'",
-            "3: tokens.rotate_every: 1h is not between 1d and 730d",
-        ),
-        (
-            "[tokens]\npublish_before = '5m'",
-            "3: tokens.publish_before: 5m is not between 10m and 730d",
-        ),
-        (
-            "[tokens]\nrotate_every = '7d'\npublish_before = '7d'",
-            "4: tokens.publish_before: 7d is not shorter than `tokens.rotate_every`, which is 7d",
-        ),
-        (
-            "[tokens]\nrotate_every = '90d'\nkey_dir = 'keys'",
-            "3: tokens.rotate_every: is for keys that menshen makes, and `tokens.key_dir` gives them: put the new one there yourself",
-        ),
-        (
-            "[tokens]\nrotate_every = '90d'\nalgorithm = 'HS256'\nsecret = 'q9Jm4xv7Tz2LwBn8RkYd3GpHs6FcEa1U'",
-            "3: tokens.rotate_every: is for keys that menshen makes, and `tokens.secret` gives them: put the new one there yourself",
-        ),
-        (
-            "[tokens]\ncache_entries = 0",
-            "3: tokens.cache_entries: 0 is not between 1 and 10000000",
-        ),
-        (
-            "[tokens]\nkey_dir = 'keys'\nalgorithm = 'HS256'",
-            "3: tokens.key_dir: holds key pairs, and HS256 has a secret",
-        ),
-        (
-            "[tokens]\nsecret = 'x'",
-            "3: tokens.secret: is for `algorithm = \"HS256\"` only",
-        ),
-        (
-            "[tokens]\nprevious_secrets = ['x']",
-            "3: tokens.previous_secrets: is for `algorithm = \"HS256\"` only",
-        ),
-        (
-            "[store]\nurl = 'redis://:hunter2@db'",
-            "3: store.url: names a store that this version does not know: use sled:PATH or memory:",
-        ),
-        (
-            "[store]\nurl = 'sled:'",
-            "3: store.url: names no directory: write sled:PATH",
-        ),
-        (
-            "[store]\nencryption_key = 'hunter2'",
-            "3: store.encryption_key: is not 32 bytes: write 64 hex digits or base64, as `openssl rand -hex 32` prints",
-        ),
-        (
-            "[users]\nfirst_integer = 0",
-            "3: users.first_integer: is 0: ids start at 1 or above",
-        ),
-        (
-            "[wechat]\nbase_url = 'api.weixin.qq.com'",
-            "3: wechat.base_url: is not a server: write http://host:port, https://host:port or unix:/path/to.sock",
-        ),
-        (
-            "[wechat]\nbase_url = 'unix:/wx.sock'",
-            "3: wechat.base_url: is not a URL: write https://host",
-        ),
-        (
-            "[wechat]\nsecret = 'hunter2'",
-            "2: wechat.app_id: is missing: `wechat.secret` belongs to an app id",
-        ),
-        (
-            "[wechat]\nphone_price = 100001",
-            "3: wechat.phone_price: 100001 is not between 0 and 100000",
-        ),
-        (
-            "[wechat]\nwatermark_max_age = '0s'",
-            "3: wechat.watermark_max_age: 0s is not between 1s and 1d",
-        ),
-        (
-            "[wechat]\nwatermark_max_age = '2d'",
-            "3: wechat.watermark_max_age: 2d is not between 1s and 1d",
-        ),
-        (
-            "[wechat]\ntoken_mode = 'force'",
-            "3: wechat.token_mode: \"force\" is none of `stable`, `none`",
-        ),
-        (
-            "[wechat]\nsecret = 12345678",
-            "3: wechat.secret: must be a text in quotes, not a whole number",
-        ),
-        (
-            "[wechat]\napp_id = 'wx 1'",
-            "3: wechat.app_id: \"wx 1\" must be 1 to 64 letters, digits, '-' or '_'",
-        ),
-        (
-            "[limits]\nlogin_per_ip = '30'",
-            "3: limits.login_per_ip: \"30\" is not a rate: write COUNT/TIME, both above zero, such as 30/1m",
-        ),
-        (
-            "[limits]\nenabled = 'yes'",
-            "3: limits.enabled: must be true or false, not a text",
-        ),
-        (
-            "[telemetry]\nlog_level = 'loud'",
-            "3: telemetry.log_level: \"loud\" is none of `error`, `warn`, `info`, `debug`, `trace`",
-        ),
-        (
-            "[telemetry]\nlog_format = 'xml'",
-            "3: telemetry.log_format: \"xml\" is none of `json`, `text`",
-        ),
-    ]);
+    each_is_told(TOKENS_AND_STORE);
 }
 
 #[test]

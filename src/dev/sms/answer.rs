@@ -1,4 +1,4 @@
-//! The vendors' answers, as published.
+//! The vendors' responses, as published.
 
 use axum::{
     http::{StatusCode, request::Parts},
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::config::SmsProvider;
 
-/// It is on its way.
+/// The message was accepted.
 pub(super) fn success(provider: SmsProvider) -> Response {
     match provider {
         SmsProvider::Aliyun => json!({
@@ -31,7 +31,7 @@ pub(super) fn success(provider: SmsProvider) -> Response {
     .into_response()
 }
 
-/// It is not, for this reason; a webhook says it with a status.
+/// The message was rejected with this code; for a webhook it is the status.
 pub(super) fn refusal(provider: SmsProvider, code: &str, message: &str) -> Response {
     match provider {
         SmsProvider::Aliyun | SmsProvider::Dypns => {
@@ -67,7 +67,7 @@ pub(super) fn refusal(provider: SmsProvider, code: &str, message: &str) -> Respo
     }
 }
 
-/// A wrong key, with everything that arrived in the message.
+/// A rejection that echoes the whole request, as for an unknown key.
 pub(super) fn echo(provider: SmsProvider, head: &Parts, body: &[u8]) -> Response {
     let all = format!(
         "server string to sign is: {} {:?} {}",
@@ -85,7 +85,7 @@ pub(super) fn echo(provider: SmsProvider, head: &Parts, body: &[u8]) -> Response
     answer
 }
 
-/// A status by its number; one that is none is 500.
+/// A status by its number; 500 for an invalid one.
 pub(super) fn status(number: u16) -> StatusCode {
     StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

@@ -1,4 +1,4 @@
-//! What a request asks a vendor to send, read as strictly as the vendor does.
+//! Parses the message of a request, as strictly as the vendor does.
 
 use axum::http::request::Parts;
 use serde_json::Value;
@@ -12,15 +12,14 @@ use crate::config::SmsProvider;
 /// A message on a phone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentMessage {
-    /// Who sent it.
+    /// The vendor that sent it.
     pub provider: SmsProvider,
     /// In E.164 form.
     pub phone: String,
     pub code: String,
-    /// For how long the text says that the code is good, in minutes; of a vendor whose template
-    /// says nothing, empty.
+    /// The validity of the code in the text, in minutes; empty where the template has none.
     pub minutes: String,
-    /// The sender's own name for it.
+    /// The message id that menshen chose.
     pub id: String,
 }
 
@@ -28,7 +27,7 @@ pub struct SentMessage {
 pub(super) fn aliyun(provider: SmsProvider, head: &Parts) -> Result<SentMessage, &'static str> {
     let sent = query(head);
     let of = |name: &str| sent.get(name).map_or("", String::as_str);
-    // A gateway answers 411 to a POST whose length it is not told.
+    // A gateway answers 411 to a POST without a length.
     if header(head, "content-length") != Some("0") {
         return Err("MissingContentLength");
     }

@@ -1,7 +1,7 @@
-//! Checks of signatures, written from the vendors' pages and apart from the client, on the bytes
-//! that arrived.
+//! Verifies signatures of received requests. Written from the vendors' pages, independently of the
+//! client.
 //!
-//! Each error is the vendor's own code for it; for the webhook an HTTP status.
+//! Each error is the vendor's own code; for the webhook an HTTP status.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +14,18 @@ use crate::{
     types::Timestamp,
 };
 
-/// Seconds that a time may be away from ours: Aliyun's and Tencent Cloud's.
+/// Most seconds between a timestamp and our time, of Aliyun and Tencent Cloud.
 const ALIYUN_WINDOW: u64 = 15 * 60;
 const TENCENT_WINDOW: u64 = 5 * 60;
 
-/// The pieces of an `Authorization` header: `SCHEME Credential=..,SignedHeaders=..,Signature=..`.
+/// The parts of an `Authorization` header: `SCHEME Credential=..,SignedHeaders=..,Signature=..`.
 struct Authorization<'a> {
     credential: &'a str,
     signed_headers: Vec<&'a str>,
     signature: &'a str,
 }
 
-/// `ACS3-HMAC-SHA256`; gives the nonce.
+/// Verifies `ACS3-HMAC-SHA256`; returns the nonce.
 pub(super) fn acs3(head: &Parts, body: &[u8], now: Timestamp) -> Result<String, &'static str> {
     const INVALID: &str = "SignatureDoesNotMatch";
     let sent = Authorization::parse(head, "ACS3-HMAC-SHA256").ok_or(INVALID)?;
@@ -165,7 +165,7 @@ pub(super) fn query(head: &Parts) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A header that is there once.
+/// The value of a header that occurs once.
 pub(super) fn header<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
     let mut values = head.headers.get_all(name).iter();
     // Not `HeaderValue::to_str`, which takes ASCII alone.
@@ -190,7 +190,7 @@ impl<'a> Authorization<'a> {
         })
     }
 
-    /// `name:value` and a line end for each, the value changed as the scheme has it.
+    /// `name:value` and a line end for each signed header, with the scheme's change of the value.
     fn header_lines(&self, head: &Parts, change: impl Fn(&str) -> String) -> Option<String> {
         self.signed_headers
             .iter()
@@ -199,7 +199,7 @@ impl<'a> Authorization<'a> {
     }
 }
 
-/// RFC 3986: all but unreserved characters by their bytes in upper-case hex.
+/// Percent-encodes all but unreserved characters (RFC 3986).
 fn percent_encoded(text: &str) -> String {
     let spell = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {

@@ -4,19 +4,19 @@ use std::time::{Duration, Instant};
 
 use super::identity::stable_letters;
 
-/// How long a token lives.
+/// Lifetime of a token.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(2);
-/// With less than this to live, a token gets a successor, and stays good beside it.
+/// With less than this left, a token gets a successor, and stays valid beside it.
 const RENEWAL_WINDOW: Duration = Duration::from_mins(5);
 
 /// The tokens of one mini program.
 #[derive(Debug, Default)]
 pub(super) struct AppTokens {
-    /// How many there have been.
+    /// The number of issued tokens.
     issued: usize,
-    /// Those that are taken, the one that is given last.
+    /// The valid tokens; the last one is returned.
     valid: Vec<Token>,
-    /// The last of them is not given any more.
+    /// The next call gets a new token.
     is_superseded: bool,
 }
 
@@ -41,7 +41,7 @@ impl AppTokens {
             .any(|token| token.text == text && token.expires_at > Instant::now())
     }
 
-    /// The present token and the rest of its life in seconds.
+    /// The current token and its remaining lifetime in seconds.
     pub(super) fn current(&mut self, app_id: &str) -> (&str, u64) {
         let now = Instant::now();
         self.valid.retain(|token| token.expires_at > now);

@@ -1,4 +1,4 @@
-//! What follows from a name or a code, always the same: openids, session keys, the text of tokens.
+//! Deterministic openids, session keys and token texts.
 
 use crate::crypto::sha256;
 
@@ -10,7 +10,7 @@ pub fn openid(app_id: &str, person: &str) -> String {
     )
 }
 
-/// The key that a login with this code gives.
+/// The session key of a login with this code.
 pub(super) fn session_key(app_id: &str, code: &str) -> [u8; 16] {
     first_16_bytes(&sha256(format!("session key {app_id} {code}").as_bytes()))
 }

@@ -1,8 +1,8 @@
 //! `POST /wxa/business/getuserphonenumber`.
 //!
 //! A phone code is `phone.13800138000-1`, with anything after the `-`: this number of the mainland,
-//! for anybody who has signed in here; `phone.13800138000.alice-1` is given to alice alone. A code
-//! with a `Scenario` that ends well stands for 13800138000.
+//! for any user who has signed in; `phone.13800138000.alice-1` is for alice alone. A code with a
+//! `Scenario` that ends well stands for 13800138000.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// The number of codes that do not say one.
+/// The number of codes without one.
 const NUMBER: &str = "13800138000";
 
 #[derive(Deserialize)]
@@ -50,7 +50,8 @@ pub(super) async fn phone_number(
         (*times, records.canned.get(&request.code).cloned())
     };
     if request.openid.is_empty() {
-        // The real server takes that. Here it is a mistake: nobody then checks whose code it is.
+        // The real server accepts that. Here it is an error: without it the owner of the code is
+        // not checked.
         return text_response(errcode_body(
             41009,
             "missing openid rid: 1b1b1b1b-simulated",
@@ -73,7 +74,7 @@ pub(super) async fn phone_number(
 }
 
 impl Simulator {
-    /// The mini program whose token it is.
+    /// The mini program of this access token.
     fn app_of_token(&self, token: Option<&str>) -> Result<String, String> {
         let Some(token) = token else {
             return Err(errcode_body(
@@ -103,7 +104,7 @@ impl Simulator {
             Some(rest) => rest
                 .split_once('.')
                 .map_or((rest, None), |(number, person)| (number, Some(person))),
-            // A code of wx.login, or of nobody.
+            // A code of wx.login, or an unknown one.
             None if Scenario::parse(&request.code) == Scenario::None => return Err(invalid()),
             None => (NUMBER, None),
         };

@@ -1,4 +1,4 @@
-//! The message push, as WeChat makes it.
+//! The message push, as WeChat sends it.
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,7 @@ pub struct SimulatedPush {
     pub aes_key: String,
 }
 
-/// What is sent: a query and a body.
+/// A push request: its query and body.
 #[derive(Debug, Clone)]
 pub struct PushRequest {
     pub query: String,
@@ -49,7 +49,7 @@ impl SimulatedPush {
         }
     }
 
-    /// The query that is signed for time and nonce alone.
+    /// A query whose signature covers time and nonce alone.
     pub fn query(&self, now: Timestamp, nonce: &str) -> String {
         format!(
             "signature={}&timestamp={}&nonce={nonce}",

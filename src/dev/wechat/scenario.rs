@@ -1,4 +1,4 @@
-//! How codes with a name of their own make the simulated server behave.
+//! Special codes that make the simulated server misbehave.
 
 use std::time::Duration;
 
@@ -9,11 +9,10 @@ use axum::{
 
 use crate::dev::faults;
 
-/// How a code makes the server behave. The code is the name given here, alone or with `-` and
-/// anything after it.
+/// What the server does for a code: the name given here, alone or with `-` and any suffix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scenario {
-    /// Any other code: nothing special.
+    /// Any other code: normal behaviour.
     None,
     /// `fail.40029`: this errcode.
     Fail(i64),
@@ -33,7 +32,7 @@ pub(super) enum Scenario {
     Huge,
     /// `truncated_response`: half an answer, then the connection ends.
     Cut,
-    /// `moved`: a redirect to a place that counts as another call.
+    /// `moved`: a redirect to a path that counts as another call.
     Moved,
     /// `down`: 502 with a page.
     Down,
@@ -59,8 +58,7 @@ impl Scenario {
         }
     }
 
-    /// Plays it, the code having been seen so many times; `otherwise` answers where nothing goes
-    /// wrong.
+    /// Responds to the call number `times` with this code; `otherwise` is the normal response.
     pub(super) async fn play(self, times: usize, otherwise: impl FnOnce() -> String) -> Response {
         match self {
             Self::None => text_response(otherwise()),
@@ -93,7 +91,7 @@ impl Scenario {
     }
 }
 
-/// As the real server says it, whatever it says.
+/// A response with the real server's content type.
 pub(super) fn text_response(body: String) -> Response {
     ([(header::CONTENT_TYPE, "text/plain")], body).into_response()
 }

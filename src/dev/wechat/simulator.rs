@@ -1,4 +1,4 @@
-//! What the simulated WeChat knows and has seen.
+//! The state of the simulated WeChat.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,17 +31,17 @@ pub(super) struct Simulator {
 pub(super) struct Records {
     pub(super) calls: HashMap<String, usize>,
     pub(super) used_codes: HashSet<String>,
-    /// Bodies to answer with, whatever is asked, by code.
+    /// Fixed response bodies, by code.
     pub(super) canned: HashMap<String, String>,
-    /// Everybody who has signed in.
+    /// The openids that have signed in.
     pub(super) openids: HashSet<String>,
     /// By app id.
     pub(super) tokens: HashMap<String, AppTokens>,
     pub(super) token_calls: usize,
     pub(super) token_delay: Duration,
-    /// The errcode for a token that is not good; 40001 unless a test wants another.
+    /// The errcode for an invalid token; 40001 unless a test sets another.
     pub(super) refuses_tokens_with: Option<i64>,
-    /// What came as access token with each call for a phone number.
+    /// The access token of each call for a phone number.
     pub(super) tokens_seen: Vec<Option<String>>,
 }
 
@@ -67,7 +67,7 @@ impl Simulator {
         }
     }
 
-    /// A login, the first time a code is seen.
+    /// The response to a login, for the first use of a code.
     pub(super) fn login(&self, app_id: &str, code: &str) -> String {
         if code.starts_with("phone.") {
             // A code of the phone number button.

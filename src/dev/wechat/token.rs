@@ -1,5 +1,5 @@
-//! `POST /cgi-bin/stable_token` in normal mode: everybody gets the same token, until it is near its
-//! end.
+//! `POST /cgi-bin/stable_token` in normal mode: all calls get the same token, until it is about to
+//! expire.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl Simulator {
             ));
         }
         if request.force_refresh {
-            // It would end everybody's token; menshen never asks for it.
+            // It would invalidate all other tokens; menshen never sends it.
             return Err(errcode_body(
                 45009,
                 "reach max api daily quota limit rid: 0f0f0f0f-simulated",
