@@ -310,8 +310,8 @@ async fn reencrypt(administration: &Administration) {
         match administration.reencrypt().await {
             Ok(step) if !step.finished => {}
             Ok(_) => return,
-            Err(fault) => {
-                tracing::warn!(error = %fault, "the store's records could not be sealed anew");
+            Err(error) => {
+                tracing::warn!(error = %error, "the store's records could not be sealed anew");
                 return;
             }
         }
@@ -324,8 +324,8 @@ async fn sweep(process: &Process) {
         match process.store.sweep(process.clock.now(), SWEEP_BATCH).await {
             Ok(SWEEP_BATCH) => {}
             Ok(_) => return,
-            Err(fault) => {
-                tracing::warn!(error = %fault, "expired things could not be removed");
+            Err(error) => {
+                tracing::warn!(error = %error, "expired things could not be removed");
                 return;
             }
         }
@@ -333,7 +333,7 @@ async fn sweep(process: &Process) {
 }
 
 async fn serve_admin(listener: TcpListener, routes: Arc<ArcSwap<Router>>) {
-    if let Err(fault) = admin::serve(listener, routes).await {
-        tracing::error!(error = %fault, "the admin listener has failed");
+    if let Err(error) = admin::serve(listener, routes).await {
+        tracing::error!(error = %error, "the admin listener has failed");
     }
 }

@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn what_is_known_is_there_before_anything_happens() {
         let metrics = Metrics::new();
-        metrics.store_errors.start(&["sled"]);
+        metrics.store_errors.initialize(&["sled"]);
         let text = metrics.render();
         for series in [
             "menshen_logins_total{method=\"wechat\",result=\"success\"} 0",

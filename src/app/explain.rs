@@ -161,7 +161,7 @@ async fn running_jwks(config: &Config) -> anyhow::Result<Option<(Vec<u8>, String
                 answer.status
             ),
             Err(OutboundError::Connect) => {}
-            Err(fault) => bail!("the running menshen was asked for its keys at {text}: {fault}"),
+            Err(error) => bail!("the running menshen was asked for its keys at {text}: {error}"),
         }
     }
     Ok(None)

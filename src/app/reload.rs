@@ -157,13 +157,13 @@ async fn reload_config(
     let (mut generation, snapshot) = match Generation::build(process, config, Some(&previous)).await
     {
         Ok(built) => built,
-        Err(fault) => {
-            tracing::error!("{fault:#}");
+        Err(error) => {
+            tracing::error!("{error:#}");
             return refused(process, now, "it cannot be used: see the log");
         }
     };
-    if let Err(fault) = current.server.certificate(&generation.config.server.tls) {
-        tracing::error!("server.tls: {fault}");
+    if let Err(error) = current.server.certificate(&generation.config.server.tls) {
+        tracing::error!("server.tls: {error}");
         return refused(process, now, "its certificate cannot be used: see the log");
     }
     generation.start(process);

@@ -65,7 +65,7 @@ fn report_result(
 ) -> io::Result<ExitCode> {
     match result {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(DemoError::Output(fault)) => Err(fault),
+        Err(DemoError::Output(error)) => Err(error),
         Err(failure @ DemoError::ClaimFailed { .. }) => {
             writeln!(err, "menshen demo: {failure}")?;
             if !args.log {
@@ -76,8 +76,8 @@ fn report_result(
             }
             Ok(ExitCode::FAILURE)
         }
-        Err(DemoError::Other(fault)) => {
-            writeln!(err, "menshen demo: {fault:#}")?;
+        Err(DemoError::Other(error)) => {
+            writeln!(err, "menshen demo: {error:#}")?;
             Ok(ExitCode::FAILURE)
         }
     }
@@ -196,7 +196,7 @@ mod tests {
             let mut err = Vec::new();
             let code = report_result(result, &Args { once: true, log }, &mut err);
             (
-                code.map_err(|fault| fault.kind()),
+                code.map_err(|error| error.kind()),
                 String::from_utf8(err).unwrap(),
             )
         };

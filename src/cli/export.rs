@@ -98,8 +98,8 @@ pub(super) fn run(
 async fn save(operator: &Operator, part: &Path) -> anyhow::Result<()> {
     // A leftover of an interrupted export may be readable for others, or be a link: it is replaced.
     match fs::remove_file(part) {
-        Err(fault) if fault.kind() != io::ErrorKind::NotFound => {
-            return Err(fault).with_context(|| format!("cannot remove {}", part.display()));
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove {}", part.display()));
         }
         Ok(()) | Err(_) => {}
     }

@@ -87,7 +87,7 @@ impl Operator {
             {
                 Ok(_) => return Ok(Self::Running(running)),
                 Err(AdminError::NotRunning) => {}
-                Err(fault) => return Err(fault).context("the running menshen was asked"),
+                Err(error) => return Err(error).context("the running menshen was asked"),
             }
         }
         Self::open_offline(config).await
@@ -111,9 +111,9 @@ impl Operator {
                     log,
                 })
             }
-            Err(fault) => {
+            Err(error) => {
                 log.close();
-                Err(fault.context(
+                Err(error.context(
                     "no running menshen answered on admin.listen (it needs admin.token_file), so its store was tried",
                 ))
             }

@@ -78,7 +78,7 @@ async fn serve(config: Config, reload: Reload, sink: &Sink) -> anyhow::Result<()
     };
     telemetry::count_panics(app.metrics());
     let (stop, skip_drain) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
-    let told = async {
+    let signalled = async {
         // The first signal stops, the second one skips the drain.
         for notify in [&stop, &skip_drain] {
             tokio::select! {
@@ -97,7 +97,7 @@ async fn serve(config: Config, reload: Reload, sink: &Sink) -> anyhow::Result<()
     };
     tokio::select! {
         done = app.run(stop.notified(), skip_drain.notified()) => done,
-        () = told => Ok(()),
+        () = signalled => Ok(()),
         () = hung_up => Ok(()),
     }
 }

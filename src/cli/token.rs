@@ -127,7 +127,7 @@ fn verdict(config: &Config, token: &Secret<String>, now: Timestamp) -> io::Resul
     let runtime = runtime()?;
     let offline_gate: OfflineGate = match runtime.block_on(app::offline_gate(config, true)) {
         Ok(offline_gate) => offline_gate,
-        Err(fault) => return Ok(Verdict::NoKeys(format!("{fault:#}"))),
+        Err(error) => return Ok(Verdict::NoKeys(format!("{error:#}"))),
     };
     let head = format!(
         "GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",

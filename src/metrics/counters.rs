@@ -22,14 +22,14 @@ impl Metric for CounterFamily {
     const TYPE: MetricType = MetricType::Counter;
 
     /// Counters whose labels all have closed lists are there at once; for others see
-    /// [`CounterFamily::start`].
+    /// [`CounterFamily::initialize`].
     fn register(family: &'static MetricFamily, registry: &Registry) -> Self {
         let counters = Self {
             name: family.name,
             vec: Metric::register(family, registry),
             labels: family.labels,
         };
-        counters.start(&[]);
+        counters.initialize(&[]);
         counters
     }
 }
@@ -38,7 +38,7 @@ impl CounterFamily {
     /// The counter with these values, in the order of the labels.
     pub fn with_label_values(&self, values: &[&str]) -> IntCounter {
         debug_assert!(
-            self.knows(values),
+            self.is_known_value(values),
             "{values:?} of {} is not in src/metrics/catalog.rs",
             self.name
         );
@@ -47,17 +47,17 @@ impl CounterFamily {
 
     /// Creates all counters whose first labels have these values, if the values of the others are
     /// closed lists.
-    pub fn start(&self, first: &[&str]) {
+    pub fn initialize(&self, first: &[&str]) {
         let Some(next) = self.labels.get(first.len()) else {
             self.with_label_values(first);
             return;
         };
         for value in next.values.list().into_iter().flatten() {
-            self.start(&[first, &[value]].concat());
+            self.initialize(&[first, &[value]].concat());
         }
     }
 
-    fn knows(&self, values: &[&str]) -> bool {
+    fn is_known_value(&self, values: &[&str]) -> bool {
         let is_known = |(label, value): (&Label, &&str)| match &label.values {
             LabelValues::FromConfig(_) => true,
             LabelValues::Closed(_) | LabelValues::ErrorCodesAnd(_) => label

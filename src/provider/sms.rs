@@ -176,7 +176,7 @@ impl Sms {
         for account in &accounts {
             metrics
                 .sms_sent
-                .start(&[account.vendor.provider().as_str()]);
+                .initialize(&[account.vendor.provider().as_str()]);
         }
         Ok((!accounts.is_empty()).then(|| Self {
             accounts,

@@ -28,7 +28,7 @@ pub struct Measured<S: ?Sized> {
 impl<S: Store + ?Sized> Measured<S> {
     /// `engine` is the value of the label, see [`super::engine`].
     pub fn new(inner: Arc<S>, engine: &'static str, metrics: Metrics) -> Self {
-        metrics.store_errors.start(&[engine]);
+        metrics.store_errors.initialize(&[engine]);
         Self {
             engine,
             metrics,

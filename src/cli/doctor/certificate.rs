@@ -25,7 +25,7 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
     let now = i64::try_from(Clock::System.now().as_secs()).unwrap_or(i64::MAX);
     vec![match Tls::expiry(&server.tls) {
         Ok(end) => judge(end - now),
-        Err(fault) => Finding::failed(CHECK, fault.to_string(), "mend [server.tls]"),
+        Err(error) => Finding::failed(CHECK, error.to_string(), "mend [server.tls]"),
     }]
 }
 

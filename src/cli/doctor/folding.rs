@@ -84,8 +84,8 @@ async fn by_echo(context: &DoctorContext, path: &str) -> Finding {
         Err(ProbeError::Unresolved | ProbeError::NoConnection(_) | ProbeError::NoTls) => {
             Finding::skipped(CHECK, "the backend is not reached")
         }
-        Err(fault @ (ProbeError::Silent | ProbeError::NotHttp)) => {
-            Finding::failed(CHECK, format!("--echo: {fault}"), advice)
+        Err(error @ (ProbeError::Silent | ProbeError::NotHttp)) => {
+            Finding::failed(CHECK, format!("--echo: {error}"), advice)
         }
         Ok(answer) if answer.status != StatusCode::OK => Finding::failed(
             CHECK,

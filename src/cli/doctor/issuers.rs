@@ -56,7 +56,7 @@ async fn look(issuer: &IssuerConfig) -> Finding {
         Finding::failed(CHECK, format!("{name}: {server} {what}"), advice)
     };
     match outbound.fetch(url, MAX_JWKS_LEN, RESPONSE_TIMEOUT).await {
-        Err(fault) => failed(format!("gave nothing: {fault}")),
+        Err(error) => failed(format!("gave nothing: {error}")),
         Ok(answer) if answer.status() != 200 => {
             failed(format!("answers {}", answer.status().as_u16()))
         }

@@ -28,9 +28,9 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
         Err(OutboundError::Connect) => {
             Finding::skipped(CHECK, format!("nobody listens on {listen} (admin.listen)"))
         }
-        Err(fault) => Finding::failed(
+        Err(error) => Finding::failed(
             CHECK,
-            format!("{listen} (admin.listen): {fault}"),
+            format!("{listen} (admin.listen): {error}"),
             "see what listens there, and whether it hangs",
         ),
         Ok(answer) => match serde_json::from_slice(&answer.body) {

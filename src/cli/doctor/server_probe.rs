@@ -133,7 +133,7 @@ fn server(url: &Url, outbound: Result<Outbound, ClientError>) -> PendingProbe {
         match (root, outbound) {
             (Some(root), Ok(outbound)) => ask(&outbound, root.as_str()).await,
             (None, _) => ProbeOutcome::Unreachable("its address is no URL".to_owned()),
-            (_, Err(fault)) => ProbeOutcome::Unreachable(fault.to_string()),
+            (_, Err(error)) => ProbeOutcome::Unreachable(error.to_string()),
         }
     })
 }
@@ -161,7 +161,7 @@ fn sms_vendor(config: &Config, vendor: SmsProvider) -> Option<PendingProbe> {
 /// A prober with the gate's own code.
 pub(super) async fn prober(config: &UpstreamConfig) -> Result<Prober, String> {
     let upstreams =
-        Upstreams::new(config, &Metrics::new(), None).map_err(|fault| fault.to_string())?;
+        Upstreams::new(config, &Metrics::new(), None).map_err(|error| error.to_string())?;
     upstreams.resolve().await;
     Ok(Prober::new(Arc::new(upstreams)))
 }
@@ -211,9 +211,9 @@ async fn backend(prober: &Prober, at: usize, path: &str) -> ProbeOutcome {
             ))
         }
         Err(
-            fault
+            error
             @ (ProbeError::Unresolved | ProbeError::NoConnection(_) | ProbeError::NotARequest),
-        ) => ProbeOutcome::Unreachable(fault.to_string()),
+        ) => ProbeOutcome::Unreachable(error.to_string()),
         Err(ProbeError::NoTls) => ProbeOutcome::NoTls,
         Err(ProbeError::Silent) => ProbeOutcome::Silent,
         Err(ProbeError::NotHttp) => ProbeOutcome::NotHttp,
@@ -236,7 +236,7 @@ pub(super) async fn connect(
         for address in found {
             match TcpStream::connect(address).await {
                 Ok(_) => return Ok(address),
-                Err(fault) => why = fault.kind().to_string(),
+                Err(error) => why = error.kind().to_string(),
             }
         }
         Err(why)

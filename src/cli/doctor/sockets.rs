@@ -40,14 +40,14 @@ fn judge(path: &Path) -> Finding {
     let name = path.display();
     let socket = match fs::metadata(path) {
         Ok(socket) => socket,
-        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Finding::skipped(
                 CHECK,
                 format!("{name} is not there: menshen makes it when it starts"),
             );
         }
-        Err(fault) => {
-            return Finding::skipped(CHECK, format!("{name} cannot be looked at: {fault}"));
+        Err(error) => {
+            return Finding::skipped(CHECK, format!("{name} cannot be looked at: {error}"));
         }
     };
     if !socket.file_type().is_socket() {

@@ -42,9 +42,9 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
             CHECK,
             "it is in memory, and gone with the process",
         )],
-        Err(fault) => vec![Finding::failed(
+        Err(error) => vec![Finding::failed(
             CHECK,
-            format!("store.url {}", fault.0),
+            format!("store.url {}", error.0),
             "mend store.url",
         )],
     }
@@ -79,11 +79,11 @@ fn directory(data: &Path) -> Finding {
     match access(&there, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) if data.exists() => Finding::ok(CHECK, format!("{name} can be written")),
         Ok(()) => Finding::ok(CHECK, format!("{name} is not there yet, and can be made")),
-        Err(fault) => {
+        Err(error) => {
             let advice = "give it to the user that menshen runs as (and run this as that user), on a disk that is not read-only";
             Finding::failed(
                 CHECK,
-                format!("{} cannot be written: {fault}", there.display()),
+                format!("{} cannot be written: {error}", there.display()),
                 advice,
             )
         }
@@ -93,9 +93,9 @@ fn directory(data: &Path) -> Finding {
 fn free_space(data: &Path) -> Finding {
     match statvfs(existing(data)) {
         Ok(disk) => judge_free_space(disk.f_bavail.saturating_mul(disk.f_frsize) / MIB),
-        Err(fault) => Finding::warning(
+        Err(error) => Finding::warning(
             CHECK,
-            format!("free space cannot be seen: {fault}"),
+            format!("free space cannot be seen: {error}"),
             "look at it with df",
         ),
     }
@@ -161,7 +161,7 @@ fn key(config: &Config, data: &Path) -> Finding {
     let file = match app::with_key_file(store).map(|store| store.encryption_key_file) {
         Ok(Some(file)) => file,
         Ok(None) => return Finding::skipped(CHECK, "it has no key in a file"),
-        Err(fault) => return Finding::failed(CHECK, format!("{fault:#}"), "mend [store]"),
+        Err(error) => return Finding::failed(CHECK, format!("{error:#}"), "mend [store]"),
     };
     let name = file.display();
     match fs::metadata(&file) {
@@ -177,9 +177,9 @@ fn key(config: &Config, data: &Path) -> Finding {
                 CHECK,
                 format!("its key {name} is there, for its owner alone"),
             ),
-            Err(fault) => Finding::failed(
+            Err(error) => Finding::failed(
                 CHECK,
-                format!("its key {name} cannot be read: {fault}"),
+                format!("its key {name} cannot be read: {error}"),
                 "run this as the user of menshen",
             ),
         },

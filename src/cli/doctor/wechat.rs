@@ -22,7 +22,7 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
     );
     let wechat = match wechat {
         Ok(wechat) => wechat,
-        Err(fault) => return vec![Finding::failed(CHECK, fault.to_string(), "mend [wechat]")],
+        Err(error) => return vec![Finding::failed(CHECK, error.to_string(), "mend [wechat]")],
     };
     // A little less than the check's own timeout, so that the result is still printed.
     let tried = wechat.check_credentials(CHECK_TIMEOUT * 5 / 6).await;

@@ -283,7 +283,7 @@ impl<'a, W: Write> Import<'a, W> {
                 let field = field.map_or_else(|| "row".to_owned(), str::to_owned);
                 writeln!(self.report, "line {line}: {field} {says}")
             }
-            told if told == MAX_REPORTED + 1 => writeln!(self.report, "... and more"),
+            reported if reported == MAX_REPORTED + 1 => writeln!(self.report, "... and more"),
             _ => Ok(()),
         }
     }
