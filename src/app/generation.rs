@@ -435,7 +435,7 @@ impl<'a> Builder<'a> {
             clock: process.clock.clone(),
             entropy: process.entropy.clone(),
             first_integer: rules.first_integer,
-            announce: rules.announce,
+            outbox: rules.outbox,
         }))
     }
 

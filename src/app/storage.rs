@@ -9,11 +9,11 @@ use crate::{
     config::{Config, StoreConfig},
     crypto::Key,
     entropy::Entropy,
-    store::{self, OpenOptions, Opening, StoreKeys, backup},
+    store::{self, OpenOptions, OpenedStore, StoreKeys, backup},
 };
 
 /// Opens the store that the config names. Blocks while another process holds it.
-pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<Opening> {
+pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<OpenedStore> {
     let key = secrets::encryption_key(&config.store, entropy)?;
     let keys = StoreKeys::derive(&key, config.store.previous_key()?.as_ref());
     let cache_bytes = u64::try_from(config.store.cache.get()).unwrap_or(u64::MAX);
@@ -32,14 +32,14 @@ pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<Opening>
 /// What exports of the store of this config are sealed with; `None` where its key is in no file and
 /// not in the config.
 pub fn export_key(config: &Config) -> anyhow::Result<Option<Key>> {
-    Ok(secrets::existing_encryption_key(&config.store)?.map(|key| backup::key_of(&key)))
+    Ok(secrets::existing_encryption_key(&config.store)?.map(|key| backup::export_key(&key)))
 }
 
 /// The same for a key in this file.
 pub fn export_key_from_file(config: &Config, file: &Path) -> anyhow::Result<Option<Key>> {
     let text =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(secrets::parse_key(&config.store, text)?.map(|key| backup::key_of(&key)))
+    Ok(secrets::parse_key(&config.store, text)?.map(|key| backup::export_key(&key)))
 }
 
 /// The store's config with its key named, wherever the store is put then: given, or in the file
