@@ -11,9 +11,13 @@
 mod assertion;
 mod cache;
 mod claims;
+mod custom_claims;
+mod error;
 mod handle;
+mod identity_claims;
 mod inspect;
 mod issue;
+mod jws;
 mod key;
 mod keyring;
 mod keyrings;
@@ -35,7 +39,10 @@ pub use cache::TokenCache;
 pub use claims::{
     AccessClaims, AccessTokenOptions, Grant, Lifetimes, MAX_LIFETIME, RESERVED_CLAIMS,
 };
+pub use custom_claims::CustomClaims;
+pub use error::TokenError;
 pub use handle::{SessionHandle, SessionHandles};
+pub use identity_claims::IdentityClaims;
 pub use inspect::{JwtKind, TokenInfo};
 pub use issue::{AccessToken, IssueError, Issuer};
 pub use key::{KeyError, generate};
@@ -45,7 +52,7 @@ pub use mint::Minter;
 pub use refresh::{RefreshToken, RefreshTokens};
 pub use trusted_issuer::{AcceptedToken, TrustedIssuer};
 pub use trusted_issuers::{IssuerCandidates, IssuerMatch, TrustedIssuers};
-pub use trusted_key::usable_keys;
-pub use trusted_keys::{KeyHealth, MAX_JWKS_LEN};
-pub use verified::{CustomClaims, ExternalClaims, IdentityClaims, VerifiedClaims};
-pub use verify::{TokenError, Verifier};
+pub use trusted_key::{MAX_JWKS_LEN, usable_keys};
+pub use trusted_keys::KeyHealth;
+pub use verified::{ExternalClaims, VerifiedClaims};
+pub use verify::Verifier;

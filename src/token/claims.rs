@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{CustomClaims, IdentityClaims};
+use super::{custom_claims::CustomClaims, identity_claims::IdentityClaims};
 use crate::{
     config::TokenConfig,
     store::{Session, User},

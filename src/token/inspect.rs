@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use super::{
     RefreshTokens, SessionHandles,
+    jws::MAX_TOKEN_LEN,
     keyring::{ACCESS_TOKEN, ASSERTION, REFRESH_TOKEN},
-    verify::MAX_TOKEN_LEN,
 };
 use crate::types::SessionId;
 

@@ -77,7 +77,7 @@ pub(super) enum SignatureVerifier {
 }
 
 impl KeyPair {
-    /// A key as the store keeps it.
+    /// A key of the store.
     pub(super) fn from_stored(key: &StoredKey) -> Result<Self, KeyError> {
         let algorithm = by_name(&key.algorithm).ok_or(KeyError::UnknownAlgorithm)?;
         Self::new(algorithm, key.private.expose())

@@ -11,9 +11,11 @@
 //! nothing; of all processes that find the next key due, one makes it (`add_key` compares the
 //! newest one).
 
+mod error;
+mod source;
+
 use std::{
     future::Future,
-    path::{Path, PathBuf},
     pin::pin,
     sync::{
         Arc, OnceLock,
@@ -25,22 +27,25 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Mutex, Notify};
 
+pub use error::KeyringError;
+
 use super::{
     claims::Lifetimes,
-    key::{self, KeyError, KeyPair, VerifyingKey},
+    key::{KeyPair, VerifyingKey},
     keyring::{Keyring, SigningDates},
     trusted_key::TrustedKeySet,
 };
 use crate::{
     audit::{Audit, Event},
     clock::Clock,
-    config::{Algorithm, SecretText, TokenConfig},
+    config::{Algorithm, TokenConfig},
     crypto::Key,
     entropy::Entropy,
     metrics::Metrics,
-    store::{Store, StoreError, StoredKey},
+    store::{Store, StoredKey},
     types::Timestamp,
 };
+use source::{SigningKeySource, count_verifying, generate_key, key_pair};
 
 /// How often the keys are read again without being asked.
 const RELOAD_INTERVAL: Duration = Duration::from_mins(1);
@@ -65,32 +70,6 @@ pub struct Keyrings {
     changing: Mutex<()>,
 }
 
-/// Where the keys are kept.
-#[derive(Debug)]
-enum SigningKeySource {
-    /// Made by us; `previous` are former HS256 secrets that verify too.
-    Store {
-        algorithm: Algorithm,
-        previous: Vec<SecretText>,
-        schedule: Option<RotationSchedule>,
-    },
-    /// Files `*.pem`; the last name in order signs.
-    Directory { path: PathBuf, algorithm: Algorithm },
-    /// HS256; the first signs.
-    Secrets(Vec<SecretText>),
-    /// Given once.
-    Fixed,
-}
-
-/// When keys are replaced without being asked.
-#[derive(Debug, Clone, Copy)]
-struct RotationSchedule {
-    /// How long a key signs.
-    signs_for: Duration,
-    /// How long before that its successor is published.
-    published_before: Duration,
-}
-
 /// What [`Keyrings::follow`] works with.
 #[derive(Clone, Copy)]
 pub struct KeyMaintenance<'a> {
@@ -110,28 +89,6 @@ pub enum RotationResult {
     Overtaken { kid: String },
 }
 
-/// Why there are no keys, or no newer ones.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyringError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("key {name}: {reason}")]
-    Key { name: String, reason: KeyError },
-    #[error("{path}: {error}")]
-    Unreadable {
-        path: PathBuf,
-        error: std::io::Error,
-    },
-    #[error("{0}: no file *.pem")]
-    NoKeyFile(PathBuf),
-    #[error("{path}: the key that signs is not for {wanted}, which tokens.algorithm asks for")]
-    WrongAlgorithm { path: PathBuf, wanted: &'static str },
-    #[error("there is no key")]
-    NoKey,
-    #[error("the keys are given by the configuration: add the new one there")]
-    NotOurs,
-}
-
 impl Keyrings {
     /// Reads the keys that the config names; the first start makes one and keeps it in the store.
     /// Each key signs and verifies once before it is taken.
@@ -144,7 +101,7 @@ impl Keyrings {
         entropy: &Entropy,
         now: Timestamp,
     ) -> Result<Self, KeyringError> {
-        let source = SigningKeySource::of(config);
+        let source = SigningKeySource::from_config(config);
         let verifies_for = lifetimes.max_access_ttl
             + lifetimes.renewable_for
             + config.leeway.get()
@@ -448,158 +405,6 @@ impl Keyrings {
         self.current.store(Arc::new(next));
         self.version.store(version, Ordering::Release);
         Ok(true)
-    }
-}
-
-impl SigningKeySource {
-    fn of(config: &TokenConfig) -> Self {
-        let (algorithm, previous) = (config.algorithm, config.previous_secrets.clone());
-        let schedule = config.rotate_every.map(|signs_for| RotationSchedule {
-            signs_for: signs_for.get(),
-            published_before: config.publish_before.get(),
-        });
-        match (algorithm, &config.secret, &config.key_dir) {
-            (Algorithm::Hs256, Some(secret), _) => {
-                Self::Secrets([vec![secret.clone()], previous].concat())
-            }
-            (Algorithm::Hs256, None, _) => Self::Store {
-                algorithm,
-                previous,
-                schedule,
-            },
-            (Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256, _, Some(path)) => {
-                Self::Directory {
-                    path: path.clone(),
-                    algorithm,
-                }
-            }
-            (Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256, _, None) => Self::Store {
-                algorithm,
-                previous: Vec::new(),
-                schedule,
-            },
-        }
-    }
-
-    /// All keys that verify, the one that signs first, and when they change hands; `None`: they do
-    /// not change.
-    async fn read(
-        &self,
-        store: &dyn Store,
-        verifies_for: Duration,
-        now: Timestamp,
-    ) -> Result<Option<(Vec<KeyPair>, SigningDates)>, KeyringError> {
-        match self {
-            Self::Store { previous, .. } => {
-                let mut keys = store.keys().await?;
-                keys.truncate(count_verifying(&keys, verifies_for, now));
-                let dates = signing_first(&mut keys, now);
-                let mut pairs = keys.iter().map(key_pair).collect::<Result<Vec<_>, _>>()?;
-                pairs.extend(secrets("tokens.previous_secrets", previous)?);
-                Ok(Some((pairs, dates)))
-            }
-            Self::Directory { path, algorithm } => Ok(Some((
-                directory(path, *algorithm).await?,
-                SigningDates::default(),
-            ))),
-            Self::Secrets(given) => Ok(Some((
-                secrets("tokens.secret", given)?,
-                SigningDates::default(),
-            ))),
-            Self::Fixed => Ok(None),
-        }
-    }
-}
-
-/// Puts the key in front that signs now, of keys that come newest first: the newest whose time has
-/// come, and the oldest where the clock is behind them all. Those before it wait for their time.
-fn signing_first(keys: &mut [StoredKey], now: Timestamp) -> SigningDates {
-    let signs = keys
-        .iter()
-        .position(|key| key.signs_from <= now)
-        .unwrap_or(keys.len().saturating_sub(1));
-    let Some((signing, waiting)) = keys.get(..=signs).and_then(<[_]>::split_last) else {
-        return SigningDates::default();
-    };
-    let next = waiting.last().map(|key| (key.kid.clone(), key.signs_from));
-    let dates = SigningDates {
-        since: Some(signing.signs_from),
-        next,
-    };
-    keys[..=signs].rotate_right(1);
-    dates
-}
-
-/// How many of the keys, newest first, still verify: the newest, and each other until
-/// `verifies_for` after the one before it in the list took its place.
-fn count_verifying(keys: &[StoredKey], verifies_for: Duration, now: Timestamp) -> usize {
-    let over = |replaced_by: &StoredKey| now >= replaced_by.signs_from.plus(verifies_for);
-    keys.iter()
-        .position(over)
-        .map_or(keys.len(), |newest_over| newest_over + 1)
-}
-
-fn generate_key(
-    algorithm: Algorithm,
-    entropy: &Entropy,
-    now: Timestamp,
-) -> Result<StoredKey, KeyringError> {
-    key::generate(algorithm, entropy, now).map_err(|reason| KeyringError::Key {
-        name: algorithm.as_str().to_owned(),
-        reason,
-    })
-}
-
-fn key_pair(key: &StoredKey) -> Result<KeyPair, KeyringError> {
-    KeyPair::from_stored(key).map_err(|reason| KeyringError::Key {
-        name: key.kid.clone(),
-        reason,
-    })
-}
-
-fn secrets(name: &str, given: &[SecretText]) -> Result<Vec<KeyPair>, KeyringError> {
-    given
-        .iter()
-        .map(|secret| KeyPair::from_secret(secret.expose().as_bytes()))
-        .collect::<Result<_, _>>()
-        .map_err(|reason| KeyringError::Key {
-            name: name.to_owned(),
-            reason,
-        })
-}
-
-/// The key files, last name first.
-async fn directory(path: &Path, algorithm: Algorithm) -> Result<Vec<KeyPair>, KeyringError> {
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        move |error| KeyringError::Unreadable { path, error }
-    };
-    let mut files = Vec::new();
-    let mut listing = tokio::fs::read_dir(path).await.map_err(unreadable(path))?;
-    while let Some(entry) = listing.next_entry().await.map_err(unreadable(path))? {
-        let file = entry.path();
-        if file.extension().is_some_and(|extension| extension == "pem") {
-            files.push(file);
-        }
-    }
-    files.sort_unstable_by(|left, right| right.cmp(left));
-    let mut pairs = Vec::with_capacity(files.len());
-    for file in &files {
-        let text =
-            crate::types::Secret::new(tokio::fs::read(file).await.map_err(unreadable(file))?);
-        let pair = KeyPair::from_pem(text.expose()).map_err(|reason| KeyringError::Key {
-            name: file.display().to_string(),
-            reason,
-        })?;
-        pairs.push(pair);
-    }
-    match (files.into_iter().next(), pairs.first()) {
-        (Some(_), Some(signs)) if signs.verifying.algorithm == algorithm => Ok(pairs),
-        (Some(path), _) => Err(KeyringError::WrongAlgorithm {
-            path,
-            wanted: algorithm.as_str(),
-        }),
-        (None, _) => Err(KeyringError::NoKeyFile(path.to_owned())),
     }
 }
 

@@ -12,6 +12,7 @@ use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use super::jws::CompactJws;
 use crate::{
     crypto::{self, Key},
     store::{RefreshSalt, Session},
@@ -22,9 +23,6 @@ const PREFIX: &str = "mrt1_";
 const TOKEN_BYTES: usize = 16 + 8 + 32;
 /// 56 bytes in base64 without padding.
 const LENGTH: usize = PREFIX.len() + TOKEN_BYTES.div_ceil(3) * 4 - 1;
-
-/// No JWT around a token is longer.
-const MAX_WRAPPED_LEN: usize = 8 * 1024;
 
 /// Makes and checks refresh tokens.
 #[derive(Debug)]
@@ -77,15 +75,11 @@ impl RefreshTokens {
         struct Inside {
             jti: String,
         }
-        let mut parts = Some(text)
-            .filter(|text| text.len() <= MAX_WRAPPED_LEN)?
-            .split('.');
-        let (Some(_), Some(payload), Some(_), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
+        let Ok(jws) = CompactJws::split(text) else {
             return Self::parse(text);
         };
-        let inside: Inside = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+        let inside: Inside =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(jws.payload).ok()?).ok()?;
         Self::parse(&inside.jti)
     }
 
@@ -128,7 +122,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::token::fixture;
+    use crate::token::{fixture, jws::MAX_TOKEN_LEN};
 
     fn tokens() -> RefreshTokens {
         RefreshTokens::new(Key::new([9; 32]))
@@ -219,7 +213,7 @@ mod tests {
             &format!("{inside}.x"),
             &jwt(&format!(
                 r#"{{"pad":"{}","jti":"{token}"}}"#,
-                "x".repeat(MAX_WRAPPED_LEN)
+                "x".repeat(MAX_TOKEN_LEN)
             )),
         ] {
             assert!(RefreshTokens::parse_wrapped(text).is_none(), "{text:?}");

@@ -10,19 +10,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Url;
 use serde::de::MapAccess;
 use serde_json::Value;
 
 use super::{
     TokenError,
+    custom_claims::{CustomClaims, texts},
+    identity_claims::IdentityClaims,
+    jws::{CompactJws, decode},
     mint::ORIGIN_MEMBER,
     strict_json::{self, Member, ObjectReader, Text, read_once},
-    trusted_key::TrustedKey,
-    trusted_keys::{KeyHealth, SignatureCheck, TrustedKeys, read_file},
-    verified::{CustomClaims, ExternalClaims, IdentityClaims, texts},
-    verify::{MAX_NUMERIC_DATE, MAX_TOKEN_LEN},
+    trusted_key::{TrustedKey, read_file},
+    trusted_keys::{KeyHealth, SignatureCheck, TrustedKeys},
+    verified::ExternalClaims,
+    verify::MAX_NUMERIC_DATE,
 };
 use crate::{
     config::{Algorithm, IssuerConfig, MAPPED_CLAIMS, TokenConfig},
@@ -133,17 +135,8 @@ impl TrustedIssuer {
 
     /// The token's claims, when it is this issuer's and good at `now`.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<AcceptedToken, TokenError> {
-        if token.len() > MAX_TOKEN_LEN {
-            return Err(TokenError::TooLong);
-        }
-        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
-        if signature.is_empty() {
-            return Err(TokenError::Malformed);
-        }
-        let header = URL_SAFE_NO_PAD
-            .decode(header)
-            .map_err(|_| TokenError::Malformed)?;
+        let jws = CompactJws::split_signed(token)?;
+        let header = decode(jws.header)?;
         let header: Header<'_> = strict_json::object(&header).ok_or(TokenError::Header)?;
         let alg = header.alg.ok_or(TokenError::Header)?.0;
         if !self
@@ -160,9 +153,7 @@ impl TrustedIssuer {
         if !self.types.contains(&typ) {
             return Err(TokenError::Kind);
         }
-        let payload = URL_SAFE_NO_PAD
-            .decode(payload)
-            .map_err(|_| TokenError::Malformed)?;
+        let payload = decode(jws.payload)?;
         let claims = Claims {
             of: Some(self),
             ..Claims::default()
@@ -171,7 +162,7 @@ impl TrustedIssuer {
         let (claims, end) = self.check(&claims, now)?;
         let keys = self.keys.current();
         let kid = header.kid.as_ref().map(|kid| &*kid.0);
-        match keys.check(&alg, kid, message.as_bytes(), signature) {
+        match keys.check(&alg, kid, jws.signing_input.as_bytes(), jws.signature) {
             SignatureCheck::Valid => Ok(AcceptedToken {
                 claims,
                 end,

@@ -6,13 +6,12 @@
 
 use std::sync::Arc;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::de::MapAccess;
 
 use super::{
     AcceptedToken, KeyHealth, TokenError, TrustedIssuer,
+    jws::{CompactJws, decode},
     strict_json::{self, Member, ObjectReader, Text, read_once},
-    verify::MAX_TOKEN_LEN,
 };
 use crate::{config::Config, metrics::Metrics, types::Timestamp};
 
@@ -179,18 +178,7 @@ const fn precedence(error: TokenError) -> u8 {
 
 /// `iss` of a token, if it has one.
 fn iss(token: &str) -> Result<Option<String>, TokenError> {
-    if token.len() > MAX_TOKEN_LEN {
-        return Err(TokenError::TooLong);
-    }
-    let mut parts = token.split('.');
-    let (Some(_), Some(payload), Some(_), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(TokenError::Malformed);
-    };
-    let payload = URL_SAFE_NO_PAD
-        .decode(payload)
-        .map_err(|_| TokenError::Malformed)?;
+    let payload = decode(CompactJws::split(token)?.payload)?;
     let Iss(iss) = strict_json::object(&payload).ok_or(TokenError::Malformed)?;
     Ok(iss.map(|iss| iss.0.into_owned()))
 }

@@ -3,7 +3,7 @@
 //! Must stay true: each key is for one algorithm, which it has from its own type and never from a
 //! token; a secret never comes out of a JWK set, because such sets are published.
 
-use std::{collections::HashSet, fmt};
+use std::{collections::HashSet, fmt, path::Path};
 
 use aws_lc_rs::{
     hmac,
@@ -25,6 +25,9 @@ const MIN_MODULUS_LEN: usize = 256;
 const MIN_RSA_SPKI_LEN: usize = 290;
 /// The longest one that can be checked.
 const MAX_MODULUS_LEN: usize = 1024;
+
+/// Longest JWK set, in bytes.
+pub const MAX_JWKS_LEN: usize = 256 * 1024;
 
 /// A key of another issuer.
 pub(super) struct TrustedKey {
@@ -51,7 +54,7 @@ impl TrustedKey {
         }
     }
 
-    /// One public key in PEM (RFC 7468 section 13). Its own type says the algorithm.
+    /// One public key in PEM (RFC 7468 section 13). The algorithm follows from its type.
     pub(super) fn from_pem(text: &[u8]) -> Result<Self, &'static str> {
         const SAYS: &str = "is not a PEM file with one public key (BEGIN PUBLIC KEY)";
         let mut blocks = pem::parse_many(text).map_err(|_| SAYS)?;
@@ -208,6 +211,23 @@ impl TrustedKeySet {
 /// How many keys of a JWK set can be used with these algorithms; or why none can.
 pub fn usable_keys(set: &[u8], algorithms: &[Algorithm]) -> Result<usize, &'static str> {
     TrustedKeySet::with_keys(set, algorithms).map(|set| set.keys.len())
+}
+
+/// A key file, not longer than a set may be.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    use std::io::Read;
+    let failed =
+        |error: std::io::Error| format!("{} cannot be read ({})", path.display(), error.kind());
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(MAX_JWKS_LEN as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() > MAX_JWKS_LEN {
+        Err(format!("{} is longer than 256 KiB", path.display()))
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// Fit for a log line.

@@ -17,76 +17,25 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::de::MapAccess;
 
 use super::{
+    TokenError,
     claims::{AccessClaims, IDENTITY_CLAIMS, Lifetimes, MAX_LIFETIME, TOKEN_USE},
+    custom_claims::CustomClaims,
+    identity_claims::IdentityClaims,
+    jws::{CompactJws, decode},
     key::VerifyingKey,
     keyring::{ACCESS_TOKEN, Keyring},
     keyrings::Keyrings,
     strict_json::{self, Member, ObjectReader, Text, read_once},
-    verified::{CustomClaims, IdentityClaims},
 };
 use crate::{
     config::TokenConfig,
-    error::ErrorCode,
     types::{ClientType, SessionId, Timestamp, UserId, UserType},
 };
 
-/// No token is longer; checked before anything is read.
-pub(super) const MAX_TOKEN_LEN: usize = 8 * 1024;
 /// No header of ours is longer once decoded.
 const MAX_HEADER_LEN: usize = 512;
 /// Times are whole seconds up to 2^53, what every JSON reader takes for the same number.
 pub(super) const MAX_NUMERIC_DATE: u64 = 1 << 53;
-
-/// Why a text is not an access token that counts. No variant holds a part of the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    #[error("longer than 8 KiB")]
-    TooLong,
-    #[error("not three parts of canonical base64url with two JSON objects")]
-    Malformed,
-    #[error("a header that is not understood")]
-    Header,
-    #[error("signed with a key that is not known")]
-    UnknownKey,
-    #[error("another algorithm than the key's")]
-    Algorithm,
-    #[error("another kind of token")]
-    Kind,
-    #[error("a claim is missing or not valid")]
-    Claims,
-    #[error("of another issuer or for another audience")]
-    IssuerOrAudience,
-    #[error("not valid yet")]
-    TooEarly,
-    #[error("expired")]
-    Expired,
-    #[error("its issuer is accepted no more")]
-    Ended,
-    #[error("its issuer has no keys here")]
-    NoKeys,
-    #[error("the signature is wrong")]
-    Signature,
-}
-
-impl TokenError {
-    /// What the client is told.
-    pub const fn code(self) -> ErrorCode {
-        match self {
-            Self::Expired | Self::Ended => ErrorCode::TokenExpired,
-            Self::NoKeys => ErrorCode::IssuerUnavailable,
-            Self::TooLong
-            | Self::Malformed
-            | Self::Header
-            | Self::UnknownKey
-            | Self::Algorithm
-            | Self::Kind
-            | Self::Claims
-            | Self::IssuerOrAudience
-            | Self::TooEarly
-            | Self::Signature => ErrorCode::TokenInvalid,
-        }
-    }
-}
 
 /// What a token that has expired counts for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -182,18 +131,9 @@ impl Verifier {
         now: Timestamp,
         expiry: ExpiryCheck,
     ) -> Result<AccessClaims, TokenError> {
-        if token.len() > MAX_TOKEN_LEN {
-            return Err(TokenError::TooLong);
-        }
-        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
-        if signature.is_empty() {
-            return Err(TokenError::Malformed);
-        }
-        let key = self.key_of(keys, header)?;
-        let payload = URL_SAFE_NO_PAD
-            .decode(payload)
-            .map_err(|_| TokenError::Malformed)?;
+        let jws = CompactJws::split_signed(token)?;
+        let key = self.key_of(keys, jws.header)?;
+        let payload = decode(jws.payload)?;
         let members = Claims {
             wanted: &self.custom_claims,
             ..Claims::default()
@@ -206,7 +146,7 @@ impl Verifier {
         if expiry == ExpiryCheck::Enforced && self.expired(&claims, now) {
             return Err(TokenError::Expired);
         }
-        if key.accepts(message.as_bytes(), signature) {
+        if key.accepts(jws.signing_input.as_bytes(), jws.signature) {
             Ok(claims)
         } else {
             Err(TokenError::Signature)
@@ -296,14 +236,14 @@ impl Verifier {
             identity_claims: claims.identity_claims.unwrap_or_default(),
             custom_claims: claims.custom_claims,
         };
-        // The store says whether the session of a lapsed one lives; so one of before `access_ttl`
-        // was shortened is good for a new one.
-        let longest = if expiry == ExpiryCheck::Ignored {
+        // For a renewal the store decides whether the session is active, so a token from before
+        // `access_ttl` was shortened can be renewed.
+        let max_lifetime = if expiry == ExpiryCheck::Ignored {
             MAX_LIFETIME
         } else {
             self.max_lifetime
         };
-        if verified.exp > verified.iat.plus(longest) {
+        if verified.exp > verified.iat.plus(max_lifetime) {
             return Err(TokenError::Claims);
         }
         let latest_start = now.plus(self.leeway);

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::{
-    config::HumanDuration,
-    token::fixture::{FakeStore, NOW},
+    config::{HumanDuration, SecretText},
+    token::{
+        fixture::{FakeStore, NOW},
+        key,
+    },
 };
 
 const ALL: [Algorithm; 4] = [

@@ -1,5 +1,6 @@
 //! What `token::trusted_issuer` and `token::trusted_issuers` promise.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::EncodingKey;
 use serde_json::json;
 

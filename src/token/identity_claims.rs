@@ -1,0 +1,38 @@
+//! What a token says of the person, for the backend.
+
+use serde::{Deserialize, Serialize};
+
+/// What a token says of the person, where the config wants the backend to be told.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IdentityClaims {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unionid: Option<String>,
+    /// E.164.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nickname: Option<String>,
+}
+
+impl IdentityClaims {
+    /// Whether there is nothing to tell.
+    pub const fn is_empty(&self) -> bool {
+        let Self {
+            openid,
+            unionid,
+            phone,
+            nickname,
+        } = self;
+        openid.is_none() && unionid.is_none() && phone.is_none() && nickname.is_none()
+    }
+}
+
+/// Personal.
+impl std::fmt::Debug for IdentityClaims {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("IdentityClaims(***)")
+    }
+}

@@ -1,0 +1,96 @@
+//! The keys of one external issuer at one moment, and what the follower and the requests share.
+
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use crate::token::trusted_key::TrustedKey;
+
+/// Most keys tried for one token.
+const MAX_KEYS_TRIED: usize = 8;
+
+/// What the task and the requests share.
+#[derive(Debug)]
+pub(super) struct KeyState {
+    pub(super) current: ArcSwap<KeySet>,
+    pub(super) refresh_requested: Notify,
+    /// The last attempt to get keys has failed.
+    pub(super) failing: AtomicBool,
+    /// Whether there has been an attempt.
+    pub(super) first_attempt: watch::Sender<bool>,
+}
+
+/// The keys of one moment.
+#[derive(Debug, Default)]
+pub(in crate::token) struct KeySet {
+    /// Tells this set from those before it.
+    pub(super) version: u64,
+    pub(super) keys: Vec<TrustedKey>,
+    pub(super) digest: [u8; 32],
+    pub(super) fetched: Option<Instant>,
+    /// The issuer says that no key is good.
+    pub(super) is_withdrawn: bool,
+}
+
+/// What a key set says of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::token) enum SignatureCheck {
+    Valid,
+    Invalid,
+    /// No key has the id.
+    UnknownKey,
+    /// The keys are for other algorithms.
+    AlgorithmMismatch,
+    /// There are no keys at all, not even old ones.
+    NoKeys,
+}
+
+impl KeySet {
+    pub(in crate::token) const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Whether one of the keys made this signature.
+    pub(in crate::token) fn check(
+        &self,
+        alg: &str,
+        kid: Option<&str>,
+        message: &[u8],
+        signature: &str,
+    ) -> SignatureCheck {
+        if self.keys.is_empty() {
+            // What is known to be good for nothing is refused as any other; what nobody knows is
+            // not.
+            return if self.is_withdrawn {
+                SignatureCheck::UnknownKey
+            } else {
+                SignatureCheck::NoKeys
+            };
+        }
+        let is_named =
+            kid.is_some_and(|kid| self.keys.iter().any(|key| key.kid.as_deref() == Some(kid)));
+        let mut candidates = self.keys.iter().filter(|key| match kid {
+            Some(kid) if is_named => key.kid.as_deref() == Some(kid),
+            Some(_) => key.kid.is_none(),
+            None => true,
+        });
+        let mut fitting = candidates
+            .clone()
+            .filter(|key| key.algorithm.is_named(alg))
+            .take(MAX_KEYS_TRIED)
+            .peekable();
+        if candidates.next().is_none() {
+            SignatureCheck::UnknownKey
+        } else if fitting.peek().is_none() {
+            SignatureCheck::AlgorithmMismatch
+        } else if fitting.any(|key| key.check.accepts(message, signature)) {
+            SignatureCheck::Valid
+        } else {
+            SignatureCheck::Invalid
+        }
+    }
+}
