@@ -11,14 +11,17 @@ mod administration;
 mod assertions;
 mod authorize;
 mod bind_phone;
-mod coalesce;
 mod denylist;
 mod error;
+mod identity;
+mod keyed_lock;
 mod known_networks;
 pub mod limits;
 mod login;
+mod login_attempts;
 mod logout;
 mod me;
+mod memory;
 mod outbox_dispatcher;
 mod password_login;
 mod passwords;
@@ -27,59 +30,54 @@ mod reauthentication;
 mod refresh;
 mod registration;
 mod renewal_attempt;
+mod rules;
 mod session_handle;
 mod sessions;
+mod signed_in;
 mod sms_login;
 mod sms_send;
 mod wechat_login;
 mod withdraw_consent;
 
-use std::{
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
-
-use tokio::sync::Semaphore;
+use std::sync::Arc;
 
 pub use account::AccountExport;
 pub use administration::{AccountChange, Administration, AdministrationError, AdministrationParts};
-pub use assertions::{BackendTokenMinter, CachedAssertions, UpstreamAssertions};
-pub use authorize::{Authorizer, Identity};
+pub use assertions::{BackendTokenMinter, UpstreamAssertions};
+pub use authorize::Authorizer;
 pub use bind_phone::BoundPhone;
 pub use denylist::Denylist;
 pub use error::AuthError;
+pub use identity::{CachedAssertions, Identity};
 pub use limits::Limits;
 pub use logout::{LogoutProof, LogoutScope};
+pub use memory::AuthMemory;
 pub use outbox_dispatcher::{OutboxDispatcher, OutboxDispatcherParts};
 pub use password_login::PasswordLogin;
 pub use passwords::{Password, PasswordError, Passwords};
 pub use reauthentication::ReauthenticationProof;
 pub use refresh::Refresh;
+pub use rules::{AuthRules, HookRules, SmsRules};
+pub use signed_in::SignedIn;
 pub use sms_login::SmsLogin;
-pub use sms_send::{SmsRules, SmsSendResponse};
+pub use sms_send::SmsSendResponse;
 pub use wechat_login::{SignedData, WechatLogin};
 pub use withdraw_consent::WithdrawalResult;
 
 use crate::{
     audit::Audit,
     clock::Clock,
-    config::{Config, HookEvent, Merge, Mode, OnHookFailure, Registration, ReplayWindow},
     crypto::Key,
     dialect::TokenProfile,
     entropy::Entropy,
-    metrics::Metrics,
-    policy::RequestedClaims,
+    metrics::{CounterFamily, Metrics},
     provider::{hooks::Hooks, sms::Sms, wechat::Wechat},
     store::{
-        OutboxPolicy, RevocationEntry, RevocationOutcome, RevocationTarget, Session, Store, User,
-        UserLookup,
+        RevocationEntry, RevocationOutcome, RevocationTarget, Session, Store, User, UserLookup,
     },
     token::{Grant, IdentityClaims, Issuer, RefreshTokens, SessionHandles},
     types::{ClientIp, ClientType, OpenId, SessionId, Timestamp, UserId},
 };
-use coalesce::Coalesce;
-use known_networks::KnownNetworks;
-use registration::KeyedLock;
 
 /// Everything that the use cases need, made by the composition root.
 pub struct AuthParts {
@@ -110,93 +108,9 @@ pub struct AuthParts {
     pub rules: AuthRules,
 }
 
-/// What the config says about signing in.
-#[derive(Clone)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of the config, and none depends on another"
-)]
-pub struct AuthRules {
-    /// Development: a code that starts with `admin` signs in an administrator.
-    pub admin_codes: bool,
-    pub registration_open: bool,
-    pub single_per_client_type: bool,
-    pub max_sessions: usize,
-    /// Two users who are proven to be one person become one.
-    pub merge: bool,
-    /// `None`: UUIDs. Otherwise the first integer.
-    pub first_integer: Option<u64>,
-    pub idle_ttl: Duration,
-    pub absolute_ttl: Duration,
-    /// `None`: until the successor is used.
-    pub replay_window: Option<Duration>,
-    /// How old a login may be for its session to delete the account.
-    pub recent_login: Duration,
-    /// What tokens say of the person.
-    pub requested_claims: RequestedClaims,
-    pub sms: SmsRules,
-    /// What the backend is told of, besides what it is asked.
-    pub outbox: OutboxPolicy,
-    pub hooks: HookRules,
-}
-
-/// What the config says about asking the backend.
-#[derive(Clone, Copy)]
-pub struct HookRules {
-    /// A first login asks the backend first.
-    pub asks: bool,
-    /// Without an answer it goes on.
-    pub continues: bool,
-    /// Logins are told.
-    pub logins: bool,
-}
-
 /// The use cases.
 pub struct Auth {
     parts: AuthParts,
-}
-
-/// What the use cases remember of the last minutes besides the store, whatever becomes of the
-/// config.
-pub struct AuthMemory {
-    coalesce: Coalesce,
-    known_networks: KnownNetworks,
-    registration_locks: KeyedLock,
-    /// Places for messages on their way.
-    sending: Semaphore,
-    /// Turns for the tokens of addresses that have used up their refused renewals.
-    renewals_over_limit: renewal_attempt::OverLimitQueue,
-    /// When the log last said that the day's budget of messages is spent, in seconds since the
-    /// epoch.
-    budget_logged_at: AtomicU64,
-}
-
-impl Default for AuthMemory {
-    fn default() -> Self {
-        Self {
-            coalesce: Coalesce::default(),
-            known_networks: KnownNetworks::new(),
-            registration_locks: KeyedLock::default(),
-            sending: Semaphore::new(sms_send::MAX_SENDING),
-            renewals_over_limit: renewal_attempt::OverLimitQueue::new(),
-            budget_logged_at: AtomicU64::new(0),
-        }
-    }
-}
-
-/// A session and the tokens for it.
-pub struct SignedIn {
-    pub user: User,
-    pub session: Session,
-    pub is_new_user: bool,
-    /// After a login, which names it, and where the terms ask for it.
-    pub openid: Option<OpenId>,
-    pub access_token: String,
-    pub access_expires_in: Duration,
-    pub refresh_token: String,
-    /// The refresh token inside a JWT, where the terms have one.
-    pub refresh_jwt: Option<String>,
-    pub refresh_expires_in: Duration,
 }
 
 /// Who is asking, by a token that has been checked.
@@ -232,7 +146,7 @@ impl Auth {
     pub fn evict_expired(&self) {
         self.parts
             .memory
-            .coalesce
+            .login_attempts
             .evict_expired(self.parts.clock.monotonic());
     }
 
@@ -295,7 +209,7 @@ impl Auth {
             UserLookup::Deleted { .. } | UserLookup::Unknown => None,
         };
         Ok(IdentityClaims {
-            openid: openid.map(|known| known.openid.as_str().to_owned()),
+            openid: openid.map(|wechat| wechat.openid.as_str().to_owned()),
             unionid: unionid.map(|unionid| unionid.as_str().to_owned()),
             phone: user
                 .phone
@@ -319,8 +233,8 @@ impl Auth {
         if !terms.names_openid {
             return Ok(None);
         }
-        let known = self.parts.store.wechat_session(session, self.now()).await?;
-        Ok(known.map(|known| known.openid))
+        let wechat = self.parts.store.wechat_session(session, self.now()).await?;
+        Ok(wechat.map(|wechat| wechat.openid))
     }
 
     /// What stands for the session where a client expects the `session_key` of WeChat.
@@ -328,7 +242,8 @@ impl Auth {
         self.parts.session_handles.issue(session)
     }
 
-    /// A revocation that the store has done bites here at once. Says how many sessions it ended.
+    /// Applies a revocation to this process without waiting for the store's log. Returns how many
+    /// sessions it ended.
     fn apply_locally(&self, revoked: &RevocationOutcome, reason: &'static str) -> usize {
         for entry in &revoked.entries {
             self.parts.denylist.apply(entry);
@@ -357,45 +272,7 @@ impl Auth {
     }
 }
 
-impl AuthRules {
-    /// As the config has them.
-    pub fn from_config(config: &Config) -> Self {
-        Self {
-            admin_codes: config.mode == Mode::Development,
-            registration_open: config.auth.registration == Registration::Open,
-            max_sessions: config.auth.max_sessions,
-            single_per_client_type: config.auth.single_session_per_client_type,
-            merge: config.users.merge == Merge::Proven,
-            first_integer: config.users.first_generated_id(),
-            idle_ttl: config.tokens.idle_ttl.get(),
-            absolute_ttl: config.tokens.absolute_ttl.get(),
-            replay_window: match config.tokens.replay_window {
-                ReplayWindow::UntilUsed => None,
-                ReplayWindow::For(window) => Some(window.get()),
-            },
-            recent_login: config.auth.recent_login.get(),
-            requested_claims: RequestedClaims::from_config(&config.identity),
-            sms: SmsRules::from_config(&config.sms),
-            outbox: OutboxPolicy {
-                created: config.hooks.has(HookEvent::UserCreated) && !config.hooks.asks(),
-                deleted: config.hooks.has(HookEvent::UserDeleted),
-                merged: config.hooks.has(HookEvent::UserMerged),
-                withdrawn: config.hooks.has(HookEvent::UserWithdrawn),
-            },
-            hooks: HookRules {
-                asks: config.hooks.asks(),
-                continues: config.hooks.on_failure == OnHookFailure::Continue,
-                logins: config.hooks.has(HookEvent::LoginSucceeded),
-            },
-        }
-    }
-}
-
-/// It holds tokens.
-impl std::fmt::Debug for SignedIn {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SignedIn")
-            .field("session", &self.session.id)
-            .finish_non_exhaustive()
-    }
+/// Adds one to a counter.
+fn count(counter: &CounterFamily, labels: &[&str]) {
+    counter.with_label_values(labels).inc();
 }

@@ -22,6 +22,7 @@ pub mod telemetry;
 // Other servers and disks.
 pub mod outbound;
 pub mod provider;
+pub mod single_flight;
 pub mod store;
 pub mod token;
 

@@ -47,7 +47,7 @@ pub struct AdministrationParts {
     pub entropy: Entropy,
     /// `None`: new users get UUIDs. Otherwise the first integer.
     pub first_integer: Option<u64>,
-    /// What the backend is told of.
+    /// The events that go to the backend through the outbox.
     pub outbox: OutboxPolicy,
 }
 
@@ -133,7 +133,7 @@ impl Administration {
         }
     }
 
-    /// Whose identity it is.
+    /// The user of an identity.
     pub async fn find(&self, by: &UserIdentity) -> AdministrationResult<UserId> {
         self.parts
             .store
@@ -235,7 +235,7 @@ impl Administration {
             .erase_user(id, None, self.parts.outbox, self.now())
             .await?
         else {
-            // Asked only now, for the answer's sake.
+            // Looked up only now, for the error.
             return Err(self
                 .user(id)
                 .await
@@ -297,7 +297,7 @@ impl Administration {
         let revoked = self.parts.store.revoke(what, self.now()).await?;
         let ended = revoked.sessions.len();
         match what {
-            // Nobody counts whom it ends, so it counts as one.
+            // The ended sessions are not counted, so it counts as one.
             RevocationScope::Everything => self.apply_locally(&revoked.entries, "everything", 1),
             RevocationScope::Session { .. }
             | RevocationScope::Others { .. }

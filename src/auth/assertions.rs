@@ -8,13 +8,13 @@
 //! Must stay true: nobody waits for anybody here; who is anonymous has no proof; where one is
 //! promised and cannot be made, the request does not pass.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use http::{HeaderName, HeaderValue};
 use prometheus::IntCounter;
 
-use super::Identity;
+use super::identity::{CachedAssertion, Identity};
 use crate::{
     dialect::MintClaims,
     entropy::Entropy,
@@ -43,23 +43,6 @@ pub struct BackendTokenMinter {
     pub header: HeaderName,
     pub prefix: String,
     pub entropy: Entropy,
-}
-
-/// The proofs of one identity that have been made. A copy has none: they are made again.
-#[derive(Default)]
-pub struct CachedAssertions {
-    assertion: ArcSwapOption<CachedAssertion>,
-    backend_token: ArcSwapOption<CachedAssertion>,
-}
-
-/// One that has been made.
-struct CachedAssertion {
-    generation: Arc<()>,
-    /// The version of the keys that signed it.
-    keys: u64,
-    made_at: Timestamp,
-    renew_at: Timestamp,
-    value: HeaderValue,
 }
 
 impl UpstreamAssertions {
@@ -140,14 +123,14 @@ impl UpstreamAssertions {
         }
         let (mut value, keys) = sign()?;
         value.set_sensitive(true);
-        let made = CachedAssertion {
+        let signed = CachedAssertion {
             generation: self.generation.clone(),
             keys,
             made_at: now,
             renew_at: now.plus(ttl / 2),
             value: value.clone(),
         };
-        cached.store(Some(Arc::new(made)));
+        cached.store(Some(Arc::new(signed)));
         Ok(value)
     }
 }
@@ -160,28 +143,6 @@ impl BackendTokenMinter {
         }
         let token = self.minter.sign(self.claims.fill(claims, &jti, now), now)?;
         HeaderValue::try_from(format!("{}{token}", self.prefix)).map_err(|_| NotSigned)
-    }
-}
-
-impl Clone for CachedAssertions {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-/// They say nothing of who somebody is.
-impl PartialEq for CachedAssertions {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for CachedAssertions {}
-
-/// They are credentials.
-impl fmt::Debug for CachedAssertions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CachedAssertions")
     }
 }
 

@@ -8,27 +8,21 @@ use std::sync::Arc;
 
 use prometheus::IntCounter;
 
-use super::{assertions::CachedAssertions, denylist::Denylist, logout::LogoutProof};
+use super::{
+    denylist::Denylist,
+    identity::{CachedAssertions, Identity},
+    logout::LogoutProof,
+};
 use crate::{
     error::ErrorCode,
     metrics::Metrics,
-    policy::{IdentityFields, IdentityHeaders},
+    policy::IdentityHeaders,
     token::{
         AcceptedToken, AccessClaims, IssuerMatch, TokenCache, TokenError, TrustedIssuer,
         TrustedIssuers, VerifiedClaims, Verifier,
     },
     types::Timestamp,
 };
-
-/// Who is calling, as the token says and the backend is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    pub claims: VerifiedClaims,
-    /// What is set on the request to the backend.
-    pub headers: IdentityFields,
-    /// What was signed about it for the backend.
-    pub assertions: CachedAssertions,
-}
 
 /// Decides on access tokens.
 pub struct Authorizer {
@@ -38,7 +32,9 @@ pub struct Authorizer {
     denylist: Arc<Denylist>,
     identity_headers: IdentityHeaders,
     cache: TokenCache<CachedToken>,
-    counters: TokenCheckCounters,
+    /// Checks that the cache has answered.
+    cached: IntCounter,
+    checks: CheckCounters,
 }
 
 /// A token that was verified with the keys of this version.
@@ -52,25 +48,14 @@ struct CachedToken {
     identity: Arc<Identity>,
 }
 
-/// Another issuer, with its own counters.
-#[derive(Debug)]
+/// An external issuer and its counters.
 struct IssuerCounters {
     issuer: Arc<TrustedIssuer>,
-    passed: IntCounter,
-    invalid: IntCounter,
-    expired: IntCounter,
-    ended: IntCounter,
-    revoked: IntCounter,
-    no_keys: IntCounter,
+    checks: CheckCounters,
 }
 
-/// The end of what has none.
-const NEVER: Timestamp = Timestamp::from_millis(u64::MAX);
-
-/// `menshen_token_checks_total{result}`, looked up once.
-#[derive(Debug)]
-struct TokenCheckCounters {
-    cached: IntCounter,
+/// Counters of checked tokens by their results, looked up once.
+struct CheckCounters {
     verified: IntCounter,
     invalid: IntCounter,
     expired: IntCounter,
@@ -79,22 +64,44 @@ struct TokenCheckCounters {
     no_keys: IntCounter,
 }
 
-impl IssuerCounters {
-    fn new(issuer: &Arc<TrustedIssuer>, metrics: &Metrics) -> Self {
-        let result = |name: &str| {
-            metrics
-                .issuer_token_checks
-                .with_label_values(&[&issuer.name, name])
-        };
+/// Expiry of an identity that has none of its own.
+const NEVER: Timestamp = Timestamp::from_millis(u64::MAX);
+
+impl CheckCounters {
+    /// `result` gives the counter of a label value.
+    fn new(
+        result: impl Fn(&str) -> IntCounter,
+        verified: &str,
+        ended: &str,
+        no_keys: &str,
+    ) -> Self {
         Self {
-            issuer: Arc::clone(issuer),
-            passed: result("passed"),
+            verified: result(verified),
             invalid: result("invalid"),
             expired: result("expired"),
-            ended: result("ended"),
             revoked: result("revoked"),
-            no_keys: result("no_keys"),
+            ended: result(ended),
+            no_keys: result(no_keys),
         }
+    }
+
+    fn count(&self, error: TokenError) {
+        match error {
+            TokenError::Expired => &self.expired,
+            TokenError::Ended => &self.ended,
+            TokenError::NoKeys => &self.no_keys,
+            TokenError::TooLong
+            | TokenError::Malformed
+            | TokenError::Header
+            | TokenError::UnknownKey
+            | TokenError::Algorithm
+            | TokenError::Kind
+            | TokenError::Claims
+            | TokenError::IssuerOrAudience
+            | TokenError::TooEarly
+            | TokenError::Signature => &self.invalid,
+        }
+        .inc();
     }
 }
 
@@ -108,19 +115,17 @@ impl Authorizer {
         metrics: &Metrics,
     ) -> Self {
         let result = |name: &str| metrics.token_checks.with_label_values(&[name]);
-        let counters = TokenCheckCounters {
-            cached: result("cached"),
-            verified: result("verified"),
-            invalid: result("invalid"),
-            expired: result("expired"),
-            revoked: result("revoked"),
-            ended: result("issuer_ended"),
-            no_keys: result("issuer_without_keys"),
+        let counters = |issuer: &Arc<TrustedIssuer>| {
+            let result = |name: &str| {
+                let labels = [&*issuer.name, name];
+                metrics.issuer_token_checks.with_label_values(&labels)
+            };
+            Arc::new(IssuerCounters {
+                issuer: Arc::clone(issuer),
+                checks: CheckCounters::new(result, "passed", "ended", "no_keys"),
+            })
         };
-        let issuer_counters = issuers
-            .iter()
-            .map(|issuer| Arc::new(IssuerCounters::new(issuer, metrics)))
-            .collect();
+        let issuer_counters = issuers.iter().map(counters).collect();
         Self {
             verifier,
             issuers,
@@ -128,7 +133,8 @@ impl Authorizer {
             denylist,
             identity_headers,
             cache: TokenCache::new(cache_entries),
-            counters,
+            cached: result("cached"),
+            checks: CheckCounters::new(result, "verified", "issuer_ended", "issuer_without_keys"),
         }
     }
 
@@ -139,7 +145,7 @@ impl Authorizer {
             Some(cached)
                 if cached.keys == self.keys_version(cached.by.as_deref()) && now < cached.end =>
             {
-                self.check_revocation(cached.identity, cached.by.as_deref(), &self.counters.cached)
+                self.check_revocation(cached.identity, cached.by.as_deref(), &self.cached)
             }
             // What is over is refused before its signature is looked at.
             Some(_) | None => self.verify(token, now),
@@ -228,7 +234,7 @@ impl Authorizer {
                 ),
                 Err((issuer, error)) => {
                     if let Some(counters) = self.counters_of(issuer) {
-                        counters.count_rejection(error);
+                        counters.checks.count(error);
                     }
                     Err(self.count_rejection(error))
                 }
@@ -255,7 +261,7 @@ impl Authorizer {
         let headers = self
             .identity_headers
             .fields(&claims)
-            .inspect_err(|_| self.counters.invalid.inc())?;
+            .inspect_err(|_| self.checks.invalid.inc())?;
         let identity = Arc::new(Identity {
             claims,
             headers,
@@ -271,7 +277,7 @@ impl Authorizer {
                 identity: Arc::clone(&identity),
             },
         );
-        self.check_revocation(identity, by.map(Arc::as_ref), &self.counters.verified)
+        self.check_revocation(identity, by.map(Arc::as_ref), &self.checks.verified)
     }
 
     fn check_revocation(
@@ -281,62 +287,18 @@ impl Authorizer {
         passed: &IntCounter,
     ) -> Result<Arc<Identity>, ErrorCode> {
         if self.denylist.is_revoked(&identity.claims) {
-            self.counters.revoked.inc();
-            by.inspect(|counters| counters.revoked.inc());
+            self.checks.revoked.inc();
+            by.inspect(|counters| counters.checks.revoked.inc());
             return Err(ErrorCode::TokenRevoked);
         }
         passed.inc();
-        by.inspect(|counters| counters.passed.inc());
+        by.inspect(|counters| counters.checks.verified.inc());
         Ok(identity)
     }
 
     fn count_rejection(&self, error: TokenError) -> ErrorCode {
-        let TokenCheckCounters {
-            invalid,
-            expired,
-            ended,
-            no_keys,
-            ..
-        } = &self.counters;
-        counter(error, invalid, expired, ended, no_keys).inc();
+        self.checks.count(error);
         error.code()
-    }
-}
-
-impl IssuerCounters {
-    fn count_rejection(&self, error: TokenError) {
-        counter(
-            error,
-            &self.invalid,
-            &self.expired,
-            &self.ended,
-            &self.no_keys,
-        )
-        .inc();
-    }
-}
-
-const fn counter<'c>(
-    error: TokenError,
-    invalid: &'c IntCounter,
-    expired: &'c IntCounter,
-    ended: &'c IntCounter,
-    no_keys: &'c IntCounter,
-) -> &'c IntCounter {
-    match error {
-        TokenError::Expired => expired,
-        TokenError::Ended => ended,
-        TokenError::NoKeys => no_keys,
-        TokenError::TooLong
-        | TokenError::Malformed
-        | TokenError::Header
-        | TokenError::UnknownKey
-        | TokenError::Algorithm
-        | TokenError::Kind
-        | TokenError::Claims
-        | TokenError::IssuerOrAudience
-        | TokenError::TooEarly
-        | TokenError::Signature => invalid,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Binding a phone to the caller's account, by a code that was sent to it or by WeChat's word; and
 //! taking it away.
 
-use super::{Auth, AuthError, AuthenticatedCaller, ReauthenticationProof, SignedIn};
+use super::{Auth, AuthError, AuthenticatedCaller, ReauthenticationProof, SignedIn, count};
 use crate::{
     audit::Event,
     provider::wechat::{EncryptedPhone, PhoneCode, Watermark, WechatError},
@@ -110,9 +110,9 @@ impl Auth {
     pub async fn bind_by_encrypted_data(
         &self,
         caller: AuthenticatedCaller<'_>,
-        sent: EncryptedPhone<'_>,
+        encrypted: EncryptedPhone<'_>,
     ) -> Result<BoundPhone, AuthError> {
-        let result = self.bind_encrypted(caller, sent).await;
+        let result = self.bind_encrypted(caller, encrypted).await;
         self.record_binding(caller, "wechat_legacy", &result);
         result
     }
@@ -120,7 +120,7 @@ impl Auth {
     async fn bind_encrypted(
         &self,
         caller: AuthenticatedCaller<'_>,
-        sent: EncryptedPhone<'_>,
+        encrypted: EncryptedPhone<'_>,
     ) -> Result<BoundPhone, AuthError> {
         let Some(decryption) = self.parts.wechat.phone_decryption() else {
             return Err(AuthError::PhoneDecryptFailed);
@@ -135,7 +135,7 @@ impl Auth {
             ..
         } = self.wechat_session(caller).await?;
         let decrypted = decryption
-            .phone(&app_id, &session_keys, &sent)
+            .phone(&app_id, &session_keys, &encrypted)
             .map_err(|_| AuthError::PhoneDecryptFailed)?;
         self.parts.limits.refund_phone_decrypt(caller.session);
         let bound = self
@@ -239,7 +239,7 @@ impl Auth {
         result: &Result<BoundPhone, AuthError>,
     ) {
         let (user, session, from) = (caller.user, caller.session, caller.from);
-        let said = match result {
+        let label = match result {
             Ok(bound) => {
                 // After a merge the caller's own user may be gone.
                 let (user, session) = bound
@@ -266,11 +266,7 @@ impl Auth {
                 reason
             }
         };
-        self.parts
-            .metrics
-            .phone_bindings
-            .with_label_values(&[method, said])
-            .inc();
+        count(&self.parts.metrics.phone_bindings, &[method, label]);
     }
 
     /// Takes the caller's phone away, on fresh proof. None is as good as one.

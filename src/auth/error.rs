@@ -6,7 +6,7 @@ use super::limits::RateLimited;
 use crate::{
     entropy::NoEntropy,
     error::ErrorCode,
-    provider::wechat::{Errcode, LoginRejection, WechatError},
+    provider::wechat::{Errcode, WechatError, WechatRejection},
     store::StoreError,
     token::IssueError,
 };
@@ -231,8 +231,8 @@ const fn wechat_code(error: WechatError) -> ErrorCode {
     }
 }
 
-impl From<LoginRejection> for AuthError {
-    fn from(LoginRejection { why, errcode }: LoginRejection) -> Self {
+impl From<WechatRejection> for AuthError {
+    fn from(WechatRejection { why, errcode }: WechatRejection) -> Self {
         errcode.map_or(Self::Wechat(why), |errcode| {
             Self::WechatRefused(why, errcode)
         })
@@ -240,7 +240,7 @@ impl From<LoginRejection> for AuthError {
 }
 
 impl From<RateLimited> for AuthError {
-    fn from(over: RateLimited) -> Self {
-        Self::Limited(over.retry_after)
+    fn from(limited: RateLimited) -> Self {
+        Self::Limited(limited.retry_after)
     }
 }

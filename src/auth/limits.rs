@@ -1,20 +1,21 @@
-//! How often one client may ask.
+//! The rate limits of the auth API.
 //!
-//! The generic cell rate algorithm (ITU-T I.371, annex A): for each key one instant, by which the
-//! client would be back at zero if it stopped now. A burst of COUNT, then an even flow. Tables are
-//! bounded; a flood of addresses makes old ones forgotten, never the process larger. They go by the
-//! steady clock: setting the wall clock refuses nobody.
+//! They go by the steady clock: setting the wall clock rejects no request. Tables are bounded: a
+//! flood of addresses evicts old entries and never makes the process larger.
 
-use std::{hash::Hash, net::IpAddr, time::Duration};
+mod rate_limiter;
 
-use quick_cache::sync::{Cache, EntryAction, EntryResult};
+use std::{hash::Hash, net::IpAddr};
+
+pub use rate_limiter::RateLimited;
 
 use crate::{
     clock::Clock,
-    config::{LimitsConfig, Rate},
+    config::LimitsConfig,
     metrics::Metrics,
-    types::{ClientIp, SessionId, Timestamp, UserId, Username},
+    types::{ClientIp, SessionId, UserId, Username},
 };
+use rate_limiter::{GcraLimiter, SlidingWindowLimiter};
 
 /// Every limit of the auth API. An address is an IPv4 address or an IPv6 /64.
 pub struct Limits {
@@ -31,12 +32,6 @@ pub struct Limits {
     phone_decrypt_per_session: SlidingWindowLimiter<SessionId>,
     api_per_ip: GcraLimiter<IpAddr>,
     account_per_user: GcraLimiter<UserId>,
-}
-
-/// Over a limit: when the next request fits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RateLimited {
-    pub retry_after: Duration,
 }
 
 impl Limits {
@@ -146,15 +141,15 @@ impl Limits {
 
     /// One legacy decryption in this session. To be given back when it succeeded.
     pub fn phone_decrypt(&self, session: SessionId) -> Result<(), RateLimited> {
-        // Holds even where limits are off: nothing in front can know of it, and whoever may try for
-        // ever decrypts anything.
-        let taken = self
+        // Applies even where limits are off: no proxy in front can do it, and unlimited tries
+        // decrypt anything.
+        let result = self
             .phone_decrypt_per_session
             .check(&session, self.clock.monotonic());
-        if taken.is_err() {
+        if result.is_err() {
             self.count_rejection("phone_decrypt_per_session");
         }
-        taken
+        result
     }
 
     /// The decryption succeeded: it counts for nothing.
@@ -180,11 +175,11 @@ impl Limits {
         if !self.enabled {
             return Ok(());
         }
-        let taken = limit.check(key, self.clock.monotonic());
-        if taken.is_err() {
+        let result = limit.check(key, self.clock.monotonic());
+        if result.is_err() {
             self.count_rejection(limit.name);
         }
-        taken
+        result
     }
 
     fn count_rejection(&self, limit: &'static str) {
@@ -192,142 +187,12 @@ impl Limits {
     }
 }
 
-/// One limit.
-struct GcraLimiter<K> {
-    /// Its name in the config and in metrics.
-    name: &'static str,
-    /// Nanoseconds that one request costs.
-    cost: u64,
-    /// Nanoseconds that may be owed: the whole burst.
-    burst: u64,
-    /// When each client is back at zero, in nanoseconds since the epoch.
-    table: Cache<K, u64>,
-}
-
-impl<K: Eq + Hash + Clone> GcraLimiter<K> {
-    fn new(name: &'static str, rate: Rate, entries: usize) -> Self {
-        let cost = nanos(rate.per.get()) / u64::from(rate.count.get());
-        let burst = cost.saturating_mul(rate.count.get().into());
-        Self {
-            name,
-            cost,
-            burst,
-            table: Cache::new(entries.max(1)),
-        }
-    }
-
-    fn check(&self, key: &K, now: Timestamp) -> Result<(), RateLimited> {
-        let now = now.as_millis().saturating_mul(1_000_000);
-        let entry = self
-            .table
-            .entry(key, None, |_, theoretical_arrival: &mut u64| {
-                // Never further away than a whole burst, unless the clock was set back.
-                let owed = theoretical_arrival.saturating_sub(now).min(self.burst);
-                *theoretical_arrival = now.saturating_add(owed);
-                let after = owed.saturating_add(self.cost);
-                if after > self.burst {
-                    return EntryAction::Retain(Err(RateLimited {
-                        retry_after: Duration::from_nanos(after - self.burst),
-                    }));
-                }
-                *theoretical_arrival = now.saturating_add(after);
-                EntryAction::Retain(Ok(()))
-            });
-        match entry {
-            EntryResult::Retained(taken) => taken,
-            EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
-                // Fails only when the key was removed meanwhile: then it starts afresh next time.
-                let _ = guard.insert(now.saturating_add(self.cost));
-                Ok(())
-            }
-            // Not asked for above.
-            EntryResult::Removed(..) | EntryResult::Timeout => Ok(()),
-        }
-    }
-}
-
-/// A limit that holds for every stretch of time of its length, wherever it begins: never more than
-/// so many. It remembers each time, so it is for few.
-struct SlidingWindowLimiter<K> {
-    max: usize,
-    length: Duration,
-    /// When each took its last ones, the oldest first.
-    table: Cache<K, Vec<Timestamp>>,
-}
-
-impl<K: Eq + Hash + Clone> SlidingWindowLimiter<K> {
-    fn new(rate: Rate, entries: usize) -> Self {
-        let max = usize::try_from(rate.count.get()).unwrap_or(usize::MAX);
-        Self {
-            max,
-            length: rate.per.get(),
-            table: Cache::new(entries.max(1)),
-        }
-    }
-
-    fn check(&self, key: &K, now: Timestamp) -> Result<(), RateLimited> {
-        let entry = self
-            .table
-            .entry(key, None, |_, taken: &mut Vec<Timestamp>| {
-                // Of a clock that was set back the later times count as now.
-                taken.retain(|at| now.since(*at) < self.length);
-                if let Some(oldest) = taken
-                    .len()
-                    .checked_sub(self.max)
-                    .and_then(|oldest| taken.get(oldest))
-                {
-                    let retry_after = self.length.saturating_sub(now.since(*oldest));
-                    return EntryAction::Retain(Err(RateLimited { retry_after }));
-                }
-                taken.push(now);
-                EntryAction::Retain(Ok(()))
-            });
-        match entry {
-            EntryResult::Retained(taken) => taken,
-            EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
-                // Fails only when the key was removed meanwhile: then it starts afresh next time.
-                let _ = guard.insert(vec![now]);
-                Ok(())
-            }
-            // Not asked for above.
-            EntryResult::Removed(..) | EntryResult::Timeout => Ok(()),
-        }
-    }
-
-    /// Takes the last one back.
-    fn refund(&self, key: &K) {
-        let entry = self
-            .table
-            .entry(key, None, |_, taken: &mut Vec<Timestamp>| {
-                taken.pop();
-                EntryAction::<()>::Retain(())
-            });
-        // Where it is not known any more there is nothing to give back.
-        drop(entry);
-    }
-}
-
-impl<K: Eq + Hash + Clone> GcraLimiter<K> {
-    /// Takes one back that was taken.
-    fn refund(&self, key: &K) {
-        let entry = self
-            .table
-            .entry(key, None, |_, theoretical_arrival: &mut u64| {
-                *theoretical_arrival = theoretical_arrival.saturating_sub(self.cost);
-                EntryAction::<()>::Retain(())
-            });
-        // Where it is not known any more there is nothing to give back.
-        drop(entry);
-    }
-}
-
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::{config::Rate, types::Timestamp};
 
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -390,31 +255,6 @@ mod tests {
     }
 
     #[test]
-    fn a_window_holds_wherever_it_begins() {
-        let window = SlidingWindowLimiter::new(Rate::per_minute(5), 100);
-        let check = |secs: u64| {
-            window
-                .check(&1, START.plus(Duration::from_secs(secs)))
-                .map_err(|over| over.retry_after)
-        };
-        let times = [0, 10, 20, 30, 40];
-        assert!(times.iter().all(|secs| check(*secs).is_ok()));
-        assert_eq!(check(50), Err(Duration::from_secs(10)));
-        assert_eq!(check(59), Err(Duration::from_secs(1)));
-        assert_eq!(
-            (check(60), check(61)),
-            (Ok(()), Err(Duration::from_secs(9))),
-            "one went out, one came in"
-        );
-        window.refund(&1);
-        assert_eq!(
-            (check(62), check(62)),
-            (Ok(()), Err(Duration::from_secs(8)))
-        );
-        assert!(window.check(&2, START).is_ok());
-    }
-
-    #[test]
     fn one_ipv6_subscriber_is_one_client_and_others_are_others() {
         let (limits, _, _) = limits(100);
         assert_eq!(
@@ -446,12 +286,12 @@ mod tests {
         let one = ip("192.0.2.1").network();
         assert_eq!(limits.login_per_ip.check(&one, START), Ok(()));
         let earlier = START.minus(Duration::from_hours(1));
-        let over = limits.login_per_ip.check(&one, earlier).unwrap_err();
-        assert!(over.retry_after <= Duration::from_mins(1), "{over:?}");
+        let limited = limits.login_per_ip.check(&one, earlier).unwrap_err();
+        assert!(limited.retry_after <= Duration::from_mins(1), "{limited:?}");
         assert_eq!(
             limits
                 .login_per_ip
-                .check(&one, earlier.plus(over.retry_after)),
+                .check(&one, earlier.plus(limited.retry_after)),
             Ok(()),
             "what it was told comes true"
         );

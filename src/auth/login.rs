@@ -3,7 +3,7 @@
 
 use uuid::Builder;
 
-use super::{Auth, AuthError, SignedIn};
+use super::{Auth, AuthError, SignedIn, count};
 use crate::{
     audit::Event,
     dialect::TokenProfile,
@@ -85,7 +85,7 @@ impl Auth {
             LoginOutcome::NotProven { no_code: false } => Err(not_proven),
             LoginOutcome::Disabled(_) => Err(AuthError::UserDisabled),
             LoginOutcome::RegistrationClosed => Err(AuthError::RegistrationClosed),
-            // Whoever was welcomed has an id, and one that was free.
+            // A registered user has an id, and one that was free.
             LoginOutcome::UnknownUser | LoginOutcome::IdTaken { .. } => Err(AuthError::Interrupted),
         }
     }
@@ -145,11 +145,7 @@ impl Auth {
                     signed_in.session.id,
                     signed_in.is_new_user,
                 );
-                self.parts
-                    .metrics
-                    .logins
-                    .with_label_values(&[method, "success"])
-                    .inc();
+                count(&self.parts.metrics.logins, &[method, "success"]);
                 self.parts.metrics.sessions_opened.inc();
                 self.parts.audit.record(&Event::LoginSucceeded {
                     method,
@@ -173,11 +169,7 @@ impl Auth {
             }
             Err(error) => {
                 let reason = error.code().as_str();
-                self.parts
-                    .metrics
-                    .logins
-                    .with_label_values(&[method, reason])
-                    .inc();
+                count(&self.parts.metrics.logins, &[method, reason]);
                 self.parts.audit.record(&Event::LoginFailed {
                     method,
                     reason,

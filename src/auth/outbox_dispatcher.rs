@@ -99,11 +99,7 @@ impl OutboxDispatcher {
     /// Tells of a login, unless too many wait already.
     pub fn send_login(&self, login: LoginNotification) {
         if self.logins.try_send(login).is_err() {
-            self.parts
-                .metrics
-                .hook_events_lost
-                .with_label_values(&["login.succeeded"])
-                .inc();
+            self.parts.count_lost("login.succeeded");
         }
     }
 
@@ -140,11 +136,7 @@ impl OutboxDispatcher {
                 .await
                 .is_err()
             {
-                self.parts
-                    .metrics
-                    .hook_events_lost
-                    .with_label_values(&["login.succeeded"])
-                    .inc();
+                self.parts.count_lost("login.succeeded");
             }
         }
     }
@@ -158,16 +150,16 @@ impl OutboxDispatcher {
         loop {
             let now = self.parts.clock.now();
             let until = now.plus(target.hooks.timeout() + LEASE_MARGIN);
-            let taken = self
+            let leased = self
                 .parts
                 .store
                 .take_outbox(now, until, MAX_CONCURRENT_DELIVERIES)
                 .await?;
-            if taken.is_empty() {
+            if leased.is_empty() {
                 return Ok(delivered);
             }
             let mut deliveries = JoinSet::new();
-            for entry in taken {
+            for entry in leased {
                 deliveries.spawn(deliver(self.parts.clone(), Arc::clone(&target), entry));
             }
             while let Some(delivery) = deliveries.join_next().await {
@@ -191,7 +183,14 @@ impl OutboxDispatcher {
     }
 }
 
-/// Tells one event and settles it; says whether the backend has heard.
+impl OutboxDispatcherParts {
+    fn count_lost(&self, event: &str) {
+        let lost = &self.metrics.hook_events_lost;
+        lost.with_label_values(&[event]).inc();
+    }
+}
+
+/// Sends one event and acknowledges or reschedules it; returns whether the backend has accepted it.
 async fn deliver(
     parts: OutboxDispatcherParts,
     target: Arc<HookTarget>,
@@ -203,10 +202,10 @@ async fn deliver(
         attempts,
         receipt,
     } = &entry;
-    let known = match event {
+    let identities = match event {
         OutboxEvent::Created { user } => match parts.store.lookup_user(user).await? {
-            UserLookup::Active(known) => Some(known),
-            // Whoever is gone since is told of by another event.
+            UserLookup::Active(identities) => Some(identities),
+            // The deletion of this user is an event of its own.
             UserLookup::Deleted { .. } | UserLookup::Unknown => {
                 parts.store.acknowledge_outbox(receipt, None).await?;
                 return Ok(false);
@@ -221,7 +220,7 @@ async fn deliver(
         .notify(&HookNotification::Outbox {
             event,
             at: *at,
-            user: known.as_deref(),
+            user: identities.as_deref(),
         })
         .await
     else {
@@ -231,11 +230,7 @@ async fn deliver(
     let (now, id) = (parts.clock.now(), event.id());
     if now.since(*at) >= target.give_up_after {
         let name = event.name();
-        parts
-            .metrics
-            .hook_events_lost
-            .with_label_values(&[name])
-            .inc();
+        parts.count_lost(name);
         parts.audit.record(&Event::HookGivenUp {
             event: name,
             id: &id,

@@ -60,8 +60,8 @@ impl Auth {
             ReauthenticationProof::Wechat(code) => {
                 self.parts.limits.login(caller.from)?;
                 let app = session.app_id.ok_or(AuthError::NotFromWechat)?;
-                let said = self.parts.wechat.code_to_session(&app, code).await?;
-                if store.prove_wechat(user, &said, now).await? {
+                let identity = self.parts.wechat.code_to_session(&app, code).await?;
+                if store.prove_wechat(user, &identity, now).await? {
                     Ok(())
                 } else {
                     Err(AuthError::CodeSpent)

@@ -1,6 +1,6 @@
 //! A new access token for a session, and the next refresh token.
 
-use super::{Auth, AuthError, SignedIn, renewal_attempt::RenewalAttempt};
+use super::{Auth, AuthError, SignedIn, count, renewal_attempt::RenewalAttempt};
 use crate::{
     audit::Event,
     dialect::TokenProfile,
@@ -37,7 +37,7 @@ impl Auth {
         let parsed = RefreshTokens::parse_wrapped(refresh.token).ok_or(AuthError::RefreshInvalid);
         let proven = match parsed {
             Ok(token) => attempt.prove(self.verify_refresh_token(token)).await,
-            Err(error) => Err(attempt.refuse(error)),
+            Err(error) => Err(attempt.reject(error)),
         };
         let token = proven.inspect_err(|error| {
             if matches!(error, AuthError::RefreshInvalid) {
@@ -224,10 +224,6 @@ impl Auth {
     }
 
     fn count_refresh(&self, result: &'static str) {
-        self.parts
-            .metrics
-            .refresh
-            .with_label_values(&[result])
-            .inc();
+        count(&self.parts.metrics.refresh, &[result]);
     }
 }

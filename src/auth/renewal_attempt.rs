@@ -55,18 +55,18 @@ pub(super) struct RenewalAttempt<'a> {
     limits: &'a Limits,
     queue: &'a OverLimitQueue,
     from: ClientIp,
-    /// The address has used up its refusals.
-    over: Option<RateLimited>,
+    /// The address is over its limit of rejected renewals.
+    limited: Option<RateLimited>,
 }
 
 impl<'a> RenewalAttempt<'a> {
     pub(super) fn begin(limits: &'a Limits, queue: &'a OverLimitQueue, from: ClientIp) -> Self {
-        let over = limits.failed_refresh(from).err();
+        let limited = limits.failed_refresh(from).err();
         Self {
             limits,
             queue,
             from,
-            over,
+            limited,
         }
     }
 
@@ -75,10 +75,10 @@ impl<'a> RenewalAttempt<'a> {
         &self,
         check: impl Future<Output = Result<P, AuthError>>,
     ) -> Result<P, AuthError> {
-        let checked = if let Some(over) = self.over {
+        let checked = if let Some(limited) = self.limited {
             let Ok(_waiting) = self.queue.waiting.try_acquire() else {
                 self.limits.count_failed_refresh();
-                return Err(over.into());
+                return Err(limited.into());
             };
             // The semaphore is never closed.
             let _turn = self.queue.checks.acquire().await;
@@ -86,15 +86,15 @@ impl<'a> RenewalAttempt<'a> {
         } else {
             check.await
         };
-        checked.map_err(|error| self.refuse(error))
+        checked.map_err(|error| self.reject(error))
     }
 
-    /// Refuses a token that proves nothing.
-    pub(super) fn refuse(&self, error: AuthError) -> AuthError {
-        match self.over {
-            Some(over) if error.rejects_renewal() => {
+    /// Rejects a token that proves nothing.
+    pub(super) fn reject(&self, error: AuthError) -> AuthError {
+        match self.limited {
+            Some(limited) if error.rejects_renewal() => {
                 self.limits.count_failed_refresh();
-                over.into()
+                limited.into()
             }
             _ => {
                 self.settle(Some(&error));
@@ -113,7 +113,7 @@ impl<'a> RenewalAttempt<'a> {
 
     /// The outcome of the renewal is known: it stays counted only where it was refused.
     pub(super) fn settle(&self, error: Option<&AuthError>) {
-        if self.over.is_none() && !error.is_some_and(AuthError::rejects_renewal) {
+        if self.limited.is_none() && !error.is_some_and(AuthError::rejects_renewal) {
             self.limits.refund_failed_refresh(self.from);
         }
     }
@@ -169,8 +169,8 @@ mod tests {
         let used_up = join_all([1, 1, 2, 2].map(flood)).await;
         assert_eq!(used_up, ["refresh_invalid"; 4]);
         most.store(0, Ordering::SeqCst);
-        let over = join_all((0..100).map(|n| flood(1 + n % 2))).await;
-        assert!(over.iter().all(|code| *code == "rate_limited"));
+        let limited = join_all((0..100).map(|n| flood(1 + n % 2))).await;
+        assert!(limited.iter().all(|code| *code == "rate_limited"));
         assert_eq!(
             most.load(Ordering::SeqCst),
             MAX_CHECKS_OVER_LIMIT,

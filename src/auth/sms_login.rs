@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Auth, AuthError, SignedIn, login::LoginMethod};
+use super::{Auth, AuthError, SignedIn, count, login::LoginMethod};
 use crate::{
     dialect::TokenProfile,
     store::LoginProof,
@@ -70,10 +70,6 @@ impl Auth {
 
     /// `menshen_sms_codes_verified_total{result}`.
     pub(super) fn count_verification(&self, result: &'static str) {
-        self.parts
-            .metrics
-            .sms_codes_verified
-            .with_label_values(&[result])
-            .inc();
+        count(&self.parts.metrics.sms_codes_verified, &[result]);
     }
 }

@@ -9,20 +9,15 @@ use std::{
     time::Duration,
 };
 
-use super::{Auth, AuthError};
+use super::{Auth, AuthError, count};
 use crate::{
     audit::Event,
-    config::SmsConfig,
     crypto,
     provider::sms::{DeliveryStatus, Message, SmsError},
-    store::{
-        CodeHash, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReservationOutcome, SmsSlots,
-    },
-    types::{ClientIp, Malformed, Phone, SmsCode, SmsPurpose, Timestamp},
+    store::{CodeHash, SmsGuess, SmsId, SmsReservation, SmsReservationOutcome, SmsSlots},
+    types::{ClientIp, Malformed, Phone, SmsCode, SmsPurpose},
 };
 
-/// Messages that vendors are being asked to send, at most.
-pub(super) const MAX_SENDING: usize = 100;
 /// How often the log says that the budget is spent.
 const BUDGET_LOG_INTERVAL: Duration = Duration::from_mins(10);
 
@@ -58,12 +53,12 @@ impl Auth {
         // slots neither used nor free, and nothing in the records.
         let task = tokio::spawn(async move {
             let result = this.reserve_and_send(phone, purpose, from).await;
-            let said = result
+            let label = result
                 .as_ref()
                 .map_or_else(|error| error.code().as_str(), |_| "sent");
             this.parts.audit.record(&Event::SmsRequested {
                 purpose: purpose.as_str(),
-                result: said,
+                result: label,
                 from,
             });
             result
@@ -103,12 +98,12 @@ impl Auth {
             now,
         };
         self.check_reservation(self.parts.store.reserve_sms(&reservation).await?)?;
-        let sent = SmsSendResponse {
+        let response = SmsSendResponse {
             expires_in: rules.limits.code_ttl,
             resend_after: rules.limits.resend_after,
         };
         if is_test {
-            return Ok(sent);
+            return Ok(response);
         }
         let name = format!("{:032x}", id.0);
         let message = Message {
@@ -120,7 +115,7 @@ impl Auth {
             now,
         };
         let Err(error) = vendors.send(&message).await else {
-            return Ok(sent);
+            return Ok(response);
         };
         let slots = match error.delivery_status() {
             DeliveryStatus::NotSent => Some(SmsSlots::Free),
@@ -158,11 +153,7 @@ impl Auth {
                 ("sms_daily_budget", AuthError::SmsQuota(wait))
             }
         };
-        self.parts
-            .metrics
-            .rate_limited
-            .with_label_values(&[limit])
-            .inc();
+        count(&self.parts.metrics.rate_limited, &[limit]);
         Err(refusal)
     }
 
@@ -187,7 +178,7 @@ impl Auth {
         }
     }
 
-    /// A guess as the store takes it. Only the hash of a code is ever stored or compared.
+    /// A guess for the store. Only the hash of a code is ever stored or compared.
     pub(super) fn guess(&self, phone: Phone, code: &SmsCode, purpose: SmsPurpose) -> SmsGuess {
         let hash = self.sms_code_hash(&phone, code);
         SmsGuess {
@@ -203,35 +194,5 @@ impl Auth {
             &self.parts.sms_key,
             &[phone.as_str().as_bytes(), code.expose().as_bytes()],
         ))
-    }
-}
-
-/// What the config says about codes.
-#[derive(Debug, Clone)]
-pub struct SmsRules {
-    pub limits: SmsLimits,
-    /// For the countries that are served, and the test phones.
-    config: SmsConfig,
-}
-
-impl SmsRules {
-    /// As the config has them.
-    pub fn from_config(config: &SmsConfig) -> Self {
-        Self {
-            limits: SmsLimits {
-                code_ttl: config.code_ttl.get(),
-                resend_after: config.resend_after.get(),
-                per_phone_hour: config.per_phone_hour,
-                per_phone_day: config.per_phone_day,
-                daily_budget: config.daily_budget.into(),
-                max_attempts: config.max_attempts,
-            },
-            config: config.clone(),
-        }
-    }
-
-    /// The code of a phone that gets no message, on the days on which that works.
-    fn test_code(&self, phone: &Phone, now: Timestamp) -> Option<SmsCode> {
-        self.config.test_code(phone, now)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Auth, AuthError, SignedIn, coalesce, login::LoginMethod};
+use super::{Auth, AuthError, SignedIn, login::LoginMethod, login_attempts};
 use crate::{
     crypto,
     dialect::TokenProfile,
@@ -60,16 +60,16 @@ impl Auth {
         self: &Arc<Self>,
         login: WechatLogin,
         from: ClientIp,
-    ) -> coalesce::Shared {
+    ) -> login_attempts::Shared {
         let app = match self.admit_login(&login, from) {
             Ok(app) => app,
-            Err(refused) => {
-                self.record_login(LoginMethod::Wechat, Err(&refused), from);
-                return Err(Arc::new(refused));
+            Err(rejection) => {
+                self.record_login(LoginMethod::Wechat, Err(&rejection), from);
+                return Err(Arc::new(rejection));
             }
         };
         let code = self.login_code_hash(&app, &login.code);
-        let by = coalesce::Client {
+        let by = login_attempts::Client {
             from,
             terms: login.terms.number,
         };
@@ -81,10 +81,10 @@ impl Auth {
         let clock = self.parts.clock.clone();
         self.parts
             .memory
-            .coalesce
+            .login_attempts
             .once(code, by, move || clock.monotonic(), work)
             .await
-            .unwrap_or_else(|coalesce::Spent| {
+            .unwrap_or_else(|login_attempts::Spent| {
                 self.record_login(LoginMethod::Wechat, Err(&AuthError::CodeSpent), from);
                 Err(Arc::new(AuthError::CodeSpent))
             })
@@ -141,7 +141,7 @@ impl Auth {
             } else {
                 UserType::user()
             },
-            code: (!reusable).then(|| (code, now.plus(coalesce::REMEMBERED))),
+            code: (!reusable).then(|| (code, now.plus(login_attempts::REMEMBERED))),
             ..self.new_login(LoginProof::Wechat(identity), login.client_type, now)?
         };
         self.sign_in(&new, from, &login.terms, AuthError::CodeSpent)

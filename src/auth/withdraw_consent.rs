@@ -69,7 +69,7 @@ impl Auth {
             WithdrawalScope::Data { profile, phone, .. } => (*profile, *phone),
         };
         let now = self.now();
-        let notice = CodeHash(crypto::mac(
+        let event_hash = CodeHash(crypto::mac(
             &self.parts.code_key,
             &[b"wechat push", &event.digest],
         ));
@@ -80,7 +80,7 @@ impl Auth {
             openid,
             scope,
             account_created_until,
-            notice: (notice, now.plus(EVENT_RETENTION)),
+            notice: (event_hash, now.plus(EVENT_RETENTION)),
         };
         match self
             .parts
@@ -111,8 +111,8 @@ impl Auth {
         Ok(WithdrawalResult::Done)
     }
 
-    /// The backend knows the event by a keyed hash of all that it says: two in one second are two,
-    /// and neither names anybody.
+    /// The idempotency key is a keyed hash of the whole event: two events in one second have two,
+    /// and neither identifies a person.
     fn withdrawn_data(&self, event: &AuthorizationEvent, kinds: Vec<u16>) -> WithdrawalScope {
         let has = |wanted: &[u16]| wanted.iter().any(|kind| kinds.contains(kind));
         let key = crypto::mac(&self.parts.hook_key, &[b"withdrawal", &event.digest]);

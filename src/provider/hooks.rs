@@ -8,6 +8,7 @@
 //! error or label says anything of a person but our own id.
 
 mod created_response;
+mod error;
 mod payload;
 
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use reqwest::Url;
 use tokio::sync::Semaphore;
 
 pub use created_response::{CreatedResponse, CreatedResponseRules};
+pub use error::{HookError, HooksSetupError};
 pub use payload::{HookNotification, LoginNotification, NewUserRequest};
 
 use super::signature::{SecretUrl, signed_post};
@@ -25,7 +27,7 @@ use crate::{
     clock::Clock,
     config::{HookEvent, HookShare, HooksConfig},
     metrics::Metrics,
-    outbound::{ClientError, Outbound, OutboundError},
+    outbound::Outbound,
     types::Secret,
 };
 
@@ -45,44 +47,6 @@ pub struct Hooks {
     waiting: Semaphore,
     clock: Clock,
     metrics: Metrics,
-}
-
-/// Why there is no answer that can be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum HookError {
-    /// Too many wait for the backend already: nothing was sent.
-    #[error("too many wait for the backend")]
-    Busy,
-    #[error("the backend cannot be reached")]
-    Unreachable,
-    #[error("the backend gave no answer in time")]
-    Timeout,
-    /// 403: the backend does not want this user.
-    #[error("the backend refuses")]
-    Refused,
-    /// Any other status but 2xx; a redirect is one too.
-    #[error("the backend answered {0}")]
-    Status(StatusCode),
-    /// Not HTTP, too long, or not what docs/hooks.md says.
-    #[error("the backend's answer cannot be used")]
-    Unusable,
-    /// An id that menshen could give to somebody else.
-    #[error("the backend's id is not below users.first_integer")]
-    IdsOverlap,
-    /// The message could not be written, which only a bug does.
-    #[error("the message could not be made")]
-    RequestNotBuilt,
-}
-
-/// The config names no hooks that could be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum HooksSetupError {
-    #[error("hooks.url is not a URL")]
-    NoUrl,
-    #[error("hooks.secret is missing")]
-    NoSecret,
-    #[error(transparent)]
-    NoClient(#[from] ClientError),
 }
 
 impl Hooks {
@@ -191,57 +155,11 @@ impl Hooks {
             "x-menshen-event",
             http::HeaderValue::from_static(message.event()),
         );
-        let answer = self.outbound.send(request, limit).await?;
-        match answer.status() {
-            status if status.is_success() => Ok(answer.into_body()),
+        let response = self.outbound.send(request, limit).await?;
+        match response.status() {
+            status if status.is_success() => Ok(response.into_body()),
             StatusCode::FORBIDDEN => Err(HookError::Refused),
             status => Err(HookError::Status(status)),
-        }
-    }
-}
-
-impl HookError {
-    /// What it is in metrics.
-    pub fn class(&self) -> &'static str {
-        match self {
-            Self::Busy => "busy",
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "timeout",
-            Self::Refused => "refused",
-            Self::Status(status) if status.is_redirection() => "redirect",
-            Self::Status(status) if status.is_server_error() => "server_error",
-            Self::Status(_) => "client_error",
-            Self::Unusable | Self::IdsOverlap | Self::RequestNotBuilt => "unusable",
-        }
-    }
-
-    /// Whether the same message may fare better in a moment.
-    fn is_retryable(self) -> bool {
-        match self {
-            Self::Unreachable => true,
-            Self::Status(status) => {
-                status.is_server_error()
-                    || matches!(
-                        status,
-                        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
-                    )
-            }
-            Self::Busy
-            | Self::Timeout
-            | Self::Refused
-            | Self::Unusable
-            | Self::IdsOverlap
-            | Self::RequestNotBuilt => false,
-        }
-    }
-}
-
-impl From<OutboundError> for HookError {
-    fn from(fault: OutboundError) -> Self {
-        match fault {
-            OutboundError::Connect | OutboundError::Broken => Self::Unreachable,
-            OutboundError::Timeout => Self::Timeout,
-            OutboundError::TooLarge => Self::Unusable,
         }
     }
 }

@@ -10,8 +10,13 @@
 
 mod acs3;
 mod aliyun;
+mod canonical_request;
+mod endpoint;
+mod error;
 mod log;
+mod message;
 mod rejection_class;
+mod settings;
 mod tc3;
 mod tencent;
 mod vendor_error;
@@ -19,14 +24,14 @@ mod webhook;
 
 use std::time::{Duration, Instant};
 
-use reqwest::Url;
+pub use error::{DeliveryStatus, SmsError, SmsSetupError};
+pub use message::Message;
 
 use crate::{
-    config::{CodeValues, Mode, SecretText, SmsConfig, SmsProvider},
+    config::{Mode, SmsConfig, SmsProvider},
     entropy::Entropy,
     metrics::Metrics,
-    outbound::ClientError,
-    types::{Malformed, Phone, Secret, SmsCode, SmsPurpose, Timestamp},
+    types::Phone,
 };
 use aliyun::Aliyun;
 use tencent::Tencent;
@@ -53,85 +58,6 @@ enum Vendor {
     Tencent(Box<Tencent>),
     Webhook(Box<Webhook>),
     Log,
-}
-
-/// A code on its way to a phone.
-#[derive(Debug, Clone, Copy)]
-pub struct Message<'a> {
-    /// Our own name for it, for a vendor that gets it twice and for looking it up in a vendor's
-    /// records: visible ASCII.
-    pub id: &'a str,
-    pub phone: &'a Phone,
-    pub code: &'a SmsCode,
-    pub purpose: SmsPurpose,
-    /// How long the code is good. Texts name it in whole minutes, rounded down, but one at least.
-    pub ttl: Duration,
-    /// For signatures: a vendor refuses a time that is minutes away from its own.
-    pub now: Timestamp,
-}
-
-/// Why a code is not, or may not be, on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SmsError {
-    /// Over the vendor's own limit for this number. Nothing was sent, but asking has counted.
-    #[error("over a limit of the SMS provider")]
-    RateLimited { retry_after: Duration },
-    /// Not a number to which any vendor here sends.
-    #[error("the phone number is not one that messages can be sent to")]
-    BadNumber,
-    /// The number wants no messages.
-    #[error("the phone number takes no messages")]
-    BlockedNumber,
-    /// Surely nothing was sent: every vendor refused for an operator's reason or was not reachable.
-    #[error("no SMS provider takes messages")]
-    Unavailable,
-    /// Nobody knows whether it was sent: no answer in time, an answer that is none, an error inside
-    /// the vendor.
-    #[error("the SMS provider did not say whether it sent the message")]
-    Unknown,
-}
-
-/// Whether a message that failed was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryStatus {
-    /// Surely not, and asking has not counted with the vendor either, so that the phone may try
-    /// again at once.
-    NotSent,
-    /// Surely not, and never to this number.
-    Undeliverable,
-    /// Surely not, but asking has counted.
-    NotSentButCounted,
-    /// Nobody knows.
-    Unknown,
-}
-
-impl SmsError {
-    /// Whether the message was sent.
-    pub const fn delivery_status(&self) -> DeliveryStatus {
-        match self {
-            Self::Unavailable => DeliveryStatus::NotSent,
-            Self::BadNumber | Self::BlockedNumber => DeliveryStatus::Undeliverable,
-            Self::RateLimited { .. } => DeliveryStatus::NotSentButCounted,
-            Self::Unknown => DeliveryStatus::Unknown,
-        }
-    }
-}
-
-/// Why there is no client.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SmsSetupError {
-    #[error("{0} is missing")]
-    Missing(&'static str),
-    #[error("{0} is not a URL")]
-    NoUrl(&'static str),
-    #[error("{0} {1}")]
-    Template(&'static str, Malformed),
-    #[error("sms.webhook.url is in a private network, and sms.webhook.allow_private is false")]
-    PrivateAddress,
-    #[error("the provider `log` is for development alone")]
-    LogInProduction,
-    #[error(transparent)]
-    NoClient(#[from] ClientError),
 }
 
 impl Sms {
@@ -207,9 +133,9 @@ impl Sms {
 
     async fn ask(&self, account: &VendorAccount, message: &Message<'_>) -> Result<(), VendorError> {
         let provider = account.vendor.provider().as_str();
-        let begun = Instant::now();
-        let sent = account.vendor.send(message, self.timeout).await;
-        let (result, is_paid) = match &sent {
+        let started = Instant::now();
+        let result = account.vendor.send(message, self.timeout).await;
+        let (label, is_paid) = match &result {
             Ok(()) => ("sent", true),
             Err(vendor_error) => {
                 vendor_error.log(provider);
@@ -218,11 +144,11 @@ impl Sms {
         };
         self.metrics.sms_call(
             provider,
-            result,
-            begun.elapsed(),
+            label,
+            started.elapsed(),
             if is_paid { account.price } else { 0 },
         );
-        sent
+        result
     }
 }
 
@@ -256,52 +182,6 @@ impl Vendor {
             }
         }
     }
-}
-
-impl<'a> Message<'a> {
-    fn filling(&self) -> CodeValues<'a> {
-        CodeValues {
-            code: self.code,
-            minutes: (self.ttl.as_secs() / 60).max(1),
-        }
-    }
-}
-
-fn required((key, value): (&'static str, &Option<String>)) -> Result<String, SmsSetupError> {
-    value
-        .clone()
-        .filter(|text| !text.is_empty())
-        .ok_or(SmsSetupError::Missing(key))
-}
-
-fn required_secret(
-    (key, value): (&'static str, &Option<SecretText>),
-) -> Result<Secret<String>, SmsSetupError> {
-    let text = value
-        .as_ref()
-        .map(SecretText::expose)
-        .filter(|text| !text.is_empty());
-    text.cloned()
-        .map(Secret::new)
-        .ok_or(SmsSetupError::Missing(key))
-}
-
-fn endpoint((key, text): (&'static str, &str)) -> Result<Url, SmsSetupError> {
-    Url::parse(text)
-        .ok()
-        .filter(Url::has_host)
-        .ok_or(SmsSetupError::NoUrl(key))
-}
-
-/// As it stands in `Host`, which is signed.
-fn host_of(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-fn failed_template(key: &'static str) -> impl Fn(Malformed) -> SmsSetupError {
-    move |why| SmsSetupError::Template(key, why)
 }
 
 #[cfg(test)]

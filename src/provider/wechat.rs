@@ -23,6 +23,7 @@ mod push;
 mod raw_data;
 mod response;
 mod session;
+mod setup;
 
 use std::{
     sync::Arc,
@@ -32,27 +33,27 @@ use std::{
 use reqwest::Url;
 
 pub use code::{LoginCode, PhoneCode};
-pub use credentials_check::CredentialsRejection;
 pub use encrypted_data::{
     DecryptFailed, DecryptedPhone, EncryptedPhone, PhoneDecryption, Watermark,
 };
-pub use errcode::{Errcode, LoginRejection, WechatError};
+pub use errcode::{Errcode, WechatError, WechatRejection};
 pub use push::{
     AuthorizationChange, AuthorizationEvent, PushMessage, PushQuery, PushReceiver, PushRejection,
 };
 pub use raw_data::raw_data_is_signed;
+pub use setup::WechatSetupError;
 
 use crate::{
     clock::Clock,
-    config::{Mode, SecretText, TokenMode, WechatConfig},
+    config::{Mode, TokenMode, WechatConfig},
     entropy::Entropy,
     metrics::Metrics,
-    outbound::{ClientError, is_loopback},
     store::WechatIdentity,
     types::{AppId, OpenId, Phone, Secret},
 };
 use access_token::AccessTokenCache;
 use api_client::ApiClient;
+use setup::{NamedApp, is_live, named_apps};
 
 /// The app id of a development without any.
 const DEVELOPMENT_APP: &str = "development";
@@ -87,27 +88,6 @@ struct LiveApp {
     secret: Secret<String>,
     /// `None` where calls carry no token.
     tokens: Option<AccessTokenCache>,
-}
-
-/// A mini program as the config names it; an empty secret is none.
-struct NamedApp {
-    app_id: AppId,
-    secret: Option<Secret<String>>,
-}
-
-/// Why there is no client.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WechatSetupError {
-    #[error("wechat.base_url is not a URL")]
-    BaseUrl,
-    #[error("the app id {0:?} is not valid: it must be 1 to 64 letters, digits, '-' or '_'")]
-    AppId(String),
-    #[error("no mini program: set wechat.app_id and wechat.secret")]
-    NoApp,
-    #[error("the mini program {0} has no secret")]
-    NoSecret(AppId),
-    #[error(transparent)]
-    NoClient(#[from] ClientError),
 }
 
 impl Wechat {
@@ -147,20 +127,20 @@ impl Wechat {
         is_live(mode, &base, &named)
     }
 
-    /// The app id that a login is for: the one asked for if it is ours, the first without a wish.
-    pub fn app(&self, asked: Option<&AppId>) -> Option<AppId> {
+    /// The app id of a login: the requested one if it is in the config, the first one without a
+    /// request.
+    pub fn app(&self, requested: Option<&AppId>) -> Option<AppId> {
         let mut known = match &self.client {
             WechatClient::Live(live) => live.apps.iter().map(|app| &app.app_id).collect::<Vec<_>>(),
             WechatClient::Development(apps) => apps.iter().collect(),
         };
         let fallback = AppId::parse(DEVELOPMENT_APP).ok();
         if known.is_empty() {
-            // Development without app ids takes any: the mini program under development knows its
-            // own.
-            known.extend(asked.or(fallback.as_ref()));
+            // Development without app ids in the config accepts any: the mini program has its own.
+            known.extend(requested.or(fallback.as_ref()));
         }
-        match asked {
-            Some(asked) => known.contains(&asked).then(|| asked.clone()),
+        match requested {
+            Some(requested) => known.contains(&requested).then(|| requested.clone()),
             None => known.first().map(|&first| first.clone()),
         }
     }
@@ -175,7 +155,7 @@ impl Wechat {
         &self,
         app: &AppId,
         code: &LoginCode,
-    ) -> Result<WechatIdentity, LoginRejection> {
+    ) -> Result<WechatIdentity, WechatRejection> {
         match &self.client {
             WechatClient::Live(live) => live.code_to_session(app, code).await,
             WechatClient::Development(_) => {
@@ -280,41 +260,6 @@ impl LiveClient {
             .find(|known| known.app_id == *app)
             .ok_or(WechatError::Misconfigured)
     }
-}
-
-/// Every mini program that the config names, in order.
-fn named_apps(config: &WechatConfig) -> Result<Vec<NamedApp>, WechatSetupError> {
-    let single = config
-        .app_id
-        .iter()
-        .map(|app_id| (app_id, config.secret.as_ref()));
-    let listed = config
-        .app
-        .iter()
-        .map(|app| (&app.app_id, app.secret.as_ref()));
-    single
-        .chain(listed)
-        .map(|(app_id, secret)| {
-            let app_id =
-                AppId::parse(app_id).map_err(|_| WechatSetupError::AppId(app_id.clone()))?;
-            let secret = secret
-                .map(SecretText::expose)
-                .filter(|text| !text.is_empty());
-            Ok(NamedApp {
-                app_id,
-                secret: secret.cloned().map(Secret::new),
-            })
-        })
-        .collect()
-}
-
-/// In development, only what is on this machine.
-fn is_live(mode: Mode, base: &Url, named: &[NamedApp]) -> bool {
-    mode == Mode::Production || is_loopback(base) && have_secrets(named)
-}
-
-fn have_secrets(named: &[NamedApp]) -> bool {
-    !named.is_empty() && named.iter().all(|app| app.secret.is_some())
 }
 
 #[cfg(test)]

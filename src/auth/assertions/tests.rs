@@ -1,7 +1,8 @@
-//! What `auth::proof` promises.
+//! What `auth::assertions` promises.
 
 use super::*;
 use crate::{
+    auth::CachedAssertions,
     config::{Algorithm, IdentityConfig, MintConfig, SecretText, TokenConfig, UserIds},
     crypto::Key,
     entropy::Entropy,

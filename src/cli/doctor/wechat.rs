@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     entropy::Entropy,
     metrics::Metrics,
-    provider::wechat::{CredentialsRejection, Errcode, Wechat, WechatError},
+    provider::wechat::{Errcode, Wechat, WechatError, WechatRejection},
     types::AppId,
 };
 
@@ -38,7 +38,7 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
         .collect()
 }
 
-fn judge(app: &AppId, tried: Option<Result<(), CredentialsRejection>>) -> Finding {
+fn judge(app: &AppId, tried: Option<Result<(), WechatRejection>>) -> Finding {
     let refused = match tried {
         None => {
             let message = "wechat.token_mode = \"none\" asks for no access token, and nothing else tries a secret without a login";

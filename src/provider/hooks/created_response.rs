@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, value::RawValue};
 
-use super::HookError;
+use super::error::HookError;
 use crate::types::{ExtraClaims, UserId};
 
 /// What an answer has to keep to.
@@ -29,15 +29,15 @@ impl CreatedResponse {
     /// Reads `{"id": "..." or a number, "claims": {...}}`; both may be missing or null, and an
     /// empty body says nothing.
     pub(super) fn read(body: &[u8], rules: CreatedResponseRules) -> Result<Self, HookError> {
-        let said = Self::parse(body, rules).ok_or(HookError::Unusable)?;
-        let (Some(id), Some(below)) = (&said.id, rules.integers_below) else {
-            return Ok(said);
+        let response = Self::parse(body, rules).ok_or(HookError::Unusable)?;
+        let (Some(id), Some(below)) = (&response.id, rules.integers_below) else {
+            return Ok(response);
         };
         match integer(id) {
             None => Err(HookError::Unusable),
             // Sooner or later somebody else would be given it here.
             Some(number) if number >= below => Err(HookError::IdsOverlap),
-            Some(_) => Ok(said),
+            Some(_) => Ok(response),
         }
     }
 
@@ -45,10 +45,10 @@ impl CreatedResponse {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Some(Self::default());
         }
-        // A backend may answer a whole row: what is not asked for is not parsed.
-        let said: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body).ok()?;
+        // A backend may respond with a whole row: other members are not parsed.
+        let response: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body).ok()?;
         let value = |name: &str| {
-            said.get(name).map_or(Some(Value::Null), |raw| {
+            response.get(name).map_or(Some(Value::Null), |raw| {
                 serde_json::from_str(raw.get()).ok()
             })
         };

@@ -46,8 +46,8 @@ pub struct LoginNotification {
     pub at: Timestamp,
 }
 
-/// One message.
-#[derive(Debug, Serialize)]
+/// The payload of one message.
+#[derive(Debug, Default, Serialize)]
 pub(super) struct HookPayload<'a> {
     id: String,
     event: &'static str,
@@ -132,13 +132,7 @@ fn body(id: String, event: HookEvent, at: Timestamp, user: UserPayload<'_>) -> H
         event: event.as_str(),
         at: at.rfc3339(),
         user,
-        refused_id: None,
-        gone: None,
-        app_id: None,
-        withdrawn: None,
-        session: None,
-        method: None,
-        is_new_user: None,
+        ..HookPayload::default()
     }
 }
 
@@ -156,9 +150,9 @@ pub(super) fn user_created<'a>(
         phone: None,
     };
     match person.proof {
-        LoginProof::Wechat(said) => {
-            known.app = Some((&said.app_id, &said.openid));
-            known.unionid = said.unionid.as_ref();
+        LoginProof::Wechat(identity) => {
+            known.app = Some((&identity.app_id, &identity.openid));
+            known.unionid = identity.unionid.as_ref();
         }
         LoginProof::Sms(guess) => known.phone = Some(&guess.phone),
         LoginProof::Password(..) => {}

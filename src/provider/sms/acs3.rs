@@ -5,9 +5,10 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::crypto::{hmac_sha256, sha256};
+use super::canonical_request::CanonicalRequest;
+use crate::crypto::hmac_sha256;
 
-pub(super) const ALGORITHM: &str = "ACS3-HMAC-SHA256";
+const ALGORITHM: &str = "ACS3-HMAC-SHA256";
 
 /// All but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -33,26 +34,19 @@ pub(super) fn authorization(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> String {
-    let lines = headers
+    let values = headers
         .iter()
-        .map(|(name, value)| format!("{name}:{}\n", value.trim()))
-        .collect::<Vec<_>>()
-        .concat();
-    let names = headers
-        .iter()
-        .map(|(name, _)| *name)
-        .collect::<Vec<_>>()
-        .join(";");
-    let request = format!(
-        "POST\n/\n{query}\n{lines}\n{names}\n{}",
-        hex::encode(sha256(body))
-    );
-    let to_sign = format!("{ALGORITHM}\n{}", hex::encode(sha256(request.as_bytes())));
+        .map(|(name, value)| (*name, value.trim().to_owned()));
+    let request = CanonicalRequest::new(query, values, body);
+    let to_sign = format!("{ALGORITHM}\n{}", request.digest);
     let signature = hex::encode(hmac_sha256(
         access_key_secret.as_bytes(),
         to_sign.as_bytes(),
     ));
-    format!("{ALGORITHM} Credential={access_key_id},SignedHeaders={names},Signature={signature}")
+    format!(
+        "{ALGORITHM} Credential={access_key_id},SignedHeaders={},Signature={signature}",
+        request.signed_headers
+    )
 }
 
 #[cfg(test)]

@@ -6,20 +6,21 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::Url;
 use serde::Deserialize;
 
 use super::{
-    Message, SmsSetupError, acs3, endpoint, failed_template, host_of,
+    acs3,
+    endpoint::Endpoint,
+    error::SmsSetupError,
+    message::Message,
     rejection_class::RejectionClass,
-    required, required_secret,
-    vendor_error::{LogTag, VendorError, VendorRejection},
+    settings::{failed_template, required, required_secret},
+    vendor_error::VendorError,
 };
 use crate::{
     config::{AliyunConfig, DypnsConfig, JsonTemplate, SecretText},
     crypto::sha256,
     entropy::Entropy,
-    outbound::Outbound,
     types::Secret,
 };
 
@@ -27,9 +28,8 @@ const VERSION: &str = "2017-05-25";
 
 /// An account with Aliyun, and what it sends.
 pub(super) struct Aliyun {
-    api: Api,
-    outbound: Outbound,
-    endpoint: Url,
+    api: AliyunApi,
+    endpoint: Endpoint,
     access_key_id: String,
     access_key_secret: Secret<String>,
     sign_name: String,
@@ -39,13 +39,13 @@ pub(super) struct Aliyun {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Api {
+enum AliyunApi {
     SendSms,
     SendSmsVerifyCode,
 }
 
-/// A table of the config, with the names of its keys.
-struct Table<'a> {
+/// A table of the config, with its keys.
+struct AliyunTable<'a> {
     access_key_id: (&'static str, &'a Option<String>),
     access_key_secret: (&'static str, &'a Option<SecretText>),
     sign_name: (&'static str, &'a Option<String>),
@@ -57,7 +57,7 @@ struct Table<'a> {
 /// Every answer; `Code` is there on success too.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
+struct AliyunResponse {
     code: String,
     message: Option<String>,
     request_id: Option<String>,
@@ -66,7 +66,7 @@ struct Answer {
 impl Aliyun {
     /// `SendSms`.
     pub(super) fn send_sms(config: &AliyunConfig, entropy: Entropy) -> Result<Self, SmsSetupError> {
-        let table = Table {
+        let table = AliyunTable {
             access_key_id: ("sms.aliyun.access_key_id", &config.access_key_id),
             access_key_secret: ("sms.aliyun.access_key_secret", &config.access_key_secret),
             sign_name: ("sms.aliyun.sign_name", &config.sign_name),
@@ -74,7 +74,7 @@ impl Aliyun {
             template_param: ("sms.aliyun.template_param", &config.template_param),
             endpoint: ("sms.aliyun.endpoint", &config.endpoint),
         };
-        Self::new(Api::SendSms, &table, entropy)
+        Self::new(AliyunApi::SendSms, &table, entropy)
     }
 
     /// `SendSmsVerifyCode`, with a code of our own.
@@ -82,7 +82,7 @@ impl Aliyun {
         config: &DypnsConfig,
         entropy: Entropy,
     ) -> Result<Self, SmsSetupError> {
-        let table = Table {
+        let table = AliyunTable {
             access_key_id: ("sms.dypns.access_key_id", &config.access_key_id),
             access_key_secret: ("sms.dypns.access_key_secret", &config.access_key_secret),
             sign_name: ("sms.dypns.sign_name", &config.sign_name),
@@ -90,15 +90,17 @@ impl Aliyun {
             template_param: ("sms.dypns.template_param", &config.template_param),
             endpoint: ("sms.dypns.endpoint", &config.endpoint),
         };
-        Self::new(Api::SendSmsVerifyCode, &table, entropy)
+        Self::new(AliyunApi::SendSmsVerifyCode, &table, entropy)
     }
 
-    fn new(api: Api, table: &Table<'_>, entropy: Entropy) -> Result<Self, SmsSetupError> {
-        let endpoint = endpoint(table.endpoint)?;
+    fn new(
+        api: AliyunApi,
+        table: &AliyunTable<'_>,
+        entropy: Entropy,
+    ) -> Result<Self, SmsSetupError> {
         Ok(Self {
             api,
-            outbound: Outbound::new(&endpoint)?,
-            endpoint,
+            endpoint: Endpoint::new(table.endpoint)?,
             access_key_id: required(table.access_key_id)?,
             access_key_secret: required_secret(table.access_key_secret)?,
             sign_name: required(table.sign_name)?,
@@ -117,37 +119,32 @@ impl Aliyun {
         message: &Message<'_>,
         limit: Duration,
     ) -> Result<(), VendorError> {
-        let answer = self.outbound.send(self.request(message)?, limit).await?;
-        // The status says nothing: a wrong key is a 404.
-        let Ok(said) = serde_json::from_slice::<Answer>(answer.body()) else {
-            return Err(VendorError::UnreadableResponse(answer.status()));
+        let response = self.endpoint.send(self.request(message)?, limit).await?;
+        // The status is useless: it is 404 for a wrong key.
+        let Ok(body) = serde_json::from_slice::<AliyunResponse>(response.body()) else {
+            return Err(VendorError::UnreadableResponse(response.status()));
         };
-        if said.code == "OK" {
+        if body.code == "OK" {
             return Ok(());
         }
-        let text = said.message.unwrap_or_default();
+        let text = body.message.unwrap_or_default();
         let class = match self.api {
-            Api::SendSms => RejectionClass::from_aliyun(&said.code, &text),
-            Api::SendSmsVerifyCode => RejectionClass::from_dypns(&said.code, &text),
+            AliyunApi::SendSms => RejectionClass::from_aliyun(&body.code, &text),
+            AliyunApi::SendSmsVerifyCode => RejectionClass::from_dypns(&body.code, &text),
         };
-        let request_id = LogTag::new(&said.request_id.unwrap_or_default());
-        Err(VendorError::Rejected(VendorRejection {
-            class,
-            code: LogTag::new(&said.code),
-            request_id,
-        }))
+        let request_id = body.request_id.unwrap_or_default();
+        Err(VendorError::rejected(class, &body.code, &request_id))
     }
 
     fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, VendorError> {
         let query = self.query(message);
-        let host = host_of(&self.endpoint);
         let (nonce, date) = (
             hex::encode(self.entropy.bytes::<16>()?),
             message.now.rfc3339(),
         );
         let no_body = hex::encode(sha256(b""));
         let headers = [
-            ("host", host.as_str()),
+            ("host", self.endpoint.host()),
             ("x-acs-action", self.api.action()),
             ("x-acs-content-sha256", no_body.as_str()),
             ("x-acs-date", date.as_str()),
@@ -161,13 +158,9 @@ impl Aliyun {
             &headers,
             b"",
         );
-        let mut request =
-            http::Request::post(format!("{}://{host}/?{query}", self.endpoint.scheme()));
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let request = request
-            .header("authorization", signed)
+        let request = self
+            .endpoint
+            .post(&format!("/?{query}"), &headers, signed)
             .header("accept", "application/json")
             // RFC 9110 section 8.6: a `POST` says so when it has no body; some gateways insist.
             // hyper leaves it out.
@@ -176,7 +169,7 @@ impl Aliyun {
     }
 
     fn query(&self, message: &Message<'_>) -> String {
-        let parameter = self.template_param.fill(message.filling());
+        let parameter = self.template_param.fill(message.values());
         // A number in mainland China goes without its country code, any other with it and without
         // `+`.
         let number = message
@@ -184,8 +177,8 @@ impl Aliyun {
             .mainland_number()
             .unwrap_or_else(|| message.phone.as_str().trim_start_matches('+'));
         let phone = match self.api {
-            Api::SendSms => "PhoneNumbers",
-            Api::SendSmsVerifyCode => "PhoneNumber",
+            AliyunApi::SendSms => "PhoneNumbers",
+            AliyunApi::SendSmsVerifyCode => "PhoneNumber",
         };
         acs3::canonical_query([
             (phone, number),
@@ -197,7 +190,7 @@ impl Aliyun {
     }
 }
 
-impl Api {
+impl AliyunApi {
     const fn action(self) -> &'static str {
         match self {
             Self::SendSms => "SendSms",

@@ -1,6 +1,6 @@
 //! No vendor: in development the code stands in the log.
 
-use super::Message;
+use super::message::Message;
 
 /// Shows a code to whoever develops. The number is masked, because it may be a real one.
 pub(super) fn show(message: &Message<'_>) {

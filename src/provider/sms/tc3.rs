@@ -3,12 +3,10 @@
 //!
 //! Pure: what is signed is what is given. Every call that we sign is `POST /` without a query.
 
-use crate::{
-    crypto::{hmac_sha256, sha256},
-    types::Timestamp,
-};
+use super::canonical_request::CanonicalRequest;
+use crate::{crypto::hmac_sha256, types::Timestamp};
 
-pub(super) const ALGORITHM: &str = "TC3-HMAC-SHA256";
+const ALGORITHM: &str = "TC3-HMAC-SHA256";
 
 /// The `Authorization` header. `headers` have lower-case names and stand in the order of these;
 /// their values are signed in lower case.
@@ -20,22 +18,17 @@ pub(super) fn authorization(
     body: &[u8],
     now: Timestamp,
 ) -> String {
-    let line =
-        |(name, value): &(&str, &str)| format!("{name}:{}\n", value.trim().to_ascii_lowercase());
-    let lines = headers.iter().map(line).collect::<Vec<_>>().concat();
-    let names = headers
+    let values = headers
         .iter()
-        .map(|(name, _)| *name)
-        .collect::<Vec<_>>()
-        .join(";");
-    let request = format!("POST\n/\n\n{lines}\n{names}\n{}", hex::encode(sha256(body)));
+        .map(|(name, value)| (*name, value.trim().to_ascii_lowercase()));
+    let request = CanonicalRequest::new("", values, body);
     // The date in UTC, whatever the day is in China.
     let date: String = now.rfc3339().chars().take("YYYY-MM-DD".len()).collect();
     let scope = format!("{date}/{service}/tc3_request");
     let to_sign = format!(
         "{ALGORITHM}\n{}\n{scope}\n{}",
         now.as_secs(),
-        hex::encode(sha256(request.as_bytes()))
+        request.digest
     );
     let mut key = hmac_sha256(format!("TC3{secret_key}").as_bytes(), date.as_bytes());
     for step in [service, "tc3_request"] {
@@ -43,7 +36,8 @@ pub(super) fn authorization(
     }
     let signature = hex::encode(hmac_sha256(&key, to_sign.as_bytes()));
     format!(
-        "{ALGORITHM} Credential={secret_id}/{scope}, SignedHeaders={names}, Signature={signature}"
+        "{ALGORITHM} Credential={secret_id}/{scope}, SignedHeaders={}, Signature={signature}",
+        request.signed_headers
     )
 }
 

@@ -6,18 +6,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Message, SmsSetupError, endpoint, failed_template, host_of,
+    endpoint::Endpoint,
+    error::SmsSetupError,
+    message::Message,
     rejection_class::RejectionClass,
-    required, required_secret, tc3,
-    vendor_error::{LogTag, VendorError, VendorRejection},
+    settings::{failed_template, required, required_secret},
+    tc3,
+    vendor_error::VendorError,
 };
 use crate::{
     config::{Template, TencentConfig},
-    outbound::Outbound,
     types::Secret,
 };
 
@@ -29,8 +30,7 @@ const CONTENT_TYPE: &str = "application/json; charset=utf-8";
 
 /// An account with Tencent Cloud, and what it sends.
 pub(super) struct Tencent {
-    outbound: Outbound,
-    endpoint: Url,
+    endpoint: Endpoint,
     secret_id: String,
     secret_key: Secret<String>,
     sdk_app_id: String,
@@ -42,7 +42,7 @@ pub(super) struct Tencent {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Body<'a> {
+struct TencentRequest<'a> {
     phone_number_set: [&'a str; 1],
     sms_sdk_app_id: &'a str,
     sign_name: &'a str,
@@ -54,32 +54,30 @@ struct Body<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
-    response: Response,
+struct TencentResponse {
+    response: TencentResult,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Response {
-    error: Option<Status>,
-    send_status_set: Option<Vec<Status>>,
+struct TencentResult {
+    error: Option<TencentStatus>,
+    send_status_set: Option<Vec<TencentStatus>>,
     request_id: Option<String>,
 }
 
 /// How the call went, or one number of it.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Status {
+struct TencentStatus {
     code: String,
 }
 
 impl Tencent {
     pub(super) fn new(config: &TencentConfig) -> Result<Self, SmsSetupError> {
-        let endpoint = endpoint(("sms.tencent.endpoint", &config.endpoint))?;
         let parameters = config.template_params.iter().map(|text| text.parse());
         Ok(Self {
-            outbound: Outbound::new(&endpoint)?,
-            endpoint,
+            endpoint: Endpoint::new(("sms.tencent.endpoint", &config.endpoint))?,
             secret_id: required(("sms.tencent.secret_id", &config.secret_id))?,
             secret_key: required_secret(("sms.tencent.secret_key", &config.secret_key))?,
             sdk_app_id: required(("sms.tencent.sdk_app_id", &config.sdk_app_id))?,
@@ -97,28 +95,25 @@ impl Tencent {
         message: &Message<'_>,
         limit: Duration,
     ) -> Result<(), VendorError> {
-        let answer = self.outbound.send(self.request(message)?, limit).await?;
-        let Ok(Answer { response }) = serde_json::from_slice(answer.body()) else {
-            return Err(VendorError::UnreadableResponse(answer.status()));
+        let http_response = self.endpoint.send(self.request(message)?, limit).await?;
+        let Ok(TencentResponse { response }) = serde_json::from_slice(http_response.body()) else {
+            return Err(VendorError::UnreadableResponse(http_response.status()));
         };
         let of_number = response
             .send_status_set
             .and_then(|set| set.into_iter().next());
         let code = match (response.error, of_number) {
-            (None, Some(Status { code })) if code == "Ok" => return Ok(()),
-            (Some(Status { code }), _) | (None, Some(Status { code })) => code,
-            (None, None) => return Err(VendorError::UnreadableResponse(answer.status())),
+            (None, Some(TencentStatus { code })) if code == "Ok" => return Ok(()),
+            (Some(TencentStatus { code }), _) | (None, Some(TencentStatus { code })) => code,
+            (None, None) => return Err(VendorError::UnreadableResponse(http_response.status())),
         };
-        let request_id = LogTag::new(&response.request_id.unwrap_or_default());
-        Err(VendorError::Rejected(VendorRejection {
-            class: RejectionClass::from_tencent(&code),
-            code: LogTag::new(&code),
-            request_id,
-        }))
+        let request_id = response.request_id.unwrap_or_default();
+        let class = RejectionClass::from_tencent(&code);
+        Err(VendorError::rejected(class, &code, &request_id))
     }
 
     fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, VendorError> {
-        let body = Body {
+        let body = TencentRequest {
             phone_number_set: [message.phone.as_str()],
             sms_sdk_app_id: &self.sdk_app_id,
             sign_name: &self.sign_name,
@@ -126,25 +121,21 @@ impl Tencent {
             template_param_set: self
                 .template_params
                 .iter()
-                .map(|template| template.fill(message.filling()))
+                .map(|template| template.fill(message.values()))
                 .collect(),
             session_context: message.id,
         };
         let body = serde_json::to_vec(&body).map_err(|_| VendorError::RequestNotBuilt)?;
-        let host = host_of(&self.endpoint);
         let headers = [
             ("content-type", CONTENT_TYPE),
-            ("host", &host),
+            ("host", self.endpoint.host()),
             ("x-tc-action", ACTION),
         ];
         let (id, key) = (&self.secret_id, self.secret_key.expose());
         let signed = tc3::authorization(id, key, SERVICE, &headers, &body, message.now);
-        let mut request = http::Request::post(format!("{}://{host}/", self.endpoint.scheme()));
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let request = request
-            .header("authorization", signed)
+        let request = self
+            .endpoint
+            .post("/", &headers, signed)
             .header("x-tc-version", VERSION)
             .header("x-tc-timestamp", message.now.as_secs())
             .header("x-tc-region", &self.region);

@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::*;
 use crate::{
     clock::Clock,
-    config::HumanDuration,
+    config::{HumanDuration, SecretText},
     dev::sms::{Scenario, SimulatedSms},
+    types::{SmsCode, SmsPurpose, Timestamp},
 };
 
 const PHONE: &str = "+8613800138000";

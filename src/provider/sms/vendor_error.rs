@@ -7,7 +7,7 @@ use std::fmt;
 
 use reqwest::StatusCode;
 
-use super::{SmsError, rejection_class::RejectionClass};
+use super::{error::SmsError, rejection_class::RejectionClass};
 use crate::{entropy::NoEntropy, outbound::OutboundError};
 
 /// Why a vendor did not send, or may not have.
@@ -54,6 +54,15 @@ impl fmt::Display for LogTag {
 }
 
 impl VendorError {
+    /// A rejection by the vendor; what it calls itself is cut to what may stand in a log line.
+    pub(super) fn rejected(class: RejectionClass, code: &str, request_id: &str) -> Self {
+        Self::Rejected(VendorRejection {
+            class,
+            code: LogTag::new(code),
+            request_id: LogTag::new(request_id),
+        })
+    }
+
     /// What it is for the caller; `None` when nothing was sent and another vendor may do better.
     pub(super) const fn final_error(&self) -> Option<SmsError> {
         match self {

@@ -12,10 +12,11 @@ use reqwest::Url;
 use serde::Serialize;
 
 use super::{
-    Message, SmsSetupError,
+    error::SmsSetupError,
+    message::Message,
     rejection_class::RejectionClass,
-    required, required_secret,
-    vendor_error::{LogTag, VendorError, VendorRejection},
+    settings::{required, required_secret},
+    vendor_error::VendorError,
 };
 use crate::{
     config::WebhookConfig,
@@ -37,7 +38,7 @@ pub(super) struct Webhook {
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct WebhookRequest<'a> {
     id: &'a str,
     phone: &'a str,
     code: &'a str,
@@ -71,12 +72,12 @@ impl Webhook {
         message: &Message<'_>,
         limit: Duration,
     ) -> Result<(), VendorError> {
-        let answer = self.outbound.send(self.request(message)?, limit).await?;
-        let status = answer.status();
+        let response = self.outbound.send(self.request(message)?, limit).await?;
+        let status = response.status();
         let class = match status {
             _ if status.is_success() => return Ok(()),
             StatusCode::TOO_MANY_REQUESTS => {
-                RejectionClass::RateLimited(retry_after(answer.headers()))
+                RejectionClass::RateLimited(retry_after(response.headers()))
             }
             // Somebody between us may say so of a message that was accepted.
             StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY => {
@@ -86,15 +87,11 @@ impl Webhook {
             // A redirect too: it may come after the message was accepted.
             _ => return Err(VendorError::UnreadableResponse(status)),
         };
-        Err(VendorError::Rejected(VendorRejection {
-            class,
-            code: LogTag::new(status.as_str()),
-            request_id: LogTag::new(message.id),
-        }))
+        Err(VendorError::rejected(class, status.as_str(), message.id))
     }
 
     fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, VendorError> {
-        let body = Body {
+        let body = WebhookRequest {
             id: message.id,
             phone: message.phone.as_str(),
             code: message.code.expose(),

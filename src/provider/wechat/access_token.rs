@@ -17,17 +17,17 @@ use std::{
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::watch;
 
 use super::{
-    WechatError,
-    api::{Api, CallError},
+    WechatError, WechatRejection,
+    api::Api,
     api_client::{ApiClient, Request},
 };
 use crate::{
     clock::Clock,
     crypto,
     entropy::Entropy,
+    single_flight::{Progress, SingleFlight},
     types::{AppId, Secret, Timestamp},
 };
 
@@ -68,7 +68,7 @@ struct Inner {
 #[derive(Default)]
 struct CacheState {
     cached: Option<CachedToken>,
-    under_way: Option<Outcome>,
+    fetch: Option<SingleFlight<FetchResult>>,
 }
 
 struct CachedToken {
@@ -78,8 +78,6 @@ struct CachedToken {
 }
 
 type FetchResult = Result<AccessToken, WechatError>;
-/// Tells what a call brings; closed without a word when its task died.
-type Outcome = watch::Receiver<Option<FetchResult>>;
 
 #[derive(Deserialize)]
 struct StableToken {
@@ -122,7 +120,7 @@ impl AccessTokenCache {
     /// A token to use now. One that is near its end is given too, and is being renewed meanwhile.
     pub(super) async fn token(&self, deadline: Instant) -> FetchResult {
         let now = self.0.clock.monotonic();
-        let outcome = {
+        let fetch = {
             let mut state = self.0.state();
             if let Some(cached) = state
                 .cached
@@ -137,23 +135,23 @@ impl AccessTokenCache {
             }
             self.fetch(&mut state)
         };
-        fetched(outcome, deadline).await
+        fetched(fetch, deadline).await
     }
 
-    /// A token instead of this one, which WeChat does not take any more.
-    pub(super) async fn replace(&self, refused: &AccessToken, deadline: Instant) -> FetchResult {
-        let outcome = {
+    /// A replacement of this token, which WeChat has rejected.
+    pub(super) async fn replace(&self, rejected: &AccessToken, deadline: Instant) -> FetchResult {
+        let fetch = {
             let mut state = self.0.state();
             match &state.cached {
-                Some(cached) if !cached.token.equals(refused) => return Ok(cached.token.clone()),
+                Some(cached) if !cached.token.equals(rejected) => return Ok(cached.token.clone()),
                 Some(_) | None => {
                     state.cached = None;
                     self.fetch(&mut state)
                 }
             }
         };
-        let token = fetched(outcome, deadline).await?;
-        if token.equals(refused) {
+        let token = fetched(fetch, deadline).await?;
+        if token.equals(rejected) {
             let app_id = &self.0.app_id;
             tracing::error!(wechat.api = API.name(), %app_id, "WeChat gives {app_id} an access token that it refuses");
             return Err(WechatError::Misconfigured);
@@ -161,33 +159,28 @@ impl AccessTokenCache {
         Ok(token)
     }
 
-    /// Asks for a token and forgets it: whether WeChat takes the credentials. In normal mode that
-    /// takes no token from anybody.
-    pub(super) async fn check_credentials(&self, deadline: Instant) -> Result<(), CallError> {
+    /// Fetches a token and drops it, to check the credentials. In normal mode that invalidates no
+    /// token.
+    pub(super) async fn check_credentials(&self, deadline: Instant) -> Result<(), WechatRejection> {
         self.0
             .api
             .call(API, &self.0.request(), deadline, StableToken::checked)
             .await
             .map(drop)
+            .map_err(|error| error.into_rejection(API))
     }
 
-    /// The call that is under way, or a new one.
-    fn fetch(&self, state: &mut CacheState) -> Outcome {
-        if let Some(outcome) = state
-            .under_way
-            .as_ref()
-            .filter(|outcome| outcome.has_changed().is_ok())
-        {
-            return outcome.clone();
-        }
-        let (teller, outcome) = watch::channel(None);
-        state.under_way = Some(outcome.clone());
-        let inner = Arc::clone(&self.0);
-        tokio::spawn(async move {
-            let fetched = inner.ask().await;
-            teller.send_replace(Some(fetched));
+    /// The fetch that is running, or a new one.
+    fn fetch(&self, state: &mut CacheState) -> SingleFlight<FetchResult> {
+        let running = state
+            .fetch
+            .take()
+            .filter(|fetch| matches!(fetch.progress(), Progress::Running));
+        let fetch = running.unwrap_or_else(|| {
+            let inner = Arc::clone(&self.0);
+            SingleFlight::start(async move { inner.ask().await })
         });
-        outcome
+        state.fetch.insert(fetch).clone()
     }
 }
 
@@ -205,17 +198,17 @@ impl Inner {
             .call(API, &self.request(), deadline, StableToken::checked)
             .await;
         let mut state = self.state();
-        state.under_way = None;
+        state.fetch = None;
         match answered {
             Ok((token, life)) => {
                 state.cached = Some(self.cached(token.clone(), asked_at, life));
                 Ok(token)
             }
-            Err(failure) => {
+            Err(error) => {
                 if let Some(cached) = &mut state.cached {
                     cached.renew_from = self.clock.monotonic().plus(MIN_RENEWAL_INTERVAL);
                 }
-                Err(failure.into_wechat_error(API))
+                Err(error.into_wechat_error(API))
             }
         }
     }
@@ -257,12 +250,11 @@ impl StableToken {
     }
 }
 
-/// What the call brings, if it does so in time.
-async fn fetched(mut outcome: Outcome, deadline: Instant) -> FetchResult {
-    let told = tokio::time::timeout_at(deadline.into(), outcome.wait_for(Option::is_some)).await;
-    match told.as_ref().map(Result::as_deref) {
-        Ok(Ok(Some(fetched))) => fetched.clone(),
-        Ok(Ok(None) | Err(_)) => Err(WechatError::Unusable),
+/// The result of a fetch, if it comes in time.
+async fn fetched(fetch: SingleFlight<FetchResult>, deadline: Instant) -> FetchResult {
+    match tokio::time::timeout_at(deadline.into(), fetch.result()).await {
+        Ok(Some(result)) => result,
+        Ok(None) => Err(WechatError::Unusable),
         Err(_) => Err(WechatError::Timeout),
     }
 }

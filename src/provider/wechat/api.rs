@@ -1,6 +1,6 @@
 //! The APIs of WeChat that menshen calls, and why a call gave nothing.
 
-use super::{Errcode, WechatError};
+use super::errcode::{Errcode, WechatError, WechatRejection};
 
 /// What we ask of WeChat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,28 @@ impl Api {
             Self::PhoneNumber => "/wxa/business/getuserphonenumber",
         }
     }
+
+    /// What a nonzero `errcode` of this call means. Sources: the tables of errcodes on the pages of
+    /// the three calls, developers.weixin.qq.com.
+    pub(super) const fn classify(self, errcode: i64) -> CallError {
+        let meaning = WechatError::from_errcode(errcode);
+        match (self, errcode) {
+            (Self::PhoneNumber, 40001 | 40014 | 42001) => return CallError::StaleToken,
+            // The code was given to another mini program; it does not belong to this openid, which
+            // is ours and so is valid.
+            (Self::PhoneNumber, 40013 | 40003) => {
+                return CallError::Failed(WechatError::CodeInvalid);
+            }
+            _ => {}
+        }
+        match (self, meaning) {
+            // No code and no user is in this call, so such an answer is none.
+            (Self::StableToken, WechatError::CodeInvalid | WechatError::Blocked) => {
+                CallError::Failed(WechatError::Unusable)
+            }
+            _ => CallError::Failed(meaning),
+        }
+    }
 }
 
 impl CallError {
@@ -47,11 +69,15 @@ impl CallError {
         }
     }
 
-    /// The number that WeChat gave for it.
-    pub(super) const fn errcode(self) -> Option<Errcode> {
-        match self {
+    /// The rejection where no other access token can be tried.
+    pub(super) fn into_rejection(self, api: Api) -> WechatRejection {
+        let errcode = match self {
             Self::Rejected(_, errcode) => Some(errcode),
             Self::StaleToken | Self::Failed(_) => None,
+        };
+        WechatRejection {
+            why: self.into_wechat_error(api),
+            errcode,
         }
     }
 
@@ -67,6 +93,32 @@ impl CallError {
                 );
                 WechatError::Misconfigured
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_errcode_can_mean_something_else_for_another_call() {
+        let error = |error| CallError::Failed(error);
+        for (api, errcode, meaning) in [
+            (Api::CodeToSession, 40001, error(WechatError::Misconfigured)),
+            (Api::CodeToSession, 40013, error(WechatError::Misconfigured)),
+            (Api::StableToken, 40001, error(WechatError::Misconfigured)),
+            (Api::StableToken, 40029, error(WechatError::Unusable)),
+            (Api::StableToken, 40226, error(WechatError::Unusable)),
+            (Api::PhoneNumber, 40001, CallError::StaleToken),
+            (Api::PhoneNumber, 40014, CallError::StaleToken),
+            (Api::PhoneNumber, 42001, CallError::StaleToken),
+            (Api::PhoneNumber, 40003, error(WechatError::CodeInvalid)),
+            (Api::PhoneNumber, 40013, error(WechatError::CodeInvalid)),
+            (Api::PhoneNumber, 40029, error(WechatError::CodeInvalid)),
+            (Api::PhoneNumber, 48001, error(WechatError::Misconfigured)),
+        ] {
+            assert_eq!(api.classify(errcode), meaning, "{api:?} {errcode}");
         }
     }
 }

@@ -8,9 +8,10 @@ use reqwest::Url;
 use serde::de::DeserializeOwned;
 
 use super::{
-    WechatError, WechatSetupError,
     api::{Api, CallError},
+    errcode::WechatError,
     response,
+    setup::WechatSetupError,
 };
 use crate::{
     metrics::Metrics,
@@ -87,13 +88,13 @@ impl ApiClient {
         deadline: Instant,
         understand: impl Fn(W) -> Result<T, WechatError>,
     ) -> Result<T, CallError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let result = match self
-            .send(request, deadline.saturating_duration_since(begun))
+            .send(request, deadline.saturating_duration_since(started))
             .await
         {
-            Ok(answer) => response::read(api, &answer).and_then(|said| {
-                understand(said).map_err(|error| {
+            Ok(response) => response::read(api, &response).and_then(|value| {
+                understand(value).map_err(|error| {
                     tracing::warn!(
                         wechat.api = api.name(),
                         "WeChat's answer is not what it should be"
@@ -109,7 +110,8 @@ impl ApiClient {
         let class = result
             .as_ref()
             .map_or_else(|failure| failure.class(), |_| "ok");
-        self.metrics.wechat_call(api.name(), class, begun.elapsed());
+        self.metrics
+            .wechat_call(api.name(), class, started.elapsed());
         result
     }
 

@@ -17,13 +17,9 @@ pub struct PhoneCode(Secret<String>);
 impl LoginCode {
     /// 1 to 256 visible ASCII characters (WeChat's own have 32; their form is not promised).
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let wrong =
-            Malformed("must be the code that wx.login gave: 1 to 256 visible ASCII characters");
-        if is_plausible(text) {
-            Ok(Self(Secret::new(text.to_owned())))
-        } else {
-            Err(wrong)
-        }
+        parse(text).map(Self).ok_or(Malformed(
+            "must be the code that wx.login gave: 1 to 256 visible ASCII characters",
+        ))
     }
 
     /// The code itself.
@@ -35,14 +31,9 @@ impl LoginCode {
 impl PhoneCode {
     /// 1 to 256 visible ASCII characters (WeChat's own have 64; their form is not promised).
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let wrong = Malformed(
+        parse(text).map(Self).ok_or(Malformed(
             "must be the code that the button getPhoneNumber gave, not that of wx.login: 1 to 256 visible ASCII characters",
-        );
-        if is_plausible(text) {
-            Ok(Self(Secret::new(text.to_owned())))
-        } else {
-            Err(wrong)
-        }
+        ))
     }
 
     /// The code itself.
@@ -51,8 +42,10 @@ impl PhoneCode {
     }
 }
 
-fn is_plausible(text: &str) -> bool {
-    (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+fn parse(text: &str) -> Option<Secret<String>> {
+    let is_plausible =
+        (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    is_plausible.then(|| Secret::new(text.to_owned()))
 }
 
 impl fmt::Debug for LoginCode {

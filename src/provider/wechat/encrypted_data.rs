@@ -116,22 +116,22 @@ impl PhoneDecryption {
         &self,
         app: &AppId,
         session_keys: &[Secret<String>],
-        sent: &EncryptedPhone<'_>,
+        input: &EncryptedPhone<'_>,
     ) -> Result<DecryptedPhone, DecryptFailed> {
         let now = self.clock.now();
-        let sent = DecodedInput::read(sent);
-        let with = |slot: usize| self.open(&sent, session_keys.get(slot), app, now);
+        let input = DecodedInput::read(input);
+        let with = |slot: usize| self.open(&input, session_keys.get(slot), app, now);
         // Both, always: no `or_else`.
         let (present, previous) = (with(0), with(1));
         present
             .or(previous)
-            .filter(|_| sent.is_well_formed)
+            .filter(|_| input.is_well_formed)
             .ok_or(DecryptFailed)
     }
 
     fn open(
         &self,
-        sent: &DecodedInput,
+        input: &DecodedInput,
         key: Option<&Secret<String>>,
         app: &AppId,
         now: Timestamp,
@@ -139,7 +139,7 @@ impl PhoneDecryption {
         let usable = key.and_then(|key| block(key.expose()));
         let (key, is_usable) =
             usable.map_or_else(|| (Zeroizing::default(), false), |key| (key, true));
-        let plain = decrypt(&key, &sent.iv, &sent.ciphertext);
+        let plain = decrypt(&key, &input.iv, &input.ciphertext);
         let (text, padding_is_right) = unpad(&plain);
         let phone = self.read(text, app, now);
         phone.filter(|_| is_usable & bool::from(padding_is_right))
@@ -154,12 +154,12 @@ impl PhoneDecryption {
             &plain.pure_phone_number,
             &plain.country_code,
         );
-        let made = Timestamp::from_secs(watermark.timestamp);
+        let made_at = Timestamp::from_secs(watermark.timestamp);
         let is_ours = watermark.appid == app.as_str();
-        let is_fresh = now.since(made) <= self.max_age && made.since(now) <= MAX_CLOCK_SKEW;
+        let is_fresh = now.since(made_at) <= self.max_age && made_at.since(now) <= MAX_CLOCK_SKEW;
         let watermark = Watermark {
             app_id: app.clone(),
-            made_at: made,
+            made_at,
         };
         phone
             .filter(|_| is_ours & is_fresh)
@@ -168,15 +168,15 @@ impl PhoneDecryption {
 }
 
 impl DecodedInput {
-    fn read(sent: &EncryptedPhone<'_>) -> Self {
+    fn read(input: &EncryptedPhone<'_>) -> Self {
         let read = || {
-            // Four characters for three bytes; what is longer is not even decoded.
-            let ciphertext = Some(sent.encrypted_data)
+            // Four characters for three bytes; a longer text is not even decoded.
+            let ciphertext = Some(input.encrypted_data)
                 .filter(|text| text.len() <= MAX_CIPHERTEXT_LEN.div_ceil(3) * 4)?;
             let ciphertext = STANDARD.decode(ciphertext).ok()?;
             let is_blocks = ciphertext.len().is_multiple_of(BLOCK_LEN)
                 && (BLOCK_LEN..=MAX_CIPHERTEXT_LEN).contains(&ciphertext.len());
-            let iv = *block(sent.iv)?;
+            let iv = *block(input.iv)?;
             is_blocks.then_some(Self {
                 ciphertext,
                 iv,
@@ -206,8 +206,7 @@ fn decrypt(key: &[u8; BLOCK_LEN], iv: &[u8; BLOCK_LEN], ciphertext: &[u8]) -> Ze
     plain
 }
 
-/// Takes PKCS#7 padding (RFC 5652 6.3) off, without a branch on it; where it is wrong nothing is
-/// taken off.
+/// Removes PKCS#7 padding (RFC 5652 6.3) without a branch on it; wrong padding stays.
 fn unpad(plain: &[u8]) -> (&[u8], Choice) {
     let Some(last) = plain.last_chunk::<BLOCK_LEN>() else {
         return (plain, Choice::from(0));
@@ -217,8 +216,8 @@ fn unpad(plain: &[u8]) -> (&[u8], Choice) {
     for (from_end, byte) in (0_u8..).zip(last.iter().rev()) {
         is_right &= !pad.ct_gt(&from_end) | byte.ct_eq(&pad);
     }
-    let taken = u8::conditional_select(&0, &pad, is_right);
-    (&plain[..plain.len() - usize::from(taken)], is_right)
+    let pad_len = u8::conditional_select(&0, &pad, is_right);
+    (&plain[..plain.len() - usize::from(pad_len)], is_right)
 }
 
 /// It is somebody's number.

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use super::api::{Api, CallError};
 use crate::outbound::OutboundError;
 
 /// Why WeChat did not say what a code stands for.
@@ -45,10 +44,10 @@ pub enum WechatError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Errcode(i64);
 
-/// Why WeChat did not say whose a login code is, with its own number where it gave one.
+/// Why a call of WeChat failed, with its errcode where it gave one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
-pub struct LoginRejection {
+pub struct WechatRejection {
     pub why: WechatError,
     pub errcode: Option<Errcode>,
 }
@@ -90,7 +89,7 @@ impl Errcode {
     }
 }
 
-impl From<WechatError> for LoginRejection {
+impl From<WechatError> for WechatRejection {
     fn from(why: WechatError) -> Self {
         Self { why, errcode: None }
     }
@@ -164,30 +163,6 @@ impl WechatError {
     }
 }
 
-impl Api {
-    /// What a nonzero `errcode` of this call means. Sources: the tables of errcodes on the pages of
-    /// the three calls, developers.weixin.qq.com.
-    pub(super) const fn classify(self, errcode: i64) -> CallError {
-        let meaning = WechatError::from_errcode(errcode);
-        match (self, errcode) {
-            (Self::PhoneNumber, 40001 | 40014 | 42001) => return CallError::StaleToken,
-            // The code was given to another mini program; it does not belong to this openid, which
-            // is ours and so is valid.
-            (Self::PhoneNumber, 40013 | 40003) => {
-                return CallError::Failed(WechatError::CodeInvalid);
-            }
-            _ => {}
-        }
-        match (self, meaning) {
-            // No code and no user is in this call, so such an answer is none.
-            (Self::StableToken, WechatError::CodeInvalid | WechatError::Blocked) => {
-                CallError::Failed(WechatError::Unusable)
-            }
-            _ => CallError::Failed(meaning),
-        }
-    }
-}
-
 impl From<OutboundError> for WechatError {
     fn from(fault: OutboundError) -> Self {
         match fault {
@@ -227,27 +202,6 @@ mod tests {
             seen += 1;
         }
         assert_eq!(seen, 37);
-    }
-
-    #[test]
-    fn an_errcode_can_mean_something_else_for_another_call() {
-        let error = |error| CallError::Failed(error);
-        for (api, errcode, meaning) in [
-            (Api::CodeToSession, 40001, error(WechatError::Misconfigured)),
-            (Api::CodeToSession, 40013, error(WechatError::Misconfigured)),
-            (Api::StableToken, 40001, error(WechatError::Misconfigured)),
-            (Api::StableToken, 40029, error(WechatError::Unusable)),
-            (Api::StableToken, 40226, error(WechatError::Unusable)),
-            (Api::PhoneNumber, 40001, CallError::StaleToken),
-            (Api::PhoneNumber, 40014, CallError::StaleToken),
-            (Api::PhoneNumber, 42001, CallError::StaleToken),
-            (Api::PhoneNumber, 40003, error(WechatError::CodeInvalid)),
-            (Api::PhoneNumber, 40013, error(WechatError::CodeInvalid)),
-            (Api::PhoneNumber, 40029, error(WechatError::CodeInvalid)),
-            (Api::PhoneNumber, 48001, error(WechatError::Misconfigured)),
-        ] {
-            assert_eq!(api.classify(errcode), meaning, "{api:?} {errcode}");
-        }
     }
 
     #[test]

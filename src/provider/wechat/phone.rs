@@ -23,7 +23,7 @@ use crate::types::{AppId, OpenId, Phone};
 const API: Api = Api::PhoneNumber;
 
 #[derive(Deserialize)]
-struct Answer {
+struct PhoneNumberResponse {
     phone_info: Object<PhoneInfo>,
 }
 
@@ -42,7 +42,7 @@ impl LiveClient {
         let deadline = Instant::now() + self.timeout;
         let Some(tokens) = &known.tokens else {
             let answered = self.ask_phone_number(app, None, &body, deadline).await;
-            return answered.map_err(|failure| failure.into_wechat_error(API));
+            return answered.map_err(|error| error.into_wechat_error(API));
         };
         let token = tokens.token(deadline).await?;
         let mut answered = self
@@ -54,7 +54,7 @@ impl LiveClient {
                 .ask_phone_number(app, Some(&newer), &body, deadline)
                 .await;
         }
-        answered.map_err(|failure| failure.into_wechat_error(API))
+        answered.map_err(|error| error.into_wechat_error(API))
     }
 
     async fn ask_phone_number(
@@ -69,10 +69,10 @@ impl LiveClient {
             url.query_pairs_mut()
                 .append_pair("access_token", token.expose());
         }
-        let understand = |Answer {
+        let understand = |PhoneNumberResponse {
                               phone_info: Object(info),
-                          }: Answer| {
-            // WeChat has given the number, so it is paid for, whatever we make of it.
+                          }: PhoneNumberResponse| {
+            // WeChat has returned the number, so it is charged for, whether or not it is usable.
             self.api.metrics().wechat_phone(self.phone_price);
             let is_ours = info.app_id() == app.as_str();
             info.phone()

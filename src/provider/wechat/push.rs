@@ -14,13 +14,15 @@
 
 mod envelope;
 mod event;
+mod rejection;
 mod xml;
 
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
-pub use event::{AuthorizationChange, AuthorizationEvent};
+pub use event::{AuthorizationChange, AuthorizationEvent, PushMessage};
+pub use rejection::PushRejection;
 
 use self::envelope::PushKey;
 use crate::{
@@ -60,43 +62,6 @@ pub struct PushQuery {
     pub nonce: String,
     /// Of the question with which WeChat makes sure of the address.
     pub echostr: String,
-}
-
-/// What was pushed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PushMessage {
-    Authorization(AuthorizationEvent),
-    /// Some other event or message, for which nothing is to be done.
-    Other,
-}
-
-/// Why a push is not taken. A client sees one and the same answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PushRejection {
-    /// No mini program of ours signed it, or it did not open.
-    #[error("not signed by WeChat")]
-    Forged,
-    /// Signed too long ago, or in the future.
-    #[error("signed at another time")]
-    Stale,
-    /// Signed, and not a push as WeChat describes them.
-    #[error("not a push that can be read")]
-    Unreadable,
-    /// Signed for one mini program, and about another.
-    #[error("about another mini program")]
-    OtherApp,
-}
-
-impl PushRejection {
-    /// What it is in metrics.
-    pub const fn class(self) -> &'static str {
-        match self {
-            Self::Forged => "forged",
-            Self::Stale => "stale",
-            Self::Unreadable => "unreadable",
-            Self::OtherApp => "other_app",
-        }
-    }
 }
 
 impl PushReceiver {
@@ -140,7 +105,7 @@ impl PushReceiver {
     pub fn read(&self, query: &PushQuery, body: &[u8]) -> Result<PushMessage, PushRejection> {
         let sealed = envelope::encrypted(body);
         if let Some(sealed) = &sealed {
-            let mut refused = PushRejection::Forged;
+            let mut rejection = PushRejection::Forged;
             for app in self.signers(query, Some(sealed), &query.msg_signature) {
                 self.check_age(query)?;
                 let Some(key) = &app.key else { continue };
@@ -150,27 +115,27 @@ impl PushReceiver {
                     Some((message, named)) if named == app.app_id.as_str().as_bytes() => {
                         return event::read(&message, &app.app_id, true);
                     }
-                    Some(_) => refused = PushRejection::OtherApp,
+                    Some(_) => rejection = PushRejection::OtherApp,
                     None => {}
                 }
             }
-            return Err(refused);
+            return Err(rejection);
         }
         if !self.plain {
             return Err(PushRejection::Forged);
         }
-        let mut refused = PushRejection::Forged;
+        let mut rejection = PushRejection::Forged;
         for app in self
             .signers(query, None, &query.signature)
             .filter(|app| app.key.is_none())
         {
             self.check_age(query)?;
             match event::read(body, &app.app_id, false) {
-                Err(PushRejection::OtherApp) => refused = PushRejection::OtherApp,
+                Err(PushRejection::OtherApp) => rejection = PushRejection::OtherApp,
                 read => return read,
             }
         }
-        Err(refused)
+        Err(rejection)
     }
 
     /// The mini programs whose token made this signature: lower-case hex of SHA-1 over the parts,

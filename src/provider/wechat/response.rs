@@ -54,7 +54,7 @@ pub(super) fn read<T: DeserializeOwned>(
         return Err(refusal(api, &status));
     }
     serde_json::from_slice::<Object<T>>(&answer.body)
-        .map(|Object(said)| said)
+        .map(|Object(value)| value)
         .map_err(|_| unreadable())
 }
 

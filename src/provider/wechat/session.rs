@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use super::{
-    LiveClient, LoginCode, LoginRejection, WechatError, api::Api, api_client::Request,
+    LiveClient, LoginCode, WechatError, WechatRejection, api::Api, api_client::Request,
     response::text_or_nothing,
 };
 use crate::{
@@ -17,7 +17,7 @@ const API: Api = Api::CodeToSession;
 
 /// Empty, null and missing are the same.
 #[derive(Deserialize)]
-struct Answer {
+struct CodeToSessionResponse {
     #[serde(default, deserialize_with = "text_or_nothing")]
     openid: String,
     #[serde(default, deserialize_with = "text_or_nothing")]
@@ -31,7 +31,7 @@ impl LiveClient {
         &self,
         app: &AppId,
         code: &LoginCode,
-    ) -> Result<WechatIdentity, LoginRejection> {
+    ) -> Result<WechatIdentity, WechatRejection> {
         let known = self.app(app)?;
         let mut url = self.api.url(API);
         url.query_pairs_mut()
@@ -40,19 +40,16 @@ impl LiveClient {
             .append_pair("js_code", code.expose())
             .append_pair("grant_type", "authorization_code");
         let deadline = Instant::now() + self.timeout;
-        let understand = |answer: Answer| answer.into_identity(app);
+        let understand = |answer: CodeToSessionResponse| answer.into_identity(app);
         let answered = self
             .api
             .call(API, &Request::Get(url), deadline, understand)
             .await;
-        answered.map_err(|failure| LoginRejection {
-            errcode: failure.errcode(),
-            why: failure.into_wechat_error(API),
-        })
+        answered.map_err(|error| error.into_rejection(API))
     }
 }
 
-impl Answer {
+impl CodeToSessionResponse {
     fn into_identity(self, app: &AppId) -> Result<WechatIdentity, WechatError> {
         let openid = OpenId::parse(&self.openid).map_err(|_| WechatError::Unusable)?;
         let unionid = match self.unionid.as_str() {
@@ -80,12 +77,12 @@ mod tests {
     use crate::outbound;
 
     fn read_as(status: StatusCode, body: &str) -> Result<WechatIdentity, WechatError> {
-        let sent = outbound::OutboundResponse {
+        let response = outbound::OutboundResponse {
             status,
             body: body.to_owned().into(),
         };
-        let answer: Answer = response::read(API, &sent)
-            .map_err(|failure: CallError| failure.into_wechat_error(API))?;
+        let answer: CodeToSessionResponse = response::read(API, &response)
+            .map_err(|error: CallError| error.into_wechat_error(API))?;
         answer.into_identity(&AppId::parse("wx1").unwrap())
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{PushMessage, PushRejection, xml};
+use super::{rejection::PushRejection, xml};
 use crate::{
     crypto,
     types::{AppId, OpenId, Timestamp},
@@ -13,13 +13,21 @@ const MAX_KINDS: usize = 100;
 /// Nickname and avatar, and the phone number.
 const STORED_KINDS: [u16; 2] = [6, 8];
 
+/// What was pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PushMessage {
+    Authorization(AuthorizationEvent),
+    /// Some other event or message, for which nothing is to be done.
+    Other,
+}
+
 /// Somebody has taken something back.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AuthorizationEvent {
     pub app_id: AppId,
     pub openid: OpenId,
     pub change: AuthorizationChange,
-    /// When WeChat says it happened.
+    /// The time of the event, by WeChat.
     pub at: Timestamp,
     /// Of all that the event says, in whatever form: tells a repeat from another event.
     pub digest: [u8; 32],
@@ -104,14 +112,14 @@ fn digest(app: &AppId, openid: &OpenId, change: &AuthorizationChange, at: Timest
         AuthorizationChange::Revoked(kinds) => kinds.as_deref(),
         AuthorizationChange::ProfileCleaned | AuthorizationChange::Cancelled => None,
     };
-    let said = json!([
+    let event = json!([
         app.as_str(),
         openid.as_str(),
         change.name(),
         at.as_secs(),
         kinds
     ]);
-    crypto::sha256(said.to_string().as_bytes())
+    crypto::sha256(event.to_string().as_bytes())
 }
 
 fn fields(message: &[u8]) -> Option<Map<String, Value>> {

@@ -289,7 +289,13 @@ fn whatever_is_not_signed_now_and_for_this_app_is_refused() {
         ..good
     };
     assert_eq!(read(moved), Err(PushRejection::Stale));
+}
 
+#[test]
+fn what_does_not_open_or_is_about_another_app_is_refused() {
+    let pushes = safe();
+    let message = event("user_authorization_cancellation", &[]).to_string();
+    let sealed_message = sealed(message.as_bytes(), APP, pkcs7);
     let opens = |sealed: &str| {
         let body = json!({ "Encrypt": sealed }).to_string();
         pushes.read(&query(TOKEN, NOW, Some(sealed)), body.as_bytes())

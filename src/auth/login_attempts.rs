@@ -17,10 +17,10 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
-use tokio::sync::watch;
 
 use super::{AuthError, SignedIn};
 use crate::{
+    single_flight::{Progress, SingleFlight},
     store::CodeHash,
     types::{ClientIp, Timestamp},
 };
@@ -40,7 +40,7 @@ pub(super) type Shared = Result<Arc<SignedIn>, Arc<AuthError>>;
 pub(super) struct Spent;
 
 /// Codes that are being, or have been, signed in with.
-pub(super) struct Coalesce {
+pub(super) struct LoginAttempts {
     table: Cache<CodeHash, Attempt>,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Client {
 #[derive(Clone)]
 struct Attempt {
     by: Client,
-    outcome: watch::Receiver<Option<Outcome>>,
+    login: SingleFlight<Outcome>,
 }
 
 #[derive(Clone)]
@@ -64,20 +64,7 @@ struct Outcome {
     result: Shared,
 }
 
-/// What a post of a code is.
-enum Role {
-    /// The first: it does the work and tells the others.
-    First(
-        watch::Sender<Option<Outcome>>,
-        watch::Receiver<Option<Outcome>>,
-    ),
-    /// One that shares the work of the first.
-    Repeat(watch::Receiver<Option<Outcome>>),
-    /// One too late, or from elsewhere.
-    Spent,
-}
-
-impl Default for Coalesce {
+impl Default for LoginAttempts {
     fn default() -> Self {
         Self {
             table: Cache::new(CODES),
@@ -85,7 +72,7 @@ impl Default for Coalesce {
     }
 }
 
-impl Coalesce {
+impl LoginAttempts {
     /// The outcome of `work` for this code: begun now, or by an earlier post of the same client.
     /// `clock` says when it ended.
     pub(super) async fn once<W>(
@@ -98,25 +85,19 @@ impl Coalesce {
     where
         W: Future<Output = Result<SignedIn, AuthError>> + Send + 'static,
     {
-        let mut outcome = match self.role(code, by, clock()) {
-            Role::Spent => return Err(Spent),
-            Role::Repeat(outcome) => outcome,
-            Role::First(teller, outcome) => {
-                let work = work();
-                tokio::spawn(async move {
-                    let result = work.await.map(Arc::new).map_err(Arc::new);
-                    teller.send_replace(Some(Outcome {
-                        at: clock(),
-                        result,
-                    }));
-                });
-                outcome
+        let login = self.join(code, by, clock(), || {
+            let work = work();
+            async move {
+                let result = work.await.map(Arc::new).map_err(Arc::new);
+                Outcome {
+                    at: clock(),
+                    result,
+                }
             }
-        };
-        let finished = outcome.wait_for(Option::is_some).await;
-        Ok(match finished.as_deref() {
-            Ok(Some(outcome)) => outcome.result.clone(),
-            Ok(None) | Err(_) => Err(Arc::new(AuthError::Interrupted)),
+        })?;
+        Ok(match login.result().await {
+            Some(outcome) => outcome.result,
+            None => Err(Arc::new(AuthError::Interrupted)),
         })
     }
 
@@ -132,34 +113,41 @@ impl Coalesce {
         });
     }
 
-    fn role(&self, code: CodeHash, by: Client, now: Timestamp) -> Role {
-        let (teller, outcome) = watch::channel(None);
+    fn join<W>(
+        &self,
+        code: CodeHash,
+        by: Client,
+        now: Timestamp,
+        work: impl FnOnce() -> W,
+    ) -> Result<SingleFlight<Outcome>, Spent>
+    where
+        W: Future<Output = Outcome> + Send + 'static,
+    {
         let entry = self.table.entry(&code, None, |_, earlier: &mut Attempt| {
             let same_client = earlier.by == by;
             match earlier.state(now) {
-                State::Running if same_client => EntryAction::Retain(Some(earlier.outcome.clone())),
+                State::Running if same_client => EntryAction::Retain(Ok(earlier.login.clone())),
                 State::Finished { age, .. } if same_client && age <= SAME_ANSWER => {
-                    EntryAction::Retain(Some(earlier.outcome.clone()))
+                    EntryAction::Retain(Ok(earlier.login.clone()))
                 }
-                State::Running | State::Finished { .. } => EntryAction::Retain(None),
+                State::Running | State::Finished { .. } => EntryAction::Retain(Err(Spent)),
                 State::Free => EntryAction::ReplaceWithGuard,
             }
         });
         match entry {
-            EntryResult::Retained(Some(earlier)) => Role::Repeat(earlier),
+            EntryResult::Retained(joined) => joined,
             EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
+                let login = SingleFlight::start(work());
                 // Fails only when the entry was removed meanwhile; then this login is just not
                 // shared.
                 let _ = guard.insert(Attempt {
                     by,
-                    outcome: outcome.clone(),
+                    login: login.clone(),
                 });
-                Role::First(teller, outcome)
+                Ok(login)
             }
-            // `Removed` and `Timeout` are not asked for above.
-            EntryResult::Retained(None) | EntryResult::Removed(..) | EntryResult::Timeout => {
-                Role::Spent
-            }
+            // Neither is requested above.
+            EntryResult::Removed(..) | EntryResult::Timeout => Err(Spent),
         }
     }
 }
@@ -176,21 +164,23 @@ enum State {
 
 impl Attempt {
     fn state(&self, now: Timestamp) -> State {
-        let died = self.outcome.has_changed().is_err();
-        match self.outcome.borrow().as_ref() {
-            None if died => State::Free,
-            None => State::Running,
-            Some(outcome) => match &outcome.result {
-                Ok(_) => State::Finished {
-                    age: now.since(outcome.at),
-                    succeeded: true,
-                },
-                Err(error) if error.is_final_for_code() => State::Finished {
-                    age: now.since(outcome.at),
-                    succeeded: false,
-                },
-                Err(_) => State::Free,
-            },
+        match self.login.progress() {
+            Progress::Running => State::Running,
+            Progress::Died => State::Free,
+            Progress::Done(Outcome { at, result }) => {
+                let age = now.since(at);
+                match result {
+                    Ok(_) => State::Finished {
+                        age,
+                        succeeded: true,
+                    },
+                    Err(error) if error.is_final_for_code() => State::Finished {
+                        age,
+                        succeeded: false,
+                    },
+                    Err(_) => State::Free,
+                }
+            }
         }
     }
 }
@@ -217,7 +207,7 @@ mod tests {
     /// Posts the code with work that fails as said; gives the answer's code and whether the work
     /// ran.
     async fn post(
-        table: &Coalesce,
+        table: &LoginAttempts,
         from: Client,
         now: Timestamp,
         error: AuthError,
@@ -237,7 +227,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_code_is_not_asked_about_again() {
-        let table = Coalesce::default();
+        let table = LoginAttempts::default();
         let invalid = || AuthError::Wechat(WechatError::CodeInvalid);
         assert_eq!(
             post(&table, ip(1), NOW, invalid()).await,
@@ -254,7 +244,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_of_the_moment_leaves_the_code_free_for_anybody() {
-        let table = Coalesce::default();
+        let table = LoginAttempts::default();
         for (from, error, says) in [
             (1, AuthError::Wechat(WechatError::Timeout), "wechat_busy"),
             (
@@ -290,7 +280,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_client_hanging_up_takes_nothing_from_the_others() {
-        let table = Arc::new(Coalesce::default());
+        let table = Arc::new(LoginAttempts::default());
         let (go, wait) = oneshot::channel::<()>();
         let (begun, has_begun) = oneshot::channel::<()>();
         let first = tokio::spawn({
@@ -319,7 +309,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_fails_its_clients_and_frees_the_code() {
-        let table = Coalesce::default();
+        let table = LoginAttempts::default();
         let answer = table
             .once(
                 CODE,
@@ -340,7 +330,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_too_old_is_forgotten() {
-        let table = Coalesce::default();
+        let table = LoginAttempts::default();
         post(
             &table,
             ip(1),

@@ -1,0 +1,176 @@
+//! Two rate limiters, each with a bounded table of one entry for each client.
+//!
+//! The generic cell rate algorithm (ITU-T I.371, annex A) keeps one instant for each client, its
+//! theoretical arrival time: a burst of COUNT, then an even flow. The sliding window remembers the
+//! time of every request.
+
+use std::{hash::Hash, time::Duration};
+
+use quick_cache::sync::{Cache, EntryAction, EntryResult};
+
+use crate::{config::Rate, types::Timestamp};
+
+/// Over a limit: when the next request fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimited {
+    pub retry_after: Duration,
+}
+
+/// One limit.
+pub(super) struct GcraLimiter<K> {
+    /// Its name in the config and in metrics.
+    pub(super) name: &'static str,
+    /// Nanoseconds that one request costs.
+    cost: u64,
+    /// Nanoseconds that may be owed: the whole burst.
+    burst: u64,
+    /// When each client is back at zero, in nanoseconds since the epoch.
+    pub(super) table: Cache<K, u64>,
+}
+
+impl<K: Eq + Hash + Clone> GcraLimiter<K> {
+    pub(super) fn new(name: &'static str, rate: Rate, entries: usize) -> Self {
+        let cost = nanos(rate.per.get()) / u64::from(rate.count.get());
+        let burst = cost.saturating_mul(rate.count.get().into());
+        Self {
+            name,
+            cost,
+            burst,
+            table: Cache::new(entries.max(1)),
+        }
+    }
+
+    pub(super) fn check(&self, key: &K, now: Timestamp) -> Result<(), RateLimited> {
+        let now = now.as_millis().saturating_mul(1_000_000);
+        let entry = self
+            .table
+            .entry(key, None, |_, theoretical_arrival: &mut u64| {
+                // Never further away than a whole burst, unless the clock was set back.
+                let owed = theoretical_arrival.saturating_sub(now).min(self.burst);
+                *theoretical_arrival = now.saturating_add(owed);
+                let after = owed.saturating_add(self.cost);
+                if after > self.burst {
+                    return EntryAction::Retain(Err(RateLimited {
+                        retry_after: Duration::from_nanos(after - self.burst),
+                    }));
+                }
+                *theoretical_arrival = now.saturating_add(after);
+                EntryAction::Retain(Ok(()))
+            });
+        match entry {
+            EntryResult::Retained(outcome) => outcome,
+            EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
+                // Fails only when the key was removed meanwhile: then it starts afresh next time.
+                let _ = guard.insert(now.saturating_add(self.cost));
+                Ok(())
+            }
+            // Not asked for above.
+            EntryResult::Removed(..) | EntryResult::Timeout => Ok(()),
+        }
+    }
+
+    /// Takes one back that was taken.
+    pub(super) fn refund(&self, key: &K) {
+        let entry = self
+            .table
+            .entry(key, None, |_, theoretical_arrival: &mut u64| {
+                *theoretical_arrival = theoretical_arrival.saturating_sub(self.cost);
+                EntryAction::<()>::Retain(())
+            });
+        // Where it is not known any more there is nothing to give back.
+        drop(entry);
+    }
+}
+
+/// A limit that holds for every stretch of time of its length, wherever it begins: never more than
+/// so many. It remembers each time, so it is for few.
+pub(super) struct SlidingWindowLimiter<K> {
+    max: usize,
+    length: Duration,
+    /// When each took its last ones, the oldest first.
+    table: Cache<K, Vec<Timestamp>>,
+}
+
+impl<K: Eq + Hash + Clone> SlidingWindowLimiter<K> {
+    pub(super) fn new(rate: Rate, entries: usize) -> Self {
+        let max = usize::try_from(rate.count.get()).unwrap_or(usize::MAX);
+        Self {
+            max,
+            length: rate.per.get(),
+            table: Cache::new(entries.max(1)),
+        }
+    }
+
+    pub(super) fn check(&self, key: &K, now: Timestamp) -> Result<(), RateLimited> {
+        let entry = self.table.entry(key, None, |_, hits: &mut Vec<Timestamp>| {
+            // Where the clock was set back, later times count as now.
+            hits.retain(|at| now.since(*at) < self.length);
+            if let Some(oldest) = hits
+                .len()
+                .checked_sub(self.max)
+                .and_then(|oldest| hits.get(oldest))
+            {
+                let retry_after = self.length.saturating_sub(now.since(*oldest));
+                return EntryAction::Retain(Err(RateLimited { retry_after }));
+            }
+            hits.push(now);
+            EntryAction::Retain(Ok(()))
+        });
+        match entry {
+            EntryResult::Retained(outcome) => outcome,
+            EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
+                // Fails only when the key was removed meanwhile: then it starts afresh next time.
+                let _ = guard.insert(vec![now]);
+                Ok(())
+            }
+            // Not asked for above.
+            EntryResult::Removed(..) | EntryResult::Timeout => Ok(()),
+        }
+    }
+
+    /// Takes the last one back.
+    pub(super) fn refund(&self, key: &K) {
+        let entry = self.table.entry(key, None, |_, hits: &mut Vec<Timestamp>| {
+            hits.pop();
+            EntryAction::<()>::Retain(())
+        });
+        // An evicted key has nothing to refund.
+        drop(entry);
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    #[test]
+    fn a_window_holds_wherever_it_begins() {
+        let window = SlidingWindowLimiter::new(Rate::per_minute(5), 100);
+        let check = |secs: u64| {
+            window
+                .check(&1, START.plus(Duration::from_secs(secs)))
+                .map_err(|limited| limited.retry_after)
+        };
+        let times = [0, 10, 20, 30, 40];
+        assert!(times.iter().all(|secs| check(*secs).is_ok()));
+        assert_eq!(check(50), Err(Duration::from_secs(10)));
+        assert_eq!(check(59), Err(Duration::from_secs(1)));
+        assert_eq!(
+            (check(60), check(61)),
+            (Ok(()), Err(Duration::from_secs(9))),
+            "one went out, one came in"
+        );
+        window.refund(&1);
+        assert_eq!(
+            (check(62), check(62)),
+            (Ok(()), Err(Duration::from_secs(8)))
+        );
+        assert!(window.check(&2, START).is_ok());
+    }
+}

@@ -1,0 +1,117 @@
+//! What the config says about signing in, as the use cases read it.
+
+use std::time::Duration;
+
+use crate::{
+    config::{
+        Config, HookEvent, Merge, Mode, OnHookFailure, Registration, ReplayWindow, SmsConfig,
+    },
+    policy::RequestedClaims,
+    store::{OutboxPolicy, SmsLimits},
+    types::{Phone, SmsCode, Timestamp},
+};
+
+/// What the config says about signing in.
+#[derive(Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the config, and none depends on another"
+)]
+pub struct AuthRules {
+    /// Development: a code that starts with `admin` signs in an administrator.
+    pub admin_codes: bool,
+    pub registration_open: bool,
+    pub single_per_client_type: bool,
+    pub max_sessions: usize,
+    /// Two users who are proven to be one person become one.
+    pub merge: bool,
+    /// `None`: UUIDs. Otherwise the first integer.
+    pub first_integer: Option<u64>,
+    pub idle_ttl: Duration,
+    pub absolute_ttl: Duration,
+    /// `None`: until the successor is used.
+    pub replay_window: Option<Duration>,
+    /// How old a login may be for its session to delete the account.
+    pub recent_login: Duration,
+    /// What tokens say of the person.
+    pub requested_claims: RequestedClaims,
+    pub sms: SmsRules,
+    /// The events that go to the backend through the outbox.
+    pub outbox: OutboxPolicy,
+    pub hooks: HookRules,
+}
+
+/// What the config says about asking the backend.
+#[derive(Clone, Copy)]
+pub struct HookRules {
+    /// A first login asks the backend first.
+    pub asks: bool,
+    /// Without an answer it goes on.
+    pub continues: bool,
+    /// Logins are told.
+    pub logins: bool,
+}
+
+impl AuthRules {
+    /// As the config has them.
+    pub fn from_config(config: &Config) -> Self {
+        Self {
+            admin_codes: config.mode == Mode::Development,
+            registration_open: config.auth.registration == Registration::Open,
+            max_sessions: config.auth.max_sessions,
+            single_per_client_type: config.auth.single_session_per_client_type,
+            merge: config.users.merge == Merge::Proven,
+            first_integer: config.users.first_generated_id(),
+            idle_ttl: config.tokens.idle_ttl.get(),
+            absolute_ttl: config.tokens.absolute_ttl.get(),
+            replay_window: match config.tokens.replay_window {
+                ReplayWindow::UntilUsed => None,
+                ReplayWindow::For(window) => Some(window.get()),
+            },
+            recent_login: config.auth.recent_login.get(),
+            requested_claims: RequestedClaims::from_config(&config.identity),
+            sms: SmsRules::from_config(&config.sms),
+            outbox: OutboxPolicy {
+                created: config.hooks.has(HookEvent::UserCreated) && !config.hooks.asks(),
+                deleted: config.hooks.has(HookEvent::UserDeleted),
+                merged: config.hooks.has(HookEvent::UserMerged),
+                withdrawn: config.hooks.has(HookEvent::UserWithdrawn),
+            },
+            hooks: HookRules {
+                asks: config.hooks.asks(),
+                continues: config.hooks.on_failure == OnHookFailure::Continue,
+                logins: config.hooks.has(HookEvent::LoginSucceeded),
+            },
+        }
+    }
+}
+
+/// What the config says about codes.
+#[derive(Debug, Clone)]
+pub struct SmsRules {
+    pub limits: SmsLimits,
+    /// For the countries that are served, and the test phones.
+    pub(super) config: SmsConfig,
+}
+
+impl SmsRules {
+    /// As the config has them.
+    pub fn from_config(config: &SmsConfig) -> Self {
+        Self {
+            limits: SmsLimits {
+                code_ttl: config.code_ttl.get(),
+                resend_after: config.resend_after.get(),
+                per_phone_hour: config.per_phone_hour,
+                per_phone_day: config.per_phone_day,
+                daily_budget: config.daily_budget.into(),
+                max_attempts: config.max_attempts,
+            },
+            config: config.clone(),
+        }
+    }
+
+    /// The code of a phone that gets no message, on the days on which that works.
+    pub(super) fn test_code(&self, phone: &Phone, now: Timestamp) -> Option<SmsCode> {
+        self.config.test_code(phone, now)
+    }
+}

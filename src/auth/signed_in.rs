@@ -1,0 +1,32 @@
+//! What a login or a renewal gives.
+
+use std::time::Duration;
+
+use crate::{
+    store::{Session, User},
+    types::OpenId,
+};
+
+/// A session and the tokens for it.
+pub struct SignedIn {
+    pub user: User,
+    pub session: Session,
+    pub is_new_user: bool,
+    /// After a login, which names it, and where the terms ask for it.
+    pub openid: Option<OpenId>,
+    pub access_token: String,
+    pub access_expires_in: Duration,
+    pub refresh_token: String,
+    /// The refresh token inside a JWT, where the terms have one.
+    pub refresh_jwt: Option<String>,
+    pub refresh_expires_in: Duration,
+}
+
+/// It holds tokens.
+impl std::fmt::Debug for SignedIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignedIn")
+            .field("session", &self.session.id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,32 @@
+//! A code on its way to a phone.
+
+use std::time::Duration;
+
+use crate::{
+    config::CodeValues,
+    types::{Phone, SmsCode, SmsPurpose, Timestamp},
+};
+
+/// A code on its way to a phone.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// Our own name for it, for a vendor that gets it twice and for looking it up in a vendor's
+    /// records: visible ASCII.
+    pub id: &'a str,
+    pub phone: &'a Phone,
+    pub code: &'a SmsCode,
+    pub purpose: SmsPurpose,
+    /// How long the code is good. Texts name it in whole minutes, rounded down, but one at least.
+    pub ttl: Duration,
+    /// For signatures: a vendor refuses a time that is minutes away from its own.
+    pub now: Timestamp,
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn values(&self) -> CodeValues<'a> {
+        CodeValues {
+            code: self.code,
+            minutes: (self.ttl.as_secs() / 60).max(1),
+        }
+    }
+}
