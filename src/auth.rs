@@ -1,10 +1,10 @@
-//! What the program does: signing in, renewing, signing out, one verb in each file.
+//! The use cases: login, renewal, logout, one verb in each file.
 //!
-//! No status, no header, no vendor and no engine is named here; time and randomness belong to what
-//! is held ([`Auth`]).
+//! No status, header, vendor or storage engine is named here; time and randomness come from
+//! [`Auth`].
 //!
-//! Must stay true: a revocation is in the store first, then in this replica's memory, then
-//! answered. A fault of the store is a fault, never a refusal.
+//! Must stay true: a revocation is in the store first, then in this replica's memory, then the
+//! response is sent. An error of the store is an error, never a rejection.
 
 mod account;
 mod administration;
@@ -79,7 +79,7 @@ use crate::{
     types::{ClientIp, ClientType, OpenId, SessionId, Timestamp, UserId},
 };
 
-/// Everything that the use cases need, made by the composition root.
+/// The dependencies of the use cases, made by the composition root.
 pub struct AuthParts {
     pub store: Arc<dyn Store>,
     pub wechat: Arc<Wechat>,
@@ -91,10 +91,10 @@ pub struct AuthParts {
     pub denylist: Arc<Denylist>,
     /// Hashes login codes; used for nothing else.
     pub code_key: Key,
-    /// `None`: the backend is asked nothing.
+    /// `None`: no hooks are configured.
     pub hooks: Option<Arc<Hooks>>,
     pub outbox_dispatcher: Arc<OutboxDispatcher>,
-    /// Names people towards the backend; used for nothing else.
+    /// Derives the ids by which hooks name a person; used for nothing else.
     pub hook_key: Key,
     /// Hashes SMS codes; used for nothing else.
     pub sms_key: Key,
@@ -113,7 +113,7 @@ pub struct Auth {
     parts: AuthParts,
 }
 
-/// Who is asking, by a token that has been checked.
+/// The caller of a request, by a verified token.
 #[derive(Debug, Clone, Copy)]
 pub struct AuthenticatedCaller<'a> {
     pub user: &'a UserId,
@@ -121,7 +121,7 @@ pub struct AuthenticatedCaller<'a> {
     pub session: SessionId,
     pub client_type: ClientType,
     pub from: ClientIp,
-    /// On which new tokens are given, where there are any.
+    /// The profile of new tokens.
     pub terms: &'a TokenProfile,
 }
 
@@ -136,12 +136,12 @@ impl Auth {
         &self.parts.limits
     }
 
-    /// What time it is here.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
 
-    /// Lets go of answers that are kept for repeated logins and are too old. To be called every few
+    /// Evicts old results of logins that were kept for repeated posts. To be called every few
     /// seconds or minutes; nothing but memory depends on it.
     pub fn evict_expired(&self) {
         self.parts
@@ -150,7 +150,7 @@ impl Auth {
             .evict_expired(self.parts.clock.monotonic());
     }
 
-    /// Tokens for a session as it is now.
+    /// Signs tokens for the session in its present state.
     async fn sign(
         &self,
         grant: &Grant<'_>,
@@ -161,7 +161,7 @@ impl Auth {
         let Grant { user, session, .. } = grant;
         let issuer = &self.parts.issuer;
         let mut form = terms.access_form(user, openid.as_ref(), session, now);
-        // What a dialect's own client reads wins over what the backend said of the user.
+        // A dialect's own claim wins over a claim that the backend gave the user.
         for (name, value) in user.claims.get() {
             form.claims.entry(name).or_insert_with(|| value.clone());
         }
@@ -187,7 +187,7 @@ impl Auth {
         })
     }
 
-    /// What the token is to say of the person: what the config has a header for.
+    /// The identity claims of the token: those that the config has a header for.
     async fn identity_claims(
         &self,
         user: &User,
@@ -224,7 +224,7 @@ impl Auth {
         })
     }
 
-    /// By which WeChat knows who is behind a session, where the terms have a place for it.
+    /// The openid of a session, where the token profile uses it.
     pub async fn openid_for(
         &self,
         session: SessionId,
@@ -237,7 +237,7 @@ impl Auth {
         Ok(wechat.map(|wechat| wechat.openid))
     }
 
-    /// What stands for the session where a client expects the `session_key` of WeChat.
+    /// The handle that a client gets in place of WeChat's `session_key`.
     pub fn session_handle(&self, session: &Session) -> String {
         self.parts.session_handles.issue(session)
     }
@@ -252,7 +252,7 @@ impl Auth {
         revoked.sessions.len()
     }
 
-    /// The same for sessions that the store ended as part of something else.
+    /// Applies the end of sessions that the store ended as part of another operation.
     fn apply_ended_sessions(&self, ended: &[SessionId], reason: &'static str, now: Timestamp) {
         for session in ended {
             self.parts.denylist.apply(&RevocationEntry {

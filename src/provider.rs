@@ -1,5 +1,4 @@
-//! The servers of others that menshen asks: WeChat, vendors of messages, and the backend as hooks
-//! see it.
+//! Clients of other servers: WeChat, SMS vendors, and the backend's hooks.
 
 pub mod hooks;
 mod signature;

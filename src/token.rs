@@ -1,12 +1,10 @@
-//! Tokens: what we sign, what we accept, and the keys for both. The only module that names a JWT
-//! library.
+//! Tokens: issuing, verification, and the keys for both. The only module that names a JWT library.
 //!
-//! An access token is a JWT of ours in the form of RFC 9068; it is checked on each request without
-//! a look at the store. A refresh token is opaque, and no JWT at all, so neither can be taken for
-//! the other.
+//! An access token is a JWT in the form of RFC 9068; it is verified on each request without reading
+//! the store. A refresh token is opaque, and no JWT at all, so neither can be taken for the other.
 //!
 //! Must stay true: one algorithm for each key, fixed where the key is made or read; a header's
-//! `alg` is only compared. What is not understood is refused.
+//! `alg` is only compared. What is not understood is rejected.
 
 mod assertion;
 mod cache;

@@ -1,4 +1,4 @@
-//! The whole of an account: a copy of it, and its end.
+//! Export and deletion of the caller's account.
 
 use super::{Auth, AuthError, AuthenticatedCaller, ReauthenticationProof};
 use crate::{
@@ -6,8 +6,7 @@ use crate::{
     store::{Identities, Session, UserLookup},
 };
 
-/// Everything that is kept about a user, but for what signs in as them (session keys, password,
-/// token secrets).
+/// All data stored about a user, without credentials (session keys, password, token secrets).
 #[derive(Debug)]
 pub struct AccountExport {
     pub identities: Identities,
@@ -15,7 +14,7 @@ pub struct AccountExport {
 }
 
 impl Auth {
-    /// A copy of all that is stored about the caller.
+    /// Exports all data stored about the caller.
     pub async fn export_account(
         &self,
         caller: AuthenticatedCaller<'_>,
@@ -39,7 +38,7 @@ impl Auth {
         })
     }
 
-    /// Erases the caller's account. A login that is not fresh needs a code as well.
+    /// Deletes the caller's account, after reauthentication.
     pub async fn erase_account(
         &self,
         caller: AuthenticatedCaller<'_>,
@@ -67,7 +66,7 @@ impl Auth {
         let user = caller.user;
         self.parts.limits.account(user)?;
         self.reauthenticate(caller, &proof).await?;
-        // Only while the session lives: a logout, a ban, an erasure or a merge may have come in
+        // Only while the session is active: a logout, a ban, a deletion or a merge may have come in
         // between.
         let revoked = self
             .parts

@@ -1,10 +1,10 @@
-//! What an operator does to accounts, sessions and the key of the store.
+//! Operations of operators on accounts, sessions and the key of the store.
 //!
-//! One set of operations for a running process, where a ban bites at once, and for a command on the
-//! store of a stopped one.
+//! One set for a running process, where a ban takes effect at once, and for a command on the store
+//! of a stopped one.
 //!
-//! Must stay true: each change is one operation of the store; what is looked up before only makes
-//! for a better answer.
+//! Must stay true: each change is one operation of the store; a lookup before it only improves the
+//! error.
 
 use std::sync::{
     Arc,
@@ -35,28 +35,28 @@ pub struct Administration {
     is_changing_key: AtomicBool,
 }
 
-/// What they need.
+/// Their dependencies.
 pub struct AdministrationParts {
     pub store: Arc<dyn Store>,
     pub passwords: Arc<Passwords>,
-    /// Of the running process. `None`: none runs, and the next start reads what was revoked.
+    /// Of the running process. `None`: no process runs, and the next start loads the revocations.
     pub denylist: Option<Arc<Denylist>>,
     pub metrics: Metrics,
     pub audit: Audit,
     pub clock: Clock,
     pub entropy: Entropy,
-    /// `None`: new users get UUIDs. Otherwise the first integer.
+    /// `None`: new ids are UUIDs. Otherwise the first integer id.
     pub first_integer: Option<u64>,
     /// The events that go to the backend through the outbox.
     pub outbox: OutboxPolicy,
 }
 
-/// Why it was not done.
+/// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdministrationError {
     #[error("there is no such user")]
     NoSuchUser,
-    /// The id was a user's.
+    /// The user has been deleted.
     #[error("{}", gone_message(*at, merged_into.as_ref()))]
     Gone {
         at: Timestamp,
@@ -83,7 +83,7 @@ fn gone_message(at: Timestamp, merged_into: Option<&UserId>) -> String {
     }
 }
 
-/// A change of somebody's rights, as an operator asks for it.
+/// A change of a user's rights.
 #[derive(Debug, Clone)]
 pub enum AccountChange {
     Ban,
@@ -122,7 +122,7 @@ impl Administration {
         Ok(self.parts.store.users(after, limit).await?)
     }
 
-    /// A user with all that leads to them.
+    /// A user with all identities.
     pub async fn user(&self, id: &UserId) -> AdministrationResult<Identities> {
         match self.parts.store.lookup_user(id).await? {
             UserLookup::Active(found) => Ok(*found),
@@ -142,7 +142,7 @@ impl Administration {
             .ok_or(AdministrationError::NoSuchUser)
     }
 
-    /// Makes a user who signs in with a name and a password.
+    /// Makes a user who logs in with a name and a password.
     pub async fn add(
         &self,
         username: Username,
@@ -171,8 +171,8 @@ impl Administration {
         }
     }
 
-    /// Makes users of another system under their ids, or tries whether that would go (`is_trial`).
-    /// An outcome for each.
+    /// Imports users of another system under their ids, or tries it (`is_trial`). One result for
+    /// each.
     pub async fn import(
         &self,
         users: &[ImportedUser],
@@ -194,7 +194,7 @@ impl Administration {
         Ok(outcomes)
     }
 
-    /// Changes somebody's rights. Says how many sessions ended.
+    /// Changes a user's rights. Returns how many sessions ended.
     pub async fn change(&self, id: &UserId, change: AccountChange) -> AdministrationResult<usize> {
         let name = change.name();
         let change = match change {
@@ -211,7 +211,7 @@ impl Administration {
             .change_rights(id, &change, self.now())
             .await?
         else {
-            // Either of the two; asked only now, for the answer's sake.
+            // No such user, or no username: looked up only now, for the error.
             return Err(self
                 .user(id)
                 .await
@@ -227,7 +227,7 @@ impl Administration {
         Ok(changed.ended)
     }
 
-    /// Erases a user. Says how many sessions ended.
+    /// Deletes a user. Returns how many sessions ended.
     pub async fn erase(&self, id: &UserId) -> AdministrationResult<usize> {
         let Some(revoked) = self
             .parts
@@ -250,13 +250,13 @@ impl Administration {
         Ok(revoked.sessions.len())
     }
 
-    /// The user's living sessions, newest login first.
+    /// The user's active sessions, newest login first.
     pub async fn sessions(&self, id: &UserId) -> AdministrationResult<Vec<Session>> {
         self.user(id).await?;
         Ok(self.parts.store.sessions(id, self.now()).await?)
     }
 
-    /// Ends one session, whoever's it is.
+    /// Ends one session of any user.
     pub async fn revoke_session(&self, session: SessionId) -> AdministrationResult<usize> {
         let found = self
             .parts
@@ -275,14 +275,14 @@ impl Administration {
         .await
     }
 
-    /// Ends all sessions of a user, and refuses every access token made for them.
+    /// Ends all sessions of a user, and revokes every access token issued for them.
     pub async fn revoke_user(&self, id: &UserId) -> AdministrationResult<usize> {
         self.user(id).await?;
         self.revoke("user", Some(id), &RevocationScope::User(id.clone()))
             .await
     }
 
-    /// Ends all sessions of everybody, which are not counted.
+    /// Ends all sessions of all users, which are not counted.
     pub async fn revoke_everything(&self) -> AdministrationResult<usize> {
         self.revoke("everything", None, &RevocationScope::Everything)
             .await
@@ -342,7 +342,7 @@ impl Administration {
         Ok(step)
     }
 
-    /// What the store has done bites in this process at once.
+    /// Applies a revocation to this process without waiting for the store's log.
     fn apply_locally(&self, entries: &[RevocationEntry], reason: &'static str, ended: usize) {
         if let Some(denylist) = &self.parts.denylist {
             for entry in entries {

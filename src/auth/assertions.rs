@@ -1,12 +1,11 @@
-//! What is shown to the backend besides headers that it has to believe: signed, and made anew only
-//! when it is time.
+//! Signed headers for the backend (assertions and tokens in its own form), cached and signed again
+//! only when due.
 //!
-//! A signature costs 15 microseconds or more, so what was signed for a token is kept with the
-//! identity that the token stands for, and shown again until half of its life is over or its key
-//! has changed.
+//! A signature costs 15 microseconds or more, so a signed value is cached with the identity of its
+//! token, and sent until half of its lifetime is over or its key has changed.
 //!
-//! Must stay true: nobody waits for anybody here; who is anonymous has no proof; where one is
-//! promised and cannot be made, the request does not pass.
+//! Must stay true: no lock is waited for; an anonymous request has no signed header; where one is
+//! configured and cannot be signed, the request does not pass.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,30 +22,30 @@ use crate::{
     types::Timestamp,
 };
 
-/// Makes the proofs that one config promises the backend.
+/// Signs the headers that one config promises the backend.
 #[derive(Debug)]
 pub struct UpstreamAssertions {
     assertions: Option<Assertions>,
     backend_tokens: Option<BackendTokenMinter>,
-    /// Tells what was made here from what another config made.
+    /// Tells values signed under this config from those of another one.
     generation: Arc<()>,
     assertion_errors: IntCounter,
     backend_token_errors: IntCounter,
 }
 
-/// Makes the tokens that the backend issued itself before.
+/// Mints tokens in the form that the backend issued itself before menshen.
 #[derive(Debug)]
 pub struct BackendTokenMinter {
     pub minter: Minter,
     pub claims: MintClaims,
-    /// Where one is sent, and what stands before it.
+    /// The header of the token, and the prefix of its value.
     pub header: HeaderName,
     pub prefix: String,
     pub entropy: Entropy,
 }
 
 impl UpstreamAssertions {
-    /// `None` for what is not promised.
+    /// `None`: not configured.
     pub fn new(
         assertions: Option<Assertions>,
         backend_tokens: Option<BackendTokenMinter>,
@@ -63,7 +62,7 @@ impl UpstreamAssertions {
         }
     }
 
-    /// The signed statement about the caller; `None`: none is promised.
+    /// The signed assertion about the caller; `None`: not configured.
     pub fn assertion(
         &self,
         identity: &Identity,
@@ -86,8 +85,7 @@ impl UpstreamAssertions {
         value.map(Some).inspect_err(|_| self.assertion_errors.inc())
     }
 
-    /// The token in the backend's own form, and the header that it is sent in; `None`: none is
-    /// promised.
+    /// The token in the backend's own form, and its header; `None`: not configured.
     pub fn backend_token(
         &self,
         identity: &Identity,
@@ -97,7 +95,7 @@ impl UpstreamAssertions {
             return Ok(None);
         };
         let cached = &identity.assertions.backend_token;
-        // Its key is the config's: another key comes with another maker.
+        // Its key is in the config: another key comes with another generation.
         let sign = || Ok((backend_tokens.sign(&identity.claims, now)?, 0));
         let value = self.cached_or_signed(cached, 0, now, backend_tokens.minter.ttl(), sign);
         value
@@ -115,7 +113,7 @@ impl UpstreamAssertions {
     ) -> Result<HeaderValue, NotSigned> {
         if let Some(cached) = cached.load().as_ref()
             && cached.keys == keys
-            // A clock that was set back would keep it past its end.
+            // Without the lower bound a clock that was set back would keep it past its end.
             && (cached.made_at..cached.renew_at).contains(&now)
             && Arc::ptr_eq(&cached.generation, &self.generation)
         {

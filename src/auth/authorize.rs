@@ -1,8 +1,7 @@
-//! The hot path: from the text of a token to who is calling.
+//! The hot path: from the text of an access token to the identity of its bearer.
 //!
-//! Must stay true: no store is read, no lock is waited for, and a token seen before allocates
-//! nothing. What was remembered is checked again for all that can change: the time, revocation, and
-//! the keys.
+//! Must stay true: no store is read, no lock is waited for, and a cached token allocates nothing. A
+//! cached token is checked again for all that can change: time, revocation and keys.
 
 use std::sync::Arc;
 
@@ -24,7 +23,7 @@ use crate::{
     types::Timestamp,
 };
 
-/// Decides on access tokens.
+/// Accepts or rejects access tokens.
 pub struct Authorizer {
     verifier: Verifier,
     issuers: Arc<TrustedIssuers>,
@@ -41,9 +40,9 @@ pub struct Authorizer {
 #[derive(Clone)]
 struct CachedToken {
     keys: u64,
-    /// The first instant at which it is good no more.
+    /// The first instant at which it is no longer valid.
     end: Timestamp,
-    /// Who signed it; `None`: we did.
+    /// Its external issuer; `None`: menshen signed it.
     by: Option<Arc<IssuerCounters>>,
     identity: Arc<Identity>,
 }
@@ -138,8 +137,8 @@ impl Authorizer {
         }
     }
 
-    /// Who the bearer of this token is; `TokenInvalid`, `TokenExpired` or `TokenRevoked` when
-    /// nobody, `IssuerUnavailable` when nobody knows.
+    /// The identity of the token's bearer. Errors: `TokenInvalid`, `TokenExpired`, `TokenRevoked`;
+    /// `IssuerUnavailable` where the issuer's keys are missing.
     pub fn authorize(&self, token: &str, now: Timestamp) -> Result<Arc<Identity>, ErrorCode> {
         match self.cache.get(token) {
             Some(cached)
@@ -147,13 +146,13 @@ impl Authorizer {
             {
                 self.check_revocation(cached.identity, cached.by.as_deref(), &self.cached)
             }
-            // What is over is refused before its signature is looked at.
+            // An expired token is rejected before its signature is checked.
             Some(_) | None => self.verify(token, now),
         }
     }
 
-    /// Why a token does not count, in more detail than clients are told; `None`: it does, but for
-    /// revocation.
+    /// Why a token is rejected, in more detail than clients get; `None`: it is valid, unless
+    /// revoked.
     pub fn rejection_reason(&self, token: &str, now: Timestamp) -> Option<TokenError> {
         match self.issuers.match_issuer(token, self.verifier.issuer()) {
             IssuerMatch::Own => self.verifier.verify(token, now).err(),
@@ -171,8 +170,8 @@ impl Authorizer {
         )
     }
 
-    /// What a token says that may have expired; it is worth no more than a refresh token. Whether
-    /// its session lives is the store's to say.
+    /// The claims of a token that may have expired, for its renewal. The store decides whether its
+    /// session is active.
     pub fn verify_for_renewal(
         &self,
         token: &str,
@@ -183,8 +182,8 @@ impl Authorizer {
             .map_err(|error| self.count_rejection(error))
     }
 
-    /// The claims of a token of ours for a logout, and whether it has expired: a genuine one ends
-    /// its own session all the same.
+    /// The claims of a token of ours for a logout, and whether it has expired: an expired one still
+    /// ends its own session.
     pub fn verify_for_logout(
         &self,
         token: &str,
@@ -195,8 +194,8 @@ impl Authorizer {
                 let claims = identity.claims.own().ok_or(ErrorCode::TokenInvalid)?;
                 Ok((claims.clone(), LogoutProof::AccessToken))
             }
-            // Invalid is also one that lives longer than tokens may since the config was changed;
-            // it still renews.
+            // `TokenInvalid` includes a token whose lifetime is too long since the config was
+            // changed; it still ends its session.
             Err(refusal @ (ErrorCode::TokenExpired | ErrorCode::TokenInvalid)) => {
                 let genuine = self
                     .verifier
@@ -267,7 +266,7 @@ impl Authorizer {
             headers,
             assertions: CachedAssertions::default(),
         });
-        // A revoked token is remembered too: refusing it again must not cost a signature check.
+        // A revoked token is cached too: rejecting it again must not cost a signature check.
         self.cache.insert(
             token,
             CachedToken {

@@ -1,5 +1,4 @@
-//! Binding a phone to the caller's account, by a code that was sent to it or by WeChat's word; and
-//! taking it away.
+//! Binding a phone to the caller's account, by an SMS code or by WeChat; and unbinding it.
 
 use super::{Auth, AuthError, AuthenticatedCaller, ReauthenticationProof, SignedIn, count};
 use crate::{
@@ -12,22 +11,21 @@ use crate::{
     types::{Phone, SmsCode, SmsPurpose, Timestamp},
 };
 
-/// A phone is bound.
+/// The result of binding a phone.
 #[derive(Debug)]
 pub struct BoundPhone {
     pub phone: Phone,
-    /// Of what WeChat encrypted, where the phone came so.
+    /// Of the encrypted data, where the phone came so.
     pub watermark: Option<Watermark>,
-    /// Two accounts have become one.
+    /// Two accounts have been merged.
     pub merged: bool,
     /// New tokens, where the caller's own session ended with its account.
     pub signed_in: Option<SignedIn>,
 }
 
 impl Auth {
-    /// Binds a phone by a code that was sent to it (purpose `bind`). Whoever has a stolen token has
-    /// a phone too, and could sign in with it ever after; so a login that is not fresh needs a
-    /// proof.
+    /// Binds a phone by a code that was sent to it (purpose `bind`), after reauthentication: a
+    /// thief with a stolen token has a phone too, and could log in with it ever after.
     pub async fn bind_by_sms(
         &self,
         caller: AuthenticatedCaller<'_>,
@@ -69,8 +67,8 @@ impl Auth {
         result
     }
 
-    /// Binds the phone that a code of the phone number button stands for. The code is the fresh
-    /// proof: WeChat gives one for this openid to nobody but the person behind it.
+    /// Binds the phone of a code of the phone number button. The code is the reauthentication:
+    /// WeChat gives one for this openid only to its user.
     pub async fn bind_by_wechat(
         &self,
         caller: AuthenticatedCaller<'_>,
@@ -100,12 +98,12 @@ impl Auth {
         self.bind(caller, PhoneProof::Wechat(phone)).await
     }
 
-    /// Whether [`Auth::bind_by_encrypted_data`] is to be had.
+    /// Whether [`Auth::bind_by_encrypted_data`] is enabled.
     pub fn decrypts_phones(&self) -> bool {
         self.parts.wechat.phone_decryption().is_some()
     }
 
-    /// Binds the phone that the old phone number button encrypted under the session's
+    /// Binds the phone that the legacy phone number button encrypted under the session's
     /// `session_key`.
     pub async fn bind_by_encrypted_data(
         &self,
@@ -126,8 +124,7 @@ impl Auth {
             return Err(AuthError::PhoneDecryptFailed);
         };
         self.parts.limits.account(caller.user)?;
-        // Counted before anything is looked at: whoever could try often enough could decrypt
-        // anything.
+        // Counted before anything is looked at: with enough tries anything could be decrypted.
         self.parts.limits.phone_decrypt(caller.session)?;
         let WechatSession {
             app_id,
@@ -164,7 +161,8 @@ impl Auth {
         proof: PhoneProof,
     ) -> Result<BoundPhone, AuthError> {
         let now = self.now();
-        // Where the caller's own account goes, its session is opened anew, of the same client type.
+        // Where the merge deletes the caller's own account, the session is opened again, of the
+        // same client type.
         let merge = if self.parts.rules.merge {
             Some(self.new_session(caller.client_type)?)
         } else {
@@ -241,7 +239,7 @@ impl Auth {
         let (user, session, from) = (caller.user, caller.session, caller.from);
         let label = match result {
             Ok(bound) => {
-                // After a merge the caller's own user may be gone.
+                // After a merge the caller's own user may have been deleted.
                 let (user, session) = bound
                     .signed_in
                     .as_ref()
@@ -269,7 +267,7 @@ impl Auth {
         count(&self.parts.metrics.phone_bindings, &[method, label]);
     }
 
-    /// Takes the caller's phone away, on fresh proof. None is as good as one.
+    /// Unbinds the caller's phone, after reauthentication. No error where there is none.
     pub async fn unbind_phone(
         &self,
         caller: AuthenticatedCaller<'_>,

@@ -1,11 +1,11 @@
-//! What has been revoked, in memory, so that no request asks the store.
+//! Revocations in memory, so that no request reads the store.
 //!
-//! Fed from the revocation log of the store: read whole before serving, then followed, so that a
-//! logout or a ban on one replica bites on every other within one poll. On its own replica it bites
-//! at once, through [`Denylist::apply`].
+//! Loaded from the revocation log of the store before serving, then polled, so that a logout or a
+//! ban on one replica takes effect on every other within one poll. On its own replica it takes
+//! effect at once, through [`Denylist::apply`].
 //!
-//! Must stay true: an entry stays as long as a token that it refuses can live; while the store
-//! fails nothing is forgotten and nothing is let through that was refused before.
+//! Must stay true: an entry stays as long as a token that it rejects can be valid; while the store
+//! fails no entry is dropped.
 
 use std::{
     future::Future,
@@ -26,23 +26,23 @@ use crate::{
     types::{REVOCATION_RETENTION, SessionId, Timestamp, UserId},
 };
 
-/// Entries read from the store at once.
+/// Entries per read of the log.
 const PAGE_SIZE: usize = 1000;
-/// How often old entries are forgotten.
+/// How often old entries are dropped.
 const PRUNE_INTERVAL: Duration = Duration::from_mins(10);
 
-/// The sessions, users and epochs that are refused. Asking it takes no lock.
+/// Revoked sessions, users and epochs. Reading it takes no lock.
 #[derive(Debug)]
 pub struct Denylist {
-    /// How long an entry matters, in seconds: longer than any access token lives.
+    /// How long an entry is kept, in seconds: longer than any access token is valid.
     retention: AtomicU64,
     sessions: papaya::HashMap<SessionId, Timestamp, RandomState>,
     users: papaya::HashMap<UserId, UserEpoch, RandomState>,
-    /// Tokens with a lower `gep` are refused, whoever's they are.
+    /// Tokens with a lower `gep` are revoked, for all users.
     global_epoch: AtomicU64,
-    /// Where the log has been read to.
+    /// The position in the log up to which it has been read.
     read_to: Mutex<Option<LogCursor>>,
-    /// Sees every entry that is applied.
+    /// Signals every entry that is applied.
     changed: watch::Sender<()>,
 }
 
@@ -52,7 +52,7 @@ impl Default for Denylist {
     }
 }
 
-/// Tokens of one user with a lower `ep` are refused.
+/// Tokens of one user with a lower `ep` are revoked.
 #[derive(Debug, Clone, Copy)]
 struct UserEpoch {
     epoch: u64,
@@ -60,12 +60,12 @@ struct UserEpoch {
 }
 
 impl Denylist {
-    /// Remembers as long as the store's log does.
+    /// Keeps entries as long as the store's log does.
     pub fn new() -> Self {
         Self::with_retention(REVOCATION_RETENTION)
     }
 
-    /// Remembers entries for this long, which must be longer than any access token is accepted.
+    /// Keeps entries for this long, which must be longer than any access token is accepted.
     pub fn with_retention(retention: Duration) -> Self {
         Self {
             retention: AtomicU64::new(retention.min(REVOCATION_RETENTION).as_secs()),
@@ -77,7 +77,7 @@ impl Denylist {
         }
     }
 
-    /// Remembers entries for this long at least, which must be longer than any access token is
+    /// Keeps entries for this long at least, which must be longer than any access token is
     /// accepted.
     pub fn extend_retention(&self, retention: Duration) {
         self.retention.fetch_max(
@@ -86,8 +86,7 @@ impl Denylist {
         );
     }
 
-    /// Refuses from now on what the entry names. The same entry twice is as good as once, in any
-    /// order.
+    /// Applies an entry. Idempotent, and independent of the order of entries.
     pub fn apply(&self, entry: &RevocationEntry) {
         match &entry.target {
             RevocationTarget::Session(id) => {
@@ -111,18 +110,18 @@ impl Denylist {
         self.changed.send_replace(());
     }
 
-    /// Tells when something more is refused, for whoever holds what was let in before. Many entries
-    /// may be one change.
+    /// Signals new entries, for holders of requests that were admitted before. Many entries may be
+    /// one signal.
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
     /// Whether a token with these claims is revoked.
     ///
-    /// One of another issuer has neither session nor epoch. Whatever ended all tokens of its user,
-    /// a ban above all, ends it too, and those that its issuer gives meanwhile, for as long as
-    /// revocations are remembered: nothing in it would say that it was given with knowledge of the
-    /// ban.
+    /// A token of an external issuer has neither session nor epoch. What revoked all tokens of its
+    /// user, a ban above all, revokes it too, and those that its issuer issues meanwhile, for as
+    /// long as revocations are kept: such a token does not say whether it was issued before or
+    /// after the ban.
     pub fn is_revoked(&self, claims: &VerifiedClaims) -> bool {
         match claims {
             VerifiedClaims::Own(claims) => self.is_own_revoked(claims),
@@ -140,8 +139,8 @@ impl Denylist {
                 .is_some_and(|user| claims.ep < user.epoch)
     }
 
-    /// Forgets entries from before any token that still lives. The global epoch is one number and
-    /// stays.
+    /// Drops entries older than any token that can still be valid. The global epoch is one number
+    /// and stays.
     pub fn prune(&self, now: Timestamp) {
         let retention = Duration::from_secs(self.retention.load(Ordering::Acquire));
         let matters = |at: Timestamp| at.plus(retention) > now;
@@ -149,7 +148,7 @@ impl Denylist {
         self.users.pin().retain(|_, user| matters(user.at));
     }
 
-    /// How many sessions and users are refused.
+    /// How many sessions and users are revoked.
     pub fn len(&self) -> usize {
         self.sessions.len() + self.users.len()
     }
@@ -159,8 +158,8 @@ impl Denylist {
         self.len() == 0
     }
 
-    /// Reads what is new in the log, to its end. The first call reads all of it, and must succeed
-    /// before requests are served. Says when the newest entry that it read was made.
+    /// Reads the new entries of the log. The first call reads all of it, and must succeed before
+    /// requests are served. Returns the time of the newest entry that it read.
     pub async fn load(&self, store: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
         let mut read_to = self.read_to.lock().await;
         let mut newest = None;
@@ -235,7 +234,7 @@ fn update_or_insert<K, V>(
     V: Copy,
 {
     let map = map.pin();
-    // What another thread forgets between the two is inserted after all.
+    // An entry that another thread drops between the two is inserted after all.
     while map.try_insert(key.clone(), new).is_err() && map.update(key.clone(), &update).is_none() {}
 }
 

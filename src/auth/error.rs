@@ -1,4 +1,4 @@
-//! Why a use case said no, or could not be done.
+//! Why a use case was rejected or failed.
 
 use std::time::Duration;
 
@@ -11,27 +11,27 @@ use crate::{
     token::IssueError,
 };
 
-/// A refusal or a fault. `api::error` says what the client sees of it.
+/// A rejection or an error. `api::error` renders it for the client.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// Over one of our limits.
+    /// Over one of menshen's own rate limits.
     #[error("over a limit")]
     Limited(Duration),
-    /// The login names a mini program that is not ours.
+    /// The app id of the login is not in the config.
     #[error("unknown app id")]
     UnknownApp,
-    /// WeChat did not say who it is.
+    /// WeChat did not identify the user.
     #[error(transparent)]
     Wechat(#[from] WechatError),
-    /// WeChat did not say who it is, and gave this number for it.
+    /// WeChat did not identify the user, and gave this errcode.
     #[error("{0}")]
     WechatRefused(WechatError, Errcode),
-    /// The login code has been used, here or by somebody else.
+    /// The login code has been used, here or elsewhere.
     #[error("login code spent")]
     CodeSpent,
     #[error("registration closed")]
     RegistrationClosed,
-    /// The backend was asked about a new user and gave no answer that can be used.
+    /// The backend was asked about a new user and gave no usable response.
     #[error("the backend was not asked about a new user")]
     RegistrationUnavailable,
     #[error("user disabled")]
@@ -39,20 +39,18 @@ pub enum AuthError {
     /// Not a refresh token of a session that can be refreshed.
     #[error("refresh token not valid")]
     RefreshInvalid,
-    /// A genuine refresh token of a session that has come to its end. Only a dialect that says so
-    /// tells it from the rest.
+    /// A genuine refresh token of a session that has expired. Only some dialects distinguish it.
     #[error("refresh token expired")]
     RefreshExpired,
-    /// A refresh token that had been replaced long ago; its session has been ended.
+    /// A refresh token that had been rotated long ago; its session has been ended.
     #[error("refresh token reused")]
     RefreshReused,
     #[error("session revoked")]
     SessionRevoked,
-    /// An access token that does not count where it was shown in place of a refresh token; the code
-    /// says why.
+    /// An access token in place of a refresh token was rejected, with this code.
     #[error("access token refused")]
     TokenRefused(ErrorCode),
-    /// The token is good, its user is gone.
+    /// The token is valid, its user has been deleted.
     #[error("user gone")]
     UserGone,
     /// No such session of this user.
@@ -61,38 +59,38 @@ pub enum AuthError {
     /// No SMS vendor is configured.
     #[error("text messages are not set up")]
     SmsOff,
-    /// Too soon for another message.
+    /// Within the cooldown of the phone.
     #[error("too soon for another message")]
     SmsCooldown(Duration),
-    /// Over a limit of the phone, of the service or of the vendor.
+    /// Over a quota of the phone, of the service or of the vendor.
     #[error("over a limit of messages")]
     SmsQuota(Duration),
-    /// The vendor did not send, or nobody knows whether it did.
+    /// The vendor did not send, or it is unknown whether it did.
     #[error("the message was not sent, or nobody knows")]
     SmsUnavailable(Duration),
     /// No message can be sent to this number.
     #[error("the phone number is refused")]
     PhoneRefused,
-    /// The code is wrong, used, too old, or was guessed at too often.
+    /// The code is wrong, used, expired, or over its attempts.
     #[error("the SMS code is not valid")]
     SmsCodeInvalid,
-    /// There is no code for this phone that could be guessed at: none was sent, or it was used, is
-    /// too old, or burnt. Only a dialect that says so tells it from a wrong one.
+    /// The phone has no active code: none was sent, or it is used, expired, or over its attempts.
+    /// Only some dialects distinguish it from a wrong one.
     #[error("no SMS code to compare with")]
     SmsCodeMissing,
     /// The code of the phone number button is not valid.
     #[error("the code of the phone number button is not valid")]
     PhoneCodeInvalid,
-    /// What the client encrypted is not what WeChat gave it, for a reason that is never told.
+    /// The encrypted data is not valid, for a reason that clients never get.
     #[error("the phone number could not be decrypted")]
     PhoneDecryptFailed,
     /// The phone is another user's.
     #[error("the phone is another user's")]
     PhoneConflict,
-    /// The phone is the only way in.
+    /// The phone is the user's only identity.
     #[error("the phone is the only way in")]
     OnlyIdentity,
-    /// The session did not begin with WeChat, so WeChat cannot be asked about it.
+    /// The session did not begin with WeChat.
     #[error("the session did not begin with WeChat")]
     NotFromWechat,
     /// `rawData` was not signed by WeChat for this login.
@@ -100,7 +98,7 @@ pub enum AuthError {
     RawDataForged,
     #[error("name or password wrong")]
     CredentialsInvalid,
-    /// The login is not fresh enough for what was asked.
+    /// The login is not recent enough.
     #[error("a fresh login is needed")]
     ReauthenticationRequired,
     #[error(transparent)]
@@ -109,13 +107,13 @@ pub enum AuthError {
     Issue(#[from] IssueError),
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// The task that did the work ended without a result, which only a bug does.
+    /// The task of the work ended without a result, which only a bug causes.
     #[error("a login ended without a result")]
     Interrupted,
 }
 
 impl AuthError {
-    /// What it is called outside; also a metric label.
+    /// The code for clients; also a metric label.
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Limited(_) => ErrorCode::RateLimited,
@@ -137,7 +135,7 @@ impl AuthError {
             Self::RegistrationClosed => ErrorCode::RegistrationClosed,
             Self::RegistrationUnavailable => ErrorCode::RegistrationUnavailable,
             Self::UserDisabled => ErrorCode::UserDisabled,
-            // In the last second of a session there is no token left to give.
+            // In the last second of a session no token can be issued.
             Self::RefreshInvalid | Self::RefreshExpired | Self::Issue(IssueError::SessionOver) => {
                 ErrorCode::RefreshInvalid
             }
@@ -151,7 +149,7 @@ impl AuthError {
         }
     }
 
-    /// Whether this is the last word on a login code: asking again can only give the same.
+    /// Whether the login code can only ever have this result.
     pub(super) const fn is_final_for_code(&self) -> bool {
         match self {
             Self::Wechat(error) | Self::WechatRefused(error, _) => match error {
@@ -201,7 +199,7 @@ impl AuthError {
 }
 
 impl AuthError {
-    /// Whether a renewal was refused because of its token, and not by a limit or a fault.
+    /// Whether a renewal was rejected because of its token, and not by a limit or an error.
     pub(super) const fn rejects_renewal(&self) -> bool {
         matches!(
             self.code(),

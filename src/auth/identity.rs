@@ -7,24 +7,24 @@ use http::HeaderValue;
 
 use crate::{policy::IdentityFields, token::VerifiedClaims, types::Timestamp};
 
-/// Who is calling, as the token says and the backend is told.
+/// The caller's verified claims, and what the backend gets of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     pub claims: VerifiedClaims,
-    /// What is set on the request to the backend.
+    /// The identity headers of the request to the backend.
     pub headers: IdentityFields,
-    /// What was signed about it for the backend.
+    /// Signed headers for the backend, once they have been made.
     pub assertions: CachedAssertions,
 }
 
-/// The proofs of one identity that have been made. A copy has none: they are made again.
+/// The signed headers of one identity. A clone starts without any and signs again.
 #[derive(Default)]
 pub struct CachedAssertions {
     pub(super) assertion: ArcSwapOption<CachedAssertion>,
     pub(super) backend_token: ArcSwapOption<CachedAssertion>,
 }
 
-/// One that has been made.
+/// A signed header value and its validity.
 pub(super) struct CachedAssertion {
     pub(super) generation: Arc<()>,
     /// The version of the keys that signed it.
@@ -40,7 +40,7 @@ impl Clone for CachedAssertions {
     }
 }
 
-/// They say nothing of who somebody is.
+/// A cache is no part of the identity.
 impl PartialEq for CachedAssertions {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -49,7 +49,7 @@ impl PartialEq for CachedAssertions {
 
 impl Eq for CachedAssertions {}
 
-/// They are credentials.
+/// Prints no credential.
 impl fmt::Debug for CachedAssertions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CachedAssertions")

@@ -1,4 +1,4 @@
-//! One lock for each key.
+//! One lock for each key. Not a [`crate::single_flight`]: each holder does work of its own.
 
 use std::{
     collections::HashMap,

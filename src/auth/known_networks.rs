@@ -1,13 +1,11 @@
-//! From where each administrator has signed in lately.
+//! The networks from which each administrator has lately logged in.
 //!
-//! Whoever knows a name can send wrong passwords for it from many addresses until the limit of the
-//! name is used up. Its owner must not be shut out by that, so the limit does not count where the
-//! owner is known: there the limit of the address alone stands.
+//! An attacker who knows a name can send wrong passwords for it from many addresses until the limit
+//! of the name is used up. That must not lock its owner out, so this limit does not apply to a
+//! known network of the owner; the limit of the address does.
 //!
-//! In memory only: after a restart every network is new once more. An owner whose name is under
-//! attack at that very moment is then refused like everybody else until the limit has room, or
-//! signs in through another replica, or an operator waits the attack out; nobody else gains
-//! anything by it.
+//! In memory only: after a restart every network is unknown again. An owner whose name is under
+//! attack at that moment is then limited like any other client; no attacker gains by it.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -17,7 +15,8 @@ use crate::types::{ClientIp, Timestamp, Username};
 
 /// How long a network is known after the last login from there.
 const RETENTION: Duration = Duration::from_hours(30 * 24);
-/// Pairs of name and network. Only a right password makes one, so strangers cannot push any out.
+/// Capacity, in pairs of name and network. Only a right password adds one, so an attacker cannot
+/// evict any.
 const MAX_ENTRIES: usize = 10_000;
 
 /// Pairs of name and network, with the last login.
@@ -29,12 +28,12 @@ impl KnownNetworks {
         Self(Cache::new(MAX_ENTRIES))
     }
 
-    /// The owner of this name signs in from there.
+    /// Records a login of the name's owner from this network.
     pub(super) fn remember(&self, name: &Username, from: ClientIp, now: Timestamp) {
         self.0.insert((name.clone(), from.network()), now);
     }
 
-    /// Whether the owner of this name has signed in from there lately.
+    /// Whether the owner of the name has lately logged in from this network.
     pub(super) fn is_known(&self, name: &Username, from: ClientIp, now: Timestamp) -> bool {
         self.0
             .get(&(name.clone(), from.network()))

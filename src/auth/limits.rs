@@ -17,7 +17,7 @@ use crate::{
 };
 use rate_limiter::{GcraLimiter, SlidingWindowLimiter};
 
-/// Every limit of the auth API. An address is an IPv4 address or an IPv6 /64.
+/// All rate limits of the auth API. An address is an IPv4 address or an IPv6 /64.
 pub struct Limits {
     clock: Clock,
     metrics: Metrics,
@@ -35,7 +35,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits of the config.
+    /// From the config.
     pub fn new(config: &LimitsConfig, clock: Clock, metrics: Metrics) -> Self {
         let entries = config.table_entries;
         Self {
@@ -79,8 +79,8 @@ impl Limits {
         self.check(&self.login_per_ip, &from.network())
     }
 
-    /// One renewal from this address that may be refused. To be given back when it was not. Over
-    /// the limit it is not refused yet, so that is counted apart.
+    /// One renewal from this address that may be rejected, to be refunded when it was not. Over the
+    /// limit it is not rejected yet, so that is counted apart.
     pub fn failed_refresh(&self, from: ClientIp) -> Result<(), RateLimited> {
         if !self.enabled {
             return Ok(());
@@ -89,57 +89,57 @@ impl Limits {
             .check(&from.network(), self.clock.monotonic())
     }
 
-    /// A renewal was refused because its address is over the limit.
+    /// Counts a renewal that was rejected because its address is over the limit.
     pub fn count_failed_refresh(&self) {
         self.count_rejection(self.refresh_per_ip.name);
     }
 
-    /// The renewal was not refused: it counts for nothing.
+    /// Refunds a renewal that was not rejected.
     pub fn refund_failed_refresh(&self, from: ClientIp) {
         self.refresh_per_ip.refund(&from.network());
     }
 
-    /// One renewal of this session, by a token that is genuine.
+    /// One renewal of this session by a genuine token.
     pub fn refresh_in_session(&self, session: SessionId) -> Result<(), RateLimited> {
         self.check(&self.refresh_per_session, &session)
     }
 
-    /// One message asked for from this address.
+    /// One request for a message from this address.
     pub fn sms(&self, from: ClientIp) -> Result<(), RateLimited> {
         self.check(&self.sms_per_ip, &from.network())
     }
 
-    /// One guess at an SMS code from this address. To be given back when it was right.
+    /// One guess at an SMS code from this address, to be refunded when it was right.
     pub fn verify(&self, from: ClientIp) -> Result<(), RateLimited> {
         self.check(&self.verify_per_ip, &from.network())
     }
 
-    /// The SMS code was right: it counts for nothing.
+    /// Refunds a right guess at an SMS code.
     pub fn refund_verify(&self, from: ClientIp) {
         self.verify_per_ip.refund(&from.network());
     }
 
-    /// One password from this address. To be given back when it was right.
+    /// One password from this address, to be refunded when it was right.
     pub fn admin_login(&self, from: ClientIp) -> Result<(), RateLimited> {
         self.check(&self.admin_login_per_ip, &from.network())
     }
 
-    /// The password was right: it counts for nothing.
+    /// Refunds a right password.
     pub fn refund_admin_login(&self, from: ClientIp) {
         self.admin_login_per_ip.refund(&from.network());
     }
 
-    /// One password tried for this name. To be given back when it was right.
+    /// One password for this name, to be refunded when it was right.
     pub fn admin_account(&self, name: &Username) -> Result<(), RateLimited> {
         self.check(&self.admin_login_per_account, name)
     }
 
-    /// The password was right: it counts for nothing.
+    /// Refunds a right password.
     pub fn refund_admin_account(&self, name: &Username) {
         self.admin_login_per_account.refund(name);
     }
 
-    /// One legacy decryption in this session. To be given back when it succeeded.
+    /// One legacy decryption in this session, to be refunded when it succeeded.
     pub fn phone_decrypt(&self, session: SessionId) -> Result<(), RateLimited> {
         // Applies even where limits are off: no proxy in front can do it, and unlimited tries
         // decrypt anything.
@@ -152,17 +152,17 @@ impl Limits {
         result
     }
 
-    /// The decryption succeeded: it counts for nothing.
+    /// Refunds a decryption that succeeded.
     pub fn refund_phone_decrypt(&self, session: SessionId) {
         self.phone_decrypt_per_session.refund(&session);
     }
 
-    /// One other call from this address.
+    /// One other request from this address.
     pub fn api(&self, from: ClientIp) -> Result<(), RateLimited> {
         self.check(&self.api_per_ip, &from.network())
     }
 
-    /// One change of a user to the own account.
+    /// One change by a user to their own account.
     pub fn account(&self, user: &UserId) -> Result<(), RateLimited> {
         self.check(&self.account_per_user, user)
     }

@@ -1,5 +1,4 @@
-//! What every way of signing in has in common: one step of the store, a session, and a line in the
-//! records.
+//! What every login has in common: one operation of the store, a session, and an audit event.
 
 use uuid::Builder;
 
@@ -17,7 +16,7 @@ use crate::{
     types::{ClientIp, ClientType, ExtraClaims, Malformed, Timestamp, UserId, UserType},
 };
 
-/// How somebody signs in: its name in metrics and in the audit log.
+/// The way of a login, by its name in metrics and in the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LoginMethod {
     Wechat,
@@ -36,7 +35,7 @@ impl LoginMethod {
 }
 
 impl Auth {
-    /// A login with this proof, as the config wants logins to be.
+    /// A login with this proof and the settings of the config.
     pub(super) fn new_login(
         &self,
         proof: LoginProof,
@@ -66,7 +65,7 @@ impl Auth {
         })
     }
 
-    /// Signs in. What the proof turned out not to prove is `not_proven`.
+    /// Logs in. `not_proven` is the error where the proof is wrong.
     pub(super) async fn sign_in(
         &self,
         new: &NewLogin,
@@ -130,7 +129,7 @@ impl Auth {
         })
     }
 
-    /// Counts a login and writes it down.
+    /// Records a login in metrics and in the audit log.
     pub(super) fn record_login(
         &self,
         method: LoginMethod,
@@ -179,7 +178,7 @@ impl Auth {
         }
     }
 
-    /// A session to open.
+    /// A session to be opened.
     pub(super) fn new_session(&self, client_type: ClientType) -> Result<NewSession, NoEntropy> {
         Ok(NewSession {
             id: self.parts.entropy.session_id()?,
@@ -195,7 +194,7 @@ impl Auth {
     }
 }
 
-/// The id of a user to be: the store's next integer, or a UUID of version 7 (RFC 9562 section 5.7).
+/// The id of a new user: the store's next integer, or a UUID of version 7 (RFC 9562 section 5.7).
 pub(super) fn new_user_id(
     first_integer: Option<u64>,
     entropy: &crate::entropy::Entropy,

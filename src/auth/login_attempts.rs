@@ -1,18 +1,18 @@
-//! Repeated posts of one login code.
+//! Repeated posts of one WeChat login code.
 //!
 //! A double tap, a client that retries and a proxy that repeats post one code twice, and WeChat
-//! takes it once. So posts of one code from one address to one API share one call, and get the same
-//! answer for ten seconds. A code is single use all the same: later, from another address, or to
-//! another API (whose tokens say other things), even while the first call is under way, it is
-//! spent, and WeChat is not asked.
+//! takes it once. So posts of one code from one address to one API share one login, and get the
+//! same response for ten seconds. A code is single use all the same: later, from another address,
+//! or to another API (whose tokens have other claims), even while the first login runs, it is
+//! spent, and WeChat is not called.
 //!
-//! The work runs in a task of its own, so a client that hangs up takes nothing away from the
-//! others. A login that failed for a reason of the moment (WeChat busy, store down) leaves the code
-//! free to be tried again.
+//! A login is a [`SingleFlight`], so a client that hangs up takes nothing from the others. A login
+//! that failed for a transient reason (WeChat busy, store down) leaves the code free to be tried
+//! again.
 //!
-//! Must stay true: the table is bounded; what it forgets is caught by the store, which remembers
-//! spent codes, or by WeChat. It is keyed by the whole keyed hash of (app id, code), never by
-//! anything shorter.
+//! Must stay true: the table is bounded; a code that it has evicted is rejected by the store, which
+//! remembers spent codes, or by WeChat. It is keyed by the whole keyed hash of (app id, code),
+//! never by anything shorter.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -25,30 +25,30 @@ use crate::{
     types::{ClientIp, Timestamp},
 };
 
-/// How long a finished login answers the same client again.
+/// How long a finished login is the response to the same client.
 pub(super) const SAME_ANSWER: Duration = Duration::from_secs(10);
-/// How long a code is known to be spent: twice the five minutes that WeChat lets one live.
+/// How long a code is known to be spent: twice WeChat's five minutes of validity.
 pub(super) const REMEMBERED: Duration = Duration::from_mins(10);
-/// Codes in the table.
+/// Capacity of the table, in codes.
 const CODES: usize = 8192;
 
-/// What everybody who posted the code gets.
+/// The result that all posts of the code share.
 pub(super) type Shared = Result<Arc<SignedIn>, Arc<AuthError>>;
 
-/// The code had been posted before, too long ago or by somebody else: no work was done.
+/// The code was posted before, too long ago or by another client: no work was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spent;
 
-/// Codes that are being, or have been, signed in with.
+/// The logins of the last minutes by their codes.
 pub(super) struct LoginAttempts {
     table: Cache<CodeHash, Attempt>,
 }
 
-/// Who posts a code, and to which API.
+/// The client that posts a code, and the API that it posts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Client {
     pub(super) from: ClientIp,
-    /// The number of the terms on which tokens are given.
+    /// The number of the token profile.
     pub(super) terms: usize,
 }
 
@@ -73,8 +73,8 @@ impl Default for LoginAttempts {
 }
 
 impl LoginAttempts {
-    /// The outcome of `work` for this code: begun now, or by an earlier post of the same client.
-    /// `clock` says when it ended.
+    /// The result of `work` for this code: started now, or by an earlier post of the same client.
+    /// `clock` gives the time at which it ends.
     pub(super) async fn once<W>(
         &self,
         code: CodeHash,
@@ -101,7 +101,7 @@ impl LoginAttempts {
         })
     }
 
-    /// Drops answers and codes that nobody can ask for any more.
+    /// Evicts results and codes that no post can match any more.
     pub(super) fn evict_expired(&self, now: Timestamp) {
         self.table.retain(|_, attempt| match attempt.state(now) {
             State::Running => true,
@@ -158,7 +158,7 @@ enum State {
         age: Duration,
         succeeded: bool,
     },
-    /// It failed in a way that says nothing about the code, or its task died.
+    /// It failed for a reason that says nothing about the code, or its task has panicked.
     Free,
 }
 

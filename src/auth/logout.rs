@@ -1,7 +1,7 @@
-//! Signing out: here, everywhere else, or everywhere.
+//! Logout: of this session, of the others, or of all.
 //!
-//! An access token, also an expired one, and a refresh token, also one that has been replaced, end
-//! their own session. Only an access token that is good ends others.
+//! An access token, also an expired one, and a refresh token, also a rotated one, end their own
+//! session. Only a valid access token ends others.
 
 use super::{Auth, AuthError, AuthenticatedCaller};
 use crate::{audit::Event, error::ErrorCode, store::RevocationScope, token::RefreshTokens};
@@ -21,7 +21,7 @@ pub enum LogoutScope {
 }
 
 impl LogoutScope {
-    /// As it stands in requests and in the audit log.
+    /// Its name in requests and in the audit log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Local => "local",
@@ -46,7 +46,7 @@ impl LogoutScope {
     }
 }
 
-/// By what a session is signed out of.
+/// The proof of a logout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogoutProof {
     AccessToken,
@@ -56,7 +56,7 @@ pub enum LogoutProof {
 }
 
 impl LogoutProof {
-    /// As it stands in the audit log.
+    /// Its name in the audit log.
     const fn as_str(self) -> &'static str {
         match self {
             Self::AccessToken => "access_token",
@@ -67,10 +67,10 @@ impl LogoutProof {
 }
 
 impl Auth {
-    /// Ends the sessions. Signing out of a session that has ended is no error.
+    /// Ends the sessions. Logout of an ended session is no error.
     ///
-    /// Signing out everywhere is not counted: it ends the token that asks for it, and whoever holds
-    /// a stolen one must not be able to use up the owner's remedy.
+    /// A global logout is not rate limited: it ends its own token, and a thief must not be able to
+    /// use up the owner's remedy.
     pub async fn logout(
         &self,
         caller: AuthenticatedCaller<'_>,
@@ -81,7 +81,7 @@ impl Auth {
         if scope != LogoutScope::Local && proof == LogoutProof::ExpiredAccessToken {
             return Err(AuthError::TokenRefused(ErrorCode::TokenExpired));
         }
-        // An old token that was found in a log must not use up what its owner may do.
+        // An old token that was found in a log must not use up its owner's limit.
         if scope != LogoutScope::Global && proof != LogoutProof::ExpiredAccessToken {
             self.parts.limits.account(user)?;
         }
@@ -111,8 +111,8 @@ impl Auth {
         Ok(())
     }
 
-    /// Ends the session of a refresh token, whichever of its tokens it is. One that is not known
-    /// ends nothing, which is no error (RFC 7009 section 2.2).
+    /// Ends the session of a refresh token, also of a rotated one. An unknown token is no error
+    /// (RFC 7009 section 2.2).
     pub async fn logout_by_refresh_token(&self, text: &str) -> Result<(), AuthError> {
         let Some(token) = RefreshTokens::parse_wrapped(text) else {
             return Ok(());

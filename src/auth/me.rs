@@ -1,4 +1,4 @@
-//! My profile.
+//! The caller's own profile.
 
 use super::{Auth, AuthError, AuthenticatedCaller};
 use crate::{
@@ -13,7 +13,7 @@ impl Auth {
         present(user)
     }
 
-    /// Changes the caller's profile and gives it as it is then. A change of nothing writes nothing.
+    /// Changes the caller's profile and returns the result. An empty change writes nothing.
     pub async fn change_profile(
         &self,
         caller: AuthenticatedCaller<'_>,
@@ -44,7 +44,7 @@ impl Auth {
     }
 }
 
-/// A user who is there and may be.
+/// The user, if present and not disabled.
 fn present(user: Option<User>) -> Result<User, AuthError> {
     match user {
         None => Err(AuthError::UserGone),

@@ -9,21 +9,20 @@ use super::{
     renewal_attempt::OverLimitQueue,
 };
 
-/// Messages that vendors are being asked to send, at most.
+/// Most messages being sent at a time.
 const MAX_SENDING: usize = 100;
 
-/// Names a person towards the backend: a keyed hash.
+/// Identifies a person to the backend: a keyed hash.
 pub(super) type PersonKey = [u8; 32];
 
-/// What the use cases remember of the last minutes besides the store, whatever becomes of the
-/// config.
+/// State of the last minutes that is in no store and survives a reload of the config.
 pub struct AuthMemory {
     pub(super) login_attempts: LoginAttempts,
     pub(super) known_networks: KnownNetworks,
     pub(super) registration_locks: KeyedLock<PersonKey>,
-    /// Places for messages on their way.
+    /// Permits for messages being sent.
     pub(super) sending: Semaphore,
-    /// A queue for the tokens of addresses that have used up their refused renewals.
+    /// The queue of renewals from addresses over their limit of rejected renewals.
     pub(super) renewals_over_limit: OverLimitQueue,
     /// When it was last logged that the day's budget of messages is spent, in seconds since the
     /// epoch.

@@ -1,13 +1,12 @@
-//! Tells the backend what has happened: from the outbox until it has heard, and of logins while it
-//! keeps up.
+//! Sends the events of the outbox to the backend, and notifications of logins.
 //!
-//! An event of the outbox is taken for a time, told, and forgotten when the backend has answered
-//! 2xx; otherwise it is told again after a pause that doubles, up to ten minutes, until
-//! `hooks.give_up_after`. Whatever ends the process, what was taken is due again. So the backend
-//! may hear of one event more than once, always under the same id.
+//! An event is leased, sent, and acknowledged when the backend has responded 2xx; otherwise it is
+//! sent again after a backoff that doubles, up to ten minutes, until `hooks.give_up_after`. If the
+//! process ends, the lease expires and the event is due again. So the backend may get one event
+//! more than once, always under the same id.
 //!
-//! Logins wait in memory, a bounded number of them: each would cost the store three writes
-//! otherwise, and a backend that counts logins can live without a few.
+//! Logins wait in a bounded queue in memory: in the outbox each would cost three writes, and a
+//! backend that counts logins can do without a few.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,22 +26,22 @@ use crate::{
     types::Timestamp,
 };
 
-/// Events taken and told at once.
+/// Events leased and sent at a time.
 const MAX_CONCURRENT_DELIVERIES: usize = 8;
-/// Logins that wait to be told.
+/// Logins waiting to be sent.
 const LOGIN_QUEUE_CAPACITY: usize = 1000;
-/// How often the outbox is looked at.
+/// How often the outbox is polled.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Every so many looks the backlog is counted.
+/// The backlog is counted at every fifth poll.
 const POLLS_PER_BACKLOG_COUNT: u32 = 5;
-/// How much longer than a message may take an event is taken for.
+/// How much longer a lease is than a message may take.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
-/// The pause after the first failure.
+/// The backoff after the first failure.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
-/// The longest pause.
+/// The longest backoff.
 const MAX_BACKOFF: Duration = Duration::from_mins(10);
 
-/// What it needs.
+/// Its dependencies.
 #[derive(Clone)]
 pub struct OutboxDispatcherParts {
     pub store: Arc<dyn Store>,
@@ -51,7 +50,7 @@ pub struct OutboxDispatcherParts {
     pub clock: Clock,
 }
 
-/// Carries events to the backend. Lives as long as the process; the hooks may change.
+/// Sends events to the backend. Lives as long as the process; the hooks may change.
 pub struct OutboxDispatcher {
     parts: OutboxDispatcherParts,
     target: ArcSwapOption<HookTarget>,
@@ -60,14 +59,14 @@ pub struct OutboxDispatcher {
     login_queue: Mutex<mpsc::Receiver<LoginNotification>>,
 }
 
-/// Where events go, and for how long they are tried.
+/// Where events go, and for how long they are retried.
 struct HookTarget {
     hooks: Arc<Hooks>,
     give_up_after: Duration,
 }
 
 impl OutboxDispatcher {
-    /// Nothing is told before [`OutboxDispatcher::set_target`].
+    /// Sends nothing before [`OutboxDispatcher::set_target`].
     pub fn new(parts: OutboxDispatcherParts) -> Self {
         let (logins, login_queue) = mpsc::channel(LOGIN_QUEUE_CAPACITY);
         let (target, login_queue) = (ArcSwapOption::empty(), Mutex::new(login_queue));
@@ -80,7 +79,7 @@ impl OutboxDispatcher {
         }
     }
 
-    /// Tells these hooks from now on, or nobody. What is in the outbox stays.
+    /// Sends to these hooks from now on; `None`: to none, and events stay in the outbox.
     pub fn set_target(&self, hooks: Option<Arc<Hooks>>, give_up_after: Duration) {
         self.target.store(hooks.map(|hooks| {
             Arc::new(HookTarget {
@@ -91,19 +90,19 @@ impl OutboxDispatcher {
         self.woken.notify_one();
     }
 
-    /// Something has been put into the outbox just now.
+    /// Polls the outbox now: an event has just been written.
     pub fn wake(&self) {
         self.woken.notify_one();
     }
 
-    /// Tells of a login, unless too many wait already.
+    /// Queues a notification of a login, or counts it as lost where the queue is full.
     pub fn send_login(&self, login: LoginNotification) {
         if self.logins.try_send(login).is_err() {
             self.parts.count_lost("login.succeeded");
         }
     }
 
-    /// Tells what is in the outbox, for good.
+    /// Sends the events of the outbox. Never returns.
     pub async fn run(&self) {
         let mut ticks = interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -123,7 +122,7 @@ impl OutboxDispatcher {
         }
     }
 
-    /// Tells of logins, for good.
+    /// Sends the queued notifications of logins. Returns only when the dispatcher is dropped.
     pub async fn run_logins(&self) {
         let mut login_queue = self.login_queue.lock().await;
         while let Some(login) = login_queue.recv().await {
@@ -141,7 +140,7 @@ impl OutboxDispatcher {
         }
     }
 
-    /// Tells everything that is due now; says how much was told.
+    /// Sends every event that is due; returns how many the backend has accepted.
     pub async fn dispatch_due(&self) -> Result<usize, StoreError> {
         let Some(target) = self.target.load_full() else {
             return Ok(0);
@@ -247,7 +246,7 @@ async fn deliver(
     Ok(false)
 }
 
-/// When an event that has been told so often in vain is told again.
+/// When an event is sent again after so many failed attempts.
 fn next_attempt_at(attempts: u32, now: Timestamp) -> Timestamp {
     let doubled = MIN_BACKOFF.saturating_mul(
         1_u32

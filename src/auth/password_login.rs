@@ -1,8 +1,7 @@
-//! Signing in with a name and a password.
+//! Login with a name and a password.
 //!
-//! Must stay true: an unknown name, a wrong password and a disabled user with a wrong password are
-//! one answer, for which the same work is done. Nobody is made by this: administrators are made by
-//! operators.
+//! Must stay true: an unknown name, a wrong password and a disabled user with a wrong password get
+//! the same response after the same work. No user is made here: operators make administrators.
 
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ use crate::{
     types::{ClientIp, ClientType, Username},
 };
 
-/// What a back office sends.
+/// The request of a back office.
 #[derive(Debug, Clone)]
 pub struct PasswordLogin {
     pub username: Username,
@@ -27,7 +26,7 @@ pub struct PasswordLogin {
 }
 
 impl Auth {
-    /// Signs in somebody who has a name.
+    /// Logs in a user who has a name.
     pub async fn password_login(
         &self,
         login: PasswordLogin,
@@ -72,7 +71,7 @@ impl Auth {
             }
         };
 
-        // What was not compared was not wrong.
+        // A password that was not compared was not wrong.
         let found = self
             .parts
             .store

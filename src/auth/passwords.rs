@@ -1,11 +1,10 @@
-//! Passwords: argon2id (RFC 9106) with the parameters that OWASP gives for it, and how much of that
-//! goes on at once.
+//! Passwords: argon2id (RFC 9106) with OWASP's parameters, and a bound on concurrent computations.
 //!
-//! One password costs 19 MiB and some tens of milliseconds, so whoever sends many must not get many
-//! computed: two run at once, a few wait, and for more there is no place.
+//! One password costs 19 MiB and some tens of milliseconds, so a flood must not get many computed:
+//! two run at a time, a few wait, and more are rejected.
 //!
-//! Must stay true: a name that nobody has costs what a wrong password costs; a password is in no
-//! log, error or `Debug`.
+//! Must stay true: an unknown name costs what a wrong password costs; a password is in no log,
+//! error or `Debug`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,14 +17,13 @@ use crate::{
     types::{Malformed, Secret},
 };
 
-/// Computed at once.
+/// Most computations at a time.
 const MAX_RUNNING: usize = 2;
-/// Waiting for that, at most.
+/// Most computations that wait.
 const MAX_WAITING: usize = 16;
-/// Waiting beside those, for who comes from where they are known: a flood of strangers does not
-/// take these places.
+/// Further slots for clients from known networks, which a flood from unknown ones cannot take.
 const MAX_WAITING_KNOWN: usize = 4;
-/// When to come back where there is no place: all that wait are done by then.
+/// `Retry-After` where all slots are taken: all that wait are done by then.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// KiB, passes, lanes: the OWASP Password Storage Cheat Sheet's first choice of small memory.
@@ -33,26 +31,26 @@ const ARGON2_COST: (u32, u32, u32) = (19_456, 2, 1);
 /// Bytes of a hash.
 const HASH_LEN: usize = 32;
 
-/// What is computed for a name that nobody has. No password gives these bytes; and if one did,
-/// there is nobody to sign in.
+/// The hash that is compared for an unknown name. No password gives these bytes; and if one did,
+/// there is no user to log in.
 const DECOY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlzIQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// A password as somebody typed it: bytes, nothing normalised.
+/// A password as typed: bytes, nothing normalised.
 #[derive(Debug, Clone)]
 pub struct Password(Secret<String>);
 
 impl Password {
-    /// One to be compared.
+    /// Parses a password to be compared.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         Self::with_min_len(text, 1).ok_or(Malformed("must be 1 to 256 bytes"))
     }
 
-    /// One to be set.
+    /// Parses a password to be set.
     pub fn parse_new(text: &str) -> Result<Self, Malformed> {
         Self::with_min_len(text, 12).ok_or(Malformed("must be 12 to 256 bytes"))
     }
 
-    /// The password itself. Every call of this is a place to look at in a review.
+    /// The password itself. A review looks at every call of this.
     pub const fn expose(&self) -> &String {
         self.0.expose()
     }
@@ -64,7 +62,7 @@ impl Password {
     }
 }
 
-/// Makes and compares hashes.
+/// Hashes and verifies passwords.
 #[derive(Debug)]
 pub struct Passwords {
     entropy: Entropy,
@@ -73,26 +71,26 @@ pub struct Passwords {
     running: Arc<Semaphore>,
 }
 
-/// Who asks for a comparison.
+/// The network that a password comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientNetwork {
-    /// From a network that its owner has signed in from lately.
+    /// The owner of the name has lately logged in from this network.
     Known,
     Unknown,
 }
 
-/// Why nothing was computed.
+/// Why a password was not hashed or verified.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
-    /// Too many at once.
+    /// All slots are taken.
     #[error("too many passwords at once")]
     Busy,
-    /// What the store has is no hash that can be read.
+    /// The stored hash cannot be read.
     #[error("a password hash cannot be read")]
     Unreadable,
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// There was no memory, or the task ended without a result.
+    /// Out of memory, or the task ended without a result.
     #[error("a password could not be computed")]
     Failed,
 }
@@ -120,8 +118,8 @@ impl Passwords {
         .await
     }
 
-    /// Whether this is the password of the hash; by the parameters in it, so older hashes go on
-    /// working. `None`: nobody's, which takes as long and is never right.
+    /// Whether the password matches the hash, by the hash's own parameters, so older hashes keep
+    /// working. `None`: an unknown name, which takes as long and never matches.
     pub async fn verify(
         &self,
         password: &Password,
@@ -143,8 +141,8 @@ impl Passwords {
         Ok(same.await? && has_hash)
     }
 
-    /// Runs it on a thread where it holds nobody up. The places are given back when it ends, not
-    /// when nobody waits for it any more.
+    /// Runs the work on a blocking thread. The slots are released when it ends, also where the
+    /// caller was cancelled.
     async fn compute<T: Send + 'static>(
         &self,
         network: ClientNetwork,

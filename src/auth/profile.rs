@@ -1,12 +1,11 @@
-//! What a user may say of themselves. Nothing here is believed; it is kept in bounds, so that it
-//! fits into any answer.
+//! Validation of profile fields. Nothing in them is trusted; they are bounded, so that they fit
+//! into any response.
 
 use time::format_description::well_known::Iso8601;
 
 use crate::types::{Malformed, is_visually_empty};
 
-/// The nickname that WeChat gives every user since 2022-11, in place of the real one: it says
-/// nothing.
+/// The nickname that WeChat gives every user since 2022-11, in place of the real one.
 const ANONYMOUS_NICKNAME: &str = "微信用户";
 
 /// A nickname, trimmed: 1 to 64 characters, none of them a control character, not all of them

@@ -1,8 +1,8 @@
-//! Proof that it is the user who asks, where a token is not enough.
+//! Reauthentication for changes that a token alone must not make.
 //!
-//! A token can be stolen. What would let a thief stay, or do harm that cannot be undone (another
-//! phone, no phone, two users made one, no account), wants more: a login of a moment ago, or a code
-//! that only the user can get now.
+//! A token can be stolen. A change that would let a thief stay or that cannot be undone (another
+//! phone, no phone, a merge, no account) needs a recent login, or a code that only the user can get
+//! now.
 
 use super::{Auth, AuthError, AuthenticatedCaller};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     types::{SmsCode, SmsPurpose},
 };
 
-/// What is sent beside the token.
+/// The proof beside the access token.
 #[derive(Debug)]
 pub enum ReauthenticationProof {
     /// Nothing: the login has to be recent (`auth.recent_login`).
@@ -22,7 +22,7 @@ pub enum ReauthenticationProof {
 }
 
 impl Auth {
-    /// Whether it is the caller, as of now.
+    /// Checks the proof.
     pub(super) async fn reauthenticate(
         &self,
         caller: AuthenticatedCaller<'_>,

@@ -1,4 +1,4 @@
-//! A new access token for a session, and the next refresh token.
+//! Renewal: a new access token for a session, and the next refresh token.
 
 use super::{Auth, AuthError, SignedIn, count, renewal_attempt::RenewalAttempt};
 use crate::{
@@ -10,30 +10,29 @@ use crate::{
     types::{ClientIp, SessionId, Timestamp},
 };
 
-/// Checked against where there is no session, so that a stranger cannot tell by time.
+/// Salt for a session that does not exist, so that the time does not tell.
 pub(super) const DECOY_SALT: RefreshSalt = RefreshSalt([0; 16]);
 
-/// A refresh token that somebody sends.
+/// A request with a refresh token.
 #[derive(Debug, Clone, Copy)]
 pub struct Refresh<'a> {
     /// The token, or a JWT with it inside.
     pub token: &'a str,
-    /// Whether it makes way for its successor. A client that keeps its first one for good cannot
-    /// have that.
+    /// Whether it is replaced by its successor. Not for a client that keeps its first one for good.
     pub rotates: bool,
     pub terms: &'a TokenProfile,
 }
 
 impl Auth {
-    /// Takes a refresh token; gives an access token with the user's rights as of now, and the
-    /// token's successor if it rotates.
+    /// Issues an access token with the user's present rights for a refresh token, and the successor
+    /// of the refresh token if it rotates.
     pub async fn refresh(
         &self,
         refresh: Refresh<'_>,
         from: ClientIp,
     ) -> Result<SignedIn, AuthError> {
         let attempt = self.renewal_attempt(from);
-        // One of the wrong form costs nothing to refuse, so it waits for nothing.
+        // A malformed token costs nothing to reject, so it waits for nothing.
         let parsed = RefreshTokens::parse_wrapped(refresh.token).ok_or(AuthError::RefreshInvalid);
         let proven = match parsed {
             Ok(token) => attempt.prove(self.verify_refresh_token(token)).await,
@@ -89,8 +88,8 @@ impl Auth {
             .await
     }
 
-    /// Gives an access token for one that may have expired, while its session lives. `check` gives
-    /// the claims of that one, or says why it does not count.
+    /// Issues an access token for one that may have expired, while its session is active. `check`
+    /// gives the claims of the old one, or its rejection.
     pub async fn renew(
         &self,
         check: impl FnOnce() -> Result<AccessClaims, ErrorCode> + Send,
@@ -170,7 +169,7 @@ impl Auth {
         )
     }
 
-    /// The token, if we made it.
+    /// The token, if its MAC is right.
     pub(super) async fn verify_refresh_token(
         &self,
         token: RefreshToken,

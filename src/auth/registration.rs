@@ -1,13 +1,13 @@
-//! A first login where the backend is asked: under which id is this person to be known?
+//! The first login of a person, where the backend gives the user's id.
 //!
 //! The store checks the proof and changes nothing (`NewUserId::Pending`); then the backend is asked,
 //! under an idempotency key derived from the person; then the login is carried out with its
 //! response. If the process ends in between, the next login of the same person sends the same
 //! request, and a backend that respects the key gives the same response.
 //!
-//! Must stay true: nobody is asked about who is not proven, and nobody where registration is
-//! closed. Who has come about meanwhile stands, and the answer is not used. An id that is
-//! somebody's is never given again.
+//! Must stay true: the backend is asked only about a person whose proof is right, and only where
+//! registration is open. A user who was made meanwhile stays, and the response is not used. The id
+//! of a user is never given again.
 
 use super::{Auth, AuthError, memory::PersonKey};
 use crate::{
@@ -18,12 +18,11 @@ use crate::{
     types::UserId,
 };
 
-/// How often the backend is asked about one person when the id it answers was somebody's who is
-/// gone.
+/// Most requests about one person when the backend responds with ids of deleted users.
 const MAX_ROUNDS: u8 = 3;
 
 impl Auth {
-    /// Goes on with the login of somebody whom the store does not know.
+    /// Carries on with the login of a person whom the store does not know.
     pub(super) async fn register(&self, new: &NewLogin) -> Result<LoginOutcome, AuthError> {
         let Some(hooks) = &self.parts.hooks else {
             return Err(AuthError::Interrupted);
@@ -69,7 +68,7 @@ impl Auth {
         Err(AuthError::RegistrationUnavailable)
     }
 
-    /// The login with what the backend said.
+    /// The login with the backend's response.
     async fn with_backend_answer(
         &self,
         hooks: &Hooks,
@@ -96,8 +95,8 @@ impl Auth {
         let (id, claims, outbox) = match hooks.request_user_id(&person).await {
             Ok(CreatedResponse { id, claims }) => (id, claims, new.outbox),
             Err(HookError::Refused) => return Err(AuthError::RegistrationClosed),
-            // Whatever becomes of failures: the backend has a row under an id that menshen may come
-            // to.
+            // Whatever `on_failure` says: the backend has a row under an id that menshen may
+            // generate later.
             Err(error @ HookError::IdsOverlap) => {
                 tracing::error!(
                     error = %error,
@@ -130,8 +129,8 @@ impl Auth {
         })
     }
 
-    /// Who it is, so that each way of asking about one person has one key. WeChat's word for a
-    /// person across apps comes first.
+    /// The key of the person: one for each way of logging in. The unionid, which names a person
+    /// across apps, comes first.
     fn person_key(&self, proof: &LoginProof) -> PersonKey {
         let mac = |parts: &[&[u8]]| crypto::mac(&self.parts.hook_key, parts);
         match proof {
@@ -148,7 +147,7 @@ impl Auth {
         }
     }
 
-    /// Another question about the same person, as stable as the first.
+    /// The key of a later request about the same person, as stable as the first.
     fn later_round_key(&self, person_key: PersonKey, round: u8) -> PersonKey {
         crypto::mac(&self.parts.hook_key, &[b"again", &person_key, &[round]])
     }

@@ -1,4 +1,4 @@
-//! The limits of renewals: by address only those that are refused, by session all of them.
+//! The limits of renewals: by address only the rejected ones, by session all of them.
 //!
 //! Many people can share an address (an office, a carrier's NAT, a cloud function), and their
 //! tokens expire together. So a renewal that succeeds costs its address nothing, and a genuine
@@ -11,11 +11,11 @@
 //! [`MAX_CHECKS_OVER_LIMIT`] at a time in the whole process (one read of the store, or one
 //! signature), in the order of arrival, and is answered 429 where it proves nothing. At most
 //! [`MAX_WAITING_OVER_LIMIT`] wait, more are 429 at once. A renewal over the limit of its session
-//! counts against its address too, so that one token cannot be checked without end. Refresh tokens
-//! of the wrong form wait for nothing and read nothing.
+//! counts against its address too, so that one token cannot be checked without end. Malformed
+//! refresh tokens wait for nothing and read nothing.
 //!
-//! Must stay true: a refusal is counted before the token is checked, so that parallel ones share
-//! one budget, and given back when it was none.
+//! Must stay true: a rejection is counted before the token is checked, so that parallel ones share
+//! one budget, and refunded when the token was right.
 
 use std::future::Future;
 
@@ -50,7 +50,7 @@ impl OverLimitQueue {
     }
 }
 
-/// One renewal, which counts as refused until it is known not to be.
+/// One renewal, which counts as rejected until it is known not to be.
 pub(super) struct RenewalAttempt<'a> {
     limits: &'a Limits,
     queue: &'a OverLimitQueue,
@@ -70,7 +70,7 @@ impl<'a> RenewalAttempt<'a> {
         }
     }
 
-    /// Checks the token. One that proves nothing is refused by the limit where that is used up.
+    /// Checks the token. Over the limit a token that proves nothing is rejected by the limit.
     pub(super) async fn prove<P>(
         &self,
         check: impl Future<Output = Result<P, AuthError>>,
@@ -103,15 +103,15 @@ impl<'a> RenewalAttempt<'a> {
         }
     }
 
-    /// Counts a renewal of a session that the token has proven. Where the session is over its
-    /// limit, so that the token was checked for nothing, it stays counted against the address.
+    /// Counts a renewal of the session that the token has proven. Where the session is over its
+    /// limit, the renewal stays counted against the address.
     pub(super) fn count_in_session(&self, session: SessionId) -> Result<(), AuthError> {
         self.limits
             .refresh_in_session(session)
             .map_err(AuthError::from)
     }
 
-    /// The outcome of the renewal is known: it stays counted only where it was refused.
+    /// Refunds a renewal that was not rejected.
     pub(super) fn settle(&self, error: Option<&AuthError>) {
         if self.limited.is_none() && !error.is_some_and(AuthError::rejects_renewal) {
             self.limits.refund_failed_refresh(self.from);

@@ -1,4 +1,4 @@
-//! What the config says about signing in, as the use cases read it.
+//! The settings of the use cases, from the config.
 
 use std::time::Duration;
 
@@ -11,29 +11,29 @@ use crate::{
     types::{Phone, SmsCode, Timestamp},
 };
 
-/// What the config says about signing in.
+/// The settings of the use cases.
 #[derive(Clone)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the config, and none depends on another"
 )]
 pub struct AuthRules {
-    /// Development: a code that starts with `admin` signs in an administrator.
+    /// Development: a login code that starts with `admin` signs in an administrator.
     pub admin_codes: bool,
     pub registration_open: bool,
     pub single_per_client_type: bool,
     pub max_sessions: usize,
-    /// Two users who are proven to be one person become one.
+    /// Two users proven to be one person are merged.
     pub merge: bool,
-    /// `None`: UUIDs. Otherwise the first integer.
+    /// `None`: new ids are UUIDs. Otherwise the first integer id.
     pub first_integer: Option<u64>,
     pub idle_ttl: Duration,
     pub absolute_ttl: Duration,
     /// `None`: until the successor is used.
     pub replay_window: Option<Duration>,
-    /// How old a login may be for its session to delete the account.
+    /// How old the login of a session may be for sensitive changes without reauthentication.
     pub recent_login: Duration,
-    /// What tokens say of the person.
+    /// The identity claims that tokens carry.
     pub requested_claims: RequestedClaims,
     pub sms: SmsRules,
     /// The events that go to the backend through the outbox.
@@ -41,19 +41,19 @@ pub struct AuthRules {
     pub hooks: HookRules,
 }
 
-/// What the config says about asking the backend.
+/// The settings of hooks.
 #[derive(Clone, Copy)]
 pub struct HookRules {
-    /// A first login asks the backend first.
+    /// A first login asks the backend for the user's id.
     pub asks: bool,
-    /// Without an answer it goes on.
+    /// Without a response from the backend the login goes on.
     pub continues: bool,
-    /// Logins are told.
+    /// The backend is notified of logins.
     pub logins: bool,
 }
 
 impl AuthRules {
-    /// As the config has them.
+    /// From the config.
     pub fn from_config(config: &Config) -> Self {
         Self {
             admin_codes: config.mode == Mode::Development,
@@ -86,16 +86,16 @@ impl AuthRules {
     }
 }
 
-/// What the config says about codes.
+/// The settings of SMS codes.
 #[derive(Debug, Clone)]
 pub struct SmsRules {
     pub limits: SmsLimits,
-    /// For the countries that are served, and the test phones.
+    /// For the served countries and the test phones.
     pub(super) config: SmsConfig,
 }
 
 impl SmsRules {
-    /// As the config has them.
+    /// From the config.
     pub fn from_config(config: &SmsConfig) -> Self {
         Self {
             limits: SmsLimits {
@@ -110,7 +110,7 @@ impl SmsRules {
         }
     }
 
-    /// The code of a phone that gets no message, on the days on which that works.
+    /// The fixed code of a test phone, while test phones are active.
     pub(super) fn test_code(&self, phone: &Phone, now: Timestamp) -> Option<SmsCode> {
         self.config.test_code(phone, now)
     }

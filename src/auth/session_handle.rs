@@ -1,12 +1,10 @@
-//! Going by a session handle: what a client shows where its API once took the `session_key` of
-//! WeChat.
+//! Sessions by their handles, which clients send where their API once took WeChat's `session_key`.
 
 use super::{Auth, AuthError, refresh::DECOY_SALT};
 use crate::{store::WechatSession, token::SessionHandles, types::ClientIp};
 
 impl Auth {
-    /// The living session of a handle, if it began with WeChat. Everything that can be wrong with
-    /// one is one answer.
+    /// The active session of a handle, if it began with WeChat. Every failure is the same error.
     pub async fn session_by_handle(
         &self,
         text: &str,

@@ -1,4 +1,4 @@
-//! My devices.
+//! The caller's own sessions.
 
 use super::{Auth, AuthError, AuthenticatedCaller};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 
 impl Auth {
-    /// The caller's living sessions, newest login first.
+    /// The caller's active sessions, newest login first.
     pub async fn sessions(
         &self,
         caller: AuthenticatedCaller<'_>,
@@ -16,8 +16,8 @@ impl Auth {
         Ok(self.parts.store.sessions(caller.user, self.now()).await?)
     }
 
-    /// Signs one of the caller's own sessions out; of anybody else's the answer is the same as of
-    /// none.
+    /// Ends one of the caller's own sessions; another user's session is `NoSession`, as one that
+    /// does not exist.
     pub async fn end_session(
         &self,
         caller: AuthenticatedCaller<'_>,

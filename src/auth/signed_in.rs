@@ -1,4 +1,4 @@
-//! What a login or a renewal gives.
+//! The result of a login or a renewal.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ pub struct SignedIn {
     pub user: User,
     pub session: Session,
     pub is_new_user: bool,
-    /// After a login, which names it, and where the terms ask for it.
+    /// After a WeChat login, and where the token profile uses it.
     pub openid: Option<OpenId>,
     pub access_token: String,
     pub access_expires_in: Duration,
     pub refresh_token: String,
-    /// The refresh token inside a JWT, where the terms have one.
+    /// The refresh token inside a JWT, where the token profile has one.
     pub refresh_jwt: Option<String>,
     pub refresh_expires_in: Duration,
 }
 
-/// It holds tokens.
+/// Prints no token.
 impl std::fmt::Debug for SignedIn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SignedIn")

@@ -1,4 +1,4 @@
-//! Signing in with a code that was sent to a phone.
+//! Login with a code that was sent to a phone.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{
     types::{ClientIp, ClientType, Phone, SmsCode, SmsPurpose},
 };
 
-/// What a client sends.
+/// The request of a client.
 #[derive(Debug, Clone)]
 pub struct SmsLogin {
     pub phone: Phone,
@@ -19,12 +19,12 @@ pub struct SmsLogin {
 }
 
 impl Auth {
-    /// Signs in the user of the phone, or makes one. Wrong, used, too old, guessed at too often and
-    /// never sent are one answer, and one work.
+    /// Logs in the user of the phone, or makes one. Wrong, used, expired, over its attempts and
+    /// never sent get the same response after the same work.
     pub async fn sms_login(&self, login: SmsLogin, from: ClientIp) -> Result<SignedIn, AuthError> {
         let result = self.login_with_sms(login, from).await;
         let verified = match &result {
-            // Also where the code was right and something else in the way.
+            // Also where the code was right and the login was rejected for another reason.
             Ok(_) | Err(AuthError::UserDisabled | AuthError::RegistrationClosed) => "right",
             Err(AuthError::SmsCodeInvalid | AuthError::SmsCodeMissing) => "wrong",
             Err(AuthError::Limited(_)) => "limited",
@@ -55,7 +55,7 @@ impl Auth {
         result
     }
 
-    /// A guess stays counted against its address only where it was wrong.
+    /// Refunds a guess that was not wrong to its address.
     pub(super) fn refund_right_guess(&self, error: Option<&AuthError>, from: ClientIp) {
         let stays = |error: &AuthError| {
             matches!(

@@ -1,8 +1,8 @@
 //! Sending a code to a phone.
 //!
-//! Nothing here asks whether the phone has an account, so neither the answer nor its time can tell.
-//! The slots are taken before the vendor is asked, and given back only when surely nothing was
-//! sent.
+//! Whether the phone has an account is never looked up, so neither the response nor its time can
+//! tell. The slots are reserved before the vendor is called, and released only when certainly
+//! nothing was sent.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -18,30 +18,30 @@ use crate::{
     types::{ClientIp, Malformed, Phone, SmsCode, SmsPurpose},
 };
 
-/// How often the log says that the budget is spent.
+/// How often the log repeats that the budget is spent.
 const BUDGET_LOG_INTERVAL: Duration = Duration::from_mins(10);
 
-/// A code is on its way.
+/// The response to a code that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SmsSendResponse {
-    /// How long the code is good for.
+    /// How long the code is valid.
     pub expires_in: Duration,
-    /// When another may be asked for.
+    /// How long until another code may be requested.
     pub resend_after: Duration,
 }
 
 impl Auth {
-    /// Country codes of the phones that are taken.
+    /// Country codes of the served countries.
     pub fn countries(&self) -> &[String] {
         &self.parts.rules.sms.config.countries
     }
 
-    /// The number that somebody typed, where its country is served.
+    /// Parses a phone number of a served country.
     pub fn phone(&self, text: &str) -> Result<Phone, Malformed> {
         Phone::parse(text, &self.parts.rules.sms.config.countries)
     }
 
-    /// Sends a code, or says what is in the way.
+    /// Sends a code.
     pub async fn sms_send(
         self: &Arc<Self>,
         phone: Phone,
@@ -50,7 +50,7 @@ impl Auth {
     ) -> Result<SmsSendResponse, AuthError> {
         let this = Arc::clone(self);
         // In a task of its own: a client that hangs up must not leave a message half sent, its
-        // slots neither used nor free, and nothing in the records.
+        // slots neither used nor free, and no audit event.
         let task = tokio::spawn(async move {
             let result = this.reserve_and_send(phone, purpose, from).await;
             let label = result
@@ -76,7 +76,7 @@ impl Auth {
             return Err(AuthError::SmsOff);
         };
         self.parts.limits.sms(from)?;
-        // A vendor that hangs must not gather an army here.
+        // A vendor that hangs must not pile up requests here.
         let Ok(_place) = self.parts.memory.sending.try_acquire() else {
             return Err(AuthError::SmsUnavailable(Duration::from_secs(1)));
         };
@@ -120,7 +120,7 @@ impl Auth {
         let slots = match error.delivery_status() {
             DeliveryStatus::NotSent => Some(SmsSlots::Free),
             DeliveryStatus::Undeliverable => Some(SmsSlots::FreeBudget),
-            // The code that the phone has is still the newest that was sent.
+            // The newest code that was sent stays valid.
             DeliveryStatus::NotSentButCounted => Some(SmsSlots::Keep),
             DeliveryStatus::Unknown => None,
         };
@@ -131,14 +131,14 @@ impl Auth {
                 .await?;
         }
         Err(match error {
-            // Its slot stays taken, so coming back before that is of no use.
+            // Its slot stays reserved, so a retry before that is useless.
             SmsError::RateLimited { retry_after } => {
                 AuthError::SmsQuota(retry_after.max(rules.limits.resend_after))
             }
-            // A number that wants no messages looks like one that cannot be reached.
+            // A number that takes no messages looks like one that cannot be reached.
             SmsError::BadNumber | SmsError::BlockedNumber => AuthError::PhoneRefused,
             SmsError::Unavailable => AuthError::SmsUnavailable(Duration::from_secs(30)),
-            // Its slot stays taken, so that is how long it takes.
+            // Its slot stays reserved for that long.
             SmsError::Unknown => AuthError::SmsUnavailable(rules.limits.resend_after),
         })
     }
@@ -157,7 +157,7 @@ impl Auth {
         Err(refusal)
     }
 
-    /// Once in a while: whoever asks on must not fill the log.
+    /// At an interval: further requests must not fill the log.
     fn log_spent_budget(&self) {
         let (now, logged_at) = (
             self.now().as_secs(),

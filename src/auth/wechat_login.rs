@@ -1,4 +1,4 @@
-//! Signing in with a code of `wx.login`.
+//! Login with a code of `wx.login`.
 
 use std::sync::Arc;
 
@@ -14,31 +14,31 @@ use crate::{
 /// Development: a code that starts so signs in an administrator.
 const ADMIN_CODE: &str = "admin";
 
-/// What a mini program sends.
+/// The request of a mini program.
 #[derive(Debug, Clone)]
 pub struct WechatLogin {
     pub code: LoginCode,
     /// `None`: the first mini program of the config.
     pub app_id: Option<AppId>,
     pub profile: Profile,
-    /// It takes the place of the profile of before.
+    /// It replaces the stored profile.
     pub profile_is_newer: bool,
-    /// Checked where it is sent.
+    /// Checked where it is present.
     pub signed: Option<SignedData>,
     pub client_type: ClientType,
     pub terms: Arc<TokenProfile>,
 }
 
-/// What WeChat signed under the `session_key` of this login. It says nothing of who signs in.
+/// Data that WeChat signed under the `session_key` of this login. It proves no identity.
 #[derive(Clone)]
 pub struct SignedData {
-    /// As it came, byte by byte.
+    /// As received, byte by byte.
     pub raw_data: String,
     /// Lower-case hex of SHA-1.
     pub signature: String,
 }
 
-/// It holds a profile.
+/// Prints no profile.
 impl std::fmt::Debug for SignedData {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SignedData(***)")
@@ -54,7 +54,7 @@ impl SignedData {
 }
 
 impl Auth {
-    /// Signs a user in. Repeated posts of one code by one client share one login, so the result is
+    /// Logs a user in. Repeated posts of one code by one client share one login, so the result is
     /// shared too.
     pub async fn wechat_login(
         self: &Arc<Self>,
@@ -90,7 +90,7 @@ impl Auth {
             })
     }
 
-    /// What can be said before anybody is asked: the limit, and which mini program it is.
+    /// The checks that need no call: the rate limit and the app id.
     fn admit_login(&self, login: &WechatLogin, from: ClientIp) -> Result<AppId, AuthError> {
         self.parts.limits.login(from)?;
         self.parts
@@ -119,7 +119,7 @@ impl Auth {
         from: ClientIp,
     ) -> Result<SignedIn, AuthError> {
         let reusable = self.parts.wechat.codes_are_reusable();
-        // Also finds out that the store is down before WeChat has used the code up.
+        // Also detects that the store is down before WeChat has used the code up.
         if !reusable && self.parts.store.code_spent(&code, self.now()).await? {
             return Err(AuthError::CodeSpent);
         }

@@ -1,4 +1,4 @@
-//! What WeChat says a user has taken back.
+//! Withdrawals of consent that WeChat pushes.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::{
     store::{CodeHash, Withdrawal, WithdrawalOutcome, WithdrawalScope},
 };
 
-/// An account that began so much later than the event is another one: the person has come back. It
-/// is also how far WeChat's clock may be behind ours.
+/// An account created so much later than the event is a new one of a user who has returned. Also
+/// the tolerance for WeChat's clock being behind ours.
 const RETURN_GRACE: Duration = Duration::from_mins(5);
-/// How long an event is remembered: longer than a push is taken after it was signed, and before
-/// (`wechat.push.max_age` is an hour at most).
+/// How long an event is remembered: longer than a push is accepted (`wechat.push.max_age` is an
+/// hour at most).
 const EVENT_RETENTION: Duration = Duration::from_hours(2);
-/// Bytes of the key by which the backend knows an event.
+/// Bytes of the idempotency key of an event.
 const EVENT_KEY_LEN: usize = 16;
 /// Kinds of data, by WeChat's numbers.
 const NICKNAME_AND_AVATAR: u16 = 6;
@@ -24,16 +24,16 @@ const PHONE: u16 = 8;
 const TYPED_NICKNAME: u16 = 19;
 const CHOSEN_AVATAR: u16 = 20;
 
-/// What became of it; also a metric label.
+/// The result of a withdrawal; also a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WithdrawalResult {
     /// Done.
     Done,
-    /// It was done before.
+    /// Done before.
     Repeated,
-    /// Nobody has this openid.
+    /// No user has this openid.
     Nobody,
-    /// It is about an account before this one.
+    /// It is about an earlier account of this openid.
     Outdated,
 }
 
@@ -49,8 +49,7 @@ impl WithdrawalResult {
 }
 
 impl Auth {
-    /// Does what a push asks for. May be repeated: each event is carried out once, on whatever
-    /// replica.
+    /// Carries out a push. Idempotent: each event is carried out once, over all replicas.
     pub async fn withdraw_consent(
         &self,
         event: &AuthorizationEvent,

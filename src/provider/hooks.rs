@@ -1,11 +1,11 @@
-//! Hooks: what the backend is asked and told, each one signed `POST` of JSON.
+//! Hooks: requests and notifications to the backend, each a signed `POST` of JSON.
 //!
 //! `docs/hooks.md` is the contract. The address comes from the config alone and redirects are not
-//! followed; a message has one total time and few repeats, all with one idempotency key, so the
-//! backend may answer a repeat as it answered before.
+//! followed; a message has one total timeout and few retries, all with one idempotency key, so the
+//! backend may repeat its response.
 //!
-//! Must stay true: an answer is hostile input, bounded and checked, as any other. No log line,
-//! error or label says anything of a person but our own id.
+//! Must stay true: a response is hostile input, bounded and checked. No log line, error or label
+//! has personal data but the user's id.
 
 mod created_response;
 mod error;
@@ -31,10 +31,10 @@ use crate::{
     types::Secret,
 };
 
-/// The pause before the first repeat; it doubles.
+/// The backoff before the first retry; it doubles.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 
-/// The backend, as hooks see it.
+/// The client of the backend's hooks.
 pub struct Hooks {
     outbound: Outbound,
     url: SecretUrl,
@@ -43,14 +43,14 @@ pub struct Hooks {
     rules: CreatedResponseRules,
     timeout: Duration,
     attempts: u32,
-    /// Places for first logins that wait.
+    /// Permits for first logins that wait for the backend.
     waiting: Semaphore,
     clock: Clock,
     metrics: Metrics,
 }
 
 impl Hooks {
-    /// As the config has them; `None`: the backend is asked and told nothing.
+    /// From the config; `None`: no hooks are configured.
     pub fn new(
         config: &HooksConfig,
         rules: CreatedResponseRules,
@@ -76,12 +76,12 @@ impl Hooks {
         }))
     }
 
-    /// How long one message may take, all of it.
+    /// The total timeout of one message.
     pub const fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Asks under which id a new user is to be known, and what their tokens are to say besides.
+    /// Asks for the id of a new user and further claims of their tokens.
     pub async fn request_user_id(
         &self,
         person: &NewUserRequest<'_>,
@@ -99,14 +99,14 @@ impl Hooks {
         .await
     }
 
-    /// Tells of something that has happened.
+    /// Sends a notification.
     pub async fn notify(&self, notification: &HookNotification<'_>) -> Result<(), HookError> {
         let message = payload::notification(notification, &self.share);
         self.deliver(notification.event(), &message, |_| Ok(()))
             .await
     }
 
-    /// Sends until there is an answer, the time is over, or the attempts are.
+    /// Sends until there is a response, or the timeout or the attempts are used up.
     async fn deliver<T>(
         &self,
         event: HookEvent,

@@ -1,9 +1,9 @@
-//! How menshen signs what it posts to servers of the operator's own: to the backend, and to a
-//! webhook that sends messages.
+//! The signature of requests to the operator's own servers: the backend's hooks and the SMS
+//! webhook.
 //!
 //! `X-Menshen-Signature` is `sha256=` and the lower-case hex of HMAC-SHA256 (RFC 2104) over
-//! `X-Menshen-Timestamp`, a `.` and the body, under a secret that both know. `Idempotency-Key` is
-//! the same for every repeat of one message.
+//! `X-Menshen-Timestamp`, a `.` and the body, under a shared secret. `Idempotency-Key` is the same
+//! for every retry of one message.
 
 use bytes::Bytes;
 use http::header;
@@ -14,7 +14,7 @@ use crate::{
     types::{Secret, Timestamp},
 };
 
-/// A URL that may hold a secret, so it does not print.
+/// A URL that may contain a secret, so it does not print.
 pub(super) struct SecretUrl(pub(super) Url);
 
 impl std::fmt::Debug for SecretUrl {
@@ -23,7 +23,7 @@ impl std::fmt::Debug for SecretUrl {
     }
 }
 
-/// A `POST` of JSON, signed. Fails only when the id or the URL fits into no request.
+/// A signed `POST` of JSON. Fails only when the id or the URL fits into no request.
 pub(super) fn signed_post(
     to: &SecretUrl,
     secret: &Secret<String>,

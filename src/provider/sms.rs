@@ -1,12 +1,12 @@
-//! SMS vendors: a one-time code goes to a phone.
+//! SMS vendors, which send one-time codes to phones.
 //!
-//! Vendors are asked in the order of the config, the next one only when the one before surely sent
-//! nothing.
+//! Vendors are called in the order of the config, the next one only when the one before certainly
+//! sent nothing.
 //!
-//! Must stay true: phone numbers and codes are in no log line and no error, and so are messages of
-//! vendors, which echo both (Aliyun's `SignatureDoesNotMatch`); of a refusal only the vendor's code
-//! and request id are. After a timeout or an answer that cannot be read nobody knows what was sent,
-//! and nothing is sent again.
+//! Must stay true: phone numbers and codes are in no log line and no error, and neither are
+//! messages of vendors, which echo both (Aliyun's `SignatureDoesNotMatch`); of a rejection only the
+//! vendor's code and request id are. After a timeout or an unreadable response it is unknown
+//! whether a message was sent, and nothing is sent again.
 
 mod acs3;
 mod aliyun;
@@ -38,17 +38,17 @@ use tencent::Tencent;
 use vendor_error::VendorError;
 use webhook::Webhook;
 
-/// Every vendor that the config names, in its order.
+/// The vendors in the order of the config.
 pub struct Sms {
     accounts: Vec<VendorAccount>,
     timeout: Duration,
     metrics: Metrics,
 }
 
-/// One vendor.
+/// An account with a vendor.
 struct VendorAccount {
     vendor: Vendor,
-    /// Of one message, in thousandths of a yuan.
+    /// Price of one message, in thousandths of a yuan.
     price: u32,
 }
 
@@ -61,8 +61,8 @@ enum Vendor {
 }
 
 impl Sms {
-    /// The vendors that the config asks for; `None` where SMS login is off. Secrets in files have
-    /// been read by now. Opens no socket.
+    /// From the config; `None` where SMS login is off. Secrets in files have been read before.
+    /// Opens no socket.
     pub fn new(
         config: &SmsConfig,
         mode: Mode,
@@ -111,8 +111,8 @@ impl Sms {
         }))
     }
 
-    /// Sends the code. Takes up to the configured timeout for each vendor; a caller that gives up
-    /// meanwhile does not know whether it was sent.
+    /// Sends the code. Takes up to the configured timeout for each vendor; where it is cancelled,
+    /// it is unknown whether the code was sent.
     pub async fn send(&self, message: &Message<'_>) -> Result<(), SmsError> {
         let mut outcome = Err(SmsError::BadNumber);
         for account in self
@@ -163,7 +163,7 @@ impl Vendor {
         }
     }
 
-    /// Whether it sends to the country of this number.
+    /// Whether it serves the country of this number.
     fn serves(&self, phone: &Phone) -> bool {
         match self {
             Self::Dypns(_) => phone.mainland_number().is_some(),

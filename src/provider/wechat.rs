@@ -1,13 +1,13 @@
-//! WeChat's server API: a login code becomes an openid, a phone code a phone number.
+//! The client of WeChat's server API: openids for login codes, phone numbers for phone codes.
 //!
-//! One file for each call: `session`, `phone`, and `access_token`, which the others need; `call` is
-//! what they share. `encrypted_data` and `raw_data` ask nobody: they check what WeChat gave the
+//! One file for each API: `session`, `phone`, and `access_token`, which `phone` needs; `api_client`
+//! makes the calls. `encrypted_data` and `raw_data` call nothing: they check what WeChat gave the
 //! mini program under the `session_key`.
 //!
-//! Must stay true: the AppSecret, the access token and the login code stand in URLs, so neither a
-//! URL nor an answer is ever logged or put into an error; of a refusal only `errcode` and WeChat's
-//! own request id are. A code is asked about again only when WeChat itself said that it did nothing
-//! (errcode -1, an access token that it does not take): after a timeout the code may be used up.
+//! Must stay true: the AppSecret, the access token and the login code are in URLs, so neither a URL
+//! nor a response is ever logged or put into an error; of a rejection only `errcode` and WeChat's
+//! own request id are. A call with a code is retried only when WeChat itself said that it did
+//! nothing (errcode -1, a rejected access token): after a timeout the code may be used up.
 
 mod access_token;
 mod api;
@@ -55,45 +55,45 @@ use access_token::AccessTokenCache;
 use api_client::ApiClient;
 use setup::{NamedApp, is_live, named_apps};
 
-/// The app id of a development without any.
+/// The app id in development without any in the config.
 const DEVELOPMENT_APP: &str = "development";
-/// The country whose numbers development takes for codes.
+/// The country of the numbers that are phone codes in development.
 const DEVELOPMENT_COUNTRY: &str = "86";
 
-/// Who answers for codes, and who decrypts.
+/// The client and the decryption of legacy phone data.
 pub struct Wechat {
     client: WechatClient,
     decryption: Option<PhoneDecryption>,
 }
 
 enum WechatClient {
-    /// WeChat, or what speaks like it.
+    /// WeChat, or a simulation of it.
     Live(Box<LiveClient>),
-    /// Nobody: no network, a login code is its own openid, a phone code its own number. These mini
-    /// programs are named in the config, if any.
+    /// No network: a login code is its own openid, a phone code its own number. The mini programs
+    /// of the config, if any.
     Development(Vec<AppId>),
 }
 
-/// The real client.
+/// The client that uses the network.
 struct LiveClient {
     api: Arc<ApiClient>,
     timeout: Duration,
     apps: Vec<LiveApp>,
-    /// In thousandths of a yuan.
+    /// Price of one phone number, in thousandths of a yuan.
     phone_price: u32,
 }
 
 struct LiveApp {
     app_id: AppId,
     secret: Secret<String>,
-    /// `None` where calls carry no token.
+    /// `None` with `wechat.token_mode = "none"`.
     tokens: Option<AccessTokenCache>,
 }
 
 impl Wechat {
-    /// The client that the config asks for. In development nothing is asked of the network, unless
-    /// every mini program has a secret and `base_url` is on this machine (a simulated WeChat).
-    /// Secrets in files have been read by now.
+    /// From the config. In development the network is not used, unless every mini program has a
+    /// secret and `base_url` is on this machine (a simulated WeChat). Secrets in files have been
+    /// read before.
     pub fn new(
         config: &WechatConfig,
         mode: Mode,
@@ -118,8 +118,7 @@ impl Wechat {
         Ok(Self { client, decryption })
     }
 
-    /// Whether a login asks WeChat, or what the config has for it. Where not, a login code is its
-    /// own openid.
+    /// Whether a login calls WeChat or its simulation. Where not, a login code is its own openid.
     pub fn uses_network(config: &WechatConfig, mode: Mode) -> bool {
         let (Ok(base), Ok(named)) = (Url::parse(&config.base_url), named_apps(config)) else {
             return false;
@@ -145,12 +144,12 @@ impl Wechat {
         }
     }
 
-    /// Whether a code can be used again: only where it stands for itself.
+    /// Whether a login code can be used again: only without a network.
     pub const fn codes_are_reusable(&self) -> bool {
         matches!(self.client, WechatClient::Development(_))
     }
 
-    /// Asks who the code stands for. `app` is one that [`Wechat::app`] gave.
+    /// The identity of a login code. `app` comes from [`Wechat::app`].
     pub async fn code_to_session(
         &self,
         app: &AppId,
@@ -170,8 +169,8 @@ impl Wechat {
         }
     }
 
-    /// Asks which phone number the code stands for; it has to have been given to this user of this
-    /// mini program. Each success costs `wechat.phone_price`. After [`WechatError::Timeout`],
+    /// The phone number of a phone code, which WeChat has to have given to this user of this mini
+    /// program. Each success costs `wechat.phone_price`. After [`WechatError::Timeout`],
     /// [`WechatError::Broken`] and [`WechatError::Unusable`] the code may be used up.
     pub async fn phone_number(
         &self,
@@ -189,8 +188,8 @@ impl Wechat {
     }
 
     /// The access token of a mini program, for a backend that calls WeChat itself: two owners would
-    /// take it from each other. `None` where there is none: in development, and with
-    /// `wechat.token_mode = "none"`. `app` is one that [`Wechat::app`] gave.
+    /// invalidate each other's. `None` in development, and with `wechat.token_mode = "none"`. `app`
+    /// comes from [`Wechat::app`].
     pub async fn access_token(&self, app: &AppId) -> Result<Option<Secret<String>>, WechatError> {
         match &self.client {
             WechatClient::Live(live) => live.access_token(app).await,
@@ -198,8 +197,7 @@ impl Wechat {
         }
     }
 
-    /// The old way to a phone number, which asks nobody; `None` unless `wechat.legacy_decrypt` is
-    /// set.
+    /// The decryption of legacy phone data; `None` unless `wechat.legacy_decrypt` is set.
     pub const fn phone_decryption(&self) -> Option<&PhoneDecryption> {
         self.decryption.as_ref()
     }

@@ -1,4 +1,4 @@
-//! Signs assertions: what menshen says of a caller, for a backend that wants it proven.
+//! Signs assertions: statements about a caller, for a backend that verifies them.
 //!
 //! Must stay true: an assertion is no access token, and no access token an assertion: they differ
 //! in `typ`, `token_use`, `aud` and the claims that they must have.
@@ -22,13 +22,13 @@ pub struct Assertions {
     ttl: Duration,
 }
 
-/// There is no key that could sign it, or it did not sign.
+/// There is no key for it, or signing failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("what the backend is shown could not be signed")]
 pub struct NotSigned;
 
 impl Assertions {
-    /// `None`: the config asks for none.
+    /// `None`: not enabled.
     pub fn new(
         keyrings: Arc<Keyrings>,
         tokens: &TokenConfig,
@@ -47,12 +47,12 @@ impl Assertions {
         self.ttl
     }
 
-    /// The version of the keys that sign now.
+    /// The version of the current keys.
     pub fn keys_version(&self) -> u64 {
         self.keyrings.version()
     }
 
-    /// Says what these claims say, and the version of the keys that signed it.
+    /// The assertion of these claims, and the version of the keys that signed it.
     pub fn sign(
         &self,
         claims: &VerifiedClaims,

@@ -1,11 +1,11 @@
-//! Verified tokens remembered, so that a token seen before costs no signature check.
+//! A cache of verified tokens, so that a repeated token costs no signature check.
 //!
-//! A CLOCK cache: tokens stand in a queue in the order in which they came, and a token that was
-//! used since it was last looked at goes to the back of the queue instead of out of the cache. A
-//! reader only sets a flag, and neither readers nor writers wait.
+//! A CLOCK cache: tokens stand in a queue in the order of insertion, and a token that was used
+//! since its last turn goes to the back of the queue instead of out of the cache. A reader only
+//! sets a flag, and neither readers nor writers wait.
 //!
-//! Must stay true: only what has been verified gets in; the whole token is compared, never a
-//! digest; whoever takes a value out still checks what time and revocation can change.
+//! Must stay true: only verified tokens are inserted; the whole token is compared, never a digest;
+//! the caller still checks expiry and revocation of a cached value.
 
 use std::sync::{
     Arc,
@@ -15,28 +15,28 @@ use std::sync::{
 use crossbeam_queue::SegQueue;
 use foldhash::fast::RandomState;
 
-/// A bounded map from token to what is known of it.
+/// A bounded map from tokens to values.
 pub struct TokenCache<V> {
-    /// The hash has a random seed, and only verified tokens are put in, so nobody can make it slow.
+    /// The hash has a random seed, and only verified tokens are inserted, so no client can make it
+    /// slow.
     entries: papaya::HashMap<Arc<str>, Entry<V>, RandomState>,
     /// Every token of `entries` once, the next candidate for eviction first.
     queue: SegQueue<Arc<str>>,
-    /// Most tokens; 0: nothing is remembered.
+    /// Most tokens; 0: nothing is cached.
     capacity: usize,
 }
 
 struct Entry<V> {
     value: V,
-    /// Set by a reader, cleared when the token gets its second chance.
+    /// Set by readers, cleared when the token gets its second chance.
     used: AtomicBool,
 }
 
-/// How many used tokens get their second chance for one that comes: it bounds the work of an
-/// insertion.
+/// Most used tokens that get a second chance per insertion: it bounds the work of one.
 const MAX_SECOND_CHANCES: usize = 16;
 
 impl<V: Clone> TokenCache<V> {
-    /// Remembers `capacity` tokens at most, give or take one for each thread; 0 remembers none.
+    /// Caches `capacity` tokens at most, give or take one for each thread; 0 caches none.
     pub fn new(capacity: usize) -> Self {
         Self {
             entries: papaya::HashMap::with_hasher(RandomState::default()),
@@ -45,18 +45,18 @@ impl<V: Clone> TokenCache<V> {
         }
     }
 
-    /// What is known of this very token.
+    /// The value of this very token.
     pub fn get(&self, token: &str) -> Option<V> {
         let entries = self.entries.pin();
         let entry = entries.get(token)?;
-        // Writing takes the flag away from the other cores, reading does not.
+        // A write would take the cache line from other cores, a read does not.
         if !entry.used.load(Ordering::Relaxed) {
             entry.used.store(true, Ordering::Relaxed);
         }
         Some(entry.value.clone())
     }
 
-    /// Remembers a token that has been verified.
+    /// Inserts a verified token.
     pub fn insert(&self, token: &str, value: V) {
         if self.capacity == 0 {
             return;
@@ -81,7 +81,7 @@ impl<V: Clone> TokenCache<V> {
         }
     }
 
-    /// Forgets one token: the first in the queue that was not used since it was last looked at.
+    /// Evicts one token: the first in the queue that was not used since its last turn.
     fn evict(&self) {
         let entries = self.entries.pin();
         for chances_left in (0..=MAX_SECOND_CHANCES).rev() {
@@ -100,7 +100,7 @@ impl<V: Clone> TokenCache<V> {
         }
     }
 
-    /// How many tokens are remembered.
+    /// How many tokens are cached.
     pub fn len(&self) -> usize {
         self.queue.len()
     }

@@ -1,4 +1,4 @@
-//! What an access token says.
+//! The claims of the tokens that menshen issues.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -12,22 +12,21 @@ use crate::{
     types::{ClientType, REVOCATION_RETENTION, SessionId, Timestamp, UserId, UserType},
 };
 
-/// No access token lives longer: an hour less than revocations are remembered, so that a revoked
-/// one cannot outlive the memory of its revocation, whatever the leeway.
+/// Longest lifetime of an access token: an hour less than revocations are kept, so that a revoked
+/// one cannot outlive its revocation, whatever the leeway.
 pub const MAX_LIFETIME: Duration = REVOCATION_RETENTION.saturating_sub(Duration::from_hours(1));
 
-/// How long tokens live, over all routes that make some.
+/// Lifetimes of tokens, over all routes that issue them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
-    /// The longest that any route gives an access token now.
+    /// The longest lifetime of an access token of any route.
     pub max_access_ttl: Duration,
-    /// How long after its end an access token is still good for a new one; zero where no route
-    /// takes one.
+    /// How long after its expiry an access token can be renewed; zero where no route renews one.
     pub renewable_for: Duration,
 }
 
 impl Lifetimes {
-    /// As the config has them where no dialect says otherwise.
+    /// From the config, without dialects.
     pub fn of(config: &TokenConfig) -> Self {
         Self {
             max_access_ttl: config.access_ttl.get(),
@@ -35,9 +34,9 @@ impl Lifetimes {
         }
     }
 
-    /// The longest life of a token that is accepted: what is given now, but a day at least, so that
-    /// shortening it leaves the tokens of the hour before alone (as long as their key is kept,
-    /// which follows the new one). Revocations have to be remembered no longer than this.
+    /// The longest lifetime of a token that is accepted: the present one, but a day at least, so
+    /// that shortening it keeps the tokens of the hour before valid (as long as their key verifies,
+    /// which follows the new lifetime). Revocations need not be kept longer than this.
     pub fn max_accepted_lifetime(self) -> Duration {
         self.max_access_ttl
             .max(Duration::from_hours(24))
@@ -45,16 +44,16 @@ impl Lifetimes {
     }
 }
 
-/// `token_use` of an access token: the second thing, after `typ`, that tells it from other tokens
-/// of ours.
+/// `token_use` of an access token: after `typ` the second mark that distinguishes it from menshen's
+/// other tokens.
 pub(super) const TOKEN_USE: &str = "access";
 
-/// The claim that holds what the backend is told of the person. One for all of it, so that no claim
-/// of a dialect is taken for it.
+/// The claim that holds the identity claims. One for all of them, so that no claim of a dialect is
+/// taken for one.
 pub(super) const IDENTITY_CLAIMS: &str = "told";
 
-/// The claims of an access token that has been verified. `iss`, `aud` and `token_use` were equal to
-/// ours, `jti` was there: they are not kept.
+/// The claims of a verified access token. `iss`, `aud`, `token_use` and `jti` were checked and are
+/// dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessClaims {
     pub sub: UserId,
@@ -68,16 +67,15 @@ pub struct AccessClaims {
     pub ep: u64,
     /// The global epoch when it was issued.
     pub gep: u64,
-    /// It may be traded for a new one, also when it has expired: the API that gave it has no
-    /// refresh tokens.
+    /// It can be renewed, also when it has expired: its API has no refresh tokens.
     pub renewable: bool,
-    /// What the backend is told of the person, where the config says so.
+    /// Where the config has a header for them.
     pub identity_claims: IdentityClaims,
-    /// Claims of a dialect that a rule or a header asks for.
+    /// Claims that a rule or a header uses.
     pub custom_claims: CustomClaims,
 }
 
-/// What an access token is issued for, all of it as it is in the store now.
+/// The subject of an access token, in its present state.
 #[derive(Debug, Clone, Copy)]
 pub struct Grant<'a> {
     pub user: &'a User,
@@ -85,7 +83,7 @@ pub struct Grant<'a> {
     pub global_epoch: u64,
 }
 
-/// The claims as they are written (RFC 7519 section 4.1, RFC 9068 section 2.2). Times are whole
+/// The payload of an access token (RFC 7519 section 4.1, RFC 9068 section 2.2). Times are whole
 /// seconds.
 #[derive(Debug, Serialize)]
 pub(super) struct AccessTokenPayload<'a> {
@@ -106,12 +104,12 @@ pub(super) struct AccessTokenPayload<'a> {
     pub(super) renewable: bool,
     #[serde(rename = "told", skip_serializing_if = "IdentityClaims::is_empty")]
     pub(super) identity_claims: &'a IdentityClaims,
-    /// What somebody's backend wants to read besides. No name of ours is among them ([`RESERVED_CLAIMS`]).
+    /// Further claims for the backend, none of [`RESERVED_CLAIMS`].
     #[serde(flatten)]
     pub(super) extra: &'a Map<String, Value>,
 }
 
-/// How the access token of one route differs from that of all.
+/// How the access token of one route differs from the others.
 #[derive(Debug, Clone, Default)]
 pub struct AccessTokenOptions {
     /// `None`: `tokens.access_ttl`.
@@ -120,12 +118,12 @@ pub struct AccessTokenOptions {
     pub renewable: bool,
     /// Further claims, by name.
     pub claims: Map<String, Value>,
-    /// What the backend is to be told of the person.
+    /// Where the config has a header for them.
     pub identity_claims: IdentityClaims,
 }
 
-/// The names that further claims cannot have: ours, and those that say when and for whom a token is
-/// good (RFC 7519 section 4.1).
+/// Names that further claims cannot have: menshen's own, and those that say when and for whom a
+/// token is valid (RFC 7519 section 4.1).
 pub const RESERVED_CLAIMS: [&str; 18] = [
     "iss",
     "aud",
@@ -147,8 +145,8 @@ pub const RESERVED_CLAIMS: [&str; 18] = [
     "crit",
 ];
 
-/// A refresh token in the shape of a JWT. What counts is `jti`, which is the token itself; the rest
-/// is for clients that look.
+/// The payload of a refresh token inside a JWT. Only `jti` counts, which is the token itself; the
+/// rest is for clients that decode it.
 #[derive(Debug, Serialize)]
 pub(super) struct RefreshJwtPayload<'a> {
     pub(super) iss: &'a str,
@@ -161,14 +159,14 @@ pub(super) struct RefreshJwtPayload<'a> {
     pub(super) extra: &'a Map<String, Value>,
 }
 
-/// What the backend is told of the caller of one request, as it is written. Without `jti`: it is
-/// shown again and again while it is valid, so nobody may take it for used.
+/// The payload of an assertion. Without `jti`: it is sent again and again while it is valid, so a
+/// backend must not take it for used.
 #[derive(Debug, Serialize)]
 pub(super) struct AssertionPayload<'a> {
     pub(super) iss: &'a str,
     pub(super) aud: &'a str,
     pub(super) sub: &'a str,
-    /// Of a token of another issuer, that issuer's own.
+    /// For a token of an external issuer, that issuer's session id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sid: Option<Cow<'a, str>>,
     pub(super) iat: u64,

@@ -1,4 +1,4 @@
-//! Claims that have no meaning here and that a rule or a header asks for.
+//! Claims without a meaning of their own that rules and headers of the config use.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::strict_json::Member;
 
-/// Further claims that a rule or a header asks for, by name; the others are not kept.
+/// The claims that rules and headers use, by name; others are dropped.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct CustomClaims(pub(super) Vec<(Arc<str>, Vec<String>)>);
 
 impl CustomClaims {
-    /// Those that a test has.
+    /// For tests.
     #[cfg(test)]
     pub(crate) fn of<'a>(claims: impl Iterator<Item = (&'a str, Value)>) -> Self {
         Self(
@@ -22,7 +22,7 @@ impl CustomClaims {
         )
     }
 
-    /// Keeps the next value if somebody asks for this name.
+    /// Reads the next value if this claim is wanted.
     pub(super) fn read_member<'de, A: MapAccess<'de>>(
         &mut self,
         wanted: &[Arc<str>],
@@ -39,8 +39,8 @@ impl CustomClaims {
         Ok(Member::Read)
     }
 
-    /// What the claim says: one value, or each of a list. Numbers and truth values are as JSON
-    /// writes them. Empty: nothing.
+    /// The value of the claim, or each of a list; numbers and booleans as JSON writes them. Empty:
+    /// absent.
     pub fn get(&self, name: &str) -> &[String] {
         self.0
             .iter()
@@ -49,8 +49,8 @@ impl CustomClaims {
     }
 }
 
-/// The plain values in a claim: itself, or those of a list. A fraction is none, since not everybody
-/// reads it alike.
+/// The scalar values of a claim: itself, or those of a list. A fraction is none, since readers
+/// differ about it.
 pub(super) fn texts(value: Value) -> Vec<String> {
     match value {
         Value::String(text) => vec![text],
@@ -65,7 +65,7 @@ pub(super) fn texts(value: Value) -> Vec<String> {
     }
 }
 
-/// They can be personal.
+/// Prints names only: values can be personal.
 impl std::fmt::Debug for CustomClaims {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list()

@@ -1,11 +1,11 @@
-//! Session handles: what a client gets where its API once gave it the `session_key` of WeChat.
+//! Session handles, which clients get where their API once gave them WeChat's `session_key`.
 //!
-//! A handle names one session and proves that it was given for it; it opens nothing but what a
-//! dialect lets it open (the old phone button). The text is `msh1_` and base64url of 16 bytes of
+//! A handle names one session and proves that it was issued for it; it authorizes only what a
+//! dialect lets it (the legacy phone button). The text is `msh1_` and base64url of 16 bytes of
 //! session id and 32 bytes of HMAC-SHA256.
 //!
-//! Must stay true: a handle is no refresh token and no part of one, and lives no longer than its
-//! session, which the store says.
+//! Must stay true: a handle is no refresh token and no part of one, and is valid no longer than its
+//! session, which the store decides.
 
 use std::fmt;
 
@@ -35,7 +35,7 @@ pub struct SessionHandle {
     mac: [u8; 32],
 }
 
-/// It is a credential.
+/// Prints no credential.
 impl fmt::Debug for SessionHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionHandle")
@@ -75,8 +75,7 @@ impl SessionHandles {
         })
     }
 
-    /// Whether we made it, for the session with this salt. Takes the same time wherever the
-    /// difference is.
+    /// Whether the MAC is right for the session with this salt. Constant time.
     pub fn check(&self, handle: &SessionHandle, salt: &RefreshSalt) -> bool {
         crypto::constant_time_eq(&self.mac(handle.session, salt), &handle.mac)
     }

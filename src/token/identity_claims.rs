@@ -1,8 +1,8 @@
-//! What a token says of the person, for the backend.
+//! Identity claims: the person's openid, phone and the like, for the backend.
 
 use serde::{Deserialize, Serialize};
 
-/// What a token says of the person, where the config wants the backend to be told.
+/// Claims about the person, where the config has a header for them.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct IdentityClaims {
@@ -18,7 +18,7 @@ pub struct IdentityClaims {
 }
 
 impl IdentityClaims {
-    /// Whether there is nothing to tell.
+    /// Whether all are absent.
     pub const fn is_empty(&self) -> bool {
         let Self {
             openid,
@@ -30,7 +30,7 @@ impl IdentityClaims {
     }
 }
 
-/// Personal.
+/// Prints no personal data.
 impl std::fmt::Debug for IdentityClaims {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("IdentityClaims(***)")

@@ -1,9 +1,7 @@
-//! What a text would be if it were a token: its kind and what it says, for people, with nothing of
-//! it proven.
+//! What a text is if it is a token: its kind and its claims, for people, unverified.
 //!
 //! Must stay true: no signature and no MAC is shown, nor a refresh token of ours inside a claim,
-//! however deep; nothing longer than the gate reads is decoded; whether it counts is decided
-//! elsewhere.
+//! however deep; nothing longer than the gate reads is decoded; validity is decided elsewhere.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
@@ -15,12 +13,12 @@ use super::{
 };
 use crate::types::SessionId;
 
-/// What a text looks like.
+/// What a text seems to be.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TokenInfo {
-    /// A refresh token: its session, and which of that session's tokens it is, from 0.
+    /// A refresh token: its session and its counter, from 0.
     Refresh { session: SessionId, counter: u64 },
-    /// The handle of a session, which a dialect gives out in place of WeChat's `session_key`.
+    /// A session handle, which a dialect issues in place of WeChat's `session_key`.
     Handle { session: SessionId },
     /// A signed JWT (RFC 7519, in the compact form of RFC 7515).
     Jwt {
@@ -28,17 +26,17 @@ pub enum TokenInfo {
         header: Map<String, Value>,
         claims: Map<String, Value>,
     },
-    /// Something else, and why it is none of these.
+    /// No token, and why.
     Nothing(&'static str),
 }
 
-/// What a JWT says that it is, in `typ` (RFC 8725 section 3.11).
+/// The kind of a JWT by its `typ` (RFC 8725 section 3.11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JwtKind {
     Access,
     Refresh,
     Assertion,
-    /// Of somebody else, or minted in a backend's own form.
+    /// Of an external issuer, or minted in a backend's own form.
     Other,
 }
 
@@ -55,7 +53,7 @@ impl JwtKind {
 }
 
 impl TokenInfo {
-    /// Looks at a text.
+    /// Decodes a text without verifying it.
     pub fn of(text: &str) -> Self {
         if let Some(token) = RefreshTokens::parse(text) {
             return Self::Refresh {
@@ -89,7 +87,7 @@ impl TokenInfo {
             Some(ASSERTION) => JwtKind::Assertion,
             Some(_) | None => JwtKind::Other,
         };
-        // It is good for a session, wherever it stands.
+        // A refresh token is a credential, wherever it stands.
         claims
             .values_mut()
             .chain(header.values_mut())

@@ -34,7 +34,7 @@ pub struct Issuer {
 pub struct AccessToken {
     /// The JWT. A credential: never logged.
     pub text: String,
-    /// How long it is good for, from the `now` it was issued at; whole seconds, rounded down.
+    /// How long it is valid, from the `now` it was issued at; whole seconds, rounded down.
     pub expires_in: Duration,
 }
 
@@ -50,12 +50,12 @@ impl fmt::Debug for AccessToken {
 /// Why no token was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// The session's absolute end has come: there is no time left that a token could be good for.
+    /// The session's absolute end has come.
     #[error("the session is over")]
     SessionOver,
     #[error(transparent)]
     NoEntropy(#[from] NoEntropy),
-    /// The key did not sign.
+    /// Signing failed.
     #[error("the token could not be signed")]
     NotSigned,
 }
@@ -71,7 +71,7 @@ impl Issuer {
         }
     }
 
-    /// A token for this session, good for the time of its form and never past the session's
+    /// A token for this session, valid for the time of its options and never past the session's
     /// absolute end.
     pub fn access(
         &self,
@@ -88,7 +88,7 @@ impl Issuer {
             .ttl
             .map_or(self.access_ttl, |ttl| ttl.min(MAX_LIFETIME));
         let exp = now.plus(ttl).min(session.absolute_end).as_secs();
-        // From second to second, as the claims count: a client is told what the token says.
+        // In whole seconds, as the claims count, so that `expires_in` agrees with the token.
         let life = exp.saturating_sub(now.as_secs());
         if life == 0 {
             return Err(IssueError::SessionOver);
@@ -122,8 +122,7 @@ impl Issuer {
         })
     }
 
-    /// A refresh token in the shape of a JWT that ends with its session, for clients that look
-    /// inside.
+    /// A refresh token inside a JWT that expires with its session, for clients that decode it.
     pub fn wrap_refresh_token(
         &self,
         token: &str,

@@ -1,4 +1,4 @@
-//! One signing key: made, read, named by its thumbprint, and written as a JWK.
+//! One signing key: generated or read, named by its thumbprint, published as a JWK.
 //!
 //! Must stay true: the algorithm is a property of the key and never guessed from a token; a secret
 //! or private part is in no `Debug`, no error text and no JWK.
@@ -36,7 +36,7 @@ pub(super) const MIN_SECRET_LEN: usize = 32;
 /// The longest signature, in bytes: RSA with 8192 bits, and what decoding wants as room beyond.
 const MAX_SIGNATURE_LEN: usize = 1024 + 3;
 
-/// Why a key cannot be used. Says nothing of its content.
+/// Why a key cannot be used. Contains nothing of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     #[error("not a PEM file with one PKCS#8 private key")]
@@ -65,12 +65,12 @@ pub(super) struct VerifyingKey {
     pub(super) kid: String,
     pub(super) algorithm: Algorithm,
     pub(super) check: SignatureVerifier,
-    /// What is published; a secret has none.
+    /// The published key; a secret has none.
     pub(super) jwk: Option<Jwk>,
 }
 
-/// What a signature is checked with, parsed once: the JWT library would parse the key again at each
-/// token, which for RSA is a seventh of the whole.
+/// A parsed key that checks signatures: the JWT library would parse the key again for each token,
+/// which for RSA is a seventh of the time.
 pub(super) enum SignatureVerifier {
     Public(ParsedPublicKey),
     Secret(Box<hmac::Key>),
@@ -83,7 +83,7 @@ impl KeyPair {
         Self::new(algorithm, key.private.expose())
     }
 
-    /// A PKCS#8 private key in PEM (RFC 7468 section 10). Its own type says the algorithm.
+    /// A PKCS#8 private key in PEM (RFC 7468 section 10). The algorithm follows from its type.
     pub(super) fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
         let mut blocks = pem::parse_many(text).map_err(|_| KeyError::NotPem)?;
         let block = blocks
@@ -101,7 +101,7 @@ impl KeyPair {
         Self::new(Algorithm::Hs256, secret)
     }
 
-    /// The Ed25519 key with this seed (RFC 8032 section 5.1.5), for what is derived and never kept.
+    /// The Ed25519 key with this seed (RFC 8032 section 5.1.5), for derived keys.
     pub(super) fn from_ed25519_seed(seed: &crypto::Key) -> Result<Self, KeyError> {
         /// PKCS#8 of an Ed25519 key without its seed (RFC 8410 section 7).
         const PREFIX: [u8; 16] = [
@@ -190,7 +190,7 @@ impl KeyPair {
     }
 
     /// Signs and verifies once, so that a key or a cryptographic backend that does not work is
-    /// found at start.
+    /// detected at start.
     fn self_test(&self) -> Result<(), KeyError> {
         const MESSAGE: &[u8] = b"menshen self test";
         let signature =
@@ -207,7 +207,7 @@ impl KeyPair {
 }
 
 impl VerifyingKey {
-    /// Whether the signature (canonical base64url, as in a token) is this key's for the message.
+    /// Whether the signature (canonical base64url, as in a token) is valid for the message.
     pub(super) fn accepts(&self, message: &[u8], signature: &str) -> bool {
         self.check.accepts(message, signature)
     }
@@ -240,7 +240,7 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// Makes a key for the store, which signs at once.
+/// Generates a key for the store, which signs at once.
 pub fn generate(
     algorithm: Algorithm,
     entropy: &Entropy,
@@ -274,7 +274,7 @@ pub fn generate(
     })
 }
 
-/// The library's name for it.
+/// The algorithm in the JWT library.
 pub(super) const fn jwa(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
     match algorithm {
         Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
@@ -307,8 +307,8 @@ fn public_jwk(decoding: &DecodingKey, algorithm: Algorithm) -> Result<Jwk, KeyEr
     Ok(jwk)
 }
 
-/// A thumbprint of a secret would help to guess it; a truncated MAC under it tells no more than any
-/// signed token does.
+/// A thumbprint of a secret would help to guess it; a truncated MAC under it reveals no more than
+/// any signed token.
 fn secret_kid(secret: &[u8]) -> String {
     let tag = crypto::mac(&Secret::new(crypto::sha256(secret)), &[b"menshen kid"]);
     URL_SAFE_NO_PAD.encode(&tag[..12])

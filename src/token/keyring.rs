@@ -1,12 +1,12 @@
-//! A snapshot of the keys: one signs, all verify.
+//! A snapshot of the signing keys: one signs, all verify.
 //!
-//! Assertions for the backend are signed with the newest key where its algorithm is one that
-//! anybody can check and that is quick (`EdDSA`, `ES256`). A key for HS256 or RS256 has a companion
-//! for Ed25519 instead, derived from a secret of the store and the key's id: so it changes with the
-//! key, all replicas have the same, and nothing more has to be kept.
+//! Assertions for the backend are signed with the newest key where its algorithm is quick and has a
+//! public key (`EdDSA`, `ES256`). For a key of HS256 or RS256 an Ed25519 key is derived instead,
+//! from a secret of the store and the key's id: it changes with the key, all replicas have the
+//! same, and nothing more is stored.
 //!
-//! Must stay true: a companion signs assertions and verifies nothing; no token of one `typ` passes
-//! for one of another.
+//! Must stay true: a derived key signs assertions and verifies nothing; no token of one `typ`
+//! passes for one of another.
 
 use std::sync::Arc;
 
@@ -20,40 +20,38 @@ use crate::{
     types::{Secret, Timestamp},
 };
 
-/// `typ` of our access tokens (RFC 9068 section 2.1), by which no other kind of token passes for
-/// one.
+/// `typ` of access tokens (RFC 9068 section 2.1): no other kind of token passes for one.
 pub(super) const ACCESS_TOKEN: &str = "at+jwt";
 
-/// `typ` of a refresh token in the shape of a JWT: by it none is taken for an access token.
+/// `typ` of a refresh token inside a JWT.
 pub(super) const REFRESH_TOKEN: &str = "rt+jwt";
 
-/// `typ` of what is signed for the backend.
+/// `typ` of assertions.
 pub(super) const ASSERTION: &str = "auth-assertion+jwt";
 
-/// The keys of one moment. Never changes; a rotation makes another one.
+/// The keys of one moment. Immutable; a rotation makes another one.
 #[derive(Debug)]
 pub struct Keyring {
-    /// Tells this snapshot from every other one of the process; what was verified with another is
-    /// verified again.
+    /// Unique in the process; a token verified with another version is verified again.
     version: u64,
     header: Header,
     signing: EncodingKey,
     verifying: Vec<VerifyingKey>,
     dates: SigningDates,
-    /// `None`: the newest key is no good for it, and no companion was asked for.
+    /// `None`: the newest key cannot sign assertions, and none is derived.
     assertion_key: Option<AssertionKey>,
     jwks: Arc<[u8]>,
 }
 
-/// When the key that signs began to, and which one takes its place when. Nobody knows it of keys
-/// that are given.
+/// When the signing key began to sign, and when which key replaces it. Unknown for keys of the
+/// config.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct SigningDates {
     pub(super) since: Option<Timestamp>,
     pub(super) next: Option<(String, Timestamp)>,
 }
 
-/// What assertions are signed with.
+/// The key that signs assertions.
 #[derive(Debug)]
 struct AssertionKey {
     header: Header,
@@ -62,7 +60,7 @@ struct AssertionKey {
 
 impl Keyring {
     /// The first key signs; of two with one id the first counts. `None` without any key. With
-    /// `derived_key_root` there are keys for assertions whatever the algorithm.
+    /// `derived_key_root` a key for assertions is derived where the newest key cannot sign them.
     pub(super) fn new(
         version: u64,
         keys: Vec<KeyPair>,
@@ -115,8 +113,8 @@ impl Keyring {
         })
     }
 
-    /// Keys that only verify. `spare` signs, and is told to nobody: what it signed no keyring
-    /// takes. `None` without any key.
+    /// Keys that only verify. `spare` signs, and is published nowhere: no keyring accepts its
+    /// tokens. `None` without any key.
     pub(super) fn published(spare: KeyPair, verifying: Vec<VerifyingKey>) -> Option<Self> {
         verifying.first()?;
         let jwks = serde_json::to_vec(&JwkSet { keys: Vec::new() })
@@ -145,17 +143,17 @@ impl Keyring {
         Arc::clone(&self.jwks)
     }
 
-    /// The id of the key that signs.
+    /// The id of the signing key.
     pub fn signing_kid(&self) -> &str {
         &self.verifying[0].kid
     }
 
-    /// When the key that signs began to, where that is known.
+    /// When the signing key began to sign, where known.
     pub const fn signs_since(&self) -> Option<Timestamp> {
         self.dates.since
     }
 
-    /// The key that will sign next, and from when on, where that is known.
+    /// The key that will sign next, and from when on, where known.
     pub fn next(&self) -> Option<(&str, Timestamp)> {
         self.dates
             .next
@@ -163,27 +161,27 @@ impl Keyring {
             .map(|(kid, from)| (kid.as_str(), *from))
     }
 
-    /// When the keys change hands, for [`super::keyrings`].
+    /// The times of the change-over, for [`super::keyrings`].
     pub(super) const fn dates(&self) -> &SigningDates {
         &self.dates
     }
 
-    /// The algorithm of the key that signs.
+    /// The algorithm of the signing key.
     pub fn algorithm(&self) -> Algorithm {
         self.verifying[0].algorithm
     }
 
-    /// The ids of all keys that verify; the first one signs.
+    /// The ids of all verifying keys; the first one signs.
     pub fn kids(&self) -> impl Iterator<Item = &str> {
         self.verifying.iter().map(|key| key.kid.as_str())
     }
 
-    /// Which snapshot this is.
+    /// The version of this snapshot.
     pub const fn version(&self) -> u64 {
         self.version
     }
 
-    /// Looked up among the few keys there are: a `kid` is never a file name, an address or a query.
+    /// Looks a key up in the list: a `kid` is never a file name, an address or a query.
     pub(super) fn verifying(&self, kid: &str) -> Option<&VerifyingKey> {
         self.verifying.iter().find(|key| key.kid == kid)
     }
@@ -196,7 +194,7 @@ impl Keyring {
         jsonwebtoken::encode(&self.header, claims, &self.signing)
     }
 
-    /// The same for a refresh token that has the shape of a JWT.
+    /// A signed JWT around a refresh token.
     pub(super) fn sign_refresh(
         &self,
         claims: &impl Serialize,
@@ -208,7 +206,7 @@ impl Keyring {
         jsonwebtoken::encode(&header, claims, &self.signing)
     }
 
-    /// A signed assertion with these claims; `None`: there is no key for it, or it did not sign.
+    /// A signed assertion with these claims; `None`: there is no key for it, or signing failed.
     pub(super) fn sign_assertion(&self, claims: &impl Serialize) -> Option<String> {
         let AssertionKey { header, signing } = self.assertion_key.as_ref()?;
         jsonwebtoken::encode(header, claims, signing).ok()
@@ -222,8 +220,7 @@ fn header(key: &VerifyingKey, typ: &str) -> Header {
     header
 }
 
-/// Whether keys of this algorithm sign assertions: in microseconds, and so that whoever has the
-/// public key can check it.
+/// Whether keys of this algorithm sign assertions: they are quick, and have a public key.
 const fn can_sign_assertions(algorithm: Algorithm) -> bool {
     match algorithm {
         Algorithm::EdDsa | Algorithm::Es256 => true,
@@ -231,7 +228,7 @@ const fn can_sign_assertions(algorithm: Algorithm) -> bool {
     }
 }
 
-/// The key that signs assertions in the place of this one.
+/// The derived key that signs assertions in place of this one.
 fn derived_key(root: &Key, key: &VerifyingKey) -> Option<KeyPair> {
     let seed = Secret::new(crypto::mac(root, &[b"assertion key", key.kid.as_bytes()]));
     KeyPair::from_ed25519_seed(&seed).ok()

@@ -1,15 +1,15 @@
-//! Where the keys come from, and how they change while requests go on.
+//! The signing keys, and how they change while requests go on.
 //!
-//! Keys made here live in the store, so all replicas share them. A rotation by an operator puts a
-//! new key in front: it signs at once. A rotation on schedule makes the next key some time before
-//! it signs, so that whoever keeps a copy of the published keys has it by then; each key says
-//! itself from when on it signs, so all replicas change over at one time and nothing has to be
-//! written for it. The key before goes on verifying until no token that it signed can be alive. A
-//! replica that meets a key it does not know reads the store again.
+//! Generated keys are in the store, so all replicas share them. A rotation by an operator adds a
+//! key that signs at once. A rotation on schedule adds the next key some time before it signs, so
+//! that copies of the published keys have it by then; each key has the time from which it signs, so
+//! all replicas change over at one time and nothing has to be written for it. The previous key
+//! verifies until no token that it signed can be valid. A replica that meets an unknown key reads
+//! the store again.
 //!
-//! Must stay true: a reader never waits, it takes the snapshot there is; what fails to load changes
-//! nothing; of all processes that find the next key due, one makes it (`add_key` compares the
-//! newest one).
+//! Must stay true: a reader never waits, it uses the current snapshot; a failed load changes
+//! nothing; of all processes that find the next key due, one adds it (`add_key` compares the newest
+//! one).
 
 mod error;
 mod source;
@@ -47,15 +47,15 @@ use crate::{
 };
 use source::{SigningKeySource, count_verifying, generate_key, key_pair};
 
-/// How often the keys are read again without being asked.
+/// How often the keys are read again without a request.
 const RELOAD_INTERVAL: Duration = Duration::from_mins(1);
-/// Reloads are at least so far apart, whoever asks: a stranger can make up key ids.
+/// Reloads are at least so far apart, also on request: key ids can be made up.
 const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
-/// How much longer a replaced key verifies than its last token lives: another replica may sign with
-/// it until it reloads.
+/// How much longer a replaced key verifies than its last token is valid: another replica may sign
+/// with it until it reloads.
 const ROTATION_OVERLAP: Duration = Duration::from_mins(5);
 
-/// The keys as they are now, and the way to newer ones.
+/// The current keys and their source.
 #[derive(Debug)]
 pub struct Keyrings {
     source: SigningKeySource,
@@ -64,13 +64,13 @@ pub struct Keyrings {
     current: ArcSwap<Keyring>,
     version: AtomicU64,
     reload_requested: Notify,
-    /// From what companions are derived ([`Keyring`]); without it there are none.
+    /// The root of derived keys for assertions ([`Keyring`]); without it there are none.
     derived_key_root: OnceLock<Key>,
-    /// Held while keys are read and swapped, so that an older reading never replaces a newer one.
+    /// Held while keys are read and swapped, so that an older read never replaces a newer one.
     changing: Mutex<()>,
 }
 
-/// What [`Keyrings::follow`] works with.
+/// The dependencies of [`Keyrings::follow`].
 #[derive(Clone, Copy)]
 pub struct KeyMaintenance<'a> {
     pub store: &'a dyn Store,
@@ -80,18 +80,18 @@ pub struct KeyMaintenance<'a> {
     pub metrics: &'a Metrics,
 }
 
-/// What became of a rotation.
+/// The result of a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RotationResult {
     /// A new key signs.
     Added { kid: String },
-    /// Somebody else rotated at the same moment; that key signs.
+    /// Another process rotated at the same moment; its key signs.
     Overtaken { kid: String },
 }
 
 impl Keyrings {
-    /// Reads the keys that the config names; the first start makes one and keeps it in the store.
-    /// Each key signs and verifies once before it is taken.
+    /// Reads the keys that the config names; the first start generates one and stores it. Each key
+    /// signs and verifies once before it is used.
     ///
     /// `tokens.secret_file` must have been read into `tokens.secret` before.
     pub async fn open(
@@ -112,7 +112,7 @@ impl Keyrings {
                 .as_ref()
                 .is_none_or(|key| key.algorithm != algorithm.as_str())
             {
-                // Where another replica is faster, its key is as good as ours.
+                // Where another replica is faster, its key is used.
                 store
                     .add_key(
                         &generate_key(algorithm, entropy, now)?,
@@ -128,8 +128,8 @@ impl Keyrings {
         Self::from_pairs(source, verifies_for, pairs, dates)
     }
 
-    /// From now on there are keys for assertions whatever the algorithm. `root` must be used for
-    /// nothing else; all replicas share it. Once is enough, and cannot be taken back.
+    /// Derives keys for assertions from now on, whatever the algorithm. `root` must be used for
+    /// nothing else; all replicas share it. Cannot be undone.
     pub async fn enable_assertions(
         &self,
         root: Key,
@@ -140,7 +140,7 @@ impl Keyrings {
         self.reload(store, now).await.map(drop)
     }
 
-    /// A keyring that never changes, for where there is no store. The first key signs.
+    /// Keys that never change, without a store. The first key signs.
     pub fn fixed(keys: &[StoredKey]) -> Result<Self, KeyringError> {
         let pairs = keys.iter().map(key_pair).collect::<Result<_, _>>()?;
         Self::from_pairs(
@@ -151,8 +151,8 @@ impl Keyrings {
         )
     }
 
-    /// The keys that another process publishes (a JWK set), to verify what it signed. What this
-    /// signs itself counts nowhere.
+    /// The keys that another process publishes (a JWK set), to verify its tokens. Tokens signed
+    /// with this are valid nowhere.
     pub fn published(jwks: &[u8], entropy: &Entropy, now: Timestamp) -> Result<Self, KeyringError> {
         let algorithms = [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256];
         let set = TrustedKeySet::parse(jwks, &algorithms).map_err(|_| KeyringError::NoKey)?;
@@ -173,23 +173,23 @@ impl Keyrings {
         ))
     }
 
-    /// The keys as they are now. Take it once for one decision; do not keep it.
+    /// The current keys. Load once for one decision; do not keep it.
     pub fn current(&self) -> Guard<Arc<Keyring>> {
         self.current.load()
     }
 
-    /// The version of [`Keyrings::current`], cheaper to ask for.
+    /// The version of [`Keyrings::current`], cheaper to load.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Reads the keys again. Says whether they are others than before.
+    /// Reads the keys again. Returns whether they have changed.
     pub async fn reload(&self, store: &dyn Store, now: Timestamp) -> Result<bool, KeyringError> {
         let _alone = self.changing.lock().await;
         self.read_and_swap(store, now).await
     }
 
-    /// Makes a new key of the configured algorithm, which signs from now on.
+    /// Adds a new key of the configured algorithm, which signs from now on.
     pub async fn rotate(
         &self,
         store: &dyn Store,
@@ -214,8 +214,7 @@ impl Keyrings {
         })
     }
 
-    /// Makes the next key when it is due; it signs in its time. `None`: it is not due, or another
-    /// process has made it.
+    /// Adds the next key when it is due. `None`: it is not due, or another process has added it.
     async fn prepare_next(
         &self,
         store: &dyn Store,
@@ -235,13 +234,14 @@ impl Keyrings {
             return Ok(None);
         };
         let over = newest.signs_from.plus(schedule.signs_for);
-        // A key that waits for twice as long as one signs was made by a clock that was far ahead:
-        // it must not hold up the others.
+        // A key that would start signing later than twice the rotation interval from now was made
+        // by a clock that was far ahead: it must not hold up the others.
         let misconfigured = newest.signs_from > now.plus(schedule.signs_for * 2);
         if !misconfigured && now < over.minus(schedule.published_before) {
             return Ok(None);
         }
-        // Where nobody ran when it was due, it is published as long as any other.
+        // Where no process ran when it was due, it is published as long before signing as any
+        // other.
         let soonest = now.plus(schedule.published_before);
         let signs_from = if misconfigured {
             soonest
@@ -257,8 +257,8 @@ impl Keyrings {
         Ok(added.then_some(key))
     }
 
-    /// Removes from the store the replaced keys that no living token can have been signed with.
-    /// Says which.
+    /// Removes replaced keys from the store that no valid token can have been signed with. Returns
+    /// their ids.
     pub async fn retire(
         &self,
         store: &dyn Store,
@@ -283,21 +283,21 @@ impl Keyrings {
         Ok(retired)
     }
 
-    /// Says that a token named a key we do not have. Never waits; many calls are one.
+    /// Requests a reload: a token named an unknown key. Never waits; many calls are one.
     pub fn request_reload(&self) {
         self.reload_requested.notify_one();
     }
 
-    /// Whether a reload has been asked for; the question takes the wish back.
+    /// Whether a reload was requested; clears the request.
     #[cfg(test)]
     pub(crate) fn reload_was_requested(&self) -> bool {
         use futures::FutureExt as _;
         self.reload_requested.notified().now_or_never().is_some()
     }
 
-    /// Keeps the keys fresh until `shutdown`: reads them now, every minute, and when a token named
-    /// an unknown one, but not more often than every ten seconds; makes the next one in its time,
-    /// and retires what is over. While the store fails the present keys stay.
+    /// Follows the keys until `shutdown`: reads them now, every minute, and when a token named an
+    /// unknown one, but not more often than every ten seconds; adds the next one when due, and
+    /// removes retired ones. While the store fails the current keys stay.
     pub async fn follow(&self, with: KeyMaintenance<'_>, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let mut failing = false;

@@ -1,8 +1,8 @@
-//! Signs tokens in the form that a backend issued itself before menshen.
+//! Mints tokens in the form that a backend issued itself before menshen.
 //!
-//! Must stay true: the key is the backend's and signs nothing else; the header says that the token
-//! was minted (`menshen`), so that it is taken back by no `[[issuer]]` that has the same key: it
-//! would outlive the session it was made for.
+//! Must stay true: the key is the backend's and signs nothing else; the header marks the token as
+//! minted (`menshen`), so that no `[[issuer]]` with the same key accepts it: it would outlive its
+//! session.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ use super::{
 };
 use crate::{config::MintConfig, types::Timestamp};
 
-/// The member of the header that says where a token comes from. Private (RFC 7515 section 4.3), so
-/// that others pass it over.
+/// The header parameter that marks minted tokens. Private (RFC 7515 section 4.3), so that other
+/// verifiers ignore it.
 pub(super) const ORIGIN_MEMBER: &str = "menshen";
 /// Its value.
 pub(super) const MINTED: &str = "minted";
 
-/// How much earlier than now `iat` is: `PyJWT`, and so `SimpleJWT`, refuses what is from the future
+/// How much earlier than now `iat` is: `PyJWT`, and so `SimpleJWT`, rejects a token from the future
 /// by a millisecond, and two machines have two clocks.
 const CLOCK_DRIFT: Duration = Duration::from_secs(5);
 
-/// Signs a backend's own tokens.
+/// Mints a backend's own tokens.
 pub struct Minter {
     header: Header,
     signing: EncodingKey,
@@ -62,7 +62,7 @@ impl Minter {
         self.ttl
     }
 
-    /// A token with these claims, and those that say whose it is and for how long.
+    /// A token with these claims, and `iat`, `exp`, `iss` and `aud`.
     pub fn sign(
         &self,
         mut claims: Map<String, Value>,
@@ -79,7 +79,7 @@ impl Minter {
     }
 }
 
-/// Its key is a secret.
+/// Prints no key.
 impl std::fmt::Debug for Minter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Minter")

@@ -5,8 +5,8 @@
 //! HMAC-SHA256. The prefix lets secret scanners find one that was committed or logged by mistake;
 //! `1` is the version of the form.
 //!
-//! Must stay true: a session's tokens are under a key of its own, so nothing that one session holds
-//! helps with another; whether a token is the present one is the store's to say, not the MAC's.
+//! Must stay true: each session has a key of its own, so nothing of one session helps with another;
+//! whether a token is the present one is decided by the store, not by the MAC.
 
 use std::fmt;
 
@@ -55,7 +55,7 @@ impl RefreshTokens {
     }
 
     /// The token of the session's present counter. The same counter always gives the same text, so
-    /// a replayed rotation answers with the successor that was given before.
+    /// a replayed rotation returns the same successor.
     pub fn issue(&self, session: &Session) -> String {
         let mac = self.mac(session.id, session.counter, &session.salt);
         let mut bytes = [0; TOKEN_BYTES];
@@ -68,8 +68,8 @@ impl RefreshTokens {
         text
     }
 
-    /// Reads a token that may be inside a JWT, as its `jti`. The JWT's signature is not looked at:
-    /// nothing of it is believed but the token, which has a MAC of its own.
+    /// Parses a token that may be inside a JWT, as its `jti`. The JWT's signature is not checked:
+    /// only the token in it is used, which has a MAC of its own.
     pub fn parse_wrapped(text: &str) -> Option<RefreshToken> {
         #[derive(serde::Deserialize)]
         struct Inside {
@@ -102,8 +102,7 @@ impl RefreshTokens {
         })
     }
 
-    /// Whether we made it, for the session with this salt. Takes the same time wherever the
-    /// difference is.
+    /// Whether the MAC is right for the session with this salt. Constant time.
     pub fn check(&self, token: &RefreshToken, salt: &RefreshSalt) -> bool {
         crypto::constant_time_eq(&self.mac(token.session, token.counter, salt), &token.mac)
     }

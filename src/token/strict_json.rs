@@ -1,5 +1,5 @@
-//! JSON objects read strictly: a name twice is an error, whichever reader would win, and an array
-//! is no object. All of it has to be UTF-8 (RFC 8259 section 8.1), also what is passed over.
+//! Strict JSON objects: a duplicate name is an error, whichever value a reader would take, and an
+//! array is no object. All of it has to be UTF-8 (RFC 8259 section 8.1), also ignored values.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -8,10 +8,9 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, Visitor},
 };
 
-/// The members of an object that somebody wants to know.
+/// Reads the members of an object.
 pub(super) trait ObjectReader<'de> {
-    /// Takes the value of this name out of `map`, or says that the name means nothing here and
-    /// leaves the value.
+    /// Reads the value of this name from `map`, or leaves it where the name is unknown.
     fn read_member<A: MapAccess<'de>>(
         &mut self,
         name: &str,
@@ -19,23 +18,23 @@ pub(super) trait ObjectReader<'de> {
     ) -> Result<Member, A::Error>;
 }
 
-/// Whether a name means something.
+/// Whether a member was read.
 pub(super) enum Member {
     Read,
-    /// Its value is passed over.
+    /// The name is unknown; the value is skipped.
     Ignored,
 }
 
-/// Text that needs no copy where it has no escapes.
+/// Text, borrowed where it has no escapes.
 #[derive(Deserialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-/// The bytes as one object; `None` when they are anything else.
+/// Parses the bytes as one object; `None` for anything else.
 pub(super) fn object<'de, M: ObjectReader<'de> + Default>(bytes: &'de [u8]) -> Option<M> {
     object_into(bytes, M::default())
 }
 
-/// The same for members that have to be told first what they are after.
+/// Parses the bytes with a reader that has state.
 pub(super) fn object_into<'de, M: ObjectReader<'de>>(bytes: &'de [u8], reader: M) -> Option<M> {
     let mut json = serde_json::Deserializer::from_str(str::from_utf8(bytes).ok()?);
     let reader = json
@@ -48,7 +47,7 @@ pub(super) fn object_into<'de, M: ObjectReader<'de>>(bytes: &'de [u8], reader: M
     Some(reader)
 }
 
-/// Puts the next value in its place, unless there is one.
+/// Reads the next value into `place`, which has to be empty.
 pub(super) fn read_once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
     place: &mut Option<T>,
     map: &mut A,
@@ -65,7 +64,7 @@ struct Object<'de, M> {
     input: PhantomData<&'de ()>,
 }
 
-/// Names that mean nothing to us; more are refused, since each is compared with all others.
+/// Most unknown names; more are rejected, since each is compared with all others.
 const MAX_UNKNOWN_MEMBERS: usize = 64;
 
 impl<'de, M: ObjectReader<'de>> Visitor<'de> for Object<'de, M> {

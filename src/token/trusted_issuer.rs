@@ -1,12 +1,11 @@
-//! Decides whether a text is an access token of one other issuer, by the rules of the config for
-//! that issuer.
+//! Verifies access tokens of one external issuer, by its rules in the config.
 //!
-//! As for our own tokens, all that is cheap is checked first and the signature last, and nothing is
-//! believed before it. Other issuers write more into a header than we do: what has no meaning here
-//! is passed over, what changes how a token is read or where its key comes from is refused.
+//! As for menshen's own tokens, cheap checks come first and the signature last, and nothing is
+//! trusted before it. Other issuers write more into a header: unknown parameters are ignored, those
+//! that change how a token is read or where its key comes from are rejected.
 //!
-//! Must stay true: only this issuer's keys are asked; `iss`, `aud` and the required claims are
-//! compared whole; what the config does not name as a claim gives no rights.
+//! Must stay true: only this issuer's keys are tried; `iss`, `aud` and the required claims are
+//! compared whole; a claim that the config does not name gives no rights.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,30 +32,30 @@ use crate::{
     types::{Timestamp, UserId, UserType},
 };
 
-/// How often a set of keys is fetched where nobody says so.
+/// How often a JWK set is fetched where the config does not say.
 const DEFAULT_REFRESH_INTERVAL: Duration = Duration::from_mins(10);
-/// Longest text that goes into a header as it is.
+/// Longest text that goes into a header.
 const MAX_HEADER_TEXT_LEN: usize = 128;
 
-/// Somebody else whose tokens are accepted.
+/// An external issuer whose tokens are accepted.
 #[derive(Debug)]
 pub struct TrustedIssuer {
-    /// In the config, metrics and logs.
+    /// Its name in the config, metrics and logs.
     pub name: Arc<str>,
     /// `None`: its tokens have no `iss`.
     pub(super) iss: Option<String>,
     aud: Option<String>,
     shared_audience: bool,
     algorithms: Vec<Algorithm>,
-    /// In lower case; the empty one stands for none.
+    /// Accepted `typ` in lower case; the empty one stands for none.
     types: Vec<String>,
     user_id_claim: String,
     user_id_prefix: String,
     user_type: UserType,
-    /// Its own claim for each of ours.
+    /// Its own claim for each of menshen's.
     claims: Vec<(&'static str, String)>,
     required: Vec<(String, String)>,
-    /// Claims that rules and headers ask for.
+    /// Claims that rules and headers use.
     custom_claims: Arc<[Arc<str>]>,
     needs_exp: bool,
     needs_iat: bool,
@@ -66,11 +65,12 @@ pub struct TrustedIssuer {
     pub(super) keys: Arc<TrustedKeys>,
 }
 
-/// A token of another issuer that has been verified.
+/// A verified token of an external issuer.
 #[derive(Debug)]
 pub struct AcceptedToken {
     pub claims: ExternalClaims,
-    /// The first instant at which it is good no more, the leeway included; `None`: there is none.
+    /// The first instant at which it is no longer valid, the leeway included; `None`: there is
+    /// none.
     pub end: Option<Timestamp>,
     /// The version of the keys that it was verified with.
     pub keys: u64,
@@ -118,22 +118,22 @@ impl TrustedIssuer {
         })
     }
 
-    /// How its keys are doing.
+    /// The health of its keys.
     pub fn health(&self) -> KeyHealth {
         self.keys.health()
     }
 
-    /// The version of its keys now.
+    /// The version of its current keys.
     pub fn keys_version(&self) -> u64 {
         self.keys.current().version()
     }
 
-    /// Starts to follow its keys.
+    /// Starts the task that follows its keys.
     pub(super) fn follow(&self, metrics: &Metrics) {
         self.keys.follow(metrics);
     }
 
-    /// The token's claims, when it is this issuer's and good at `now`.
+    /// The token's claims, if it is this issuer's and valid at `now`.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<AcceptedToken, TokenError> {
         let jws = CompactJws::split_signed(token)?;
         let header = decode(jws.header)?;
@@ -178,7 +178,7 @@ impl TrustedIssuer {
         }
     }
 
-    /// All but the signature: what the token says, and when it ends.
+    /// Checks all but the signature; returns the claims and the expiry.
     fn check(
         &self,
         claims: &Claims<'_>,
@@ -217,8 +217,8 @@ impl TrustedIssuer {
                 .and_then(|text| UserType::parse(&text).ok())
                 .ok_or(TokenError::Claims)?,
         };
-        // A role that is no plain name could not be told to the backend; without it the user may do
-        // less.
+        // A role that is no plain name does not fit into a header; without it the user has fewer
+        // rights.
         let is_role = |role: &String| {
             !role.is_empty() && role.bytes().all(|b| b.is_ascii_graphic() && b != b',')
         };
@@ -252,7 +252,7 @@ impl TrustedIssuer {
         Ok((verified, end))
     }
 
-    /// RFC 7519 section 4.1.3: who is not named has to refuse it.
+    /// RFC 7519 section 4.1.3: a recipient that is not named has to reject it.
     fn check_audience(&self, aud: Option<&Value>) -> Result<(), TokenError> {
         let is_ours = |value: &Value| {
             value
@@ -318,7 +318,7 @@ impl TrustedIssuer {
         ))
     }
 
-    /// A text, or an integer that every reader takes for the same number, as `SimpleJWT` writes it.
+    /// A text, or an integer that every reader reads as the same number, as `SimpleJWT` writes it.
     fn user_id(&self, claims: &Claims<'_>) -> Result<UserId, TokenError> {
         let id = match claims.value(&self.user_id_claim) {
             Some(Value::String(text)) if !text.is_empty() => {
@@ -402,7 +402,7 @@ fn is_graphic(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// What a header says, as far as it matters.
+/// The header parameters that are used.
 #[derive(Default)]
 struct Header<'a> {
     alg: Option<Text<'a>>,
@@ -420,23 +420,23 @@ impl<'de> ObjectReader<'de> for Header<'de> {
             "alg" => read_once(&mut self.alg, map),
             "kid" => read_once(&mut self.kid, map),
             "typ" => read_once(&mut self.typ, map),
-            // They change how the token is read, or say where its key is (RFC 7515 section 4.1, RFC
-            // 7516, RFC 7797).
+            // They change how the token is read, or where its key comes from (RFC 7515 section 4.1,
+            // RFC 7516, RFC 7797).
             "crit" | "b64" | "zip" | "enc" | "cty" | "jwk" | "jku" | "x5u" | "x5c" => {
                 Err(serde::de::Error::custom("a header that is not taken"))
             }
-            // We made it for a backend that has this issuer's key: taken back it would outlive its
-            // session.
+            // Minted by menshen for a backend that has this issuer's key: accepted here it would
+            // outlive its session.
             ORIGIN_MEMBER => Err(serde::de::Error::custom("a token that was minted here")),
             _ => Ok(Member::Ignored),
         }
     }
 }
 
-/// Claims as they stand in a token, before any of them is believed.
+/// Unverified claims.
 #[derive(Default)]
 struct Claims<'a> {
-    /// Whose rules say which further claims are looked at.
+    /// The issuer whose rules name the further claims.
     of: Option<&'a TrustedIssuer>,
     iss: Option<Text<'a>>,
     aud: Option<Value>,

@@ -1,8 +1,8 @@
-//! The other issuers, and whose a token is.
+//! The external issuers, and which of them a token belongs to.
 //!
-//! Must stay true: a token that names an issuer is that issuer's alone, and ours only with our own
-//! `iss`; one that names nobody is checked by those issuers only whose tokens name nobody, and each
-//! looks with its own keys.
+//! Must stay true: a token with an `iss` belongs to that issuer alone, and to menshen only with
+//! menshen's own `iss`; one without is verified only by issuers whose tokens have none, each with
+//! its own keys.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use super::{
 };
 use crate::{config::Config, metrics::Metrics, types::Timestamp};
 
-/// Everybody else whose tokens are accepted, in the order of the config.
+/// The external issuers in the order of the config.
 #[derive(Debug, Default)]
 pub struct TrustedIssuers(Vec<Arc<TrustedIssuer>>);
 
-/// Whose a token claims to be; nothing of it has been checked.
+/// The issuer that a token names, unverified.
 #[derive(Debug)]
 pub enum IssuerMatch<'a> {
     Own,
     Candidates(IssuerCandidates<'a>),
-    /// Nobody's whom we know.
+    /// No known issuer.
     NoIssuer(TokenError),
 }
 
-/// Who may have issued a token: one, or all whose tokens name nobody.
+/// The issuers that may have issued a token: one, or all whose tokens have no `iss`.
 #[derive(Debug)]
 pub struct IssuerCandidates<'a> {
     first: &'a Arc<TrustedIssuer>,
@@ -37,7 +37,7 @@ pub struct IssuerCandidates<'a> {
 
 impl TrustedIssuers {
     /// Compiles `[[issuer]]`; reads key files, opens no socket. Every problem comes with its key.
-    /// `custom_claims`: claims that are asked for.
+    /// `custom_claims`: those that are used.
     pub fn compile(
         config: &Config,
         custom_claims: &Arc<[Arc<str>]>,
@@ -57,15 +57,15 @@ impl TrustedIssuers {
         }
     }
 
-    /// Whether both have the same issuers with keys from the same places.
+    /// Whether both have the same issuers with the same key sources.
     pub fn have_same_key_sources(&self, other: &Self) -> bool {
         let pairs = || self.0.iter().zip(&other.0);
         self.0.len() == other.0.len()
             && pairs().all(|(one, other)| one.keys.has_same_source(&other.keys))
     }
 
-    /// The same issuers with the keys that were there before, where both follow the same ones: a
-    /// new config is no reason to be without keys.
+    /// The same issuers with the keys of `before`, where the key sources are the same: a new config
+    /// is no reason to be without keys.
     #[must_use]
     pub fn with_keys_from(mut self, before: &Self) -> Self {
         for issuer in &mut self.0 {
@@ -81,22 +81,21 @@ impl TrustedIssuers {
         self
     }
 
-    /// Starts to follow the keys of each, in a task of its own, which ends when nobody has them any
-    /// more.
+    /// Starts a task for the keys of each issuer, which ends when the keys are dropped.
     pub fn follow(&self, metrics: &Metrics) {
         for issuer in &self.0 {
             issuer.follow(metrics);
         }
     }
 
-    /// Waits until the keys of each have been had, or could not be had, for the first time.
+    /// Waits until the first attempt to get the keys of each issuer has ended.
     pub async fn first_attempt(&self) {
         for issuer in &self.0 {
             issuer.keys.first_attempt().await;
         }
     }
 
-    /// Each with the state of its keys.
+    /// The health of the keys of each issuer.
     pub fn health(&self) -> impl Iterator<Item = (&str, KeyHealth)> {
         self.0.iter().map(|issuer| (&*issuer.name, issuer.health()))
     }
@@ -105,7 +104,7 @@ impl TrustedIssuers {
         self.0.iter()
     }
 
-    /// Whose this token claims to be, where `ours` is the `iss` of our own.
+    /// The issuer that this token names, where `ours` is menshen's own `iss`.
     pub fn match_issuer(&self, token: &str, ours: &str) -> IssuerMatch<'_> {
         if self.0.is_empty() {
             return IssuerMatch::Own;
@@ -128,12 +127,11 @@ impl TrustedIssuers {
     }
 }
 
-/// What one of them says of a token.
+/// The result of one issuer.
 type FromIssuer<'a, T> = (&'a Arc<TrustedIssuer>, T);
 
 impl<'a> IssuerCandidates<'a> {
-    /// Asks each in turn; the first whose token it is answers. Where it is nobody's, the refusal
-    /// that says most.
+    /// Tries each in turn and returns the first success, or the most helpful error.
     pub fn verify(
         &self,
         token: &str,
@@ -156,8 +154,7 @@ impl<'a> IssuerCandidates<'a> {
     }
 }
 
-/// A client that is told that its token has expired does better than one that is told that it is
-/// wrong.
+/// "Expired" helps a client more than "invalid".
 const fn precedence(error: TokenError) -> u8 {
     match error {
         TokenError::Expired => 3,
@@ -176,7 +173,7 @@ const fn precedence(error: TokenError) -> u8 {
     }
 }
 
-/// `iss` of a token, if it has one.
+/// The `iss` of a token, if it has one.
 fn iss(token: &str) -> Result<Option<String>, TokenError> {
     let payload = decode(CompactJws::split(token)?.payload)?;
     let Iss(iss) = strict_json::object(&payload).ok_or(TokenError::Malformed)?;

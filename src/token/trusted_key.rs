@@ -1,7 +1,7 @@
-//! A key by which another issuer's tokens are checked: from a secret, a PEM file, or a JWK.
+//! A key that verifies an external issuer's tokens: from a secret, a PEM file, or a JWK.
 //!
-//! Must stay true: each key is for one algorithm, which it has from its own type and never from a
-//! token; a secret never comes out of a JWK set, because such sets are published.
+//! Must stay true: each key is for one algorithm, by its own type and never by a token; a secret is
+//! never read from a JWK set, because such sets are published.
 
 use std::{collections::HashSet, fmt, path::Path};
 
@@ -18,26 +18,26 @@ use serde::Deserialize;
 use super::key::SignatureVerifier;
 use crate::config::Algorithm;
 
-/// The shortest RSA modulus, in bytes: 2048 bits (RFC 7518 section 3.3).
+/// Shortest RSA modulus, in bytes: 2048 bits (RFC 7518 section 3.3).
 const MIN_MODULUS_LEN: usize = 256;
-/// The shortest public key with such a modulus and the smallest exponent; what it verifies is
-/// measured in bits again.
+/// Shortest DER of a public key with such a modulus and the smallest exponent; verification
+/// measures the modulus in bits again.
 const MIN_RSA_SPKI_LEN: usize = 290;
-/// The longest one that can be checked.
+/// Longest RSA modulus, in bytes.
 const MAX_MODULUS_LEN: usize = 1024;
 
 /// Longest JWK set, in bytes.
 pub const MAX_JWKS_LEN: usize = 256 * 1024;
 
-/// A key of another issuer.
+/// A key of an external issuer.
 pub(super) struct TrustedKey {
-    /// As the issuer names it; `None`: it does not.
+    /// The issuer's id of the key; `None`: it has none.
     pub(super) kid: Option<String>,
     pub(super) algorithm: Algorithm,
     pub(super) check: SignatureVerifier,
 }
 
-/// The keys of a JWK set that can be used, and why others cannot: `(which, why)`.
+/// The usable keys of a JWK set, and why others are not: `(which, why)`.
 pub(super) struct TrustedKeySet {
     pub(super) keys: Vec<TrustedKey>,
     pub(super) ignored: Vec<(String, &'static str)>,
@@ -153,8 +153,8 @@ impl TrustedKey {
 }
 
 impl TrustedKeySet {
-    /// Reads a JWK set (RFC 7517 section 5). Keys that cannot be used are passed over, and there
-    /// may be no other. How many there may be, the length of the text bounds (`MAX_JWKS_LEN`).
+    /// Parses a JWK set (RFC 7517 section 5). Unusable keys are ignored, and the set may have no
+    /// other. The length of the text bounds their number (`MAX_JWKS_LEN`).
     pub(super) fn parse(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Self, &'static str> {
         let parsed: JwkSet = serde_json::from_slice(bytes).map_err(|_| "is not a JWK set")?;
         let mut set = Self {
@@ -192,13 +192,13 @@ impl TrustedKeySet {
         Ok(set)
     }
 
-    /// The same where a set without a key that can be used is of no use.
+    /// Parses a JWK set that has to have a usable key.
     pub(super) fn with_keys(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Self, &'static str> {
         let set = Self::parse(bytes, algorithms)?;
         set.problem().map_or(Ok(set), Err)
     }
 
-    /// What is wrong with a set that no signature can be checked with.
+    /// Why no signature can be checked with this set; `None`: it can.
     pub(super) const fn problem(&self) -> Option<&'static str> {
         match (self.keys.is_empty(), self.ignored.is_empty()) {
             (false, _) => None,
@@ -208,12 +208,12 @@ impl TrustedKeySet {
     }
 }
 
-/// How many keys of a JWK set can be used with these algorithms; or why none can.
+/// How many keys of a JWK set are usable with these algorithms; or why none is.
 pub fn usable_keys(set: &[u8], algorithms: &[Algorithm]) -> Result<usize, &'static str> {
     TrustedKeySet::with_keys(set, algorithms).map(|set| set.keys.len())
 }
 
-/// A key file, not longer than a set may be.
+/// Reads a key file of at most [`MAX_JWKS_LEN`] bytes.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     use std::io::Read;
     let failed =

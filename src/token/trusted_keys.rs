@@ -1,13 +1,13 @@
-//! The keys of one other issuer as they are now, and how newer ones come.
+//! The keys of one external issuer, and the task that follows them.
 //!
-//! Keys given in the config never change. A JWK set is fetched in the background, or read again
-//! when its file changes; each issuer has a task of its own, so one that is slow or broken hurts no
-//! other. A request never waits for keys: it takes those there are.
+//! Keys in the config never change. A JWK set is fetched in the background, or read again when its
+//! file changes; each issuer has a task of its own, so one that is slow or broken hurts no other. A
+//! request never waits for keys: it uses the current ones.
 //!
-//! Must stay true: what cannot be fetched or read changes nothing, however long that lasts; what
-//! can be read takes the place of what was there, also where it has no key: an issuer that
-//! publishes an empty set has taken its keys back; a stranger who makes up key ids causes one fetch
-//! in ten seconds at most.
+//! Must stay true: a set that cannot be fetched or read changes nothing, however long that lasts;
+//! one that can be read replaces the current one, also where it has no key: an issuer that
+//! publishes an empty set has withdrawn its keys; made-up key ids cause one fetch in ten seconds at
+//! most.
 
 mod follower;
 mod key_set;
@@ -36,7 +36,7 @@ use crate::{config::Algorithm, crypto, metrics::Metrics};
 use follower::KeyFollower;
 use key_set::{KeySet, KeyState};
 
-/// Where keys come from.
+/// The source of the keys.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum KeySource {
     /// The config itself, by a digest of it.
@@ -58,14 +58,14 @@ pub(super) struct TrustedKeys {
     task: OnceLock<AbortHandle>,
 }
 
-/// How an issuer's keys are doing, for `/readyz`.
+/// The health of an issuer's keys, for `/readyz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyHealth {
     Ok,
-    /// There are keys, and newer ones could not be had.
+    /// There are keys, and newer ones cannot be fetched.
     Stale,
     Missing,
-    /// The issuer has taken them back.
+    /// The issuer has withdrawn them.
     Withdrawn,
 }
 
@@ -82,7 +82,7 @@ impl KeyHealth {
 }
 
 impl TrustedKeys {
-    /// Keys that the config gives.
+    /// Keys in the config.
     pub(super) fn from_config(name: Arc<str>, keys: Vec<TrustedKey>, digest: [u8; 32]) -> Self {
         let set = KeySet {
             keys,
@@ -92,7 +92,7 @@ impl TrustedKeys {
         Self::with(name, KeySource::Static(digest), Vec::new(), set)
     }
 
-    /// Keys of a set in a file, which has to be right now.
+    /// Keys of a JWK set in a file, which has to be readable.
     pub(super) fn from_file(
         name: Arc<str>,
         path: PathBuf,
@@ -111,7 +111,7 @@ impl TrustedKeys {
         Ok(Self::with(name, KeySource::File(path), algorithms, set))
     }
 
-    /// Keys that have to be fetched: none yet.
+    /// Keys of a JWK set at a URL: none yet.
     pub(super) fn from_url(
         name: Arc<str>,
         url: Url,
@@ -138,7 +138,7 @@ impl TrustedKeys {
         }
     }
 
-    /// Whether both follow the same keys, so that those had already can go on.
+    /// Whether both have the same source, so that the keys of one can serve the other.
     pub(super) fn has_same_source(&self, other: &Self) -> bool {
         (&self.name, &self.source, &self.algorithms)
             == (&other.name, &other.source, &other.algorithms)
@@ -149,7 +149,7 @@ impl TrustedKeys {
         self.state.current.load()
     }
 
-    /// Somebody has shown a key id that is not known.
+    /// Requests a fetch: a token named an unknown key.
     pub(super) fn request_refresh(&self) {
         self.state.refresh_requested.notify_one();
     }
@@ -167,7 +167,7 @@ impl TrustedKeys {
         }
     }
 
-    /// Waits until keys have been had, or could not be had, for the first time.
+    /// Waits until the first attempt to get the keys has ended.
     pub(super) async fn first_attempt(&self) {
         // The sender lives as long as the keys do.
         drop(
@@ -179,7 +179,7 @@ impl TrustedKeys {
         );
     }
 
-    /// Starts to follow the keys, unless that has been done.
+    /// Starts the task that follows the keys, once.
     pub(super) fn follow(&self, metrics: &Metrics) {
         self.task.get_or_init(|| {
             let follower = KeyFollower {

@@ -1,7 +1,7 @@
-//! What a verified token says, whoever issued it.
+//! The claims of a verified token, of menshen or of an external issuer.
 //!
-//! Must stay true: a token of somebody else's is no session of ours: it has no session id, no
-//! epochs, and cannot be renewed.
+//! Must stay true: a token of an external issuer is no session: it has no session id, no epochs,
+//! and cannot be renewed.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -11,13 +11,13 @@ use crate::types::{Timestamp, UserId, UserType};
 /// The claims of a token that has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VerifiedClaims {
-    /// We signed it.
+    /// Signed by menshen.
     Own(AccessClaims),
-    /// An `[[issuer]]` of the config signed it.
+    /// Signed by an `[[issuer]]` of the config.
     External(ExternalClaims),
 }
 
-/// The claims of a token that an `[[issuer]]` signed, under the names that we have for them.
+/// The claims of a token of an external issuer, under menshen's names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExternalClaims {
     /// The issuer's name in the config.
@@ -25,21 +25,21 @@ pub struct ExternalClaims {
     pub sub: UserId,
     /// `None`: it does not expire.
     pub exp: Option<Timestamp>,
-    /// The first instant at which it is good no more, by its `exp` with the leeway or by the end of
-    /// its issuer; `None`: there is none.
+    /// The first instant at which it is no longer valid, by its `exp` with the leeway or by the end
+    /// of its issuer; `None`: there is none.
     pub end: Option<Timestamp>,
     pub user_type: UserType,
     pub roles: Vec<String>,
-    /// As the issuer says it: not one of our kinds of client.
+    /// As the issuer writes it: not one of menshen's client types.
     pub client_type: Option<String>,
-    /// The issuer's own name for its session; none of ours.
+    /// The issuer's id of its own session.
     pub sid: Option<String>,
     pub identity_claims: IdentityClaims,
     pub custom_claims: CustomClaims,
 }
 
 impl VerifiedClaims {
-    /// Whom it names.
+    /// The user.
     pub const fn sub(&self) -> &UserId {
         match self {
             Self::Own(claims) => &claims.sub,
@@ -76,7 +76,7 @@ impl VerifiedClaims {
         }
     }
 
-    /// The session behind it, by the name that its issuer has for it.
+    /// The session id of its issuer.
     pub fn sid(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Own(claims) => Some(claims.sid.to_string().into()),
@@ -84,7 +84,7 @@ impl VerifiedClaims {
         }
     }
 
-    /// What it says of the person.
+    /// The identity claims.
     pub const fn identity_claims(&self) -> &IdentityClaims {
         match self {
             Self::Own(claims) => &claims.identity_claims,
@@ -92,7 +92,7 @@ impl VerifiedClaims {
         }
     }
 
-    /// Further claims that somebody asks for.
+    /// The custom claims.
     pub const fn custom_claims(&self) -> &CustomClaims {
         match self {
             Self::Own(claims) => &claims.custom_claims,
@@ -100,8 +100,7 @@ impl VerifiedClaims {
         }
     }
 
-    /// The claims of a token of ours; `None`: it is somebody else's, and there is no session behind
-    /// it.
+    /// The claims of menshen's own token; `None`: of an external issuer, and without a session.
     pub const fn own(&self) -> Option<&AccessClaims> {
         match self {
             Self::Own(claims) => Some(claims),

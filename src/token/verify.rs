@@ -1,14 +1,14 @@
-//! Decides whether a text is an access token of ours.
+//! Verifies access tokens that menshen issued.
 //!
-//! Everything that is cheap to check is checked first (size, shape, header, key, claims, time), the
-//! signature last: a flood of rubbish costs little. Nothing is believed before the signature: until
-//! then each check can only refuse.
+//! Cheap checks come first (size, shape, header, key, claims, time), the signature last: a flood of
+//! rubbish costs little. Nothing is trusted before the signature: until then each check can only
+//! reject.
 //!
 //! Must stay true: the header's `alg` is compared with the one algorithm of the key that `kid`
-//! names; a header with a member besides `alg`, `kid` and `typ` is refused, and with it `crit`,
-//! `b64`, `zip`, `enc`, `jwk`, `jku`, `x5c` and `x5u`; of the spellings that base64url allows only
-//! the canonical one passes. An ES256 signature has a twin by its mathematics (`s` and `n - s`), so
-//! nothing may be revoked by the text of a token: revocation goes by session and epoch.
+//! names; a header with a member besides `alg`, `kid` and `typ` is rejected, and with it `crit`,
+//! `b64`, `zip`, `enc`, `jwk`, `jku`, `x5c` and `x5u`; only canonical base64url passes. An ES256
+//! signature has a twin (`s` and `n - s`), so nothing may be revoked by the text of a token:
+//! revocation goes by session and epoch.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,19 +32,19 @@ use crate::{
     types::{ClientType, SessionId, Timestamp, UserId, UserType},
 };
 
-/// No header of ours is longer once decoded.
+/// Longest decoded header, in bytes.
 const MAX_HEADER_LEN: usize = 512;
-/// Times are whole seconds up to 2^53, what every JSON reader takes for the same number.
+/// Times are whole seconds up to 2^53, which every JSON reader reads as the same number.
 pub(super) const MAX_NUMERIC_DATE: u64 = 1 << 53;
 
-/// What a token that has expired counts for.
+/// Whether an expired token is rejected.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ExpiryCheck {
     Enforced,
     Ignored,
 }
 
-/// Verifies access tokens against the keys of the moment.
+/// Verifies access tokens with the current keys.
 #[derive(Debug)]
 pub struct Verifier {
     keyrings: Arc<Keyrings>,
@@ -69,7 +69,7 @@ impl Verifier {
         }
     }
 
-    /// The same verifier, which keeps these claims of a dialect as well.
+    /// The same verifier, which also reads these custom claims.
     #[must_use]
     pub fn with_custom_claims(self, custom_claims: Arc<[Arc<str>]>) -> Self {
         Self {
@@ -78,16 +78,15 @@ impl Verifier {
         }
     }
 
-    /// The token's claims, when it is good at `now`. Whether its session has been revoked is
-    /// another question.
+    /// The token's claims, if it is valid at `now`. Revocation is not checked here.
     ///
-    /// A token of a key that is not known asks for the keys to be read again; it is refused all the
-    /// same.
+    /// A token of an unknown key requests a reload of the keys; it is rejected all the same.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<AccessClaims, TokenError> {
         self.verify_with(&self.keys(), token, now)
     }
 
-    /// [`Verifier::verify`] with the keys of one snapshot, for who has to know which it was.
+    /// [`Verifier::verify`] with the keys of one snapshot, where the caller has to know which it
+    /// was.
     pub fn verify_with(
         &self,
         keys: &Keyring,
@@ -97,9 +96,9 @@ impl Verifier {
         self.check_token(keys, token, now, ExpiryCheck::Enforced)
     }
 
-    /// The claims of a token that may be traded for a new one: it says so itself, and has not
-    /// expired for longer than a session may go unused. It lets nobody pass: it is what a client
-    /// without a refresh token has to show for its session.
+    /// The claims of a renewable token that has not expired for longer than a session may stay
+    /// unused. It authorizes no request: it is the proof of session of a client without a refresh
+    /// token.
     pub fn verify_for_renewal(
         &self,
         token: &str,
@@ -114,8 +113,8 @@ impl Verifier {
         }
     }
 
-    /// The claims of a token of ours whether or not it has expired. They authorize nothing but the
-    /// end of their own session.
+    /// The claims of a token whether or not it has expired. They authorize only the end of their
+    /// own session.
     pub fn verify_ignoring_expiry(
         &self,
         token: &str,
@@ -153,7 +152,7 @@ impl Verifier {
         }
     }
 
-    /// The key that the header names, if the rest of the header fits it.
+    /// The key that the header names, if the algorithm is the key's.
     fn key_of<'k>(&self, keys: &'k Keyring, header: &str) -> Result<&'k VerifyingKey, TokenError> {
         let mut bytes = [0; MAX_HEADER_LEN];
         let length = URL_SAFE_NO_PAD
@@ -182,7 +181,7 @@ impl Verifier {
         &self.iss
     }
 
-    /// The end of a token with these claims, the leeway included.
+    /// The expiry of a token with these claims, the leeway included.
     pub fn end(&self, claims: &AccessClaims) -> Timestamp {
         claims.exp.plus(self.leeway)
     }
@@ -192,12 +191,12 @@ impl Verifier {
         now >= self.end(claims)
     }
 
-    /// The keys of the moment.
+    /// The current keys.
     pub fn keys(&self) -> Guard<Arc<Keyring>> {
         self.keyrings.current()
     }
 
-    /// The version of those keys.
+    /// The version of the current keys.
     pub fn keys_version(&self) -> u64 {
         self.keyrings.version()
     }
@@ -259,14 +258,14 @@ impl Verifier {
     }
 }
 
-/// A `NumericDate` (RFC 7519 section 2) that has to be there.
+/// A required `NumericDate` (RFC 7519 section 2).
 fn instant(secs: Option<u64>) -> Result<Timestamp, TokenError> {
     secs.filter(|&secs| secs <= MAX_NUMERIC_DATE)
         .map(Timestamp::from_secs)
         .ok_or(TokenError::Claims)
 }
 
-/// What a header says, all of it.
+/// The header. No other member is allowed.
 #[derive(Default)]
 struct Header<'a> {
     alg: Option<Text<'a>>,
@@ -289,8 +288,7 @@ impl<'de> ObjectReader<'de> for Header<'de> {
     }
 }
 
-/// Claims as they stand in a token, before any of them is believed. Unknown ones are passed over: a
-/// newer replica may write more than we know.
+/// Unverified claims. Unknown ones are ignored: a newer replica may write more of them.
 #[derive(Default)]
 struct Claims<'a> {
     iss: Option<Text<'a>>,
@@ -309,7 +307,7 @@ struct Claims<'a> {
     renewable: Option<bool>,
     token_use: Option<Text<'a>>,
     identity_claims: Option<IdentityClaims>,
-    /// Which further ones are kept.
+    /// The custom claims to be read.
     wanted: &'a [Arc<str>],
     custom_claims: CustomClaims,
 }

@@ -10,21 +10,21 @@ use quick_cache::sync::{Cache, EntryAction, EntryResult};
 
 use crate::{config::Rate, types::Timestamp};
 
-/// Over a limit: when the next request fits.
+/// Over a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimited {
     pub retry_after: Duration,
 }
 
-/// One limit.
+/// A GCRA rate limiter.
 pub(super) struct GcraLimiter<K> {
     /// Its name in the config and in metrics.
     pub(super) name: &'static str,
-    /// Nanoseconds that one request costs.
+    /// Emission interval: nanoseconds per request.
     cost: u64,
-    /// Nanoseconds that may be owed: the whole burst.
+    /// Nanoseconds of a whole burst.
     burst: u64,
-    /// When each client is back at zero, in nanoseconds since the epoch.
+    /// Theoretical arrival time of each client, in nanoseconds since the epoch.
     pub(super) table: Cache<K, u64>,
 }
 
@@ -64,12 +64,12 @@ impl<K: Eq + Hash + Clone> GcraLimiter<K> {
                 let _ = guard.insert(now.saturating_add(self.cost));
                 Ok(())
             }
-            // Not asked for above.
+            // Neither is requested above.
             EntryResult::Removed(..) | EntryResult::Timeout => Ok(()),
         }
     }
 
-    /// Takes one back that was taken.
+    /// Takes back one request.
     pub(super) fn refund(&self, key: &K) {
         let entry = self
             .table
@@ -77,17 +77,17 @@ impl<K: Eq + Hash + Clone> GcraLimiter<K> {
                 *theoretical_arrival = theoretical_arrival.saturating_sub(self.cost);
                 EntryAction::<()>::Retain(())
             });
-        // Where it is not known any more there is nothing to give back.
+        // An evicted key has nothing to refund.
         drop(entry);
     }
 }
 
-/// A limit that holds for every stretch of time of its length, wherever it begins: never more than
-/// so many. It remembers each time, so it is for few.
+/// A sliding window: never more than `max` requests within `length`, wherever the window begins. It
+/// stores the time of each request, so it is for small limits.
 pub(super) struct SlidingWindowLimiter<K> {
     max: usize,
     length: Duration,
-    /// When each took its last ones, the oldest first.
+    /// The times of each client's requests, oldest first.
     table: Cache<K, Vec<Timestamp>>,
 }
 
@@ -123,12 +123,12 @@ impl<K: Eq + Hash + Clone> SlidingWindowLimiter<K> {
                 let _ = guard.insert(vec![now]);
                 Ok(())
             }
-            // Not asked for above.
+            // Neither is requested above.
             EntryResult::Removed(..) | EntryResult::Timeout => Ok(()),
         }
     }
 
-    /// Takes the last one back.
+    /// Takes back the last request.
     pub(super) fn refund(&self, key: &K) {
         let entry = self.table.entry(key, None, |_, hits: &mut Vec<Timestamp>| {
             hits.pop();

@@ -1,4 +1,4 @@
-//! What the backend may answer to `user.created`.
+//! The backend's response to `user.created`.
 
 use std::collections::BTreeMap;
 
@@ -7,27 +7,27 @@ use serde_json::{Value, value::RawValue};
 use super::error::HookError;
 use crate::types::{ExtraClaims, UserId};
 
-/// What an answer has to keep to.
+/// The rules of a response.
 #[derive(Debug, Clone, Copy)]
 pub struct CreatedResponseRules {
-    /// `None`: any id. Otherwise a whole number below this one, from which menshen counts where
-    /// there is no answer.
+    /// `None`: any id. Otherwise an integer below this one, from which menshen generates ids
+    /// itself.
     pub integers_below: Option<u64>,
-    /// Names of claims that are menshen's own.
+    /// Names of menshen's own claims.
     pub reserved: &'static [&'static str],
 }
 
-/// Under which id the user is to be known, and what tokens are to say besides.
+/// The id of the new user, and further claims of their tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CreatedResponse {
-    /// `None`: menshen gives one.
+    /// `None`: menshen generates one.
     pub id: Option<UserId>,
     pub claims: ExtraClaims,
 }
 
 impl CreatedResponse {
-    /// Reads `{"id": "..." or a number, "claims": {...}}`; both may be missing or null, and an
-    /// empty body says nothing.
+    /// Parses `{"id": "..." or a number, "claims": {...}}`; both may be missing or null, and the
+    /// body may be empty.
     pub(super) fn read(body: &[u8], rules: CreatedResponseRules) -> Result<Self, HookError> {
         let response = Self::parse(body, rules).ok_or(HookError::Unusable)?;
         let (Some(id), Some(below)) = (&response.id, rules.integers_below) else {
@@ -35,7 +35,7 @@ impl CreatedResponse {
         };
         match integer(id) {
             None => Err(HookError::Unusable),
-            // Sooner or later somebody else would be given it here.
+            // Menshen would sooner or later generate it for another user.
             Some(number) if number >= below => Err(HookError::IdsOverlap),
             Some(_) => Ok(response),
         }
@@ -67,7 +67,7 @@ impl CreatedResponse {
     }
 }
 
-/// The number, in its one spelling: `007` would be another id than 7, and the same column.
+/// The number in canonical form: `007` would be another id than 7, and the same database key.
 fn integer(id: &UserId) -> Option<u64> {
     id.as_str()
         .parse::<u64>()

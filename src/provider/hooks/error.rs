@@ -1,37 +1,37 @@
-//! How a message to the backend fails.
+//! Errors of hooks.
 
 use http::StatusCode;
 
 use crate::outbound::{ClientError, OutboundError};
 
-/// Why there is no answer that can be used.
+/// Why there is no usable response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HookError {
-    /// Too many wait for the backend already: nothing was sent.
+    /// Too many requests wait for the backend: nothing was sent.
     #[error("too many wait for the backend")]
     Busy,
     #[error("the backend cannot be reached")]
     Unreachable,
     #[error("the backend gave no answer in time")]
     Timeout,
-    /// 403: the backend does not want this user.
+    /// 403: the backend rejects this user.
     #[error("the backend refuses")]
     Refused,
-    /// Any other status but 2xx; a redirect is one too.
+    /// Any other status but 2xx, also a redirect.
     #[error("the backend answered {0}")]
     Status(StatusCode),
     /// Not HTTP, too long, or not what docs/hooks.md says.
     #[error("the backend's answer cannot be used")]
     Unusable,
-    /// An id that menshen could give to somebody else.
+    /// An id that menshen could generate for another user.
     #[error("the backend's id is not below users.first_integer")]
     IdsOverlap,
-    /// The message could not be written, which only a bug does.
+    /// The message could not be serialized, which only a bug causes.
     #[error("the message could not be made")]
     RequestNotBuilt,
 }
 
-/// The config names no hooks that could be made.
+/// Why there is no client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HooksSetupError {
     #[error("hooks.url is not a URL")]
@@ -43,7 +43,7 @@ pub enum HooksSetupError {
 }
 
 impl HookError {
-    /// What it is in metrics.
+    /// Its metric label.
     pub fn class(&self) -> &'static str {
         match self {
             Self::Busy => "busy",
@@ -57,7 +57,7 @@ impl HookError {
         }
     }
 
-    /// Whether the same message may fare better in a moment.
+    /// Whether a retry may succeed.
     pub(super) fn is_retryable(self) -> bool {
         match self {
             Self::Unreachable => true,

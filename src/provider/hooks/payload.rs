@@ -1,4 +1,4 @@
-//! What is posted: `id`, `event`, `at`, `user`, and what the event has besides.
+//! The payload of hooks: `id`, `event`, `at`, `user`, and further members of the event.
 
 use serde::Serialize;
 
@@ -8,22 +8,22 @@ use crate::{
     types::{AppId, ClientType, OpenId, Phone, SessionId, Timestamp, UnionId, UserId, UserType},
 };
 
-/// Somebody who has proven who they are, and is nobody here yet.
+/// A person with a right proof who is no user yet.
 #[derive(Debug, Clone, Copy)]
 pub struct NewUserRequest<'a> {
-    /// The same for the same person, however often it is asked.
+    /// The idempotency key, the same for the same person.
     pub id: &'a str,
     pub proof: &'a LoginProof,
     pub user_type: &'a UserType,
     pub profile: &'a Profile,
-    /// An id that the backend answered before and that cannot be given again.
+    /// An id of the backend's previous response that belonged to a deleted user.
     pub refused_id: Option<&'a UserId>,
 }
 
-/// Something that has happened.
+/// An event that the backend is notified of.
 #[derive(Debug)]
 pub enum HookNotification<'a> {
-    /// From the outbox; of a new user all that is known.
+    /// From the outbox; with all identities of a new user.
     Outbox {
         event: &'a OutboxEvent,
         at: Timestamp,
@@ -34,7 +34,7 @@ pub enum HookNotification<'a> {
     },
 }
 
-/// A login that has succeeded.
+/// A successful login.
 #[derive(Debug, Clone)]
 pub struct LoginNotification {
     pub user: UserId,
@@ -55,7 +55,7 @@ pub(super) struct HookPayload<'a> {
     user: UserPayload<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refused_id: Option<&'a str>,
-    /// Who is no more.
+    /// The user who was merged into `user`.
     #[serde(skip_serializing_if = "Option::is_none")]
     gone: Option<UserPayload<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,10 +70,10 @@ pub(super) struct HookPayload<'a> {
     is_new_user: Option<bool>,
 }
 
-/// A user. What is not shared is not there.
+/// A user. What is not shared is absent.
 #[derive(Debug, Default, Serialize)]
 struct UserPayload<'a> {
-    /// `null`: there is none yet.
+    /// `null`: not given yet.
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_type: Option<&'a str>,
@@ -116,7 +116,7 @@ impl HookNotification<'_> {
     }
 }
 
-/// What an event of the outbox is called.
+/// The hook event of an event of the outbox.
 const fn hook_event(event: &OutboxEvent) -> HookEvent {
     match event {
         OutboxEvent::Created { .. } => HookEvent::UserCreated,
@@ -136,7 +136,7 @@ fn body(id: String, event: HookEvent, at: Timestamp, user: UserPayload<'_>) -> H
     }
 }
 
-/// The question about a new user.
+/// The payload that asks about a new user.
 pub(super) fn user_created<'a>(
     person: &NewUserRequest<'a>,
     share: &[HookShare],
@@ -169,7 +169,7 @@ pub(super) fn user_created<'a>(
     }
 }
 
-/// What has happened.
+/// The payload of a notification.
 pub(super) fn notification<'a>(
     notification: &HookNotification<'a>,
     share: &[HookShare],
@@ -229,7 +229,7 @@ pub(super) fn notification<'a>(
     }
 }
 
-/// What could be shared of somebody.
+/// The data of a user that can be shared.
 struct ShareableUser<'a> {
     user_type: &'a UserType,
     profile: &'a Profile,
@@ -250,7 +250,7 @@ impl<'a> ShareableUser<'a> {
         }
     }
 
-    /// What the config shares of it.
+    /// The part that the config shares.
     fn shared(self, id: Option<&'a UserId>, share: &[HookShare]) -> UserPayload<'a> {
         let has = |what| share.contains(&what);
         let app = self.app.filter(|_| has(HookShare::OpenId));

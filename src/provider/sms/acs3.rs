@@ -1,7 +1,7 @@
 //! `ACS3-HMAC-SHA256`, the signature of Aliyun's APIs (help.aliyun.com, "V3 request structure and
 //! signature").
 //!
-//! Pure: what is signed is what is given. Every call that we sign is `POST /`.
+//! Pure. Every signed request is `POST /`.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -17,7 +17,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// Parameters sorted by name, as the signature and the URL spell them.
+/// The query of the signature and of the URL: parameters sorted by name, percent-encoded.
 pub(super) fn canonical_query<const N: usize>(mut parameters: [(&str, &str); N]) -> String {
     parameters.sort_unstable();
     let encode = |text| utf8_percent_encode(text, RESERVED);
@@ -26,7 +26,7 @@ pub(super) fn canonical_query<const N: usize>(mut parameters: [(&str, &str); N])
         .join("&")
 }
 
-/// The `Authorization` header. `headers` have lower-case names and stand in the order of these.
+/// The `Authorization` header. `headers` have lower-case names and are in their order.
 pub(super) fn authorization(
     access_key_id: &str,
     access_key_secret: &str,

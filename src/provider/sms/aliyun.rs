@@ -1,7 +1,7 @@
 //! Aliyun: `SendSms` of Dysmsapi, and `SendSmsVerifyCode` of Dypnsapi, both of 2017-05-25.
 //!
-//! Parameters stand in the query of a `POST` without a body. Not idempotent: what may have been
-//! sent is not sent again.
+//! Parameters are in the query of a `POST` without a body. Not idempotent: a message that may have
+//! been sent is not sent again.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::{
 
 const VERSION: &str = "2017-05-25";
 
-/// An account with Aliyun, and what it sends.
+/// An account with Aliyun, and the template of its messages.
 pub(super) struct Aliyun {
     api: AliyunApi,
     endpoint: Endpoint,
@@ -54,7 +54,7 @@ struct AliyunTable<'a> {
     endpoint: (&'static str, &'a str),
 }
 
-/// Every answer; `Code` is there on success too.
+/// Every response; `Code` is present on success too.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct AliyunResponse {
@@ -77,7 +77,7 @@ impl Aliyun {
         Self::new(AliyunApi::SendSms, &table, entropy)
     }
 
-    /// `SendSmsVerifyCode`, with a code of our own.
+    /// `SendSmsVerifyCode`, with menshen's own code.
     pub(super) fn send_verify_code(
         config: &DypnsConfig,
         entropy: Entropy,
@@ -170,8 +170,8 @@ impl Aliyun {
 
     fn query(&self, message: &Message<'_>) -> String {
         let parameter = self.template_param.fill(message.values());
-        // A number in mainland China goes without its country code, any other with it and without
-        // `+`.
+        // A number in mainland China is sent without its country code, any other with it and
+        // without `+`.
         let number = message
             .phone
             .mainland_number()

@@ -1,41 +1,42 @@
-//! Why a code is not sent, and why there is no client.
+//! Errors of sending a code, and of the setup.
 
 use std::time::Duration;
 
 use crate::{outbound::ClientError, types::Malformed};
 
-/// Why a code is not, or may not be, on its way.
+/// Why a code was not sent, or perhaps not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SmsError {
-    /// Over the vendor's own limit for this number. Nothing was sent, but asking has counted.
+    /// Over the vendor's own limit for this number. Nothing was sent, but the call counts.
     #[error("over a limit of the SMS provider")]
     RateLimited { retry_after: Duration },
-    /// Not a number to which any vendor here sends.
+    /// No vendor sends to this number.
     #[error("the phone number is not one that messages can be sent to")]
     BadNumber,
-    /// The number wants no messages.
+    /// The number takes no messages.
     #[error("the phone number takes no messages")]
     BlockedNumber,
-    /// Surely nothing was sent: every vendor refused for an operator's reason or was not reachable.
+    /// Certainly nothing was sent: every vendor rejected it for an operator's reason or was
+    /// unreachable.
     #[error("no SMS provider takes messages")]
     Unavailable,
-    /// Nobody knows whether it was sent: no answer in time, an answer that is none, an error inside
+    /// Unknown whether it was sent: no response in time, an unreadable response, or an error inside
     /// the vendor.
     #[error("the SMS provider did not say whether it sent the message")]
     Unknown,
 }
 
-/// Whether a message that failed was sent.
+/// Whether a failed message was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryStatus {
-    /// Surely not, and asking has not counted with the vendor either, so that the phone may try
+    /// Certainly not, and the call does not count with the vendor either, so that the phone may try
     /// again at once.
     NotSent,
-    /// Surely not, and never to this number.
+    /// Certainly not, and never to this number.
     Undeliverable,
-    /// Surely not, but asking has counted.
+    /// Certainly not, but the call counts.
     NotSentButCounted,
-    /// Nobody knows.
+    /// Unknown.
     Unknown,
 }
 

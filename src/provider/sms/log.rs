@@ -1,8 +1,8 @@
-//! No vendor: in development the code stands in the log.
+//! No vendor: in development the code is logged.
 
 use super::message::Message;
 
-/// Shows a code to whoever develops. The number is masked, because it may be a real one.
+/// Logs a code for the developer. The number is masked, because it may be a real one.
 pub(super) fn show(message: &Message<'_>) {
     let (phone, code, purpose) = (
         message.phone.masked(),

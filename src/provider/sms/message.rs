@@ -1,4 +1,4 @@
-//! A code on its way to a phone.
+//! A message with a code for a phone.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use crate::{
     types::{Phone, SmsCode, SmsPurpose, Timestamp},
 };
 
-/// A code on its way to a phone.
+/// A message with a code for a phone.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
-    /// Our own name for it, for a vendor that gets it twice and for looking it up in a vendor's
-    /// records: visible ASCII.
+    /// Its id, for a vendor that gets it twice and for lookups in a vendor's records: visible
+    /// ASCII.
     pub id: &'a str,
     pub phone: &'a Phone,
     pub code: &'a SmsCode,
     pub purpose: SmsPurpose,
-    /// How long the code is good. Texts name it in whole minutes, rounded down, but one at least.
+    /// How long the code is valid. Texts say it in whole minutes, rounded down, but one at least.
     pub ttl: Duration,
-    /// For signatures: a vendor refuses a time that is minutes away from its own.
+    /// For signatures: a vendor rejects a time that is minutes away from its own.
     pub now: Timestamp,
 }
 

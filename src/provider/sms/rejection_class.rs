@@ -1,28 +1,28 @@
-//! What the codes of SMS vendors mean.
+//! The meaning of SMS vendors' error codes.
 //!
-//! Decided on `Code` alone: messages change their wording and echo what was sent, and HTTP says 404
-//! to a wrong key and 200 to most refusals. Sources: Aliyun's error codes
+//! By `Code` alone: messages change their wording and echo the request, and the status is 404 for a
+//! wrong key and 200 for most rejections. Sources: Aliyun's error codes
 //! (<https://help.aliyun.com/document_detail/101346.html>), Tencent Cloud's `SendSms`
 //! (<https://cloud.tencent.com/document/api/382/59177>).
 
 use std::time::Duration;
 
-/// Why a vendor did not send.
+/// Why a vendor rejects a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RejectionClass {
-    /// Over the vendor's own limit, for about so long.
+    /// Over the vendor's own limit; the approximate wait.
     RateLimited(Duration),
-    /// No number, or of a country where the vendor does not send.
+    /// Not a phone number, or in a country that the vendor does not serve.
     BadNumber,
-    /// The number is on a list of those that want no messages.
+    /// The number is on a blocklist.
     BlockedNumber,
-    /// Credentials, signature, template or parameters: an operator has to look.
+    /// Credentials, signature, template or parameters: an operator has to act.
     Config,
-    /// Nothing left to pay with, or the account's own limit is reached.
+    /// No balance, or over the account's own limit.
     Balance,
-    /// The text has words that are not sent.
+    /// The text has forbidden words.
     Content,
-    /// The account may not send.
+    /// The account has no permission to send.
     Permission,
     /// An error inside the vendor: the message may have been sent.
     Transient,
@@ -48,8 +48,8 @@ impl RejectionClass {
         }
     }
 
-    /// A `Code` of Aliyun's `SendSms` other than `OK`. `message` tells which limit was reached, and
-    /// nothing else is taken from it.
+    /// Classifies a `Code` of Aliyun's `SendSms` other than `OK`. `message` says which limit was
+    /// reached, and is used for nothing else.
     pub(super) fn from_aliyun(code: &str, message: &str) -> Self {
         match code {
             "isv.BUSINESS_LIMIT_CONTROL" => Self::RateLimited(window(message)),
@@ -66,13 +66,13 @@ impl RejectionClass {
             | "InvalidAccessKeyId.NotFound"
             | "InvalidTimeStamp.Expired" => Self::Config,
             other if other.starts_with("isv.") => Self::Config,
-            // `isp.*`, a nonce used twice, and what nobody knows.
+            // `isp.*`, a nonce used twice, and unknown codes.
             _ => Self::Transient,
         }
     }
 
-    /// A `Code` of Aliyun's `SendSmsVerifyCode` other than `OK`: those of `SendSms`, some without
-    /// their prefix, and two of its own.
+    /// Classifies a `Code` of Aliyun's `SendSmsVerifyCode` other than `OK`: those of `SendSms`,
+    /// some without their prefix, and two of its own.
     pub(super) fn from_dypns(code: &str, message: &str) -> Self {
         match code {
             "biz.FREQUENCY" => Self::RateLimited(MINUTE),
@@ -84,8 +84,8 @@ impl RejectionClass {
         }
     }
 
-    /// A `Code` of Tencent Cloud's `SendSms` other than `Ok`, of the whole call or of the one
-    /// number.
+    /// Classifies a `Code` of Tencent Cloud's `SendSms` other than `Ok`, of the whole call or of
+    /// the number.
     pub(super) fn from_tencent(code: &str) -> Self {
         match code {
             "LimitExceeded.PhoneNumberThirtySecondLimit" => Self::RateLimited(Duration::from_secs(30)),
@@ -121,15 +121,14 @@ impl RejectionClass {
             other => match other.split_once('.') {
                 Some(("LimitExceeded", _)) => Self::RateLimited(MINUTE),
                 Some(("AuthFailure" | "UnauthorizedOperation", _)) => Self::Config,
-                // `InternalError`, `FailedOperation.OtherError` and what nobody knows.
+                // `InternalError`, `FailedOperation.OtherError` and unknown codes.
                 Some(_) | None => Self::Transient,
             },
         }
     }
 }
 
-/// Which of Aliyun's limits was reached: 1 a minute, 5 an hour, 10 a day for one number and
-/// signature.
+/// The window of Aliyun's limit: 1 a minute, 5 an hour, 10 a day for one number and signature.
 fn window(message: &str) -> Duration {
     let windows = [("天级", DAY), ("小时级", HOUR), ("分钟级", MINUTE)];
     windows

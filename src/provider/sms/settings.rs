@@ -1,4 +1,4 @@
-//! What a vendor needs of its table in the config.
+//! Required settings of a vendor, with their keys in the config.
 
 use super::error::SmsSetupError;
 use crate::{

@@ -1,15 +1,15 @@
 //! `TC3-HMAC-SHA256`, the signature of Tencent Cloud's APIs
 //! (cloud.tencent.com/document/api/213/30654).
 //!
-//! Pure: what is signed is what is given. Every call that we sign is `POST /` without a query.
+//! Pure. Every signed request is `POST /` without a query.
 
 use super::canonical_request::CanonicalRequest;
 use crate::{crypto::hmac_sha256, types::Timestamp};
 
 const ALGORITHM: &str = "TC3-HMAC-SHA256";
 
-/// The `Authorization` header. `headers` have lower-case names and stand in the order of these;
-/// their values are signed in lower case.
+/// The `Authorization` header. `headers` have lower-case names and are in their order; their values
+/// are signed in lower case.
 pub(super) fn authorization(
     secret_id: &str,
     secret_key: &str,
@@ -22,7 +22,7 @@ pub(super) fn authorization(
         .iter()
         .map(|(name, value)| (*name, value.trim().to_ascii_lowercase()));
     let request = CanonicalRequest::new("", values, body);
-    // The date in UTC, whatever the day is in China.
+    // The date in UTC, not in China's time.
     let date: String = now.rfc3339().chars().take("YYYY-MM-DD".len()).collect();
     let scope = format!("{date}/{service}/tc3_request");
     let to_sign = format!(

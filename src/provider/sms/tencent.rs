@@ -1,6 +1,6 @@
 //! Tencent Cloud: `SendSms` of 2021-01-11.
 //!
-//! It says no in two places, `Response.Error` for the call and `SendStatusSet` for the number,
+//! Rejections are in two places, `Response.Error` for the call and `SendStatusSet` for the number,
 //! always with HTTP 200.
 
 use std::time::Duration;
@@ -24,11 +24,11 @@ use crate::{
 
 const ACTION: &str = "SendSms";
 const VERSION: &str = "2021-01-11";
-/// Its name in the scope of a signature.
+/// The service in the scope of a signature.
 const SERVICE: &str = "sms";
 const CONTENT_TYPE: &str = "application/json; charset=utf-8";
 
-/// An account with Tencent Cloud, and what it sends.
+/// An account with Tencent Cloud, and the template of its messages.
 pub(super) struct Tencent {
     endpoint: Endpoint,
     secret_id: String,
@@ -48,7 +48,7 @@ struct TencentRequest<'a> {
     sign_name: &'a str,
     template_id: &'a str,
     template_param_set: Vec<String>,
-    /// Comes back in their records of what was sent.
+    /// Returned in Tencent's delivery records.
     session_context: &'a str,
 }
 
@@ -66,7 +66,7 @@ struct TencentResult {
     request_id: Option<String>,
 }
 
-/// How the call went, or one number of it.
+/// The result of the call, or of one number.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct TencentStatus {

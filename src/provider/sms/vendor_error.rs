@@ -1,7 +1,7 @@
-//! How one call of one vendor fails, and what follows from that.
+//! How a call of a vendor fails, and whether the next vendor is called.
 //!
-//! Must stay true: another vendor is asked only when this one surely sent nothing. A second message
-//! costs money and makes the first one's code wrong.
+//! Must stay true: another vendor is called only when this one certainly sent nothing. A second
+//! message costs money.
 
 use std::fmt;
 
@@ -10,31 +10,31 @@ use reqwest::StatusCode;
 use super::{error::SmsError, rejection_class::RejectionClass};
 use crate::{entropy::NoEntropy, outbound::OutboundError};
 
-/// Why a vendor did not send, or may not have.
+/// Why a vendor did not send, or perhaps not.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum VendorError {
-    /// The vendor says why.
+    /// The vendor rejected the message.
     Rejected(VendorRejection),
-    /// There was no whole answer.
+    /// There was no complete response.
     NoResponse(OutboundError),
-    /// The answer is not the vendor's.
+    /// The response is not the vendor's.
     UnreadableResponse(StatusCode),
-    /// The request could not be made: no random bytes, or a credential that fits into no header.
+    /// The request could not be built: no random bytes, or a credential that fits into no header.
     RequestNotBuilt,
 }
 
-/// A vendor's no.
+/// A rejection by a vendor.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct VendorRejection {
     pub(super) class: RejectionClass,
     /// The vendor's own code.
     pub(super) code: LogTag,
-    /// What the vendor finds the call by.
+    /// The vendor's id of the call.
     pub(super) request_id: LogTag,
 }
 
-/// A short name that a vendor gave, fit for a log line: letters, digits, `.`, `_` and `-`, at most
-/// 64.
+/// A vendor's name for something, made fit for a log line: letters, digits, `.`, `_` and `-`, at
+/// most 64.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LogTag(String);
 
@@ -54,7 +54,7 @@ impl fmt::Display for LogTag {
 }
 
 impl VendorError {
-    /// A rejection by the vendor; what it calls itself is cut to what may stand in a log line.
+    /// A rejection by the vendor, with its code and request id made fit for a log line.
     pub(super) fn rejected(class: RejectionClass, code: &str, request_id: &str) -> Self {
         Self::Rejected(VendorRejection {
             class,
@@ -63,7 +63,7 @@ impl VendorError {
         })
     }
 
-    /// What it is for the caller; `None` when nothing was sent and another vendor may do better.
+    /// The error for the caller; `None` when nothing was sent and another vendor may succeed.
     pub(super) const fn final_error(&self) -> Option<SmsError> {
         match self {
             Self::RequestNotBuilt | Self::NoResponse(OutboundError::Connect) => None,
@@ -98,12 +98,12 @@ impl VendorError {
         }
     }
 
-    /// Whether the vendor may have sent the message all the same, and will ask for its price.
+    /// Whether the vendor may have sent the message, and charges for it.
     pub(super) const fn may_have_been_sent(&self) -> bool {
         matches!(self.final_error(), Some(SmsError::Unknown))
     }
 
-    /// One line: an error where an operator has to look.
+    /// Logs one line, at level error where an operator has to act.
     pub(super) fn log(&self, provider: &'static str) {
         match self {
             Self::Rejected(VendorRejection {

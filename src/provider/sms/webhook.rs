@@ -1,8 +1,8 @@
-//! A server of the operator's own that sends the message: one signed `POST`.
+//! The operator's own server that sends the message: one signed `POST`.
 //!
 //! Its address comes from the config alone. Redirects are not followed, and unless the config
-//! allows it no private address is connected to, so that whoever holds a name in DNS cannot point
-//! menshen at its neighbours.
+//! allows it no private address is connected to, so that the owner of a DNS name cannot point
+//! menshen at internal servers.
 
 use std::time::Duration;
 
@@ -25,12 +25,12 @@ use crate::{
     types::Secret,
 };
 
-/// The wait that a 429 means which names none, or no number of seconds.
+/// `Retry-After` of a 429 without a number of seconds.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_mins(1);
-/// A longer one is not believed.
+/// Longest `Retry-After` that is trusted.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
-/// Where to post, and the key of the signature.
+/// The client of the webhook.
 pub(super) struct Webhook {
     outbound: Outbound,
     url: SecretUrl,
@@ -79,12 +79,12 @@ impl Webhook {
             StatusCode::TOO_MANY_REQUESTS => {
                 RejectionClass::RateLimited(retry_after(response.headers()))
             }
-            // Somebody between us may say so of a message that was accepted.
+            // A proxy in between may say so of a message that was accepted.
             StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY => {
                 return Err(VendorError::UnreadableResponse(status));
             }
             _ if status.is_client_error() => RejectionClass::Config,
-            // A redirect too: it may come after the message was accepted.
+            // Also a redirect: it may come after the message was accepted.
             _ => return Err(VendorError::UnreadableResponse(status)),
         };
         Err(VendorError::rejected(class, status.as_str(), message.id))

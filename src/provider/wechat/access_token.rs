@@ -1,12 +1,12 @@
-//! The access token of a mini program, which WeChat's business calls want.
+//! The access token of a mini program, which WeChat's business APIs require.
 //!
 //! Source: `POST /cgi-bin/stable_token`, developers.weixin.qq.com, "getStableAccessToken". In
-//! normal mode it gives everybody the same token until the last five minutes of its life, then a
-//! new one beside it, so replicas need no lock and one process does not take another's token away.
-//! The other mode, `force_refresh`, does that, and is never used.
+//! normal mode it returns the same token to all callers until the last five minutes of its
+//! lifetime, then a new one beside it, so replicas need no lock and do not invalidate each other's
+//! token. The other mode, `force_refresh`, does, and is never used.
 //!
-//! Must stay true: each mini program has one keeper, and a keeper has one call under way at most,
-//! in a task of its own, so that a caller who gives up takes it from nobody. A token does not
+//! Must stay true: each mini program has one cache, and a cache has one fetch running at most, a
+//! [`SingleFlight`], so that a cancelled caller takes nothing from the others. A token does not
 //! print.
 
 use std::{
@@ -32,26 +32,26 @@ use crate::{
 };
 
 const API: Api = Api::StableToken;
-/// A token is renewed when it has this long to live: by then WeChat gives a new one, and still
-/// takes the old.
+/// A token is renewed so long before its expiry: by then WeChat gives a new one, and still accepts
+/// the old.
 const RENEW_BEFORE_END: Duration = Duration::from_mins(4);
-/// Up to so much earlier, so that replicas do not all come at once; WeChat gives a new token from
-/// 300 s before the end.
+/// Jitter of the renewal, so that replicas do not all renew at once; WeChat gives a new token from
+/// 300 s before the expiry.
 const MAX_JITTER_MILLIS: u16 = 60_000;
-/// A token is not used when it has less than this to live: it has to arrive, and clocks differ.
+/// A token is not used so close to its expiry: it has to arrive, and clocks differ.
 const LAST_USE_BEFORE_END: Duration = Duration::from_secs(30);
-/// Renewing ahead of time is not tried more often than this.
+/// Failed renewals are retried no more often than this.
 const MIN_RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
-/// Two hours, as WeChat has it; no answer makes a token live longer.
+/// Longest lifetime of a token: two hours, as documented.
 const MAX_LIFETIME: Duration = Duration::from_hours(2);
-/// As documented.
+/// Longest token in bytes, as documented.
 const MAX_TOKEN_LEN: usize = 512;
 
 /// An access token.
 #[derive(Clone)]
 pub(super) struct AccessToken(Arc<Secret<String>>);
 
-/// Keeps the token of one mini program.
+/// The cached token of one mini program.
 #[derive(Clone)]
 pub(super) struct AccessTokenCache(Arc<Inner>);
 
@@ -117,7 +117,7 @@ impl AccessTokenCache {
         }))
     }
 
-    /// A token to use now. One that is near its end is given too, and is being renewed meanwhile.
+    /// A valid token. One that is due for renewal is returned too, and renewed in the background.
     pub(super) async fn token(&self, deadline: Instant) -> FetchResult {
         let now = self.0.clock.monotonic();
         let fetch = {
@@ -189,7 +189,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks WeChat, and keeps what it gives.
+    /// Fetches a token and caches it.
     async fn ask(&self) -> FetchResult {
         let asked_at = self.clock.monotonic();
         let deadline = Instant::now() + self.timeout;
@@ -213,7 +213,7 @@ impl Inner {
         }
     }
 
-    /// A form instead of JSON would be answered with 41002.
+    /// JSON: WeChat responds to a form with 41002.
     fn request(&self) -> Request {
         let body = json!({
             "grant_type": "client_credential",
@@ -224,7 +224,7 @@ impl Inner {
     }
 
     fn cached(&self, token: AccessToken, since: Timestamp, life: Duration) -> CachedToken {
-        // Without random bytes replicas renew together, which does no harm.
+        // Without random bytes replicas renew at once, which does no harm.
         let random = self.entropy.bytes().map_or(0, u16::from_be_bytes);
         let early = RENEW_BEFORE_END + Duration::from_millis((random % MAX_JITTER_MILLIS).into());
         let renew_from = since.plus(life.saturating_sub(early).max(MIN_RENEWAL_INTERVAL));

@@ -1,8 +1,8 @@
-//! The APIs of WeChat that menshen calls, and why a call gave nothing.
+//! The APIs of WeChat that menshen calls, and why a call fails.
 
 use super::errcode::{Errcode, WechatError, WechatRejection};
 
-/// What we ask of WeChat.
+/// An API of WeChat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Api {
     CodeToSession,
@@ -10,13 +10,13 @@ pub(super) enum Api {
     PhoneNumber,
 }
 
-/// Why a call gave nothing.
+/// Why a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallError {
-    /// The access token is not valid, or not any more; nothing was done.
+    /// The access token is not valid, or no longer; nothing was done.
     StaleToken,
     Failed(WechatError),
-    /// WeChat answered with this number.
+    /// WeChat responded with this errcode.
     Rejected(WechatError, Errcode),
 }
 
@@ -38,21 +38,21 @@ impl Api {
         }
     }
 
-    /// What a nonzero `errcode` of this call means. Sources: the tables of errcodes on the pages of
-    /// the three calls, developers.weixin.qq.com.
+    /// The meaning of a nonzero `errcode` of this API. Sources: the tables of errcodes on the pages
+    /// of the three APIs, developers.weixin.qq.com.
     pub(super) const fn classify(self, errcode: i64) -> CallError {
         let meaning = WechatError::from_errcode(errcode);
         match (self, errcode) {
             (Self::PhoneNumber, 40001 | 40014 | 42001) => return CallError::StaleToken,
-            // The code was given to another mini program; it does not belong to this openid, which
-            // is ours and so is valid.
+            // The code was given to another mini program, or does not belong to this openid, which
+            // is itself valid.
             (Self::PhoneNumber, 40013 | 40003) => {
                 return CallError::Failed(WechatError::CodeInvalid);
             }
             _ => {}
         }
         match (self, meaning) {
-            // No code and no user is in this call, so such an answer is none.
+            // This call has no code and no user, so such an errcode makes no sense.
             (Self::StableToken, WechatError::CodeInvalid | WechatError::Blocked) => {
                 CallError::Failed(WechatError::Unusable)
             }
@@ -81,7 +81,7 @@ impl CallError {
         }
     }
 
-    /// What it comes to where no other token can be tried.
+    /// The error where no other access token can be tried.
     pub(super) fn into_wechat_error(self, api: Api) -> WechatError {
         match self {
             Self::Failed(error) | Self::Rejected(error, _) => error,

@@ -1,4 +1,4 @@
-//! One call of WeChat: its time, its one repetition when WeChat is busy, its metrics.
+//! Calls of WeChat: timeout, one retry when WeChat is busy, metrics.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::{
     outbound::{Outbound, OutboundError, OutboundResponse},
 };
 
-/// How long WeChat gets to recover from "system busy" before it is asked once more.
+/// How long WeChat gets to recover from "system busy" before the retry.
 const BUSY_RETRY_DELAY: Duration = Duration::from_millis(200);
 
 pub(super) enum Request {
@@ -27,7 +27,7 @@ pub(super) enum Request {
     Post(Url, Bytes),
 }
 
-/// The way to WeChat.
+/// The HTTP client of WeChat.
 pub(super) struct ApiClient {
     outbound: Outbound,
     base: Url,
@@ -47,7 +47,7 @@ impl ApiClient {
         &self.metrics
     }
 
-    /// Where this is asked, without parameters.
+    /// The URL of an API, without parameters.
     pub(super) fn url(&self, api: Api) -> Url {
         let mut url = self.base.clone();
         url.set_path(&format!(
@@ -58,8 +58,8 @@ impl ApiClient {
         url
     }
 
-    /// Asks, and asks once more when WeChat is busy and there is time; nothing else is repeated
-    /// here. `understand` makes of a success what is wanted, or says that it cannot be used.
+    /// Calls an API, and retries once when WeChat is busy and there is time; nothing else is
+    /// retried here. `understand` converts a success, or rejects it as unusable.
     pub(super) async fn call<W: DeserializeOwned, T>(
         &self,
         api: Api,

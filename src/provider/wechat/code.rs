@@ -1,21 +1,20 @@
-//! Codes that WeChat gives the mini program, to be handed in here. The two kinds are not the same.
+//! Codes that the mini program gets from WeChat. The two kinds are not the same.
 
 use std::fmt;
 
 use crate::types::{Malformed, Secret};
 
-/// What `wx.login` gave: five minutes, one use. Whoever has it can sign in with it, so it does not
-/// print.
+/// The code of `wx.login`: valid for five minutes and one use. A credential, so it does not print.
 #[derive(Clone)]
 pub struct LoginCode(Secret<String>);
 
-/// What the button `getPhoneNumber` gave: five minutes, one use. It stands for somebody's number,
-/// so it does not print.
+/// The code of the button `getPhoneNumber`: valid for five minutes and one use. It stands for a
+/// phone number, so it does not print.
 #[derive(Clone)]
 pub struct PhoneCode(Secret<String>);
 
 impl LoginCode {
-    /// 1 to 256 visible ASCII characters (WeChat's own have 32; their form is not promised).
+    /// 1 to 256 visible ASCII characters (WeChat's own have 32; their format is not documented).
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         parse(text).map(Self).ok_or(Malformed(
             "must be the code that wx.login gave: 1 to 256 visible ASCII characters",
@@ -29,7 +28,7 @@ impl LoginCode {
 }
 
 impl PhoneCode {
-    /// 1 to 256 visible ASCII characters (WeChat's own have 64; their form is not promised).
+    /// 1 to 256 visible ASCII characters (WeChat's own have 64; their format is not documented).
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         parse(text).map(Self).ok_or(Malformed(
             "must be the code that the button getPhoneNumber gave, not that of wx.login: 1 to 256 visible ASCII characters",

@@ -1,4 +1,4 @@
-//! Whether WeChat takes the credentials of each mini program, without a user.
+//! A check of the credentials of each mini program, without a user.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,9 @@ use super::{Wechat, WechatClient, WechatError, WechatRejection};
 use crate::types::AppId;
 
 impl Wechat {
-    /// Asks for an access token of each mini program, all at once within `limit`, and forgets it.
-    /// `None` for one that asks for no token (`wechat.token_mode = "none"`). Empty in development,
-    /// which asks nobody.
+    /// Fetches an access token for each mini program, concurrently within `limit`, and drops it.
+    /// `None` for one without tokens (`wechat.token_mode = "none"`). Empty in development without a
+    /// network.
     pub async fn check_credentials(
         &self,
         limit: Duration,

@@ -1,21 +1,20 @@
-//! `encryptedData` and `iv` of the phone button: the old way, off unless `wechat.legacy_decrypt` is
-//! set.
+//! `encryptedData` and `iv` of the legacy phone number button, off unless `wechat.legacy_decrypt`
+//! is set.
 //!
 //! Source: developers.weixin.qq.com, "signature" (decryption): AES-128-CBC with PKCS#7 padding
-//! under the `session_key`. There is no MAC, so what is decrypted is only as good as the checks on
-//! it: whoever changes the IV rewrites the first block, and parts of two texts under one key can be
-//! joined. Hence the exact set of members, two spellings that agree, and the watermark. No identity
-//! is ever taken from here.
+//! under the `session_key`. There is no MAC, so the plaintext is only as good as the checks on it:
+//! a changed IV rewrites the first block, and parts of two texts under one key can be joined. Hence
+//! the exact set of members, two spellings that agree, and the watermark. No identity is ever taken
+//! from here.
 //!
-//! Must stay true: there is one failure, and the same work for all of them, because an answer that
-//! tells bad padding from bad JSON decrypts anything for whoever asks often enough. Two keys are
-//! always tried, the missing one with a stand-in; both decryptions, both paddings and both texts
-//! are gone through whatever the others gave; and where the padding is wrong the text is read with
-//! it, so the reader stops at the same byte as it would with right padding: in the block that had
-//! to be changed to reach the padding, or before it. What cannot be decoded is replaced by a block
-//! of zeros and goes the same way, though its sender knows that already. What is left is how far
-//! the reader gets, which depends on text and key alone. Callers have to limit how often one
-//! session may try.
+//! Must stay true: there is one error, and the same work for every failure, because a response that
+//! distinguishes bad padding from bad JSON is a decryption oracle. Two keys are always tried, a
+//! missing one with a dummy; both decryptions, both paddings and both texts are processed whatever
+//! the others gave; and where the padding is wrong the text is parsed with it, so the parser stops
+//! at the same byte as with right padding: in the block that had to be changed to reach the
+//! padding, or before it. Input that cannot be decoded is replaced by a block of zeros and
+//! processed in the same way. What is left is how far the parser gets, which depends on text and
+//! key alone. Callers have to limit the tries of one session.
 
 use std::{fmt, time::Duration};
 
@@ -38,7 +37,7 @@ use crate::{
 };
 
 const BLOCK_LEN: usize = 16;
-/// Most bytes of ciphertext; a phone number takes 160.
+/// Longest ciphertext, in bytes; a phone number takes 160.
 const MAX_CIPHERTEXT_LEN: usize = 4096;
 /// How far WeChat's clock may be ahead of ours.
 const MAX_CLOCK_SKEW: Duration = Duration::from_mins(5);
@@ -50,9 +49,8 @@ pub struct PhoneDecryption {
     clock: Clock,
 }
 
-/// What the phone button gave: both base64 in the standard alphabet with padding. A `+` that became
-/// a space on its way is not repaired: JSON carries it as it is, and a second spelling of one text
-/// is one too many.
+/// The data of the phone number button: both base64 in the standard alphabet with padding. A `+`
+/// that became a space on its way is not repaired: JSON keeps it, and one text has one spelling.
 #[derive(Clone, Copy)]
 pub struct EncryptedPhone<'a> {
     pub encrypted_data: &'a str,
@@ -66,20 +64,20 @@ pub struct DecryptedPhone {
     pub watermark: Watermark,
 }
 
-/// For which mini program WeChat encrypted something, and when.
+/// The mini program that WeChat encrypted the data for, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watermark {
     pub app_id: AppId,
     pub made_at: Timestamp,
 }
 
-/// It is not a phone number that WeChat encrypted under one of the keys, for this mini program, a
-/// short time ago. More is not known on purpose.
+/// Not a phone number that WeChat encrypted under one of the keys, for this mini program, a short
+/// time ago. No more detail on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the encrypted phone number is not valid")]
 pub struct DecryptFailed;
 
-/// The form of what was sent.
+/// The decoded input.
 struct DecodedInput {
     ciphertext: Vec<u8>,
     iv: [u8; BLOCK_LEN],
@@ -109,8 +107,8 @@ impl PhoneDecryption {
         Self { max_age, clock }
     }
 
-    /// The phone number of the user whose `session_key`s these are: the present one and, for ten
-    /// minutes, the one before it, because a login between the button and this call replaces the
+    /// The phone number under one of these `session_key`s of the user: the present one and, for ten
+    /// minutes, the previous one, because a login between the button and this call replaces the
     /// key. More than two are not tried.
     pub fn phone(
         &self,
@@ -220,7 +218,7 @@ fn unpad(plain: &[u8]) -> (&[u8], Choice) {
     (&plain[..plain.len() - usize::from(pad_len)], is_right)
 }
 
-/// It is somebody's number.
+/// Prints no phone number.
 impl fmt::Debug for EncryptedPhone<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")

@@ -1,19 +1,19 @@
-//! What WeChat's error codes mean.
+//! The meaning of WeChat's error codes.
 //!
-//! Decided on `errcode` alone: `errmsg` changes its wording, and HTTP says 200 to everything.
+//! By `errcode` alone: `errmsg` changes its wording, and the status is always 200.
 
 use std::time::Duration;
 
 use crate::outbound::OutboundError;
 
-/// Why WeChat did not say what a code stands for.
+/// Why a call of WeChat failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WechatError {
-    /// The code is wrong, used, too old, or of another kind or mini program: the mini program has
+    /// The code is wrong, used, expired, or of another kind or mini program: the mini program has
     /// to get a new one.
     #[error("the code is not valid")]
     CodeInvalid,
-    /// WeChat holds this user for a risk.
+    /// WeChat considers this user a risk.
     #[error("WeChat blocked the login")]
     Blocked,
     /// "System busy": WeChat did nothing.
@@ -22,25 +22,25 @@ pub enum WechatError {
     /// Over a quota, of this user or of the mini program.
     #[error("over a quota of WeChat")]
     RateLimited { retry_after: Duration },
-    /// The app id, the secret or the account: an operator has to look.
+    /// The app id, the secret or the account: an operator has to act.
     #[error("WeChat refuses our credentials or our request")]
     Misconfigured,
     /// No connection.
     #[error("WeChat is not reachable")]
     Unreachable,
-    /// No answer in time. The code may be used up.
+    /// No response in time. The code may be used up.
     #[error("WeChat did not answer in time")]
     Timeout,
-    /// The exchange broke off, or what came is no JSON, so it is not of WeChat. The code may be
+    /// The connection was lost, or the response is no JSON, so it is not of WeChat. The code may be
     /// used up.
     #[error("the exchange with WeChat broke off")]
     Broken,
-    /// An answer that says neither what the code stands for nor why not. The code may be used up.
+    /// A response with neither a result nor a known error. The code may be used up.
     #[error("WeChat's answer is not usable")]
     Unusable,
 }
 
-/// WeChat's own number for a refusal, for clients that were built to see it.
+/// WeChat's own error code, for clients that expect it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Errcode(i64);
 
@@ -65,8 +65,8 @@ impl Errcode {
         self.0
     }
 
-    /// The text that goes with the number, as published. What WeChat wrote this time is not passed
-    /// on: it may name our address or our app.
+    /// The published text of the errcode. The text of the response is not passed on: it may contain
+    /// menshen's address or app id.
     pub const fn text(self) -> &'static str {
         match self.0 {
             -1 => "system error",
@@ -110,26 +110,26 @@ impl WechatError {
         }
     }
 
-    /// What a nonzero `errcode` of `jscode2session` means. One that is not known is a fault of that
-    /// moment: it is logged, and the client may try again.
+    /// The meaning of a nonzero `errcode` of `jscode2session`. An unknown one is a transient error:
+    /// it is logged, and the client may try again.
     pub(super) const fn from_errcode(errcode: i64) -> Self {
         match errcode {
             -1 => Self::Busy {
                 retry_after: Duration::from_secs(1),
             },
-            // Wrong, used; 87009 belongs to another call and asks for a new login too.
+            // Wrong, used; 87009 belongs to another API and requires a new login too.
             40029 | 40163 | 87009 => Self::CodeInvalid,
             40226 => Self::Blocked,
-            // 100 a minute for one user.
+            // 100 calls a minute for one user.
             45011 => Self::RateLimited {
                 retry_after: Duration::from_mins(1),
             },
-            // The mini program's calls of the day.
+            // The mini program's daily quota.
             45009 => Self::RateLimited {
                 retry_after: Duration::from_mins(10),
             },
-            // Secret, app id or grant type wrong or missing, calls from this address refused,
-            // account limited or frozen, or our request is not as WeChat wants it.
+            // Secret, app id or grant type wrong or missing, this address not allowed, account
+            // limited or frozen, or the request malformed.
             1
             | 40001..=40003
             | 40013

@@ -7,8 +7,7 @@ use serde::{
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// A `T` written as an object. By itself a struct is also read from an array of its fields, which
-/// nobody means to send.
+/// A `T` from an object. By default serde also reads a struct from an array of its fields.
 pub(super) struct Object<T>(pub(super) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

@@ -1,7 +1,7 @@
-//! `getuserphonenumber`: which phone number a code of the phone button stands for.
+//! `getuserphonenumber`: the phone number of a code of the phone number button.
 //!
-//! Source: `POST /wxa/business/getuserphonenumber`, developers.weixin.qq.com, "getPhoneNumber". The
-//! openid in the request makes WeChat check that the code was given to this very user, so it is
+//! Source: `POST /wxa/business/getuserphonenumber`, developers.weixin.qq.com, "getPhoneNumber".
+//! With the openid in the request WeChat checks that the code was given to this user, so it is
 //! always sent.
 
 use std::time::Instant;
@@ -28,8 +28,8 @@ struct PhoneNumberResponse {
 }
 
 impl LiveClient {
-    /// Asks once, and once more with a new token when WeChat does not take ours: then it has not
-    /// looked at the code.
+    /// Calls once, and once more with a new access token when WeChat rejects the cached one: then
+    /// it has not used the code.
     pub(super) async fn phone_number(
         &self,
         app: &AppId,

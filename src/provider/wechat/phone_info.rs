@@ -1,4 +1,4 @@
-//! A phone number as WeChat writes it, with or without encryption.
+//! Phone numbers in WeChat's format.
 //!
 //! Source: developers.weixin.qq.com, "getPhoneNumber": `purePhoneNumber` is without country code;
 //! `phoneNumber` is the same for the mainland, and has the country code in front for other
@@ -19,7 +19,7 @@ pub(super) struct PhoneInfo {
     watermark: Object<WatermarkJson>,
 }
 
-/// Where and when the number was given away.
+/// The mini program that the number was given to.
 #[derive(Deserialize)]
 pub(super) struct WatermarkJson {
     pub(super) appid: String,
@@ -49,8 +49,8 @@ impl PhoneInfo {
     }
 }
 
-/// The number that both spellings stand for. How the country code is put in front of a foreign
-/// number is not documented: `+` may be there or not.
+/// The number, if both spellings agree. The prefix of a foreign number is not documented: it may
+/// have a `+` or not.
 pub(super) fn parse_phone(full: &str, pure: &str, country: &CountryCode) -> Option<Phone> {
     let country = match country {
         CountryCode::Text(text) => text.clone(),

@@ -1,16 +1,16 @@
-//! What WeChat pushes: a user of a mini program has taken something back, or has gone.
+//! Pushes of WeChat: a user of a mini program has withdrawn consent or deleted the account.
 //!
 //! Sources: developers.weixin.qq.com, "message push" (how a push is signed and encrypted) and
 //! "security guide, changes of authorised user information" (the events). One address serves every
-//! mini program of the config; whose push it is follows from the token that signed it.
+//! mini program of the config; the token that signed a push says which one it is for.
 //!
 //! In safe mode the signature covers the body, which is encrypted. In plain mode it covers the time
-//! and a nonce alone, so whoever has seen one push can send any body for as long as its time is
-//! good; hence `wechat.push.plain`, which is off by default.
+//! and a nonce alone, so an observer of one push can send any body for as long as its time is
+//! valid; hence `wechat.push.plain`, which is off by default.
 //!
-//! Must stay true: nothing is decrypted or read before its signature was found right, in constant
-//! time; there is one answer to whatever is not WeChat's; bodies are bounded; XML is read without
-//! DTD, entities and processing instructions.
+//! Must stay true: nothing is decrypted or parsed before its signature was verified, in constant
+//! time; there is one response to everything that is not WeChat's; bodies are bounded; XML is
+//! parsed without DTD, entities and processing instructions.
 
 mod envelope;
 mod event;
@@ -35,7 +35,7 @@ use crate::{
 /// How far WeChat's clock may be ahead of ours.
 const MAX_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
-/// Reads pushes.
+/// Verifies and parses pushes.
 #[derive(Debug)]
 pub struct PushReceiver {
     apps: Vec<PushApp>,
@@ -44,7 +44,7 @@ pub struct PushReceiver {
     clock: Clock,
 }
 
-/// A mini program whose pushes are taken.
+/// A mini program whose pushes are accepted.
 #[derive(Debug)]
 struct PushApp {
     app_id: AppId,
@@ -53,20 +53,20 @@ struct PushApp {
     key: Option<PushKey>,
 }
 
-/// What stands in the query of a push.
+/// The query of a push.
 #[derive(Debug, Clone, Default)]
 pub struct PushQuery {
     pub signature: String,
     pub msg_signature: String,
     pub timestamp: String,
     pub nonce: String,
-    /// Of the question with which WeChat makes sure of the address.
+    /// The challenge with which WeChat verifies the URL.
     pub echostr: String,
 }
 
 impl PushReceiver {
-    /// As the config has them; `None`: no push is taken. What is not usable is left out, which
-    /// `Config::load` refuses.
+    /// From the config; `None`: pushes are off. Unusable entries are left out, which `Config::load`
+    /// rejects.
     pub fn new(config: &WechatConfig, clock: &Clock) -> Option<Self> {
         if !config.push.enabled {
             return None;
@@ -88,7 +88,7 @@ impl PushReceiver {
         })
     }
 
-    /// What to say back when WeChat makes sure that the address is ours.
+    /// The response to WeChat's verification of the URL.
     pub fn echo<'a>(&self, query: &'a PushQuery) -> Result<&'a str, PushRejection> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
         if !(1..=256).contains(&query.echostr.len()) || !query.echostr.bytes().all(is_plain) {
@@ -101,7 +101,7 @@ impl PushReceiver {
         Ok(&query.echostr)
     }
 
-    /// What was pushed.
+    /// Verifies and parses a push.
     pub fn read(&self, query: &PushQuery, body: &[u8]) -> Result<PushMessage, PushRejection> {
         let sealed = envelope::encrypted(body);
         if let Some(sealed) = &sealed {
@@ -110,8 +110,7 @@ impl PushReceiver {
                 self.check_age(query)?;
                 let Some(key) = &app.key else { continue };
                 match key.open(sealed) {
-                    // Several mini programs may share a token and a key: the one that is named is
-                    // meant.
+                    // Several mini programs may share a token and a key: the message names its own.
                     Some((message, named)) if named == app.app_id.as_str().as_bytes() => {
                         return event::read(&message, &app.app_id, true);
                     }
@@ -138,16 +137,15 @@ impl PushReceiver {
         Err(rejection)
     }
 
-    /// The mini programs whose token made this signature: lower-case hex of SHA-1 over the parts,
-    /// sorted and joined. SHA-1 is WeChat's choice.
+    /// The mini programs with whose token this signature is right: lower-case hex of SHA-1 over the
+    /// parts, sorted and joined. SHA-1 is WeChat's choice.
     fn signers<'a>(
         &'a self,
         query: &'a PushQuery,
         sealed: Option<&'a str>,
         signature: &'a str,
     ) -> impl Iterator<Item = &'a PushApp> {
-        // Joined without anything between them, two lists of parts could be one text; a time has
-        // digits alone.
+        // Joined without a separator, two lists of parts could be one text; a time has only digits.
         let is_well_formed = (1..=12).contains(&query.timestamp.len())
             && query.timestamp.bytes().all(|byte| byte.is_ascii_digit())
             && (1..=64).contains(&query.nonce.len())
@@ -165,7 +163,7 @@ impl PushReceiver {
         })
     }
 
-    /// Whether it was signed just now.
+    /// Checks the age of the signature.
     fn check_age(&self, query: &PushQuery) -> Result<(), PushRejection> {
         let signed_at = query
             .timestamp

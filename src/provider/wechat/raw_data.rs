@@ -1,16 +1,16 @@
 //! `rawData` and `signature`: a profile that the mini program got from WeChat.
 //!
 //! Source: developers.weixin.qq.com, "signature": lower-case hex of `sha1(rawData + session_key)`,
-//! where the key is its base64 text. SHA-1 is WeChat's choice. It shows that the text came to a
-//! client with this `session_key`, and says nothing about whose it is: there is no openid in it.
+//! where the key is its base64 text. SHA-1 is WeChat's choice. It proves that a client with this
+//! `session_key` got the text, and no identity: there is no openid in it.
 
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
 use crate::{crypto, types::Secret};
 
-/// Whether `signature` is that of `raw_data` under this `session_key`. `raw_data` is what the
-/// client sent, byte by byte; read and written again it is another text. The signature has to be in
-/// lower case, as WeChat writes it.
+/// Whether `signature` is that of `raw_data` under this `session_key`. `raw_data` is the text as
+/// received, byte by byte; parsed and serialized again it is another one. The signature has to be
+/// in lower case, as WeChat writes it.
 pub fn raw_data_is_signed(raw_data: &[u8], signature: &str, session_key: &Secret<String>) -> bool {
     let mut digest = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     digest.update(raw_data);

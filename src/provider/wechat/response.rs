@@ -1,4 +1,4 @@
-//! Reading what WeChat answers, whatever its Content-Type says.
+//! Parsing WeChat's responses, whatever their Content-Type.
 
 use serde::{
     Deserialize, Deserializer,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::outbound::OutboundResponse;
 
-/// What every answer can say.
+/// The members that every response can have.
 #[derive(Deserialize)]
 struct ResponseStatus {
     #[serde(default)]
@@ -25,7 +25,7 @@ struct ResponseStatus {
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Errcode(i64);
 
-/// What a success says; its fields that `T` does not name are ignored, WeChat adds some.
+/// Parses a success; members that `T` does not have are ignored, WeChat adds some.
 pub(super) fn read<T: DeserializeOwned>(
     api: Api,
     answer: &OutboundResponse,
@@ -58,7 +58,7 @@ pub(super) fn read<T: DeserializeOwned>(
         .map_err(|_| unreadable())
 }
 
-/// What the errcode means, said to the log.
+/// Classifies and logs an errcode.
 fn refusal(api: Api, status: &ResponseStatus) -> CallError {
     let failure = api.classify(status.errcode.0);
     let (name, errcode, rid) = (api.name(), status.errcode.0, request_id(&status.errmsg));
@@ -83,8 +83,8 @@ fn refusal(api: Api, status: &ResponseStatus) -> CallError {
     }
 }
 
-/// WeChat's id of the request, from `... rid: 6129ee10-...` or `... req_id: uhJD...`; nothing else
-/// of a message is kept.
+/// WeChat's id of the request, from `... rid: 6129ee10-...` or `... req_id: uhJD...`; the rest of a
+/// message is dropped.
 fn request_id(message: &str) -> &str {
     let after = ["rid: ", "req_id: "]
         .iter()

@@ -1,4 +1,4 @@
-//! `jscode2session`: who a login code stands for.
+//! `jscode2session`: the identity of a login code.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Which mini programs the config names, and whether WeChat is called for them.
+//! The mini programs of the config, and whether WeChat is called for them.
 
 use reqwest::Url;
 
@@ -23,13 +23,13 @@ pub enum WechatSetupError {
     NoClient(#[from] ClientError),
 }
 
-/// A mini program as the config names it; an empty secret is none.
+/// A mini program of the config; an empty secret is none.
 pub(super) struct NamedApp {
     pub(super) app_id: AppId,
     pub(super) secret: Option<Secret<String>>,
 }
 
-/// Every mini program that the config names, in order.
+/// The mini programs of the config, in order.
 pub(super) fn named_apps(config: &WechatConfig) -> Result<Vec<NamedApp>, WechatSetupError> {
     let single = config
         .app_id

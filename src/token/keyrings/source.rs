@@ -1,4 +1,4 @@
-//! Where the signing keys are kept, and which of them sign and verify now.
+//! The source of the signing keys, and which of them sign and verify now.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,10 +17,10 @@ use crate::{
     types::Timestamp,
 };
 
-/// Where the keys are kept.
+/// The source of the keys.
 #[derive(Debug)]
 pub(super) enum SigningKeySource {
-    /// Made by us; `previous` are former HS256 secrets that verify too.
+    /// Generated; `previous` are former HS256 secrets that verify too.
     Store {
         algorithm: Algorithm,
         previous: Vec<SecretText>,
@@ -30,11 +30,11 @@ pub(super) enum SigningKeySource {
     Directory { path: PathBuf, algorithm: Algorithm },
     /// HS256; the first signs.
     Secrets(Vec<SecretText>),
-    /// Given once.
+    /// Fixed at construction.
     Fixed,
 }
 
-/// When keys are replaced without being asked.
+/// The schedule of rotations.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RotationSchedule {
     /// How long a key signs.
@@ -73,8 +73,8 @@ impl SigningKeySource {
         }
     }
 
-    /// All keys that verify, the one that signs first, and when they change hands; `None`: they do
-    /// not change.
+    /// All keys that verify, the signing one first, and the times of the change-over; `None`: they
+    /// never change.
     pub(super) async fn read(
         &self,
         store: &dyn Store,
@@ -103,8 +103,8 @@ impl SigningKeySource {
     }
 }
 
-/// Puts the key in front that signs now, of keys that come newest first: the newest whose time has
-/// come, and the oldest where the clock is behind them all. Those before it wait for their time.
+/// Moves the signing key to the front, of keys in order newest first: the newest whose time has
+/// come, or the oldest where the clock is behind them all. Newer ones wait for their time.
 fn signing_first(keys: &mut [StoredKey], now: Timestamp) -> SigningDates {
     let signs = keys
         .iter()
@@ -123,7 +123,7 @@ fn signing_first(keys: &mut [StoredKey], now: Timestamp) -> SigningDates {
 }
 
 /// How many of the keys, newest first, still verify: the newest, and each other until
-/// `verifies_for` after the one before it in the list took its place.
+/// `verifies_for` after the one before it in the list replaced it.
 pub(super) fn count_verifying(keys: &[StoredKey], verifies_for: Duration, now: Timestamp) -> usize {
     let over = |replaced_by: &StoredKey| now >= replaced_by.signs_from.plus(verifies_for);
     keys.iter()

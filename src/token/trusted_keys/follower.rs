@@ -20,20 +20,20 @@ use crate::{
     token::trusted_key::{MAX_JWKS_LEN, TrustedKeySet, read_file},
 };
 
-/// Time for a fetch, all of it.
+/// Total time of a fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
-/// Fetches are at least so far apart, whoever asks.
+/// Fetches are at least so far apart, also on request.
 const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(10);
-/// The soonest that `max-age` can ask for.
+/// Lower bound of `max-age`.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_mins(1);
-/// How often a file is looked at.
+/// How often a file is checked for changes.
 const FILE_POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// How often the age of the keys is told.
+/// How often the metric of the keys' age is updated.
 const AGE_METRIC_INTERVAL: Duration = Duration::from_secs(1);
-/// Keys that are not used are told so far; a set may have hundreds.
+/// Most unused keys that are logged; a set may have hundreds.
 const MAX_LOGGED_KEYS: usize = 8;
 
-/// What one task works with.
+/// The task.
 pub(super) struct KeyFollower {
     pub(super) name: Arc<str>,
     pub(super) algorithms: Vec<Algorithm>,
@@ -76,7 +76,7 @@ impl KeyFollower {
             let next = match failures {
                 0 => max_age.map_or(refresh, |age| age.max(MIN_REFRESH_INTERVAL).min(refresh)),
                 // 10 s, 20 s, 40 s, then a minute; without any keys there is nothing to fall back
-                // on, so no longer than ten seconds.
+                // on, so ten seconds at most.
                 _ if self.state.current.load().keys.is_empty() => MIN_FETCH_INTERVAL,
                 failures => (MIN_FETCH_INTERVAL * (1 << (failures - 1).min(3)))
                     .min(MIN_REFRESH_INTERVAL)
@@ -86,7 +86,7 @@ impl KeyFollower {
         }
     }
 
-    /// Waits for the next fetch: until it is due, or somebody asks for it.
+    /// Waits for the next fetch: until it is due or requested.
     async fn rest(&self, next: Duration, age: &prometheus::Gauge) {
         let (due, soonest) = (Instant::now() + next, Instant::now() + MIN_FETCH_INTERVAL);
         let mut is_wanted = false;
@@ -107,7 +107,7 @@ impl KeyFollower {
         }
     }
 
-    /// What became of a fetch, and how long the answer says that it is good for.
+    /// The result of a fetch, and the `max-age` of the response.
     async fn fetch(&self, client: &Outbound, url: &Url) -> (Result<(), String>, Option<Duration>) {
         match client.fetch(url.clone(), MAX_JWKS_LEN, FETCH_TIMEOUT).await {
             Err(fault) => (Err(fault.to_string()), None),
@@ -124,8 +124,8 @@ impl KeyFollower {
         }
     }
 
-    /// Takes a set, whatever is in it. One without keys is told as a failure all the same: a person
-    /// should look, and it is asked for again soon.
+    /// Stores a set, whatever is in it. One without keys is reported as a failure all the same: an
+    /// operator should look, and it is fetched again soon.
     fn take(&self, bytes: &[u8]) -> Result<(), String> {
         let (digest, current) = (crypto::sha256(bytes), self.state.current.load());
         let set = TrustedKeySet::parse(bytes, &self.algorithms)?;
@@ -160,7 +160,8 @@ impl KeyFollower {
                 set.keys.len()
             );
         }
-        // Where nothing is new, what was verified stays so; only the age begins anew.
+        // An unchanged set keeps its version, and with it the cached tokens; only the age starts
+        // again.
         let version = current.version + u64::from(!is_known);
         let set = KeySet {
             version,
@@ -173,7 +174,7 @@ impl KeyFollower {
         problem.map_or(Ok(()), |problem| Err(problem.to_owned()))
     }
 
-    /// Tells a failure once, and its end.
+    /// Logs a failure once, and its end.
     fn report(&self, outcome: Result<(), String>, reported: &mut String) {
         self.state
             .failing

@@ -13,30 +13,30 @@ use crate::token::trusted_key::TrustedKey;
 /// Most keys tried for one token.
 const MAX_KEYS_TRIED: usize = 8;
 
-/// What the task and the requests share.
+/// The state that the task and the requests share.
 #[derive(Debug)]
 pub(super) struct KeyState {
     pub(super) current: ArcSwap<KeySet>,
     pub(super) refresh_requested: Notify,
-    /// The last attempt to get keys has failed.
+    /// The last attempt to get the keys has failed.
     pub(super) failing: AtomicBool,
-    /// Whether there has been an attempt.
+    /// Whether the first attempt has ended.
     pub(super) first_attempt: watch::Sender<bool>,
 }
 
 /// The keys of one moment.
 #[derive(Debug, Default)]
 pub(in crate::token) struct KeySet {
-    /// Tells this set from those before it.
+    /// Increases with each new set.
     pub(super) version: u64,
     pub(super) keys: Vec<TrustedKey>,
     pub(super) digest: [u8; 32],
     pub(super) fetched: Option<Instant>,
-    /// The issuer says that no key is good.
+    /// The issuer publishes an empty set.
     pub(super) is_withdrawn: bool,
 }
 
-/// What a key set says of a signature.
+/// The result of checking a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::token) enum SignatureCheck {
     Valid,
@@ -63,8 +63,7 @@ impl KeySet {
         signature: &str,
     ) -> SignatureCheck {
         if self.keys.is_empty() {
-            // What is known to be good for nothing is refused as any other; what nobody knows is
-            // not.
+            // Withdrawn keys reject a token; missing keys cannot decide about it.
             return if self.is_withdrawn {
                 SignatureCheck::UnknownKey
             } else {

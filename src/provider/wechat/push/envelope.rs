@@ -18,13 +18,12 @@ use zeroize::Zeroizing;
 use super::xml;
 
 const BLOCK_LEN: usize = 16;
-/// Padding fills up to this, twice the block of AES.
+/// Padding is to this length, twice the block of AES.
 const PADDING_LEN: usize = 32;
-/// Random bytes and length, before the message.
+/// Bytes before the message: random ones and its length.
 const HEAD_LEN: usize = 20;
 
-/// 43 characters stand for 258 bits, and WeChat draws all of them at random: the last two belong to
-/// nothing.
+/// 43 characters are 258 bits, and WeChat draws all of them at random: the last two are not used.
 const KEY_TEXT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -42,7 +41,7 @@ impl fmt::Debug for PushKey {
 }
 
 impl PushKey {
-    /// Takes the 43 characters.
+    /// Parses the 43 characters.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let bytes = Zeroizing::new(KEY_TEXT.decode(text).ok()?);
         bytes
@@ -52,7 +51,7 @@ impl PushKey {
             .map(|key| Self(Zeroizing::new(key)))
     }
 
-    /// The message and the app id inside; `None` for whatever is wrong.
+    /// The message and the app id inside; `None` for every error.
     pub(super) fn open(&self, sealed: &str) -> Option<(Zeroizing<Vec<u8>>, Vec<u8>)> {
         let mut plain = Zeroizing::new(STANDARD.decode(sealed).ok()?);
         if plain.is_empty() || !plain.len().is_multiple_of(BLOCK_LEN) {
@@ -85,7 +84,7 @@ struct Envelope {
 }
 
 /// The encrypted text in a body, in XML or JSON; `None` where there is none. In compatible mode the
-/// plain text stands beside it, which nobody has signed, so it is not read.
+/// plain text is beside it, unsigned, so it is not read.
 pub(super) fn encrypted(body: &[u8]) -> Option<String> {
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => serde_json::from_slice::<Envelope>(body).ok()?.encrypt,

@@ -1,4 +1,4 @@
-//! The events that are about somebody's data.
+//! Events about a user's data.
 
 use serde_json::{Map, Value, json};
 
@@ -8,20 +8,20 @@ use crate::{
     types::{AppId, OpenId, Timestamp},
 };
 
-/// Most kinds of data that one push names.
+/// Most kinds of data in one push.
 const MAX_KINDS: usize = 100;
 /// Nickname and avatar, and the phone number.
 const STORED_KINDS: [u16; 2] = [6, 8];
 
-/// What was pushed.
+/// A push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PushMessage {
     Authorization(AuthorizationEvent),
-    /// Some other event or message, for which nothing is to be done.
+    /// Another event or message, which is ignored.
     Other,
 }
 
-/// Somebody has taken something back.
+/// A withdrawal of consent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AuthorizationEvent {
     pub app_id: AppId,
@@ -29,11 +29,11 @@ pub struct AuthorizationEvent {
     pub change: AuthorizationChange,
     /// The time of the event, by WeChat.
     pub at: Timestamp,
-    /// Of all that the event says, in whatever form: tells a repeat from another event.
+    /// Of the whole event, in any encoding: distinguishes a repeat from another event.
     pub digest: [u8; 32],
 }
 
-/// It is about a person.
+/// Prints no personal data.
 impl std::fmt::Debug for AuthorizationEvent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AuthorizationEvent")
@@ -42,16 +42,16 @@ impl std::fmt::Debug for AuthorizationEvent {
     }
 }
 
-/// What somebody has taken back.
+/// What was withdrawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthorizationChange {
-    /// `user_info_modified`: WeChat has cleaned a nickname or avatar that was not fit to be shown.
+    /// `user_info_modified`: WeChat has removed an unacceptable nickname or avatar.
     ProfileCleaned,
     /// `user_authorization_revoke`: these kinds of data, by WeChat's numbers (6 nickname and
-    /// avatar, 8 phone number, 19 nickname typed with the keyboard, 20 chosen avatar; the others
-    /// are nothing that menshen has). `None`: it does not say which.
+    /// avatar, 8 phone number, 19 nickname typed with the keyboard, 20 chosen avatar; menshen
+    /// stores no others). `None`: not specified.
     Revoked(Option<Vec<u16>>),
-    /// `user_authorization_cancellation`: the person has left.
+    /// `user_authorization_cancellation`: the user has deleted the account.
     Cancelled,
 }
 
@@ -66,8 +66,7 @@ impl AuthorizationChange {
     }
 }
 
-/// Reads a message to this mini program. Where nobody has signed the body, it has to name the mini
-/// program itself.
+/// Parses a message to this mini program. An unsigned body has to name the mini program itself.
 pub(super) fn read(
     message: &[u8],
     app: &AppId,
@@ -106,7 +105,7 @@ pub(super) fn read(
     }))
 }
 
-/// A list in JSON, so that no two events are one text.
+/// Over a JSON list, so that no two events give one text.
 fn digest(app: &AppId, openid: &OpenId, change: &AuthorizationChange, at: Timestamp) -> [u8; 32] {
     let kinds = match change {
         AuthorizationChange::Revoked(kinds) => kinds.as_deref(),
@@ -145,8 +144,9 @@ fn seconds(value: &Value) -> Option<Timestamp> {
     seconds.map(Timestamp::from_secs)
 }
 
-/// What `RevokeInfo` names; `None` where it is not there, or empty. A list that cannot be read
-/// means all that menshen has: more than was meant perhaps, but no account is lost over a spelling.
+/// The kinds in `RevokeInfo`; `None` where it is absent or empty. An unreadable list means all
+/// kinds that menshen stores: perhaps more than was meant, but no account is deleted over a
+/// spelling.
 fn revoked(info: Option<&Value>) -> Option<Vec<u16>> {
     let info = info.filter(|info| {
         !info.is_null() && info.as_str().is_none_or(|text| !text.trim().is_empty())
@@ -154,7 +154,7 @@ fn revoked(info: Option<&Value>) -> Option<Vec<u16>> {
     Some(kinds(info).unwrap_or_else(|| STORED_KINDS.to_vec()))
 }
 
-/// `8`, or several with commas.
+/// `8`, or several separated by commas.
 fn kinds(info: &Value) -> Option<Vec<u16>> {
     match info {
         Value::Number(number) => Some(vec![u16::try_from(number.as_u64()?).ok()?]),

@@ -1,14 +1,15 @@
-//! The flat XML that WeChat sends: one element with texts in it.
+//! The flat XML that WeChat sends: one element with text elements in it.
 
 use std::collections::BTreeMap;
 
 use quick_xml::{Reader, events::Event};
 
-/// Deepest element that is not a mistake: some messages have lists, which are stepped over.
+/// Deepest nesting that is accepted: some messages have lists, which are ignored.
 const MAX_DEPTH: usize = 8;
 
-/// The texts of the elements right below the root, each once. `None` where it is not well formed,
-/// or has a DTD, an entity of its own or a processing instruction, which WeChat never sends.
+/// The texts of the elements directly below the root, each name once. `None` where the XML is not
+/// well formed, or has a DTD, an entity of its own or a processing instruction, which WeChat never
+/// sends.
 pub(super) fn fields(body: &[u8]) -> Option<BTreeMap<String, String>> {
     let mut reader = Reader::from_reader(body);
     reader.config_mut().expand_empty_elements = true;
@@ -23,7 +24,7 @@ pub(super) fn fields(body: &[u8]) -> Option<BTreeMap<String, String>> {
                 path.push(std::str::from_utf8(start.name().as_ref()).ok()?.to_owned());
                 text.clear();
             }
-            // The reader has seen that it is the end of what began last.
+            // The reader has checked that the names match.
             Event::End(_) => {
                 let name = path.pop()?;
                 match path.len() {
