@@ -39,7 +39,7 @@ use crate::{
     entropy::Entropy,
     metrics::Metrics,
     outbound::AdminClient,
-    proxy::{Listener, Parts, Server, Streams, Tls, install_crypto},
+    proxy::{Listener, Server, ServerParts, Streams, Tls, install_crypto},
     store::{self, Measured, Store},
     telemetry::Sink,
 };
@@ -147,7 +147,7 @@ impl App {
             .context("cannot read the revocations")?;
         denylist.prune(clock.now());
         generation.start(&process);
-        let server = Server::new(Parts {
+        let server = Server::new(ServerParts {
             config: &generation.config,
             snapshot,
             listeners,
@@ -157,7 +157,7 @@ impl App {
         });
         let current = Arc::new(Current {
             admin_routes: Arc::new(ArcSwap::from_pointee(generation.admin_routes.clone())),
-            server: server.replace(),
+            server: server.reload_handle(),
             generation: ArcSwap::from_pointee(generation),
         });
         Ok(Self {
@@ -230,7 +230,7 @@ impl App {
 
         self.stage.send_replace(Stage::Stopping);
         tracing::info!("stopping: unready, still serving");
-        self.server.close_gently();
+        self.server.start_draining();
         let drained = async {
             let config = &self.current.generation.load_full().config.server;
             sleep(config.unready_grace.get()).await;
@@ -271,9 +271,9 @@ fn start(process: &Arc<Process>, current: &Arc<Current>, config: &Config, tasks:
             .await;
     });
     let it = process.clone();
-    tasks.spawn(async move { it.streams.follow(&it.clock).await });
+    tasks.spawn(async move { it.streams.watch_revocations(&it.clock).await });
     let it = process.clone();
-    tasks.spawn(async move { it.streams.look(&*it.store, &it.clock).await });
+    tasks.spawn(async move { it.streams.check_sessions(&*it.store, &it.clock).await });
     let (it, now, every) = (
         process.clone(),
         current.clone(),

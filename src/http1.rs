@@ -18,7 +18,7 @@ mod size_line;
 mod trailers;
 
 pub use decode::{BodyDecoder, BodyEvent, Decoded, InvalidBody};
-pub use encode::{BodyEncoder, TooLong, Unfinished};
+pub use encode::{BodyEncoder, TooLong, TooShort};
 pub use response::{
     InvalidHead, ResponseFraming, ResponseHead, parse_response, response_body, unfold,
 };

@@ -37,13 +37,13 @@ mod upstream_request;
 mod websocket;
 
 pub use listener::Listener;
-pub use server::{Parts, Replace, Server};
+pub use server::{ReloadHandle, Server, ServerParts};
 pub use snapshot::{Snapshot, SnapshotParts};
 pub use streams::Streams;
 pub use tls::{Tls, TlsError, install_crypto};
 pub use upstream::{
     UpstreamError, Upstreams,
-    probe::{Probe, ProbeAnswer, ProbeError, Prober},
+    probe::{Probe, ProbeError, ProbeResponse, Prober},
 };
 
 /// Runs the script that these bytes are against the relay; for fuzz/targets alone.

@@ -151,9 +151,9 @@ impl Generation {
         process.metrics.sms_daily_budget.set(budget.into());
         let (details, upstreams) = (process.details.clone(), self.upstreams.clone());
         self.tasks
-            .push(Task(tokio::spawn(upstreams.watch(move |good, all| {
-                details.set("upstreams", format!("{good} of {all} healthy"))
-            }))));
+            .push(Task(tokio::spawn(upstreams.run_health_checks(
+                move |good, all| details.set("upstreams", format!("{good} of {all} healthy")),
+            ))));
         let (process, keyrings) = (process.clone(), self.keyrings.clone());
         self.tasks.push(Task(tokio::spawn(async move {
             let Process {
@@ -215,7 +215,7 @@ impl<'a> Builder<'a> {
         let upstream = &self.config.upstream;
         let same = self
             .previous_with_same(|config| &config.upstream)
-            .filter(|previous| previous.upstreams.trust_as(&upstream.tls));
+            .filter(|previous| previous.upstreams.has_same_tls_files(&upstream.tls));
         if let Some(previous) = same {
             return Ok(previous.upstreams.clone());
         }

@@ -27,7 +27,7 @@ use super::{check::check, generation::Generation, process::Process};
 use crate::{
     audit::Event,
     config::{Config, Loaded, Source, StoreConfig},
-    proxy::Replace,
+    proxy::ReloadHandle,
     telemetry::LogLevel,
     types::Timestamp,
 };
@@ -50,7 +50,7 @@ pub struct Reload {
 pub(super) struct Current {
     pub(super) generation: ArcSwap<Generation>,
     pub(super) admin_routes: Arc<ArcSwap<Router>>,
-    pub(super) server: Replace,
+    pub(super) server: ReloadHandle,
 }
 
 /// The result of a reload.
@@ -162,13 +162,16 @@ async fn reload_config(
             return refused(process, now, "it cannot be used: see the log");
         }
     };
-    if let Err(error) = current.server.certificate(&generation.config.server.tls) {
+    if let Err(error) = current
+        .server
+        .reload_certificate(&generation.config.server.tls)
+    {
         tracing::error!("server.tls: {error}");
         return refused(process, now, "its certificate cannot be used: see the log");
     }
     generation.start(process);
     reload.log_level.set(&generation.config.telemetry.log_level);
-    current.server.with(snapshot);
+    current.server.set_snapshot(snapshot);
     current
         .admin_routes
         .store(Arc::new(generation.admin_routes.clone()));

@@ -14,7 +14,7 @@ pub struct TooLong;
 /// The end of a body that is not whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the body is shorter than announced")]
-pub struct Unfinished;
+pub struct TooShort;
 
 /// Frames one body.
 #[derive(Debug)]
@@ -79,13 +79,13 @@ impl BodyEncoder {
         &mut self,
         trailers: Option<&Trailers>,
         out: &mut Vec<u8>,
-    ) -> Result<(), Unfinished> {
+    ) -> Result<(), TooShort> {
         if self.in_part {
-            return Err(Unfinished);
+            return Err(TooShort);
         }
         match self.state {
             State::Known(0) | State::UntilClose | State::Finished => {}
-            State::Known(_) => return Err(Unfinished),
+            State::Known(_) => return Err(TooShort),
             State::Chunked => {
                 out.extend_from_slice(b"0\r\n");
                 for (name, value) in trailers.into_iter().flat_map(Trailers::iter) {

@@ -88,7 +88,7 @@ pub fn parse_response<'b, 'h>(
     let length = match parser.parse_response_with_uninit_headers(&mut response, bytes, slots) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(None),
-        Err(error) => return Err(explain(error, bytes)),
+        Err(error) => return Err(classify_error(error, bytes)),
     };
     let (Some(status @ 100..), Some(version)) = (response.code, response.version) else {
         return Err(InvalidHead::StatusLine);
@@ -110,9 +110,9 @@ pub fn parse_response<'b, 'h>(
     )))
 }
 
-fn explain(error: Error, bytes: &[u8]) -> InvalidHead {
+fn classify_error(error: Error, bytes: &[u8]) -> InvalidHead {
     match error {
-        Error::HeaderName if folds(bytes).next().is_some() => InvalidHead::Folded,
+        Error::HeaderName if folded_line_ends(bytes).next().is_some() => InvalidHead::Folded,
         Error::HeaderName => InvalidHead::FieldName,
         Error::HeaderValue => InvalidHead::FieldValue,
         Error::NewLine => InvalidHead::LineEnd,
@@ -125,7 +125,7 @@ fn explain(error: Error, bytes: &[u8]) -> InvalidHead {
 /// Joins folded field lines by writing spaces over their line ends (RFC 9112 section 5.2). Does
 /// nothing to what follows the head.
 pub fn unfold(bytes: &mut [u8]) {
-    let ends: Vec<usize> = folds(bytes).collect();
+    let ends: Vec<usize> = folded_line_ends(bytes).collect();
     for end in ends {
         bytes[end] = b' ';
         if bytes[end - 1] == b'\r' {
@@ -135,7 +135,7 @@ pub fn unfold(bytes: &mut [u8]) {
 }
 
 /// The LF before each line that continues the field line before it.
-fn folds(bytes: &[u8]) -> impl Iterator<Item = usize> {
+fn folded_line_ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
     // Empty lines in front are skipped by the parser, and the status line cannot be continued.
     let first = bytes
         .iter()
@@ -143,7 +143,7 @@ fn folds(bytes: &[u8]) -> impl Iterator<Item = usize> {
         .unwrap_or(bytes.len());
     let ends = memchr::memchr_iter(b'\n', &bytes[first..]).map(move |at| first + at);
     let mut in_field = false;
-    let folds = ends.map_while(move |end| match bytes[end + 1..] {
+    let folded_line_ends = ends.map_while(move |end| match bytes[end + 1..] {
         [b' ' | b'\t', ..] if in_field => Some(Some(end)),
         [] | [b' ' | b'\t' | b'\n', ..] | [b'\r', b'\n', ..] => None,
         _ => {
@@ -151,7 +151,7 @@ fn folds(bytes: &[u8]) -> impl Iterator<Item = usize> {
             Some(None)
         }
     });
-    folds.flatten()
+    folded_line_ends.flatten()
 }
 
 /// Where a response ends, and whether another request may follow it on its connection.

@@ -13,7 +13,7 @@ use http::StatusCode;
 use prometheus::{Histogram, IntCounter};
 
 use super::{
-    dry_run::{BackendResult, DryRunLog, Reported},
+    dry_run::{BackendResult, DryRunLog, DryRunResult},
     streams::CloseReason,
     upstream::Backend,
 };
@@ -29,7 +29,7 @@ use crate::{
 
 /// Who answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum RequestOutcome {
     /// The backend.
     Forwarded,
     /// The gate, with a refusal.
@@ -44,7 +44,7 @@ pub(super) enum Outcome {
     Preflight,
 }
 
-impl Outcome {
+impl RequestOutcome {
     const ALL: [Self; 6] = [
         Self::Forwarded,
         Self::Refused,
@@ -85,12 +85,12 @@ struct RuleCounters {
     name: Arc<str>,
     duration: Histogram,
     /// By outcome, then by status class: 1xx to 5xx, and none (the client was gone).
-    requests: [[IntCounter; 6]; Outcome::ALL.len()],
+    requests: [[IntCounter; 6]; RequestOutcome::ALL.len()],
 }
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum Completion {
     /// With a whole response.
     Complete,
     /// The client left before that.
@@ -101,7 +101,7 @@ pub(super) enum Ended {
     Closed(CloseReason),
 }
 
-impl Ended {
+impl Completion {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Complete => "complete",
@@ -114,7 +114,7 @@ impl Ended {
 
 /// What a request was, and what the gate decided of it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Subject<'a> {
+pub(super) struct RequestRecord<'a> {
     pub(super) rule: RuleIndex,
     pub(super) method: &'a str,
     pub(super) path: &'a str,
@@ -124,7 +124,7 @@ pub(super) struct Subject<'a> {
     pub(super) client_ip: ClientIp,
 }
 
-impl<'a> Subject<'a> {
+impl<'a> RequestRecord<'a> {
     /// `without_rule`: what stands for a request that no rule was asked about.
     pub(super) fn admitted(admitted: &'a AdmittedRequest, without_rule: RuleIndex) -> Self {
         Self {
@@ -157,12 +157,12 @@ impl<'a> Subject<'a> {
 
 /// What came of a request.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Served<'a> {
-    pub(super) outcome: Outcome,
+pub(super) struct ResponseRecord<'a> {
+    pub(super) outcome: RequestOutcome,
     /// `None`: the client had left before a response.
     pub(super) status: Option<StatusCode>,
     pub(super) error: Option<ErrorCode>,
-    pub(super) ended: Ended,
+    pub(super) ended: Completion,
     /// The backend that was sent the request.
     pub(super) upstream: Option<&'a Backend>,
     /// Microseconds until the head of its response came.
@@ -172,17 +172,17 @@ pub(super) struct Served<'a> {
     pub(super) sent: u64,
 }
 
-impl Served<'_> {
+impl ResponseRecord<'_> {
     /// With a response of menshen's own.
-    pub(super) const fn locally(
-        outcome: Outcome,
+    pub(super) const fn local(
+        outcome: RequestOutcome,
         status: Option<StatusCode>,
         error: Option<ErrorCode>,
     ) -> Self {
         let ended = if status.is_some() {
-            Ended::Complete
+            Completion::Complete
         } else {
-            Ended::ClientGone
+            Completion::ClientGone
         };
         Self {
             outcome,
@@ -199,12 +199,12 @@ impl Served<'_> {
 
 /// A request at its end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Record<'a> {
+pub(super) struct AccessRecord<'a> {
     pub(super) timing: &'a Timing,
     pub(super) request_id: &'a str,
     pub(super) version: HttpVersion,
-    pub(super) subject: Subject<'a>,
-    pub(super) served: Served<'a>,
+    pub(super) subject: RequestRecord<'a>,
+    pub(super) served: ResponseRecord<'a>,
 }
 
 /// Which line of the rules decided.
@@ -233,7 +233,7 @@ impl Recorder {
         let counters = |name: &str| RuleCounters {
             name: name.into(),
             duration: metrics.request_duration.with_label_values(&[name]),
-            requests: Outcome::ALL.map(|outcome| {
+            requests: RequestOutcome::ALL.map(|outcome| {
                 ["1xx", "2xx", "3xx", "4xx", "5xx", "none"].map(|status| {
                     metrics
                         .requests
@@ -259,7 +259,7 @@ impl Recorder {
     }
 
     /// The gate has decided.
-    pub(super) fn decided(&self, at: Timestamp, start: tokio::time::Instant) -> Timing {
+    pub(super) fn record_decision(&self, at: Timestamp, start: tokio::time::Instant) -> Timing {
         let took = start.elapsed();
         self.metrics.gate_duration.observe(took.as_secs_f64());
         Timing {
@@ -269,8 +269,8 @@ impl Recorder {
         }
     }
 
-    pub(super) fn write(&self, record: &Record<'_>) {
-        let Record {
+    pub(super) fn write(&self, record: &AccessRecord<'_>) {
+        let AccessRecord {
             timing,
             request_id,
             version,
@@ -302,20 +302,21 @@ impl Recorder {
         }
         if let Some(decision) = subject.dry_run {
             let backend = match served.outcome {
-                Outcome::Forwarded => BackendResult::Status(status),
-                Outcome::Failed => BackendResult::Failed,
+                RequestOutcome::Forwarded => BackendResult::Status(status),
+                RequestOutcome::Failed => BackendResult::Failed,
                 // A proxy that asks forwards by itself; what came of it is not known here.
-                Outcome::Verified | Outcome::Preflight | Outcome::Refused | Outcome::Auth => {
-                    BackendResult::Unknown
-                }
+                RequestOutcome::Verified
+                | RequestOutcome::Preflight
+                | RequestOutcome::Refused
+                | RequestOutcome::Auth => BackendResult::Unknown,
             };
-            let reported = Reported {
+            let reported = DryRunResult {
                 decision,
                 backend,
                 is_authenticated: subject.user.is_some(),
                 request_id,
             };
-            self.dry_run.note(&self.metrics, &rule.name, reported);
+            self.dry_run.record(&self.metrics, &rule.name, reported);
         }
         self.access.write(&AccessLine {
             at: timing.at.plus(took),

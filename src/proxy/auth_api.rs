@@ -10,8 +10,8 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::{
-    access_record::{Outcome, RuleIndex, Served, Subject},
-    client::{Client, NoBody},
+    access_record::{RequestOutcome, RequestRecord, ResponseRecord, RuleIndex},
+    client::{BodyReadError, Client},
     local_response::LocalResponse,
     message::body_length,
     request_context::RequestContext,
@@ -35,13 +35,15 @@ pub(super) async fn serve(
         .read_body(LONGEST_BODY, body_length(admitted.framing.body), time)
         .await
     {
-        Ok(body) => attended(client, call(context, admitted, head, body)).await,
+        Ok(body) => run_to_completion(client, route(context, admitted, head, body)).await,
         Err(error) => {
             let malformed = Problem::new(ErrorCode::RequestMalformed);
             let problem = match error {
-                NoBody::TooLarge => Problem::new(ErrorCode::BodyTooLarge),
-                NoBody::Late => malformed.detail("The request body did not arrive in time."),
-                NoBody::Broken => {
+                BodyReadError::TooLarge => Problem::new(ErrorCode::BodyTooLarge),
+                BodyReadError::TimedOut => {
+                    malformed.detail("The request body did not arrive in time.")
+                }
+                BodyReadError::Incomplete => {
                     malformed.detail("The request body could not be read to its end.")
                 }
             };
@@ -63,16 +65,16 @@ pub(super) async fn serve(
     let sent = client
         .respond(&admitted.forward.method, local_response(response).await)
         .await;
-    let served = Served::locally(Outcome::Auth, sent.is_ok().then_some(status), error);
-    let subject = Subject {
+    let served = ResponseRecord::local(RequestOutcome::Auth, sent.is_ok().then_some(status), error);
+    let subject = RequestRecord {
         rule: RuleIndex::AuthApi,
         dry_run: None,
         user: None,
-        ..Subject::admitted(admitted, RuleIndex::AuthApi)
+        ..RequestRecord::admitted(admitted, RuleIndex::AuthApi)
     };
     context.record(
         subject,
-        Served {
+        ResponseRecord {
             received: client.received(),
             ..served
         },
@@ -80,7 +82,7 @@ pub(super) async fn serve(
 }
 
 /// The response to come. It holds nothing of the client.
-fn call(
+fn route(
     context: &RequestContext,
     admitted: &AdmittedRequest,
     head: &Bytes,
@@ -120,7 +122,7 @@ fn call(
 /// Does the work to its end, whether the client waits for it or not: half a login is of no use.
 /// That a client of HTTP/2 has reset its stream is counted at once: each such request costs as much
 /// as one that is waited for.
-async fn attended<T>(client: &mut Client<'_>, work: impl Future<Output = T>) -> T {
+async fn run_to_completion<T>(client: &mut Client<'_>, work: impl Future<Output = T>) -> T {
     let Client::Http2(stream) = client else {
         return work.await;
     };
@@ -130,7 +132,7 @@ async fn attended<T>(client: &mut Client<'_>, work: impl Future<Output = T>) -> 
         done = work.as_mut() => return done,
         () = stream.reset() => {}
     }
-    client.note_reset();
+    client.count_reset();
     work.await
 }
 

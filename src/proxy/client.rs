@@ -19,7 +19,8 @@ use http::Method;
 use tokio::time::timeout;
 
 use super::{
-    failure::ClientError, local_response::LocalResponse, message::Part, response_head::ResponseHead,
+    failure::ClientError, local_response::LocalResponse, message::BodyPart,
+    response_head::ResponseHead,
 };
 use crate::http1::{BodyLength, Trailers};
 
@@ -35,16 +36,19 @@ pub(super) enum Client<'c> {
 
 /// Why there is no request body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoBody {
+pub(super) enum BodyReadError {
     TooLarge,
-    Late,
+    TimedOut,
     /// It broke off, or its framing did.
-    Broken,
+    Incomplete,
 }
 
 impl Client<'_> {
     /// Waits for the next part of the request's body.
-    pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ClientError>> {
+    pub(super) fn poll_part(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<BodyPart, ClientError>> {
         match self {
             Self::Http1(client) => client.poll_part(cx),
             Self::Http2(client) => client.poll_part(cx),
@@ -77,9 +81,9 @@ impl Client<'_> {
     }
 
     /// Resolves when the client leaves, once its whole request has been read.
-    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Http1(client) => client.poll_gone(cx),
+            Self::Http1(client) => client.poll_closed(cx),
             Self::Http2(client) => client.poll_reset(cx),
         }
     }
@@ -149,22 +153,22 @@ impl Client<'_> {
     }
 
     /// The response is not whole, and its end must not say that it is.
-    pub(super) fn break_off(&mut self, reason: Reason) {
+    pub(super) fn abort(&mut self, reason: Reason) {
         match self {
-            Self::Http1(client) => client.break_off(),
-            Self::Http2(client) => client.break_off(reason),
+            Self::Http1(client) => client.abort(),
+            Self::Http2(client) => client.abort(reason),
         }
     }
 
     /// The client has given the request up.
-    pub(super) fn note_reset(&mut self) {
+    pub(super) fn count_reset(&mut self) {
         if let Self::Http2(client) = self {
-            client.note_reset();
+            client.count_reset();
         }
     }
 
     /// Whether the client has closed its connection, as far as that shows without reading on.
-    pub(super) fn has_left(&self) -> bool {
+    pub(super) fn is_closed_by_peer(&self) -> bool {
         match self {
             Self::Http1(client) => client.socket.closed_by_peer(),
             // The library tells of a reset.
@@ -173,9 +177,9 @@ impl Client<'_> {
     }
 
     /// Whether it is noticed only by looking that the client has left.
-    pub(super) fn is_unwatched(&self) -> bool {
+    pub(super) fn needs_close_polling(&self) -> bool {
         match self {
-            Self::Http1(client) => !client.is_request_complete() || client.is_unwatched(),
+            Self::Http1(client) => !client.is_request_complete() || client.needs_close_polling(),
             Self::Http2(_) => false,
         }
     }
@@ -193,24 +197,24 @@ impl Client<'_> {
     }
 
     /// Whether bytes have come that follow the request, on a connection of its own.
-    pub(super) fn is_followed(&self) -> bool {
+    pub(super) fn has_pipelined_input(&self) -> bool {
         match self {
-            Self::Http1(client) => client.is_followed(),
+            Self::Http1(client) => client.has_pipelined_input(),
             Self::Http2(_) => false,
         }
     }
 
     /// The connection, where it is the request's own, ends with it.
-    pub(super) fn end_connection(&mut self) {
+    pub(super) fn disable_keep_alive(&mut self) {
         if let Self::Http1(client) = self {
-            client.end_connection();
+            client.disable_keep_alive();
         }
     }
 
     /// The body has had its time: nothing that still comes of it is waited for.
-    pub(super) fn give_up_body(&mut self) {
+    pub(super) fn abandon_body(&mut self) {
         if let Self::Http1(client) = self {
-            client.give_up_body();
+            client.abandon_body();
         }
     }
 
@@ -228,10 +232,12 @@ impl Client<'_> {
         max: usize,
         length: BodyLength,
         time: Duration,
-    ) -> Result<Bytes, NoBody> {
+    ) -> Result<Bytes, BodyReadError> {
         match length {
             BodyLength::None => return Ok(Bytes::new()),
-            BodyLength::Known(length) if length > max as u64 => return Err(NoBody::TooLarge),
+            BodyLength::Known(length) if length > max as u64 => {
+                return Err(BodyReadError::TooLarge);
+            }
             BodyLength::Known(_) | BodyLength::Chunked | BodyLength::UntilClose => {}
         }
         if self.awaits_continue() {
@@ -241,15 +247,15 @@ impl Client<'_> {
         let reading = async {
             poll_fn(|cx| self.poll_flush(cx))
                 .await
-                .map_err(|_| NoBody::Broken)?;
+                .map_err(|_| BodyReadError::Incomplete)?;
             while poll_fn(|cx| self.poll_part(cx))
                 .await
-                .map_err(|_| NoBody::Broken)?
-                == Part::Data
+                .map_err(|_| BodyReadError::Incomplete)?
+                == BodyPart::Data
             {
                 let part = self.part();
                 if body.len() + part.len() > max {
-                    return Err(NoBody::TooLarge);
+                    return Err(BodyReadError::TooLarge);
                 }
                 body.extend_from_slice(part);
                 let length = part.len();
@@ -257,9 +263,11 @@ impl Client<'_> {
             }
             Ok(())
         };
-        let read = timeout(time, reading).await.unwrap_or(Err(NoBody::Late));
-        if read == Err(NoBody::Late) {
-            self.give_up_body();
+        let read = timeout(time, reading)
+            .await
+            .unwrap_or(Err(BodyReadError::TimedOut));
+        if read == Err(BodyReadError::TimedOut) {
+            self.abandon_body();
         }
         read.map(|()| body.freeze())
     }

@@ -17,7 +17,7 @@ use super::{
     access_record::Timing,
     client::{Client, Http1Client},
     connection_tracker::{ConnectionPermit, ConnectionTracker},
-    rejection::{Form, RenderedRejection, render},
+    rejection::{RenderedRejection, ResponseForm, render},
     request_context::RequestContext,
     snapshot::{Limits, Snapshot},
     socket::Socket,
@@ -69,7 +69,7 @@ impl ConnectionService {
         );
         let RenderedRejection { response, .. } = render(
             &snapshot.voices,
-            Form::Http,
+            ResponseForm::Http,
             "",
             &problem,
             &request_id,
@@ -119,6 +119,6 @@ impl ConnectionService {
     fn decide<D>(&self, snapshot: &Snapshot, decide: impl FnOnce(Timestamp) -> D) -> (D, Timing) {
         let (now, start) = (self.clock.now(), Instant::now());
         let decision = decide(now);
-        (decision, snapshot.recorder.decided(now, start))
+        (decision, snapshot.recorder.record_decision(now, start))
     }
 }

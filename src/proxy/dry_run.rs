@@ -15,11 +15,11 @@ use std::{
 use crate::{error::ErrorCode, gate::DryRunDecision, metrics::Metrics};
 
 /// How often a line is written about one rule and code.
-const LINE_EVERY: Duration = Duration::from_mins(1);
+const LINE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What a request came to that the gate only reports on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reported<'a> {
+pub(super) struct DryRunResult<'a> {
     pub(super) decision: DryRunDecision,
     pub(super) backend: BackendResult,
     pub(super) is_authenticated: bool,
@@ -38,18 +38,18 @@ pub(super) enum BackendResult {
 
 /// Disagreements, by rule and what the gate would have said.
 #[derive(Debug, Default)]
-pub(super) struct DryRunLog(Mutex<HashMap<(Arc<str>, &'static str), Noted>>);
+pub(super) struct DryRunLog(Mutex<HashMap<(Arc<str>, &'static str), LastLine>>);
 
 #[derive(Debug)]
-struct Noted {
-    line: Instant,
+struct LastLine {
+    written_at: Instant,
     /// Since that line.
     count: u64,
 }
 
 impl DryRunLog {
-    pub(super) fn note(&self, metrics: &Metrics, rule: &Arc<str>, reported: Reported<'_>) {
-        let Reported {
+    pub(super) fn record(&self, metrics: &Metrics, rule: &Arc<str>, reported: DryRunResult<'_>) {
+        let DryRunResult {
             decision,
             backend,
             request_id,
@@ -63,10 +63,10 @@ impl DryRunLog {
         let BackendResult::Status(status) = backend else {
             return;
         };
-        if !disagree(decision, status, reported.is_authenticated) {
+        if !is_disagreement(decision, status, reported.is_authenticated) {
             return;
         }
-        let Some(count) = self.line_is_due(rule, code) else {
+        let Some(count) = self.due_count(rule, code) else {
             return;
         };
         match decision {
@@ -89,28 +89,28 @@ impl DryRunLog {
     }
 
     /// How many disagreements a line is to speak of, where it is time for one.
-    fn line_is_due(&self, rule: &Arc<str>, code: &'static str) -> Option<u64> {
-        let mut noted = match self.0.try_lock() {
-            Ok(noted) => noted,
-            Err(TryLockError::Poisoned(noted)) => PoisonError::into_inner(noted),
+    fn due_count(&self, rule: &Arc<str>, code: &'static str) -> Option<u64> {
+        let mut lines = match self.0.try_lock() {
+            Ok(lines) => lines,
+            Err(TryLockError::Poisoned(lines)) => PoisonError::into_inner(lines),
             Err(TryLockError::WouldBlock) => return None,
         };
         let now = Instant::now();
-        let Some(known) = noted.get_mut(&(rule.clone(), code)) else {
-            noted.insert(
+        let Some(known) = lines.get_mut(&(rule.clone(), code)) else {
+            lines.insert(
                 (rule.clone(), code),
-                Noted {
-                    line: now,
+                LastLine {
+                    written_at: now,
                     count: 0,
                 },
             );
             return Some(1);
         };
         known.count += 1;
-        if now.duration_since(known.line) < LINE_EVERY {
+        if now.duration_since(known.written_at) < LINE_INTERVAL {
             return None;
         }
-        known.line = now;
+        known.written_at = now;
         Some(std::mem::take(&mut known.count))
     }
 }
@@ -118,7 +118,7 @@ impl DryRunLog {
 /// Somebody would be shut out who is let in today, or the other way round. That an anonymous caller
 /// is refused by the backend (a wrong password on a public path, say) is no disagreement about the
 /// gate.
-fn disagree(decision: DryRunDecision, status: u16, is_authenticated: bool) -> bool {
+fn is_disagreement(decision: DryRunDecision, status: u16, is_authenticated: bool) -> bool {
     match decision {
         DryRunDecision::Reject(_) => matches!(status, 100..=399),
         DryRunDecision::Allow => is_authenticated && matches!(status, 401 | 403),

@@ -15,18 +15,18 @@ use http::StatusCode;
 use tokio::time::Sleep;
 
 use super::{
-    access_record::{Ended, Outcome, RuleIndex, Served, Subject},
+    access_record::{Completion, RequestOutcome, RequestRecord, ResponseRecord, RuleIndex},
     client::Client,
-    failure::{ExchangeError, Failure},
+    failure::{ExchangeError, ExchangeFailure},
     request_context::RequestContext,
     socket::SocketWatch,
-    streams::{CloseReason, Kind},
+    streams::{CloseReason, StreamKind},
     upstream::{
         Backend, UpstreamPeer, Upstreams,
         session::{Connections, UpstreamSession},
     },
     upstream_request::{RequestParts, UpstreamRequest},
-    websocket::tunnel::{self, Carried},
+    websocket::tunnel::{self, TunnelEnd},
 };
 use crate::{api::problem::Problem, error::ErrorCode, gate::AdmittedRequest, http1::BodyLength};
 use attempts::Attempts;
@@ -50,7 +50,7 @@ struct Connected<'u> {
 }
 
 /// How an exchange ended.
-struct Exchanged<'u> {
+struct ExchangeResult<'u> {
     /// Of the response that the client was sent.
     status: Option<StatusCode>,
     end: RelayEnd,
@@ -69,7 +69,7 @@ impl Exchange<'_> {
         client: &mut Client<'_>,
         timer: Pin<&mut Sleep>,
     ) {
-        let Exchanged {
+        let ExchangeResult {
             status,
             end,
             backend,
@@ -78,11 +78,11 @@ impl Exchange<'_> {
             sent,
         } = self.exchange(connections, client, timer).await;
         let snapshot = &self.context.snapshot;
-        let mut served = Served {
-            outcome: Outcome::Forwarded,
+        let mut served = ResponseRecord {
+            outcome: RequestOutcome::Forwarded,
             status,
             error: None,
-            ended: Ended::Complete,
+            ended: Completion::Complete,
             upstream: backend,
             upstream_us,
             received,
@@ -91,41 +91,43 @@ impl Exchange<'_> {
         match end {
             RelayEnd::Complete | RelayEnd::Upgraded => {}
             RelayEnd::Closed(reason) => {
-                (served.error, served.ended) = (reason.code(), Ended::Closed(reason))
+                (served.error, served.ended) = (reason.code(), Completion::Closed(reason))
             }
             RelayEnd::Failed(error) => {
                 let metrics = snapshot.recorder.metrics();
                 metrics
                     .upstream_errors
-                    .with_label_values(&[error.failure.kind()])
+                    .with_label_values(&[error.failure.label()])
                     .inc();
                 error.log(&snapshot.recorder);
                 match error.failure.code() {
                     None => {
-                        client.note_reset();
+                        client.count_reset();
                         // It may read on, and must not take what it has for the whole.
-                        client.break_off(Reason::CANCEL);
-                        served.ended = Ended::ClientGone;
+                        client.abort(Reason::CANCEL);
+                        served.ended = Completion::ClientGone;
                     }
                     Some(code) => {
-                        served.outcome = Outcome::Failed;
+                        served.outcome = RequestOutcome::Failed;
                         served.error = Some(code);
-                        served.ended = Ended::Failed;
+                        served.ended = Completion::Failed;
                         match error.failure {
-                            Failure::ClientSlow => client.give_up_body(),
-                            Failure::ClientMalformed => client.end_connection(),
+                            ExchangeFailure::ClientSlow => client.abandon_body(),
+                            ExchangeFailure::ClientMalformed => client.disable_keep_alive(),
                             _ => {}
                         }
                         match status {
-                            Some(_) => client.break_off(Reason::INTERNAL_ERROR),
+                            Some(_) => client.abort(Reason::INTERNAL_ERROR),
                             None => served.status = self.reject(client, code).await,
                         }
                     }
                 }
             }
         }
-        self.context
-            .record(Subject::admitted(self.admitted, RuleIndex::None), served);
+        self.context.record(
+            RequestRecord::admitted(self.admitted, RuleIndex::None),
+            served,
+        );
     }
 
     /// Responds in the backend's stead. `None`: the client is gone.
@@ -144,7 +146,7 @@ impl Exchange<'_> {
         connections: &Connections,
         client: &mut Client<'_>,
         mut timer: Pin<&mut Sleep>,
-    ) -> Exchanged<'u> {
+    ) -> ExchangeResult<'u> {
         let upstreams = &*self.context.snapshot.upstreams;
         let mut attempts = Attempts::new(upstreams);
         loop {
@@ -154,13 +156,13 @@ impl Exchange<'_> {
                 peer,
             } = match connect(connections, upstreams, &mut attempts).await {
                 Ok(connected) => connected,
-                Err(error) => return Exchanged::failed(error, None),
+                Err(error) => return ExchangeResult::failed(error, None),
             };
             if let Err(error) = self.begin(&mut session, backend) {
-                if error.is_unprocessed && attempts.may_take_another() {
+                if error.is_unprocessed && attempts.may_reconnect() {
                     continue;
                 }
-                return Exchanged::failed(error, Some(backend));
+                return ExchangeResult::failed(error, Some(backend));
             }
             if (session.is_http2() || client.is_http2()) && client.awaits_continue() {
                 // Over HTTP/2 the backend is not asked for a 100.
@@ -170,7 +172,7 @@ impl Exchange<'_> {
             let end = relay.run(timer.as_mut()).await;
             let (status, upstream_us, sent) = relay.sent();
             let received = client.received();
-            let exchanged = |end| Exchanged {
+            let result = |end| ExchangeResult {
                 status,
                 end,
                 backend: Some(backend),
@@ -181,43 +183,43 @@ impl Exchange<'_> {
             match end {
                 RelayEnd::Failed(error) if error.is_unprocessed && status.is_none() => {
                     // What has gone of the body is not held back for another time.
-                    if received == 0 && attempts.may_send_again() {
+                    if received == 0 && attempts.may_resend() {
                         continue;
                     }
-                    return exchanged(RelayEnd::Failed(error.not_processed()));
+                    return result(RelayEnd::Failed(error.not_processed()));
                 }
-                RelayEnd::Upgraded if client.is_followed() => {
+                RelayEnd::Upgraded if client.has_pipelined_input() => {
                     // What came before the answer belongs to no protocol (CVE-2026-2833).
                     let error = ExchangeError::new(
-                        Failure::ClientMalformed,
+                        ExchangeFailure::ClientMalformed,
                         "bytes before the answer to a handshake",
                     );
-                    return exchanged(RelayEnd::Failed(error));
+                    return result(RelayEnd::Failed(error));
                 }
                 RelayEnd::Upgraded => {
-                    let Carried {
+                    let TunnelEnd {
                         reason,
                         received,
                         sent,
                     } = Box::pin(self.tunnel(client, session)).await;
                     let status = Some(StatusCode::SWITCHING_PROTOCOLS);
-                    return Exchanged {
+                    return ExchangeResult {
                         status,
                         received,
                         sent,
-                        ..exchanged(RelayEnd::Closed(reason))
+                        ..result(RelayEnd::Closed(reason))
                     };
                 }
                 RelayEnd::Complete => {
                     connections.release(session, &peer);
-                    return exchanged(RelayEnd::Complete);
+                    return result(RelayEnd::Complete);
                 }
                 end => {
                     if session.is_http2() {
                         // Its stream ends; the connection may go on.
                         connections.release(session, &peer);
                     }
-                    return exchanged(end);
+                    return result(end);
                 }
             }
         }
@@ -243,8 +245,8 @@ impl Exchange<'_> {
     }
 
     /// Carries a WebSocket from the backend's 101 to its end.
-    async fn tunnel(&self, client: &mut Client<'_>, session: UpstreamSession) -> Carried {
-        let nothing = Carried {
+    async fn tunnel(&self, client: &mut Client<'_>, session: UpstreamSession) -> TunnelEnd {
+        let nothing = TunnelEnd {
             reason: CloseReason::Closed,
             received: 0,
             sent: 0,
@@ -257,7 +259,7 @@ impl Exchange<'_> {
         let snapshot = &self.context.snapshot;
         let open = snapshot
             .streams
-            .register(Kind::WebSocket, self.admitted.identity.as_ref());
+            .register(StreamKind::WebSocket, self.admitted.identity.as_ref());
         if client.flush().await.is_err() {
             return nothing;
         }
@@ -271,7 +273,7 @@ impl Exchange<'_> {
             .unwrap_or(snapshot.upstreams.read_timeout());
         let watch = client.socket.watch();
         let is_reset = || watch.as_ref().is_some_and(SocketWatch::is_reset);
-        tunnel::carry(
+        tunnel::run(
             &mut client.socket,
             is_reset,
             backend,
@@ -283,7 +285,7 @@ impl Exchange<'_> {
     }
 }
 
-impl<'u> Exchanged<'u> {
+impl<'u> ExchangeResult<'u> {
     fn failed(error: ExchangeError, backend: Option<&'u Backend>) -> Self {
         Self {
             status: None,
@@ -305,7 +307,7 @@ async fn connect<'u>(
     let mut failed = None;
     while let Some((at, backend)) = attempts.next() {
         let peer = backend.peer();
-        match connections.connect(&peer, upstreams.speak_http2()).await {
+        match connections.connect(&peer, upstreams.is_http2()).await {
             Ok(session) => {
                 return Ok(Connected {
                     session,
@@ -319,7 +321,7 @@ async fn connect<'u>(
                 if found.is_unprocessed {
                     // A connection on which the backend takes no more requests says nothing against
                     // the backend.
-                    if !attempts.may_take_another() {
+                    if !attempts.may_reconnect() {
                         return Err(found.not_processed());
                     }
                 } else {
@@ -329,5 +331,6 @@ async fn connect<'u>(
             }
         }
     }
-    Err(failed.unwrap_or_else(|| ExchangeError::new(Failure::Connect, "there is no backend")))
+    Err(failed
+        .unwrap_or_else(|| ExchangeError::new(ExchangeFailure::Connect, "there is no backend")))
 }

@@ -10,7 +10,7 @@ use crate::{error::ErrorCode, http1};
 
 /// What failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum ExchangeFailure {
     /// The proof of the caller's identity could not be signed.
     Proof,
     /// No backend has begun with the request, and it cannot be sent again.
@@ -30,9 +30,9 @@ pub(super) enum Failure {
     Internal,
 }
 
-impl Failure {
+impl ExchangeFailure {
     /// The label of `menshen_upstream_errors_total`.
-    pub(super) const fn kind(self) -> &'static str {
+    pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Proof => "proof",
             Self::NotProcessed => "refused_stream",
@@ -63,7 +63,7 @@ impl Failure {
         }
     }
 
-    const fn is_clients(self) -> bool {
+    const fn is_client_fault(self) -> bool {
         matches!(
             self,
             Self::ClientGone | Self::ClientSlow | Self::ClientMalformed
@@ -86,7 +86,7 @@ impl From<io::Error> for ClientError {
     }
 }
 
-impl From<ClientError> for Failure {
+impl From<ClientError> for ExchangeFailure {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Gone => Self::ClientGone,
@@ -98,7 +98,7 @@ impl From<ClientError> for Failure {
 /// A failed exchange.
 #[derive(Debug)]
 pub(super) struct ExchangeError {
-    pub(super) failure: Failure,
+    pub(super) failure: ExchangeFailure,
     /// For the log. Never a text of another library, which may quote what was sent.
     cause: Cow<'static, str>,
     /// The backend says that it has not begun with the request, so that it may be sent again (RFC
@@ -107,7 +107,7 @@ pub(super) struct ExchangeError {
 }
 
 impl ExchangeError {
-    pub(super) fn new(failure: Failure, cause: impl Into<Cow<'static, str>>) -> Self {
+    pub(super) fn new(failure: ExchangeFailure, cause: impl Into<Cow<'static, str>>) -> Self {
         Self {
             failure,
             cause: cause.into(),
@@ -118,7 +118,7 @@ impl ExchangeError {
     /// The same, where the request cannot be sent again.
     pub(super) fn not_processed(self) -> Self {
         Self {
-            failure: Failure::NotProcessed,
+            failure: ExchangeFailure::NotProcessed,
             ..self
         }
     }
@@ -126,17 +126,19 @@ impl ExchangeError {
     /// No connection came about, or no stream on one.
     pub(super) fn connecting(error: &pingora::Error) -> Self {
         let failure = match error.etype() {
-            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
+            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
+                ExchangeFailure::ConnectTimeout
+            }
             ErrorType::ConnectRefused
             | ErrorType::ConnectNoRoute
             | ErrorType::ConnectError
             | ErrorType::SocketError
             | ErrorType::TLSHandshakeFailure
-            | ErrorType::InvalidCert => Failure::Connect,
+            | ErrorType::InvalidCert => ExchangeFailure::Connect,
             ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
-                Failure::ClosedEarly
+                ExchangeFailure::ClosedEarly
             }
-            _ => Failure::InvalidResponse,
+            _ => ExchangeFailure::InvalidResponse,
         };
         let is_unprocessed = error
             .root_cause()
@@ -155,9 +157,9 @@ impl ExchangeError {
             || error.is_reset() && error.is_remote()
             || error.is_go_away() && error.is_remote()
         {
-            (Failure::ClosedEarly, "the stream was reset")
+            (ExchangeFailure::ClosedEarly, "the stream was reset")
         } else {
-            (Failure::InvalidResponse, "not HTTP/2")
+            (ExchangeFailure::InvalidResponse, "not HTTP/2")
         };
         Self {
             failure,
@@ -169,12 +171,12 @@ impl ExchangeError {
     /// Says it in the log, where it is not the client's doing, once a second at most: each such
     /// request has its access line and is counted anyway.
     pub(super) fn log(&self, recorder: &Recorder) {
-        if self.failure.is_clients() || !recorder.may_warn() {
+        if self.failure.is_client_fault() || !recorder.may_warn() {
             return;
         }
-        let (kind, cause) = (self.failure.kind(), &*self.cause);
+        let (kind, cause) = (self.failure.label(), &*self.cause);
         match self.failure {
-            Failure::Internal | Failure::Proof => {
+            ExchangeFailure::Internal | ExchangeFailure::Proof => {
                 tracing::error!(kind, cause, "a request could not be forwarded")
             }
             _ => tracing::warn!(kind, cause, "the backend failed a request"),
@@ -191,24 +193,25 @@ fn is_unprocessed(error: &h2::Error) -> bool {
 impl From<ReadError> for ExchangeError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Closed => {
-                Self::new(Failure::ClosedEarly, "the connection ended within a body")
-            }
-            ReadError::Invalid => Self::new(Failure::InvalidResponse, "not a body"),
+            ReadError::Closed => Self::new(
+                ExchangeFailure::ClosedEarly,
+                "the connection ended within a body",
+            ),
+            ReadError::Invalid => Self::new(ExchangeFailure::InvalidResponse, "not a body"),
         }
     }
 }
 
 impl From<http1::InvalidHead> for ExchangeError {
     fn from(error: http1::InvalidHead) -> Self {
-        Self::new(Failure::InvalidResponse, error.to_string())
+        Self::new(ExchangeFailure::InvalidResponse, error.to_string())
     }
 }
 
 impl From<io::Error> for ExchangeError {
     fn from(error: io::Error) -> Self {
         Self::new(
-            Failure::ClosedEarly,
+            ExchangeFailure::ClosedEarly,
             format!("the connection failed: {}", error.kind()),
         )
     }

@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// Tells Envoy which of the client's headers to remove.
-const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
+const X_ENVOY_AUTH_HEADERS_TO_REMOVE: HeaderName =
+    HeaderName::from_static("x-envoy-auth-headers-to-remove");
 
 /// The decision to allow, and what the backend is to be told. Where a proof cannot be made, it is
 /// none.
@@ -59,7 +60,7 @@ pub(super) fn allow(
         fields.extend(
             HeaderValue::from_str(&remove.join(","))
                 .ok()
-                .map(|value| (TO_REMOVE, value)),
+                .map(|value| (X_ENVOY_AUTH_HEADERS_TO_REMOVE, value)),
         );
     }
     fields.extend(request_id_field(&context.request_id));

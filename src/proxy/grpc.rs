@@ -32,7 +32,7 @@ pub(super) fn rejection(status: StatusCode, message: &str) -> Vec<(HeaderName, H
             HeaderValue::from_static("application/grpc"),
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (GRPC_STATUS, HeaderValue::from_static(code(status))),
+        (GRPC_STATUS, HeaderValue::from_static(grpc_status(status))),
     ];
     fields.extend(
         HeaderValue::try_from(plain)
@@ -44,7 +44,7 @@ pub(super) fn rejection(status: StatusCode, message: &str) -> Vec<(HeaderName, H
 
 /// The status code of gRPC for one of HTTP: those of the specification's table, and 400 and 5xx as
 /// our codes mean them.
-const fn code(status: StatusCode) -> &'static str {
+const fn grpc_status(status: StatusCode) -> &'static str {
     match status.as_u16() {
         // INTERNAL, UNAUTHENTICATED, PERMISSION_DENIED, UNIMPLEMENTED, UNAVAILABLE, UNKNOWN.
         400 => "13",

@@ -121,10 +121,10 @@ impl Listener {
                         Ok((stream, peer)) => admit(
                             &service,
                             &workers,
-                            Accepted::Tcp(stream, tls.clone()),
+                            AcceptedStream::Tcp(stream, tls.clone()),
                             Some(peer.ip()),
                         ),
-                        Err(fault) => rest(&fault).await,
+                        Err(error) => pause_after_error(&error).await,
                     }
                 }
             }
@@ -136,8 +136,8 @@ impl Listener {
                         .await
                         .and_then(|(stream, _)| stream.into_std())
                     {
-                        Ok(stream) => admit(&service, &workers, Accepted::Unix(stream), None),
-                        Err(fault) => rest(&fault).await,
+                        Ok(stream) => admit(&service, &workers, AcceptedStream::Unix(stream), None),
+                        Err(error) => pause_after_error(&error).await,
                     }
                 }
             }
@@ -156,7 +156,7 @@ impl Listener {
                         admit(
                             service,
                             workers,
-                            Accepted::Tcp(stream, tls.clone()),
+                            AcceptedStream::Tcp(stream, tls.clone()),
                             Some(peer.ip()),
                         );
                     }
@@ -165,7 +165,7 @@ impl Listener {
             Self::Unix(listener, _) => {
                 while let Ok((stream, _)) = listener.accept() {
                     if stream.set_nonblocking(true).is_ok() {
-                        admit(service, workers, Accepted::Unix(stream), None);
+                        admit(service, workers, AcceptedStream::Unix(stream), None);
                     }
                 }
             }
@@ -208,32 +208,36 @@ impl Workers {
     }
 }
 
-enum Accepted {
+enum AcceptedStream {
     /// With TLS on it where that is given.
     Tcp(std::net::TcpStream, Option<Arc<Tls>>),
     Unix(std::os::unix::net::UnixStream),
 }
 
-impl Accepted {
+impl AcceptedStream {
     /// Registers the connection, which is non-blocking already, with the runtime that calls, and
     /// makes the handshake of TLS. `None`: the client is gone, or was none.
-    async fn open(self, limits: Limits, permit: Arc<ConnectionPermit>) -> Option<Opened> {
+    async fn open(self, limits: Limits, permit: Arc<ConnectionPermit>) -> Option<ClientConnection> {
         match self {
             Self::Tcp(stream, tls) => {
                 stream.set_nodelay(true).ok()?;
                 let stream = net::TcpStream::from_std(stream).ok()?;
                 let Some(tls) = tls else {
-                    return Some(Opened::plain(MaybeTls::Tcp(stream), limits, permit));
+                    return Some(ClientConnection::plain(
+                        MaybeTls::Tcp(stream),
+                        limits,
+                        permit,
+                    ));
                 };
                 let Established { stream, http2 } =
                     Box::pin(tls.accept(stream, limits.header_timeout)).await?;
                 let raw = MaybeTls::Tls(Box::new(stream));
-                Some(Opened {
+                Some(ClientConnection {
                     http2,
-                    ..Opened::plain(raw, limits, permit)
+                    ..ClientConnection::plain(raw, limits, permit)
                 })
             }
-            Self::Unix(stream) => Some(Opened::plain(
+            Self::Unix(stream) => Some(ClientConnection::plain(
                 MaybeTls::Unix(net::UnixStream::from_std(stream).ok()?),
                 limits,
                 permit,
@@ -242,19 +246,19 @@ impl Accepted {
     }
 }
 
-impl Accepted {
+impl AcceptedStream {
     /// Registers it with the runtime that calls. `None` where it wants TLS, or is gone.
-    fn open_plain(self, patience: Duration) -> Option<Socket> {
+    fn open_plain(self, write_timeout: Duration) -> Option<Socket> {
         match self {
             Self::Tcp(stream, None) => Some(Socket::new(
                 MaybeTls::Tcp(net::TcpStream::from_std(stream).ok()?),
-                patience,
+                write_timeout,
                 None,
             )),
             Self::Tcp(_, Some(_)) => None,
             Self::Unix(stream) => Some(Socket::new(
                 MaybeTls::Unix(net::UnixStream::from_std(stream).ok()?),
-                patience,
+                write_timeout,
                 None,
             )),
         }
@@ -262,13 +266,13 @@ impl Accepted {
 }
 
 /// A connection, ready for requests.
-struct Opened {
+struct ClientConnection {
     socket: Socket,
     /// The client has chosen HTTP/2.
     http2: bool,
 }
 
-impl Opened {
+impl ClientConnection {
     fn plain(raw: MaybeTls, limits: Limits, permit: Arc<ConnectionPermit>) -> Self {
         Self {
             socket: Socket::new(raw, limits.body_timeout, Some(permit)),
@@ -280,7 +284,7 @@ impl Opened {
 fn admit(
     service: &Arc<ConnectionService>,
     workers: &Workers,
-    accepted: Accepted,
+    accepted: AcceptedStream,
     peer: Option<IpAddr>,
 ) {
     let Some(permit) = service.admit().map(Arc::new) else {
@@ -291,11 +295,13 @@ fn admit(
     let (worker, handle) = workers.next();
     handle.spawn(async move {
         match accepted.open(service.limits(), permit.clone()).await {
-            Some(Opened { socket, http2 }) if http2 || begins_http2(&service, &socket).await => {
+            Some(ClientConnection { socket, http2 })
+                if http2 || begins_http2(&service, &socket).await =>
+            {
                 // A connection of HTTP/1 that waits has no room for this in its task.
                 Box::pin(http2::serve_connection(service, worker, socket, peer)).await;
             }
-            Some(Opened { socket, .. }) => {
+            Some(ClientConnection { socket, .. }) => {
                 http1::serve_connection(&service, &service.connections[worker], socket, peer).await;
             }
             // A client that is gone before we begin needs nothing.
@@ -325,13 +331,17 @@ async fn begins_http2(service: &ConnectionService, socket: &Socket) -> bool {
 /// Tells a connection over the limit so, and closes it. One that comes when there are too many of
 /// these is told nothing, nor is one that speaks TLS, whose handshake would cost more than the
 /// response: dropping the stream closes it.
-fn reject_overloaded(service: &Arc<ConnectionService>, workers: &Workers, accepted: Accepted) {
-    let Ok(seat) = service.overloaded.clone().try_acquire_owned() else {
+fn reject_overloaded(
+    service: &Arc<ConnectionService>,
+    workers: &Workers,
+    accepted: AcceptedStream,
+) {
+    let Ok(permit) = service.overloaded.clone().try_acquire_owned() else {
         return;
     };
     let service = service.clone();
     workers.next().1.spawn(async move {
-        let _seat = seat;
+        let _permit = permit;
         if let Some(socket) = accepted.open_plain(OVERLOADED_TIMEOUT) {
             service.reject_overloaded(socket).await;
         }
@@ -340,7 +350,7 @@ fn reject_overloaded(service: &Arc<ConnectionService>, workers: &Workers, accept
 
 /// After a fault of `accept`: out of file descriptors is the usual one, and trying at once would
 /// burn the CPU.
-async fn rest(fault: &io::Error) {
-    tracing::warn!(error = %fault, "cannot accept a connection");
+async fn pause_after_error(error: &io::Error) {
+    tracing::warn!(error = %error, "cannot accept a connection");
     tokio::time::sleep(Duration::from_millis(50)).await;
 }

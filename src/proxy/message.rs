@@ -28,7 +28,7 @@ const GATHER_SIZE: usize = 16 * 1024;
 
 /// What comes next of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum BodyPart {
     /// Bytes, which [`MessageReader::part`] shows.
     Data,
     /// Its end. Trailers may have come with it.
@@ -82,23 +82,23 @@ impl MessageReader {
         &mut self,
         io: &mut R,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Part, ReadError>>
+    ) -> Poll<Result<BodyPart, ReadError>>
     where
         R: AsyncRead + Unpin + ?Sized,
     {
         loop {
             if self.part_len > 0 {
-                return Poll::Ready(Ok(Part::Data));
+                return Poll::Ready(Ok(BodyPart::Data));
             }
             let Decoded { skip, event } = self.decoder.decode(&self.input)?;
             self.input.advance(skip);
             match event {
                 BodyEvent::Data(length) => self.part_len = length,
-                BodyEvent::Complete => return Poll::Ready(Ok(Part::Complete)),
+                BodyEvent::Complete => return Poll::Ready(Ok(BodyPart::Complete)),
                 BodyEvent::NeedMore => match ready!(poll_fill(io, cx, &mut self.input)) {
                     Ok(0) => {
                         self.decoder.end_of_input()?;
-                        return Poll::Ready(Ok(Part::Complete));
+                        return Poll::Ready(Ok(BodyPart::Complete));
                     }
                     Ok(_) => {}
                     Err(_) => return Poll::Ready(Err(ReadError::Closed)),

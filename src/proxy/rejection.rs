@@ -23,7 +23,7 @@ use crate::{
 
 /// The form in which a request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ResponseForm {
     /// A status and a body: a problem document, or what the dialect of the path has.
     Http,
     /// A status of gRPC in the head.
@@ -55,7 +55,7 @@ impl RequestContext {
             problem = problem.detail(detail);
         }
         let form = if rejection.forward_auth {
-            Form::ForwardAuth
+            ResponseForm::ForwardAuth
         } else {
             form_of(client)
         };
@@ -88,42 +88,42 @@ impl RequestContext {
     }
 }
 
-fn form_of(client: &Client<'_>) -> Form {
+fn form_of(client: &Client<'_>) -> ResponseForm {
     if client.is_grpc() {
-        Form::Grpc
+        ResponseForm::Grpc
     } else {
-        Form::Http
+        ResponseForm::Http
     }
 }
 
 /// Renders a problem for a request with this path.
 pub(super) fn render(
     voices: &Voices,
-    form: Form,
+    form: ResponseForm,
     path: &str,
     problem: &Problem,
     request_id: &str,
     cors: Option<&CorsFields>,
 ) -> RenderedRejection {
     match form {
-        Form::ForwardAuth => {
+        ResponseForm::ForwardAuth => {
             let response = forward_auth::deny(problem, request_id);
             return RenderedRejection {
                 status: response.status,
                 response,
             };
         }
-        Form::Grpc => {
+        ResponseForm::Grpc => {
             let status = voices.say(path, problem, request_id).status;
             let mut fields = grpc::rejection(status, problem.detail);
             fields.extend(retry_after(problem, request_id));
-            fields.extend(marks(problem, request_id));
+            fields.extend(menshen_fields(problem, request_id));
             return RenderedRejection {
                 response: LocalResponse::bodiless(StatusCode::OK, fields),
                 status,
             };
         }
-        Form::Http => {}
+        ResponseForm::Http => {}
     }
     let rendered = voices.say(path, problem, request_id).with(cors);
     let status = rendered.status;
@@ -133,7 +133,7 @@ pub(super) fn render(
         HeaderValue::from_static(rendered.content_type),
     ));
     fields.push((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
-    fields.extend(marks(problem, request_id));
+    fields.extend(menshen_fields(problem, request_id));
     let challenge = problem
         .www_authenticate()
         .filter(|_| matches!(status.as_u16(), 401 | 403));
@@ -175,7 +175,10 @@ fn retry_after(problem: &Problem, request_id: &str) -> Option<(HeaderName, Heade
 }
 
 /// The fields that say that the response is menshen's, and which request it was.
-fn marks(problem: &Problem, request_id: &str) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+fn menshen_fields(
+    problem: &Problem,
+    request_id: &str,
+) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let code = (
         X_MENSHEN_ERROR,
         HeaderValue::from_static(problem.code.as_str()),
@@ -246,7 +249,11 @@ mod tests {
             ] {
                 for request_id in ["", "r1", "01900000-0000-7000-8000-00000000002a"] {
                     let expected: Option<u64> = problem.retry_after_secs(request_id);
-                    for form in [Form::Http, Form::Grpc, Form::ForwardAuth] {
+                    for form in [
+                        ResponseForm::Http,
+                        ResponseForm::Grpc,
+                        ResponseForm::ForwardAuth,
+                    ] {
                         for path in ["/x", "/old/x"] {
                             let rendered = render(&voices, form, path, &problem, request_id, None);
                             assert_eq!(
@@ -256,8 +263,14 @@ mod tests {
                             );
                         }
                     }
-                    let rendered =
-                        render(&voices, Form::Http, "/old/x", &problem, request_id, None);
+                    let rendered = render(
+                        &voices,
+                        ResponseForm::Http,
+                        "/old/x",
+                        &problem,
+                        request_id,
+                        None,
+                    );
                     let body: serde_json::Value =
                         serde_json::from_slice(&rendered.response.body).unwrap();
                     let api = api::respond(&problem, request_id);

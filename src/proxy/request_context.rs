@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    access_record::{Record, Served, Subject, Timing},
+    access_record::{AccessRecord, RequestRecord, ResponseRecord, Timing},
     snapshot::Snapshot,
 };
 use crate::policy::HttpVersion;
@@ -20,14 +20,14 @@ pub(super) struct RequestContext {
 
 impl RequestContext {
     /// Records the request at its end.
-    pub(super) fn record(&self, subject: Subject<'_>, served: Served<'_>) {
+    pub(super) fn record(&self, subject: RequestRecord<'_>, served: ResponseRecord<'_>) {
         let Self {
             snapshot,
             timing,
             request_id,
             version,
         } = self;
-        snapshot.recorder.write(&Record {
+        snapshot.recorder.write(&AccessRecord {
             timing,
             request_id,
             version: *version,

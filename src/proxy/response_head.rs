@@ -39,18 +39,18 @@ pub(super) struct ResponseHead<'a> {
     pub(super) reason: &'a [u8],
     /// The one number that `Content-Length` says, also where no body follows.
     pub(super) content_length: Option<u64>,
-    pub(super) fields: Fields<'a>,
+    pub(super) fields: HeaderFields<'a>,
 }
 
 /// Header fields, in the form of their protocol.
 #[derive(Clone, Copy)]
-pub(super) enum Fields<'a> {
+pub(super) enum HeaderFields<'a> {
     /// Names and values as ranges of the bytes.
     Http1(&'a [u8], &'a [HeaderRange]),
     Http2(&'a HeaderMap),
 }
 
-impl<'a> Fields<'a> {
+impl<'a> HeaderFields<'a> {
     /// Names and values, in order.
     pub(super) fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let slice = |bytes: &'a [u8], range: Range<usize>| bytes.get(range).unwrap_or_default();
@@ -230,8 +230,8 @@ impl<'a> ResponseHead<'a> {
     fn put_status_line(&self, out: &mut Vec<u8>) {
         out.reserve(512);
         let reason = match self.fields {
-            Fields::Http1(..) => self.reason,
-            Fields::Http2(_) => self
+            HeaderFields::Http1(..) => self.reason,
+            HeaderFields::Http2(_) => self
                 .status
                 .canonical_reason()
                 .unwrap_or_default()

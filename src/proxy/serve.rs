@@ -11,7 +11,7 @@ use prometheus::IntGauge;
 use tokio::time::Sleep;
 
 use super::{
-    access_record::{Outcome, RuleIndex, Served, Subject},
+    access_record::{RequestOutcome, RequestRecord, ResponseRecord, RuleIndex},
     auth_api,
     client::Client,
     connection::ConnectionService,
@@ -116,12 +116,12 @@ fn method(rejection: &Rejection) -> Method {
 async fn reject(context: &RequestContext, client: &mut Client<'_>, rejection: &Rejection) {
     let RenderedRejection { response, status } = context.render_rejection(client, rejection);
     let sent = client.respond(&method(rejection), response).await;
-    let served = Served::locally(
-        Outcome::Refused,
+    let served = ResponseRecord::local(
+        RequestOutcome::Refused,
         sent.is_ok().then_some(status),
         Some(rejection.code),
     );
-    context.record(Subject::rejected(rejection), served);
+    context.record(RequestRecord::rejected(rejection), served);
 }
 
 /// Rejects a request that could go on but for all the others.
@@ -133,14 +133,14 @@ async fn reject_overloaded(
     let problem = Problem::new(ErrorCode::Overloaded);
     let RenderedRejection { response, status } = context.render_problem(client, admitted, &problem);
     let sent = client.respond(&admitted.forward.method, response).await;
-    let subject = Subject {
+    let subject = RequestRecord {
         dry_run: None,
-        ..Subject::admitted(admitted, RuleIndex::None)
+        ..RequestRecord::admitted(admitted, RuleIndex::None)
     };
     context.record(
         subject,
-        Served::locally(
-            Outcome::Refused,
+        ResponseRecord::local(
+            RequestOutcome::Refused,
             sent.is_ok().then_some(status),
             Some(problem.code),
         ),
@@ -162,10 +162,14 @@ async fn allow_forward_auth(
     let status = response.status;
     // The method of the request that the proxy asks with is not kept; its responses have no body.
     let sent = client.respond(&Method::GET, response).await;
-    let subject = Subject::admitted(&allowed.request, RuleIndex::AuthApi);
+    let subject = RequestRecord::admitted(&allowed.request, RuleIndex::AuthApi);
     context.record(
         subject,
-        Served::locally(Outcome::Verified, sent.is_ok().then_some(status), error),
+        ResponseRecord::local(
+            RequestOutcome::Verified,
+            sent.is_ok().then_some(status),
+            error,
+        ),
     );
 }
 
@@ -180,7 +184,7 @@ async fn preflight(context: &RequestContext, client: &mut Client<'_>, admitted: 
     let sent = client.respond(&admitted.forward.method, response).await;
     let status = sent.is_ok().then_some(StatusCode::NO_CONTENT);
     context.record(
-        Subject::admitted(admitted, RuleIndex::AuthApi),
-        Served::locally(Outcome::Preflight, status, None),
+        RequestRecord::admitted(admitted, RuleIndex::AuthApi),
+        ResponseRecord::local(RequestOutcome::Preflight, status, None),
     );
 }

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What a server is made of.
-pub struct Parts<'a> {
+pub struct ServerParts<'a> {
     pub config: &'a Config,
     /// What the first requests are handled by.
     pub snapshot: Snapshot,
@@ -47,12 +47,12 @@ pub struct Server {
 
 /// The way to give a server that runs another snapshot.
 #[derive(Clone)]
-pub struct Replace(Arc<ArcSwap<Snapshot>>, Option<Arc<Tls>>);
+pub struct ReloadHandle(Arc<ArcSwap<Snapshot>>, Option<Arc<Tls>>);
 
-impl Replace {
+impl ReloadHandle {
     /// Every request whose head comes from now on is handled by this one; those on their way keep
     /// theirs.
-    pub fn with(&self, snapshot: Snapshot) {
+    pub fn set_snapshot(&self, snapshot: Snapshot) {
         self.0.store(Arc::new(snapshot));
     }
 
@@ -60,7 +60,7 @@ impl Replace {
     ///
     /// # Errors
     /// When they cannot be used; then those of before stay.
-    pub fn certificate(&self, files: &TlsConfig) -> Result<(), TlsError> {
+    pub fn reload_certificate(&self, files: &TlsConfig) -> Result<(), TlsError> {
         self.1
             .as_ref()
             .map_or(Ok(()), |tls| tls.reload(files).map(drop))
@@ -69,8 +69,8 @@ impl Replace {
 
 impl Server {
     /// Starts the worker threads. Nothing is accepted before [`Server::serve`].
-    pub fn new(parts: Parts<'_>) -> Self {
-        let Parts {
+    pub fn new(parts: ServerParts<'_>) -> Self {
+        let ServerParts {
             config,
             snapshot,
             listeners,
@@ -110,8 +110,8 @@ impl Server {
     }
 
     /// The way to another config while it runs.
-    pub fn replace(&self) -> Replace {
-        Replace(self.service.current.clone(), self.service.tls.clone())
+    pub fn reload_handle(&self) -> ReloadHandle {
+        ReloadHandle(self.service.current.clone(), self.service.tls.clone())
     }
 
     /// Where clients reach it.
@@ -123,7 +123,7 @@ impl Server {
     pub fn serve(&mut self) {
         let workers = self.workers();
         if let Some(tls) = &self.service.tls {
-            self.accepting.spawn(tls.clone().follow());
+            self.accepting.spawn(tls.clone().watch_files());
         }
         for (worker, handle) in workers.iter().enumerate() {
             let connections = self.service.connections.clone();
@@ -137,8 +137,8 @@ impl Server {
                 workers.clone(),
             );
             self.accepting.spawn(async move {
-                if let Err(fault) = listeners[at].accept_all(service, workers).await {
-                    tracing::error!(error = %fault, address = listeners[at].address(), "cannot accept connections");
+                if let Err(error) = listeners[at].accept_all(service, workers).await {
+                    tracing::error!(error = %error, address = listeners[at].address(), "cannot accept connections");
                 }
             });
         }
@@ -156,13 +156,13 @@ impl Server {
 
     /// From now on every answer ends its connection, so that clients move on; new ones are still
     /// served.
-    pub fn close_gently(&self) {
+    pub fn start_draining(&self) {
         self.closing.send_replace(true);
     }
 
-    /// Accepts no more, lets requests in flight finish for at most `patience`, and ends the
+    /// Accepts no more, lets requests in flight finish for at most `drain_timeout`, and ends the
     /// workers. `false`: some were cut.
-    pub async fn stop(mut self, patience: Duration) -> io::Result<bool> {
+    pub async fn stop(mut self, drain_timeout: Duration) -> io::Result<bool> {
         self.closing.send_replace(true);
         self.accepting.shutdown().await;
         let workers = self.workers();
@@ -172,8 +172,8 @@ impl Server {
         // Closed, so that new clients are refused at once instead of waiting for nobody.
         drop(self.listeners);
         self.stop.send_replace(true);
-        self.service.current.load().streams.stop();
-        let finished = tokio::time::timeout(patience, self.service.tracker.stop())
+        self.service.current.load().streams.close_websockets();
+        let finished = tokio::time::timeout(drain_timeout, self.service.tracker.stop())
             .await
             .is_ok();
         let runtime = self.runtime;

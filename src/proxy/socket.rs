@@ -41,7 +41,7 @@ pub(super) struct Socket {
     /// Longest time in which the client may take no bytes.
     write_timeout: Duration,
     /// Runs while a write makes no progress.
-    stalled: Option<Pin<Box<Sleep>>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
     /// `None`: one connection too many.
     permit: Option<Arc<ConnectionPermit>>,
 }
@@ -62,7 +62,7 @@ impl Socket {
         Self {
             io,
             write_timeout,
-            stalled: None,
+            write_timer: None,
             permit,
         }
     }
@@ -126,7 +126,7 @@ impl Socket {
         let mut seen = 0;
         loop {
             let mut bytes = [MaybeUninit::uninit(); N];
-            let mut look = |socket: BorrowedFd<'_>| {
+            let mut peek = |socket: BorrowedFd<'_>| {
                 let ((there, _), _) = rustix::net::recv(socket, &mut bytes, RecvFlags::PEEK)?;
                 // No more than before is nothing: then wait for more instead of asking again.
                 if there.len() == seen {
@@ -135,24 +135,24 @@ impl Socket {
                     Ok((there.len(), *there == wanted[..there.len()]))
                 }
             };
-            let (ready, looked) = match &self.io {
+            let (ready, peeked) = match &self.io {
                 MaybeTls::Tcp(stream) => {
                     let ready = stream.ready(Interest::READABLE).await;
                     (
                         ready,
-                        stream.try_io(Interest::READABLE, || look(stream.as_fd())),
+                        stream.try_io(Interest::READABLE, || peek(stream.as_fd())),
                     )
                 }
                 MaybeTls::Unix(stream) => {
                     let ready = stream.ready(Interest::READABLE).await;
                     (
                         ready,
-                        stream.try_io(Interest::READABLE, || look(stream.as_fd())),
+                        stream.try_io(Interest::READABLE, || peek(stream.as_fd())),
                     )
                 }
                 MaybeTls::Tls(_) => return false,
             };
-            match looked {
+            match peeked {
                 Ok((length, true)) if length == N => return true,
                 Ok((length, true)) => seen = length,
                 // There may be more, unless the client has ended its side.
@@ -172,9 +172,9 @@ impl Socket {
         let end = async {
             self.shutdown().await?;
             // Not in the task, where every connection would have the room for it all the time.
-            let (mut waste, mut left) = (vec![0; 8 * 1024], MAX_LINGER_BYTES);
+            let (mut discarded, mut left) = (vec![0; 8 * 1024], MAX_LINGER_BYTES);
             while unread == 0 && left > 0 {
-                match self.read(&mut waste).await? {
+                match self.read(&mut discarded).await? {
                     0 => break,
                     count => left = left.saturating_sub(count),
                 }
@@ -211,20 +211,20 @@ impl Socket {
     }
 
     /// The result of a write, unless it has made no progress for too long.
-    fn in_time<T>(
+    fn with_write_timeout<T>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled = None;
+            self.write_timer = None;
             return written;
         }
         let write_timeout = self.write_timeout;
-        let stalled = self
-            .stalled
+        let write_timer = self
+            .write_timer
             .get_or_insert_with(|| Box::pin(sleep(write_timeout)));
-        stalled
+        write_timer
             .as_mut()
             .poll(cx)
             .map(|()| Err(io::ErrorKind::TimedOut.into()))
@@ -319,17 +319,17 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let socket = self.get_mut();
         let written = Pin::new(&mut socket.io).poll_write(cx, buf);
-        socket.in_time(cx, written)
+        socket.with_write_timeout(cx, written)
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let socket = self.get_mut();
         let flushed = Pin::new(&mut socket.io).poll_flush(cx);
-        socket.in_time(cx, flushed)
+        socket.with_write_timeout(cx, flushed)
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let socket = self.get_mut();
         let ended = Pin::new(&mut socket.io).poll_shutdown(cx);
-        socket.in_time(cx, ended)
+        socket.with_write_timeout(cx, ended)
     }
     fn poll_write_vectored(
         self: Pin<&mut Self>,
@@ -338,7 +338,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let socket = self.get_mut();
         let written = Pin::new(&mut socket.io).poll_write_vectored(cx, bufs);
-        socket.in_time(cx, written)
+        socket.with_write_timeout(cx, written)
     }
     fn is_write_vectored(&self) -> bool {
         true

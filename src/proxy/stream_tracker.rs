@@ -21,12 +21,12 @@ pub(super) struct StreamTracker {
 
 impl StreamTracker {
     /// The client has given up a request.
-    pub(super) fn note_reset(&self) {
+    pub(super) fn count_reset(&self) {
         self.reset.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A request was none.
-    pub(super) fn note_malformed(&self) {
+    pub(super) fn count_malformed(&self) {
         self.malformed.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -39,12 +39,12 @@ impl StreamTracker {
         self.malformed.load(Ordering::Relaxed)
     }
 
-    /// Resolves when no stream has been open for `patience`.
-    pub(super) async fn idle(&self, patience: Duration) {
+    /// Resolves when no stream has been open for `idle_timeout`.
+    pub(super) async fn idle(&self, idle_timeout: Duration) {
         while self.open.load(Ordering::Acquire) > 0 {
             self.drained.notified().await;
         }
-        sleep(patience).await;
+        sleep(idle_timeout).await;
     }
 }
 

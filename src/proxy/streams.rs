@@ -39,38 +39,43 @@ use crate::{
 
 /// What has gone on for as long as this is a stream: an answer since its head, a call of gRPC since
 /// its beginning.
-pub(super) const LONG: Duration = Duration::from_secs(1);
+pub(super) const MIN_STREAM_AGE: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether a token of another issuer has ended.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the store is asked about the sessions of open streams.
-const ASK_EVERY: Duration = Duration::from_mins(1);
+const SESSION_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Many revocations at once are one look at the streams.
-const GATHER: Duration = Duration::from_millis(20);
+const REVOCATION_BATCH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What kind of stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum StreamKind {
     WebSocket,
     /// `text/event-stream`.
     Events,
     /// Any other answer that takes long.
-    Answer,
+    LongResponse,
     /// A call of gRPC that takes long, whoever talks.
-    Call,
+    GrpcCall,
 }
 
-impl Kind {
-    const ALL: [Self; 4] = [Self::WebSocket, Self::Events, Self::Answer, Self::Call];
+impl StreamKind {
+    const ALL: [Self; 4] = [
+        Self::WebSocket,
+        Self::Events,
+        Self::LongResponse,
+        Self::GrpcCall,
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
             Self::Events => "events",
-            Self::Answer => "answer",
-            Self::Call => "call",
+            Self::LongResponse => "answer",
+            Self::GrpcCall => "call",
         }
     }
 }
@@ -86,11 +91,11 @@ pub(super) enum CloseReason {
     /// Its session, its user or everybody was revoked.
     Revoked = 2,
     /// Its session is past its end.
-    SessionOver = 3,
+    SessionExpired = 3,
     /// menshen stops.
     Stopping = 4,
     /// The token of another issuer by which it was opened is good no more.
-    TokenOver = 5,
+    TokenExpired = 5,
 }
 
 impl CloseReason {
@@ -98,16 +103,16 @@ impl CloseReason {
         Self::Closed,
         Self::Idle,
         Self::Revoked,
-        Self::SessionOver,
+        Self::SessionExpired,
         Self::Stopping,
-        Self::TokenOver,
+        Self::TokenExpired,
     ];
 
     /// What the access log says of it.
     pub(super) const fn code(self) -> Option<ErrorCode> {
         match self {
             Self::Revoked => Some(ErrorCode::TokenRevoked),
-            Self::SessionOver | Self::TokenOver => Some(ErrorCode::TokenExpired),
+            Self::SessionExpired | Self::TokenExpired => Some(ErrorCode::TokenExpired),
             Self::Closed | Self::Idle | Self::Stopping => None,
         }
     }
@@ -118,38 +123,38 @@ impl CloseReason {
             Self::Closed => "closed",
             Self::Idle => "idle",
             Self::Revoked => "revoked",
-            Self::SessionOver => "session_over",
+            Self::SessionExpired => "session_over",
             Self::Stopping => "stopping",
-            Self::TokenOver => "token_over",
+            Self::TokenExpired => "token_over",
         }
     }
 }
 
 /// All open streams of the process.
 pub struct Streams {
-    open: papaya::HashMap<u64, Arc<Entry>, RandomState>,
+    open: papaya::HashMap<u64, Arc<StreamEntry>, RandomState>,
     next: AtomicU64,
     /// The earliest end of a token by which one of them was opened, in Unix milliseconds;
     /// `u64::MAX`: there is none.
-    earliest: AtomicU64,
+    next_token_expiry: AtomicU64,
     denylist: Arc<Denylist>,
     metrics: Metrics,
 }
 
-struct Entry {
-    kind: Kind,
+struct StreamEntry {
+    kind: StreamKind,
     identity: Option<Arc<Identity>>,
     /// A [`CloseReason`].
-    ending: AtomicU8,
+    close_reason: AtomicU8,
     /// Whoever carries the stream.
-    carrier: AtomicWaker,
+    waker: AtomicWaker,
     gauge: IntGauge,
 }
 
-impl Entry {
+impl StreamEntry {
     /// When the token is good no more by which it was opened, where no session of ours is behind
     /// it.
-    fn end_of_token(&self) -> Option<Timestamp> {
+    fn token_expiry(&self) -> Option<Timestamp> {
         match &self.identity.as_ref()?.claims {
             VerifiedClaims::Own(_) => None,
             VerifiedClaims::External(claims) => claims.end,
@@ -157,23 +162,23 @@ impl Entry {
     }
 
     /// Tells its carrier to end it; what was said first counts.
-    fn end(&self, why: CloseReason) {
-        let first = self.ending.compare_exchange(
+    fn end(&self, reason: CloseReason) {
+        let first = self.close_reason.compare_exchange(
             CloseReason::Closed as u8,
-            why as u8,
+            reason as u8,
             Ordering::AcqRel,
             Ordering::Acquire,
         );
         if first.is_ok() {
-            self.carrier.wake();
+            self.waker.wake();
         }
     }
 
-    fn ending(&self) -> CloseReason {
-        let said = self.ending.load(Ordering::Acquire);
+    fn close_reason(&self) -> CloseReason {
+        let reason = self.close_reason.load(Ordering::Acquire);
         CloseReason::ALL
             .into_iter()
-            .find(|ending| *ending as u8 == said)
+            .find(|close_reason| *close_reason as u8 == reason)
             .unwrap_or(CloseReason::Closed)
     }
 }
@@ -182,7 +187,7 @@ impl Entry {
 pub(super) struct OpenStream {
     streams: Arc<Streams>,
     id: u64,
-    entry: Arc<Entry>,
+    entry: Arc<StreamEntry>,
 }
 
 impl OpenStream {
@@ -192,18 +197,18 @@ impl OpenStream {
     }
 
     pub(super) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        self.entry.carrier.register(cx.waker());
+        self.entry.waker.register(cx.waker());
         self.close_reason().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Why it has to end, if it has to.
     fn close_reason(&self) -> Option<CloseReason> {
-        Some(self.entry.ending()).filter(|ending| *ending != CloseReason::Closed)
+        Some(self.entry.close_reason()).filter(|close_reason| *close_reason != CloseReason::Closed)
     }
 
     /// Its carrier has found out itself.
-    pub(super) fn end(&self, why: CloseReason) {
-        self.entry.end(why);
+    pub(super) fn end(&self, reason: CloseReason) {
+        self.entry.end(reason);
     }
 }
 
@@ -214,29 +219,29 @@ impl Drop for OpenStream {
         self.streams
             .metrics
             .streams_ended
-            .with_label_values(&[self.entry.ending().as_str()])
+            .with_label_values(&[self.entry.close_reason().as_str()])
             .inc();
     }
 }
 
 impl Streams {
     pub fn new(denylist: Arc<Denylist>, metrics: &Metrics) -> Self {
-        for kind in Kind::ALL {
+        for kind in StreamKind::ALL {
             metrics
                 .streams_open
                 .with_label_values(&[kind.as_str()])
                 .set(0);
         }
-        for ending in CloseReason::ALL {
+        for close_reason in CloseReason::ALL {
             metrics
                 .streams_ended
-                .with_label_values(&[ending.as_str()])
+                .with_label_values(&[close_reason.as_str()])
                 .inc_by(0);
         }
         Self {
             open: papaya::HashMap::default(),
             next: AtomicU64::new(0),
-            earliest: AtomicU64::new(u64::MAX),
+            next_token_expiry: AtomicU64::new(u64::MAX),
             denylist,
             metrics: metrics.clone(),
         }
@@ -245,7 +250,7 @@ impl Streams {
     /// Takes a stream in. It may have to end at once.
     pub(super) fn register(
         self: &Arc<Self>,
-        kind: Kind,
+        kind: StreamKind,
         identity: Option<&Arc<Identity>>,
     ) -> OpenStream {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -254,11 +259,11 @@ impl Streams {
             .streams_open
             .with_label_values(&[kind.as_str()]);
         gauge.inc();
-        let entry = Entry {
+        let entry = StreamEntry {
             kind,
             identity: identity.cloned(),
-            ending: AtomicU8::new(CloseReason::Closed as u8),
-            carrier: AtomicWaker::new(),
+            close_reason: AtomicU8::new(CloseReason::Closed as u8),
+            waker: AtomicWaker::new(),
             gauge,
         };
         let entry = Arc::new(entry);
@@ -266,8 +271,9 @@ impl Streams {
         // Only now: a revocation between the gate's check and the line above would be missed
         // otherwise.
         self.end_if_revoked(&entry);
-        if let Some(end) = entry.end_of_token() {
-            self.earliest.fetch_min(end.as_millis(), Ordering::AcqRel);
+        if let Some(end) = entry.token_expiry() {
+            self.next_token_expiry
+                .fetch_min(end.as_millis(), Ordering::AcqRel);
         }
         OpenStream {
             streams: self.clone(),
@@ -278,11 +284,11 @@ impl Streams {
 
     /// Ends streams as their sessions are revoked, or the tokens of others behind them end, for as
     /// long as it is polled. It waits for nothing else.
-    pub async fn follow(&self, clock: &Clock) {
+    pub async fn watch_revocations(&self, clock: &Clock) {
         let mut revoked = self.denylist.subscribe();
         // What was revoked before we listened counts too.
         revoked.mark_changed();
-        let mut ticks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        let mut ticks = interval_at(Instant::now() + TOKEN_CHECK_INTERVAL, TOKEN_CHECK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -291,21 +297,24 @@ impl Streams {
                         return;
                     }
                     self.end_revoked();
-                    sleep(GATHER).await;
+                    sleep(REVOCATION_BATCH_INTERVAL).await;
                 }
-                _ = ticks.tick() => self.end_by_token(clock.now()),
+                _ = ticks.tick() => self.end_expired_tokens(clock.now()),
             }
         }
     }
 
     /// Ends streams whose sessions are past their end, for as long as it is polled. The store may
     /// take its time.
-    pub async fn look(&self, store: &dyn Store, clock: &Clock) {
-        let mut ticks = interval_at(Instant::now() + ASK_EVERY, ASK_EVERY);
+    pub async fn check_sessions(&self, store: &dyn Store, clock: &Clock) {
+        let mut ticks = interval_at(
+            Instant::now() + SESSION_CHECK_INTERVAL,
+            SESSION_CHECK_INTERVAL,
+        );
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.end_those_over(store, clock.now()).await;
+            self.end_expired_sessions(store, clock.now()).await;
         }
     }
 
@@ -317,24 +326,25 @@ impl Streams {
     }
 
     /// Ends every stream whose token is another issuer's and good no more.
-    fn end_by_token(&self, now: Timestamp) {
-        if now.as_millis() < self.earliest.load(Ordering::Acquire) {
+    fn end_expired_tokens(&self, now: Timestamp) {
+        if now.as_millis() < self.next_token_expiry.load(Ordering::Acquire) {
             return;
         }
         // Whoever opens one from here on says so again; all others are looked at now.
-        self.earliest.store(u64::MAX, Ordering::Release);
+        self.next_token_expiry.store(u64::MAX, Ordering::Release);
         for entry in self.open.pin().values() {
-            match entry.end_of_token() {
-                Some(end) if now >= end => entry.end(CloseReason::TokenOver),
+            match entry.token_expiry() {
+                Some(end) if now >= end => entry.end(CloseReason::TokenExpired),
                 Some(end) => {
-                    self.earliest.fetch_min(end.as_millis(), Ordering::AcqRel);
+                    self.next_token_expiry
+                        .fetch_min(end.as_millis(), Ordering::AcqRel);
                 }
                 None => {}
             }
         }
     }
 
-    fn end_if_revoked(&self, entry: &Entry) {
+    fn end_if_revoked(&self, entry: &StreamEntry) {
         if entry
             .identity
             .as_ref()
@@ -345,8 +355,8 @@ impl Streams {
     }
 
     /// Ends every stream whose session the store no longer has among the living.
-    async fn end_those_over(&self, store: &dyn Store, now: Timestamp) {
-        let mut sessions: HashMap<_, Vec<Arc<Entry>>> = HashMap::new();
+    async fn end_expired_sessions(&self, store: &dyn Store, now: Timestamp) {
+        let mut sessions: HashMap<_, Vec<Arc<StreamEntry>>> = HashMap::new();
         for entry in self.open.pin().values() {
             if let Some(claims) = entry
                 .identity
@@ -361,9 +371,9 @@ impl Streams {
                 Ok(Some(_)) => {}
                 Ok(None) => entries
                     .iter()
-                    .for_each(|entry| entry.end(CloseReason::SessionOver)),
-                Err(fault) => {
-                    tracing::debug!(error = %fault, "the sessions of open streams could not be looked at");
+                    .for_each(|entry| entry.end(CloseReason::SessionExpired)),
+                Err(error) => {
+                    tracing::debug!(error = %error, "the sessions of open streams could not be looked at");
                     return;
                 }
             }
@@ -371,12 +381,12 @@ impl Streams {
     }
 
     /// Ends each WebSocket, which would never end by itself; what else is open may finish.
-    pub(super) fn stop(&self) {
+    pub(super) fn close_websockets(&self) {
         for entry in self
             .open
             .pin()
             .values()
-            .filter(|entry| entry.kind == Kind::WebSocket)
+            .filter(|entry| entry.kind == StreamKind::WebSocket)
         {
             entry.end(CloseReason::Stopping);
         }

@@ -29,10 +29,10 @@ use crate::{
 };
 
 /// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest file that is read. A chain of certificates is far shorter; a wrong path may name
 /// anything.
-const LONGEST_FILE: u64 = 1024 * 1024;
+const MAX_FILE_LEN: u64 = 1024 * 1024;
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
 /// Why there is no TLS with these files.
@@ -45,7 +45,7 @@ pub enum TlsError {
     #[error("{}: is not PEM with {what}", file.display())]
     NotPem { file: PathBuf, what: &'static str },
     #[error("the certificate and the key do not fit: {0}")]
-    Unfit(rustls::Error),
+    KeyMismatch(rustls::Error),
     #[error("{}: holds no authority that can be used: {why}", file.display())]
     NoAuthority { file: PathBuf, why: String },
 }
@@ -59,28 +59,28 @@ pub fn install_crypto() {
 
 /// What handshakes are made with, replaced when the files change.
 pub struct Tls {
-    current: ArcSwap<Loaded>,
+    current: ArcSwap<ActiveTls>,
     http2: bool,
     metrics: Metrics,
 }
 
 /// What a look at the files came to, where it came to anything.
-enum Found {
+enum FileChange {
     /// With the end of the certificate.
-    Good(Loaded, i64),
+    Valid(ActiveTls, i64),
     /// With its mark.
-    Mistake(digest::Digest, TlsError),
+    Invalid(digest::Digest, TlsError),
 }
 
 /// What the files held.
 #[derive(Clone)]
-struct Loaded {
+struct ActiveTls {
     config: Arc<ServerConfig>,
     files: TlsConfig,
     /// Of everything that was read.
     fingerprint: digest::Digest,
     /// Of what was read last and was no good, so that one mistake is told once.
-    refused: Option<digest::Digest>,
+    rejected: Option<digest::Digest>,
 }
 
 /// A connection after its handshake.
@@ -96,7 +96,7 @@ impl Tls {
     /// When a file cannot be read, is not what it should be, or the certificate does not fit the
     /// key.
     pub fn load(files: &TlsConfig, http2: bool, metrics: Metrics) -> Result<Arc<Self>, TlsError> {
-        let material = Material::read(files)?;
+        let material = TlsMaterial::read(files)?;
         let loaded = material.compile(files, http2)?;
         metrics.tls_certificate_expiry.set(material.expiry());
         Ok(Arc::new(Self {
@@ -108,7 +108,7 @@ impl Tls {
 
     /// Whether TLS could be spoken with these files: the check of a config.
     pub fn check(files: &TlsConfig) -> Result<(), TlsError> {
-        Material::read(files)?.compile(files, true).map(drop)
+        TlsMaterial::read(files)?.compile(files, true).map(drop)
     }
 
     /// When the server's own certificate in these files ends, in Unix seconds; 0 where it does not
@@ -117,7 +117,7 @@ impl Tls {
     /// # Errors
     /// When a file cannot be read or is not what it should be.
     pub fn expiry(files: &TlsConfig) -> Result<i64, TlsError> {
-        Material::read(files).map(|material| material.expiry())
+        TlsMaterial::read(files).map(|material| material.expiry())
     }
 
     /// Takes other files, or the same anew. `Ok(false)`: they hold what they held.
@@ -126,37 +126,37 @@ impl Tls {
     /// As of [`Self::load`]; then what was there stays.
     pub fn reload(&self, files: &TlsConfig) -> Result<bool, TlsError> {
         let now = self.current.load();
-        let material = Material::read(files)?;
+        let material = TlsMaterial::read(files)?;
         if material.fingerprint.as_ref() == now.fingerprint.as_ref() && *files == now.files {
             return Ok(false);
         }
         let loaded = material.compile(files, self.http2)?;
         self.current.store(Arc::new(loaded));
-        self.taken(material.expiry());
+        self.report_reload(material.expiry());
         Ok(true)
     }
 
     /// Looks at the files again and again. Never returns.
-    pub(super) async fn follow(self: Arc<Self>) {
+    pub(super) async fn watch_files(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(FILE_CHECK_INTERVAL).await;
             let tls = self.clone();
             // A file may be on a slow disk. A panic in there is counted by its hook.
-            drop(tokio::task::spawn_blocking(move || tls.look()).await);
+            drop(tokio::task::spawn_blocking(move || tls.check_files()).await);
         }
     }
 
     /// Takes what the files hold now, if it is new and good.
-    fn look(&self) {
+    fn check_files(&self) {
         let now = self.current.load_full();
-        if let Some(found) = self.find(&now) {
-            self.settle(&now, found);
+        if let Some(found) = self.detect_change(&now) {
+            self.apply_change(&now, found);
         }
     }
 
     /// What the files hold now, where that is something else than `now`.
-    fn find(&self, now: &Loaded) -> Option<Found> {
-        let material = Material::read(&now.files);
+    fn detect_change(&self, now: &ActiveTls) -> Option<FileChange> {
+        let material = TlsMaterial::read(&now.files);
         if material
             .as_ref()
             .is_ok_and(|material| material.fingerprint.as_ref() == now.fingerprint.as_ref())
@@ -167,72 +167,73 @@ impl Tls {
             Ok((material.compile(&now.files, self.http2)?, material.expiry()))
         });
         Some(match compiled {
-            Ok((loaded, expiry)) => Found::Good(loaded, expiry),
-            Err(fault) => Found::Mistake(mistake(&now.files, &fault), fault),
+            Ok((loaded, expiry)) => FileChange::Valid(loaded, expiry),
+            Err(error) => FileChange::Invalid(failure_fingerprint(&now.files, &error), error),
         })
     }
 
     /// Puts what was found in the place of `now`, unless something else has come there meanwhile: a
     /// reload of the config, which may name other files, counts for more than a look at the ones of
     /// before.
-    fn settle(&self, now: &Arc<Loaded>, found: Found) {
+    fn apply_change(&self, now: &Arc<ActiveTls>, found: FileChange) {
         let next = match &found {
-            Found::Mistake(mistake, _)
+            FileChange::Invalid(failure_fingerprint, _)
                 if now
-                    .refused
-                    .is_some_and(|told| told.as_ref() == mistake.as_ref()) =>
+                    .rejected
+                    .is_some_and(|before| before.as_ref() == failure_fingerprint.as_ref()) =>
             {
                 return;
             }
-            Found::Mistake(mistake, _) => {
-                let Loaded {
+            FileChange::Invalid(failure_fingerprint, _) => {
+                let ActiveTls {
                     config,
                     files,
                     fingerprint,
                     ..
                 } = &**now;
-                Loaded {
+                ActiveTls {
                     config: config.clone(),
                     files: files.clone(),
                     fingerprint: *fingerprint,
-                    refused: Some(*mistake),
+                    rejected: Some(*failure_fingerprint),
                 }
             }
-            Found::Good(loaded, _) => loaded.clone(),
+            FileChange::Valid(loaded, _) => loaded.clone(),
         };
         let before = self.current.compare_and_swap(now, Arc::new(next));
         if !Arc::ptr_eq(&before, now) {
             return;
         }
         match found {
-            Found::Good(_, expiry) => self.taken(expiry),
-            Found::Mistake(_, fault) => {
+            FileChange::Valid(_, expiry) => self.report_reload(expiry),
+            FileChange::Invalid(_, error) => {
                 self.metrics
                     .tls_reloads
                     .with_label_values(&["failed"])
                     .inc();
-                tracing::warn!(error = %fault, "the TLS certificate could not be read anew; the one before stays");
+                tracing::warn!(error = %error, "the TLS certificate could not be read anew; the one before stays");
             }
         }
     }
 
     /// Another certificate is in place.
-    fn taken(&self, expiry: i64) {
+    fn report_reload(&self, expiry: i64) {
         self.metrics.tls_certificate_expiry.set(expiry);
         self.metrics.tls_reloads.with_label_values(&["ok"]).inc();
         tracing::info!("the TLS certificate was read anew");
     }
 
-    /// Makes the handshake within `patience`. `None`: it failed, which is counted.
+    /// Makes the handshake within `handshake_timeout`. `None`: it failed, which is counted.
     pub(super) async fn accept(
         &self,
         stream: TcpStream,
-        patience: Duration,
+        handshake_timeout: Duration,
     ) -> Option<Established> {
         let acceptor = TlsAcceptor::from(self.current.load().config.clone());
-        let (result, established) = match timeout(patience, acceptor.accept(stream)).await {
+        let (result, established) = match timeout(handshake_timeout, acceptor.accept(stream)).await
+        {
             Err(_) => ("timeout", None),
-            Ok(Err(fault)) => (outcome(&fault), None),
+            Ok(Err(error)) => (handshake_result(&error), None),
             Ok(Ok(stream)) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 ("ok", Some(Established { stream, http2 }))
@@ -247,8 +248,8 @@ impl Tls {
 }
 
 /// What a failed handshake is called: a closed list.
-fn outcome(fault: &io::Error) -> &'static str {
-    match fault
+fn handshake_result(error: &io::Error) -> &'static str {
+    match error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())
     {
@@ -267,24 +268,24 @@ fn outcome(fault: &io::Error) -> &'static str {
 }
 
 /// The same mistake has the same mark.
-fn mistake(files: &TlsConfig, fault: &TlsError) -> digest::Digest {
+fn failure_fingerprint(files: &TlsConfig, error: &TlsError) -> digest::Digest {
     let mut context = digest::Context::new(&digest::SHA256);
-    context.update(fault.to_string().as_bytes());
-    if let Ok(material) = Material::read(files) {
+    context.update(error.to_string().as_bytes());
+    if let Ok(material) = TlsMaterial::read(files) {
         context.update(material.fingerprint.as_ref());
     }
     context.finish()
 }
 
 /// What is in the files.
-struct Material {
+struct TlsMaterial {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     authorities: Option<(PathBuf, Vec<CertificateDer<'static>>)>,
     fingerprint: digest::Digest,
 }
 
-impl Material {
+impl TlsMaterial {
     fn read(files: &TlsConfig) -> Result<Self, TlsError> {
         let cert_file = files
             .cert_file
@@ -296,7 +297,7 @@ impl Material {
             .ok_or(TlsError::Unset("server.tls.key_file"))?;
         let mut context = digest::Context::new(&digest::SHA256);
         let mut read = |file: &Path| {
-            let bytes = bytes_of(file)?;
+            let bytes = read_file(file)?;
             context.update(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
             context.update(&bytes);
             Ok(bytes)
@@ -321,36 +322,41 @@ impl Material {
         })
     }
 
-    fn compile(&self, files: &TlsConfig, http2: bool) -> Result<Loaded, TlsError> {
+    fn compile(&self, files: &TlsConfig, http2: bool) -> Result<ActiveTls, TlsError> {
         let crypto = Arc::new(provider::default_provider());
         let builder = ServerConfig::builder_with_provider(crypto.clone());
         let builder = builder
             .with_protocol_versions(&VERSIONS)
-            .map_err(TlsError::Unfit)?;
+            .map_err(TlsError::KeyMismatch)?;
         let builder = match &self.authorities {
             None => builder.with_no_client_auth(),
             Some((file, authorities)) => {
                 let optional = files.client_certificates == ClientCertificates::Optional;
-                builder.with_client_cert_verifier(verifier(file, authorities, optional, crypto)?)
+                builder.with_client_cert_verifier(client_verifier(
+                    file,
+                    authorities,
+                    optional,
+                    crypto,
+                )?)
             }
         };
         let mut config = builder
             .with_single_cert(self.chain.clone(), self.key.clone_key())
-            .map_err(TlsError::Unfit)?;
+            .map_err(TlsError::KeyMismatch)?;
         config.alpn_protocols = if http2 {
             vec![b"h2".to_vec(), b"http/1.1".to_vec()]
         } else {
             vec![b"http/1.1".to_vec()]
         };
         // Sessions go on by tickets, which cost no memory here. Their keys change every few hours.
-        config.ticketer = provider::Ticketer::new().map_err(TlsError::Unfit)?;
+        config.ticketer = provider::Ticketer::new().map_err(TlsError::KeyMismatch)?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ignore_client_order = true;
-        Ok(Loaded {
+        Ok(ActiveTls {
             config: Arc::new(config),
             files: files.clone(),
             fingerprint: self.fingerprint,
-            refused: None,
+            rejected: None,
         })
     }
 
@@ -365,65 +371,67 @@ impl Material {
     }
 }
 
-fn verifier(
+fn client_verifier(
     file: &Path,
     authorities: &[CertificateDer<'static>],
     optional: bool,
     crypto: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let builder =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots(file, authorities)?), crypto);
+    let builder = WebPkiClientVerifier::builder_with_provider(
+        Arc::new(root_store(file, authorities)?),
+        crypto,
+    );
     let builder = if optional {
         builder.allow_unauthenticated()
     } else {
         builder
     };
-    builder.build().map_err(|fault| TlsError::NoAuthority {
+    builder.build().map_err(|error| TlsError::NoAuthority {
         file: file.to_owned(),
-        why: fault.to_string(),
+        why: error.to_string(),
     })
 }
 
 /// Authorities, each of which can be used.
-pub(super) fn roots(
+pub(super) fn root_store(
     file: &Path,
     authorities: &[CertificateDer<'static>],
 ) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
+    let mut root_store = RootCertStore::empty();
     for authority in authorities {
-        let added = roots.add(authority.clone());
-        added.map_err(|fault| TlsError::NoAuthority {
+        let added = root_store.add(authority.clone());
+        added.map_err(|error| TlsError::NoAuthority {
             file: file.to_owned(),
-            why: fault.to_string(),
+            why: error.to_string(),
         })?;
     }
-    Ok(roots)
+    Ok(root_store)
 }
 
 /// Whether a certificate and a key belong together.
-pub(super) fn fits(
+pub(super) fn check_key_pair(
     chain: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
 ) -> Result<(), TlsError> {
     let crypto = Arc::new(provider::default_provider());
     let builder = ServerConfig::builder_with_provider(crypto)
         .with_protocol_versions(&VERSIONS)
-        .map_err(TlsError::Unfit)?;
+        .map_err(TlsError::KeyMismatch)?;
     builder
         .with_no_client_auth()
         .with_single_cert(chain.to_vec(), key.clone_key())
         .map(drop)
-        .map_err(TlsError::Unfit)
+        .map_err(TlsError::KeyMismatch)
 }
 
 /// A file, as long as it may be.
-pub(super) fn bytes_of(file: &Path) -> Result<Vec<u8>, TlsError> {
+pub(super) fn read_file(file: &Path) -> Result<Vec<u8>, TlsError> {
     let unreadable = |why| TlsError::Unreadable {
         file: file.to_owned(),
         why,
     };
     let length = fs::metadata(file).map_err(unreadable)?.len();
-    if length > LONGEST_FILE {
+    if length > MAX_FILE_LEN {
         return Err(unreadable(io::Error::other("is too long")));
     }
     fs::read(file).map_err(unreadable)

@@ -41,7 +41,7 @@ use crate::{
 };
 use dial::Addresses;
 use fixed_fields::FixedFields;
-use health::{Health, Tried};
+use health::{AttemptedBackends, Health};
 
 /// Requests at once on one HTTP/2 connection to a backend, where it allows as many.
 const MAX_STREAMS: u32 = 100;
@@ -52,7 +52,7 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 /// holds up no other's answer.
 const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 /// How often an HTTP/2 connection to a backend is asked whether it is still there.
-const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The backends, at least one.
 #[derive(Debug)]
@@ -60,12 +60,12 @@ pub struct Upstreams {
     backends: Vec<Backend>,
     http2: bool,
     /// Of the files of `upstream.tls`.
-    mark: u64,
+    fingerprint: u64,
     gauges: IntGaugeVec,
     health: HealthConfig,
     /// What requests and checks have alike.
     fields: FixedFields,
-    resolve_every: Duration,
+    resolve_interval: Duration,
     read_timeout: Duration,
     write_timeout: Duration,
     next: AtomicUsize,
@@ -125,7 +125,7 @@ impl Backend {
             .as_ref()
             .and_then(|addresses| addresses.first());
         match first {
-            Some(first) if peer.address().as_inet() != Some(&first) => self.moved(&peer, first),
+            Some(first) if peer.address().as_inet() != Some(&first) => self.move_to(&peer, first),
             Some(_) | None => peer,
         }
     }
@@ -152,7 +152,7 @@ impl Backend {
     }
 
     /// Connections to one address are not used for another, so it has a peer of its own.
-    fn moved(&self, before: &HttpPeer, to: SocketAddr) -> Arc<UpstreamPeer> {
+    fn move_to(&self, before: &HttpPeer, to: SocketAddr) -> Arc<UpstreamPeer> {
         let mut peer = HttpPeer::clone(before);
         peer._address = socket::SocketAddr::Inet(to);
         let peer = Arc::new(UpstreamPeer::new(peer));
@@ -170,15 +170,15 @@ impl Backend {
 
     /// Tries another of its addresses first from now on, where this fault came after the connection
     /// (no TLS, a certificate that is not believed). How many others there are.
-    pub(super) fn leave(&self, peer: &HttpPeer, fault: &Error) -> usize {
+    pub(super) fn demote_address(&self, peer: &HttpPeer, error: &Error) -> usize {
         let is_unusable = matches!(
-            fault.etype(),
+            error.etype(),
             ErrorType::TLSHandshakeFailure
                 | ErrorType::HandshakeError
                 | ErrorType::InvalidCert
                 | ErrorType::InvalidH2
                 | ErrorType::H2Error
-        ) || peer.is_tls() && *fault.etype() == ErrorType::ConnectTimedout; // pingora's word for a handshake that hangs, too
+        ) || peer.is_tls() && *error.etype() == ErrorType::ConnectTimedout; // pingora's word for a handshake that hangs, too
         match (&self.addresses, peer.address().as_inet()) {
             (Some(addresses), Some(address)) if is_unusable => addresses.demote(*address),
             _ => 0,
@@ -203,7 +203,7 @@ impl Upstreams {
         metrics: &Metrics,
         before: Option<&Self>,
     ) -> Result<Self, UpstreamError> {
-        let tls = Identity::read(&config.tls)?;
+        let tls = TlsIdentity::read(&config.tls)?;
         let backends = config
             .urls
             .iter()
@@ -223,11 +223,11 @@ impl Upstreams {
         Ok(Self {
             backends,
             http2: config.protocol == UpstreamProtocol::Http2,
-            mark: tls.mark,
+            fingerprint: tls.fingerprint,
             gauges: metrics.upstream_healthy.clone(),
             health: config.health.clone(),
             fields: FixedFields::new(config),
-            resolve_every: config.resolve_interval.get(),
+            resolve_interval: config.resolve_interval.get(),
             read_timeout: config.read_timeout.get(),
             write_timeout: config.write_timeout.get(),
             next: AtomicUsize::new(0),
@@ -256,8 +256,8 @@ impl Upstreams {
                 let Ok((at, found)) = ended else { continue };
                 match found {
                     Ok(found) => self.get(at).set_addresses(&found),
-                    Err(fault) => {
-                        tracing::warn!(upstream = self.get(at).label, error = %fault, "the name of a backend cannot be resolved");
+                    Err(error) => {
+                        tracing::warn!(upstream = self.get(at).label, error = %error, "the name of a backend cannot be resolved");
                     }
                 }
             }
@@ -277,12 +277,12 @@ impl Upstreams {
     }
 
     /// Whether the files hold what they held when these backends were made.
-    pub fn trust_as(&self, config: &UpstreamTlsConfig) -> bool {
-        Identity::read(config).is_ok_and(|identity| identity.mark == self.mark)
+    pub fn has_same_tls_files(&self, config: &UpstreamTlsConfig) -> bool {
+        TlsIdentity::read(config).is_ok_and(|identity| identity.fingerprint == self.fingerprint)
     }
 
     /// Whether they are spoken to in HTTP/2.
-    pub(super) const fn speak_http2(&self) -> bool {
+    pub(super) const fn is_http2(&self) -> bool {
         self.http2
     }
 
@@ -292,14 +292,14 @@ impl Upstreams {
     }
 
     /// The next one to try for a request that has tried these: a healthy one where there is one.
-    pub(super) fn pick(&self, tried: &mut Tried) -> Option<usize> {
+    pub(super) fn pick(&self, tried: &mut AttemptedBackends) -> Option<usize> {
         let all = self.backends.len();
         let turn = if all == 1 {
             0
         } else {
             self.next.fetch_add(1, Ordering::Relaxed)
         };
-        tried.next(all, turn, |at| self.backends[at].health.is_good())
+        tried.next(all, turn, |at| self.backends[at].health.is_healthy())
     }
 
     /// No connection to this backend came about by this peer, so nothing was sent. Where another of
@@ -309,13 +309,13 @@ impl Upstreams {
         &self,
         at: usize,
         peer: &HttpPeer,
-        fault: &Error,
-        tried: &mut Tried,
+        error: &Error,
+        tried: &mut AttemptedBackends,
     ) -> bool {
         let backend = self.get(at);
-        let has_failed = !tried.try_again(at, backend.leave(peer, fault));
+        let has_failed = !tried.retry_at_other_address(at, backend.demote_address(peer, error));
         if has_failed {
-            backend.health.failed();
+            backend.health.report_failure();
         }
         has_failed
     }
@@ -326,7 +326,7 @@ impl Upstreams {
     }
 
     /// Takes the gauges of backends that are no more away.
-    pub(super) fn forget_others(&self) {
+    pub(super) fn reset_gauges(&self) {
         self.gauges.reset();
     }
 
@@ -336,14 +336,14 @@ impl Upstreams {
     }
 
     /// Whether they are: where there is a choice, or something to ask.
-    pub(super) fn are_checked(&self) -> bool {
+    pub(super) fn has_health_checks(&self) -> bool {
         !self.health.interval.get().is_zero()
             && (self.backends.len() > 1 || self.health.path.is_some())
     }
 
     /// How often names are resolved again; zero for never.
-    pub(super) const fn resolve_every(&self) -> Duration {
-        self.resolve_every
+    pub(super) const fn resolve_interval(&self) -> Duration {
+        self.resolve_interval
     }
 
     /// Longest silence of a backend, where the rule has none of its own.
@@ -363,18 +363,18 @@ impl Upstreams {
 }
 
 /// Whom we believe behind TLS, and who we are there.
-struct Identity {
+struct TlsIdentity {
     authorities: Option<Arc<CaType>>,
-    own: Option<Arc<CertKey>>,
+    client_certificate: Option<Arc<CertKey>>,
     /// Connections made with one identity are not used with another.
-    mark: u64,
+    fingerprint: u64,
 }
 
-impl Identity {
+impl TlsIdentity {
     fn read(config: &UpstreamTlsConfig) -> Result<Self, TlsError> {
         let mut context = digest::Context::new(&digest::SHA256);
         let mut read = |file: &Path| {
-            let bytes = tls::bytes_of(file)?;
+            let bytes = tls::read_file(file)?;
             context.update(&bytes);
             Ok::<_, TlsError>(bytes)
         };
@@ -382,18 +382,18 @@ impl Identity {
             None => None,
             Some(file) => {
                 let authorities = tls::certificates(file, &read(file)?)?;
-                tls::roots(file, &authorities)?;
+                tls::root_store(file, &authorities)?;
                 let authorities = authorities
                     .into_iter()
                     .map(|der| WrappedX509::new(der.to_vec(), parse_x509));
                 Some(Arc::from(authorities.collect::<Vec<_>>()))
             }
         };
-        let own = match (&config.cert_file, &config.key_file) {
+        let client_certificate = match (&config.cert_file, &config.key_file) {
             (Some(cert_file), Some(key_file)) => {
                 let chain = tls::certificates(cert_file, &read(cert_file)?)?;
                 let key = tls::private_key(key_file, &zeroize::Zeroizing::new(read(key_file)?))?;
-                tls::fits(&chain, &key)?;
+                tls::check_key_pair(&chain, &key)?;
                 let chain = chain.into_iter().map(|der| der.to_vec()).collect();
                 Some(Arc::new(CertKey::new(chain, key.secret_der().to_vec())))
             }
@@ -401,15 +401,15 @@ impl Identity {
             (None, Some(_)) => return Err(TlsError::Unset("upstream.tls.cert_file")),
             (None, None) => None,
         };
-        let mark = context.finish();
-        let mark = mark
+        let fingerprint = context.finish();
+        let fingerprint = fingerprint
             .as_ref()
             .first_chunk()
             .map_or(0, |first| u64::from_be_bytes(*first));
         Ok(Self {
             authorities,
-            own,
-            mark,
+            client_certificate,
+            fingerprint,
         })
     }
 }
@@ -418,7 +418,7 @@ fn backend(
     url: &str,
     config: &UpstreamConfig,
     metrics: &Metrics,
-    tls: &Identity,
+    tls: &TlsIdentity,
 ) -> Result<Backend, UpstreamError> {
     let authority = url
         .parse::<http::Uri>()
@@ -461,7 +461,7 @@ fn backend(
 fn peer(
     url: &str,
     config: &UpstreamConfig,
-    identity: &Identity,
+    identity: &TlsIdentity,
     addresses: Option<Arc<Addresses>>,
 ) -> Result<HttpPeer, UpstreamError> {
     let not_an_url = || UpstreamError::NotAnUrl(url.to_owned());
@@ -490,8 +490,9 @@ fn peer(
         }
         if tls {
             peer.options.ca.clone_from(&identity.authorities);
-            peer.client_cert_key.clone_from(&identity.own);
-            peer.group_key = identity.mark;
+            peer.client_cert_key
+                .clone_from(&identity.client_certificate);
+            peer.group_key = identity.fingerprint;
         }
         peer
     };
@@ -507,7 +508,7 @@ fn peer(
         options.max_h2_streams = MAX_STREAMS as usize;
         options.h2_stream_window_size = Some(STREAM_WINDOW);
         options.h2_connection_window_size = Some(CONNECTION_WINDOW);
-        options.h2_ping_interval = Some(PING_EVERY);
+        options.h2_ping_interval = Some(PING_INTERVAL);
     }
     Ok(peer)
 }
@@ -532,11 +533,11 @@ mod tests {
     fn a_backend_is_where_its_name_leads_and_unhealthy_until_it_leads_somewhere() {
         let upstreams = upstreams("http://backend.test:3000", None);
         let backend = upstreams.get(0);
-        assert!(!backend.is_resolved() && !backend.health.is_good());
+        assert!(!backend.is_resolved() && !backend.health.is_healthy());
         backend.set_addresses(&[]);
-        assert!(!backend.health.is_good());
+        assert!(!backend.health.is_healthy());
         backend.set_addresses(&[at("[::1]:3000"), at("127.0.0.2:3000")]);
-        assert!(backend.is_resolved() && backend.health.is_good());
+        assert!(backend.is_resolved() && backend.health.is_healthy());
         let peer = backend.peer();
         assert_eq!(peer.address().as_inet(), Some(&at("127.0.0.2:3000")));
         // What else is known of it goes along.
@@ -565,7 +566,7 @@ mod tests {
         ] {
             let upstreams = upstreams(url, None);
             assert!(
-                upstreams.get(0).is_resolved() && upstreams.get(0).health.is_good(),
+                upstreams.get(0).is_resolved() && upstreams.get(0).health.is_healthy(),
                 "{url}"
             );
         }
@@ -581,7 +582,7 @@ mod tests {
             same.get(0).peer().address().as_inet(),
             Some(&at("127.0.0.2:3000"))
         );
-        assert!(same.get(0).health.is_good());
+        assert!(same.get(0).health.is_healthy());
         for other in ["http://backend.test:3001", "http://other.test:3000"] {
             assert!(
                 !upstreams(other, Some(&before)).get(0).is_resolved(),
@@ -596,7 +597,7 @@ mod tests {
         let upstreams = upstreams("https://backend.test:3000", None);
         let backend = upstreams.get(0);
         backend.set_addresses(&[at("127.0.0.1:3000"), at("127.0.0.2:3000")]);
-        let mut tried = Tried::default();
+        let mut tried = AttemptedBackends::default();
         let order: Vec<_> = std::iter::from_fn(|| {
             let n = upstreams.pick(&mut tried)?;
             let peer = backend.peer();
@@ -612,7 +613,7 @@ mod tests {
         assert_eq!(order, [at("127.0.0.1:3000"), at("127.0.0.2:3000")]);
         assert_eq!(backend.health.failures(), 1);
         // Where no connection came about at all, every address has been tried.
-        let mut tried = Tried::default();
+        let mut tried = AttemptedBackends::default();
         let n = upstreams.pick(&mut tried).unwrap();
         let refused = Error::explain(ErrorType::ConnectRefused, "refused");
         upstreams.connection_failed(n, &backend.peer(), &refused, &mut tried);

@@ -11,11 +11,11 @@ use http::{HeaderName, HeaderValue, Method, header};
 use pingora::http::RequestHeader;
 
 use super::{
-    failure::{ExchangeError, Failure},
+    failure::{ExchangeError, ExchangeFailure},
     message::put,
     upstream::{
         Backend,
-        fixed_fields::{Field, FixedFields},
+        fixed_fields::{FixedFields, HeaderField},
     },
 };
 use crate::{
@@ -62,7 +62,7 @@ impl UpstreamHeaders {
 
     /// The caller's identity, and that it is menshen who says so: what a forward-auth response
     /// tells as well.
-    pub(super) fn identity(&self, admitted: &AdmittedRequest) -> impl Iterator<Item = Field> {
+    pub(super) fn identity(&self, admitted: &AdmittedRequest) -> impl Iterator<Item = HeaderField> {
         let identity = admitted.identity.as_ref();
         let fields = identity
             .into_iter()
@@ -83,7 +83,7 @@ impl UpstreamHeaders {
         &self,
         admitted: &AdmittedRequest,
         now: Timestamp,
-    ) -> Result<[Option<Field>; 2], NotSigned> {
+    ) -> Result<[Option<HeaderField>; 2], NotSigned> {
         let Some(identity) = &admitted.identity else {
             return Ok([None, None]);
         };
@@ -106,13 +106,13 @@ impl UpstreamHeaders {
         request_id: &str,
         backend: &Backend,
         now: Timestamp,
-    ) -> Result<Vec<Field>, ExchangeError> {
-        let internal = || ExchangeError::new(Failure::Internal, "not a header value");
+    ) -> Result<Vec<HeaderField>, ExchangeError> {
+        let internal = || ExchangeError::new(ExchangeFailure::Internal, "not a header value");
         let mut fields = Vec::with_capacity(Self::CAPACITY);
         fields.extend(self.identity(admitted));
         let signed = self
             .signed(admitted, now)
-            .map_err(|_| ExchangeError::new(Failure::Proof, "a proof"))?;
+            .map_err(|_| ExchangeError::new(ExchangeFailure::Proof, "a proof"))?;
         fields.extend(signed.into_iter().flatten());
         let forward = &admitted.forward;
         fields.extend(
@@ -144,7 +144,7 @@ impl UpstreamHeaders {
         ));
         fields.extend(
             self.fixed
-                .of_client(forward.host.is_some(), &backend.authority),
+                .for_client(forward.host.is_some(), &backend.authority),
         );
         Ok(fields)
     }
@@ -156,7 +156,7 @@ pub(super) struct UpstreamRequest<'a> {
     /// The bytes that the ranges of the client's fields are in.
     head: &'a Bytes,
     /// Menshen's fields.
-    fields: Vec<Field>,
+    fields: Vec<HeaderField>,
     body: BodyLength,
     takes_trailers: bool,
 }
@@ -283,7 +283,7 @@ impl<'a> UpstreamRequest<'a> {
 
     /// The head for a backend of HTTP/2.
     pub(super) fn to_http2(&self) -> Result<RequestHeader, ExchangeError> {
-        let internal = || ExchangeError::new(Failure::Internal, "not a request");
+        let internal = || ExchangeError::new(ExchangeFailure::Internal, "not a request");
         let forward = &self.admitted.forward;
         let capacity = forward.forwarded_headers.len() + self.fields.len() + 2;
         let mut request = RequestHeader::build_no_case(

@@ -79,12 +79,12 @@ async fn by_echo(context: &DoctorContext, path: &str) -> Finding {
         field: Some((PROBE, "1")),
         with_body: true,
     };
-    match prober.ask(0, probe, RESPONSE_TIMEOUT).await {
-        Err(ProbeError::NotARequest) => Finding::failed(CHECK, "--echo is not a path", advice),
+    match prober.send(0, probe, RESPONSE_TIMEOUT).await {
+        Err(ProbeError::InvalidRequest) => Finding::failed(CHECK, "--echo is not a path", advice),
         Err(ProbeError::Unresolved | ProbeError::NoConnection(_) | ProbeError::NoTls) => {
             Finding::skipped(CHECK, "the backend is not reached")
         }
-        Err(error @ (ProbeError::Silent | ProbeError::NotHttp)) => {
+        Err(error @ (ProbeError::NoResponse | ProbeError::NotHttp)) => {
             Finding::failed(CHECK, format!("--echo: {error}"), advice)
         }
         Ok(answer) if answer.status != StatusCode::OK => Finding::failed(

@@ -190,7 +190,7 @@ async fn backends(config: &UpstreamConfig) -> Vec<ServerProbe> {
 async fn backend(prober: &Prober, at: usize, path: &str) -> ProbeOutcome {
     let (before, begun) = (Clock::System.now(), Instant::now());
     match prober
-        .ask(
+        .send(
             at,
             Probe {
                 path,
@@ -211,11 +211,12 @@ async fn backend(prober: &Prober, at: usize, path: &str) -> ProbeOutcome {
             ))
         }
         Err(
-            error
-            @ (ProbeError::Unresolved | ProbeError::NoConnection(_) | ProbeError::NotARequest),
+            error @ (ProbeError::Unresolved
+            | ProbeError::NoConnection(_)
+            | ProbeError::InvalidRequest),
         ) => ProbeOutcome::Unreachable(error.to_string()),
         Err(ProbeError::NoTls) => ProbeOutcome::NoTls,
-        Err(ProbeError::Silent) => ProbeOutcome::Silent,
+        Err(ProbeError::NoResponse) => ProbeOutcome::Silent,
         Err(ProbeError::NotHttp) => ProbeOutcome::NotHttp,
     }
 }

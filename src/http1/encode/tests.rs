@@ -113,10 +113,10 @@ fn a_body_is_never_longer_than_announced() {
 fn a_body_does_not_end_before_it_is_whole() {
     let mut out = Vec::new();
     let mut encoder = BodyEncoder::new(BodyLength::Known(5));
-    assert_eq!(encoder.finish(None, &mut out), Err(Unfinished));
+    assert_eq!(encoder.finish(None, &mut out), Err(TooShort));
     assert_eq!(encoder.begin_part(4, &mut out), Ok(()));
     encoder.end_part(&mut out);
-    assert_eq!(encoder.finish(None, &mut out), Err(Unfinished));
+    assert_eq!(encoder.finish(None, &mut out), Err(TooShort));
     assert_eq!(out, b"");
     // Nor in the middle of a part.
     for length in [
@@ -127,7 +127,7 @@ fn a_body_does_not_end_before_it_is_whole() {
         let (mut encoder, mut out) = (BodyEncoder::new(length), Vec::new());
         assert_eq!(encoder.begin_part(5, &mut out), Ok(()));
         let before = out.clone();
-        assert_eq!(encoder.finish(None, &mut out), Err(Unfinished));
+        assert_eq!(encoder.finish(None, &mut out), Err(TooShort));
         assert_eq!(out, before);
     }
 }

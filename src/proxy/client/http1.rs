@@ -17,7 +17,7 @@ use crate::{
         connection_tracker::{LINGER_TIMEOUT, UNKNOWN_LENGTH},
         failure::ClientError,
         local_response::LocalResponse,
-        message::{MessageReader, MessageWriter, Part, ReadError, put},
+        message::{BodyPart, MessageReader, MessageWriter, ReadError, put},
         response_head::ResponseHead,
         socket::Socket,
     },
@@ -59,7 +59,7 @@ pub(in crate::proxy) struct Http1Client {
     /// The response has been written to its end.
     responded: bool,
     /// Nothing of the body is read on.
-    body_given_up: bool,
+    body_abandoned: bool,
     /// The connection ends with a reset.
     reset: bool,
     pub(super) received: u64,
@@ -82,7 +82,7 @@ impl Http1Client {
             awaits_continue: false,
             until_close: false,
             responded: false,
-            body_given_up: false,
+            body_abandoned: false,
             reset: false,
             received: 0,
         }
@@ -99,7 +99,11 @@ impl Http1Client {
     }
 
     /// Takes the head, which is so long, from the input, and begins with the request.
-    pub(in crate::proxy) fn begin(&mut self, head_len: usize, framing: RequestFraming) -> Bytes {
+    pub(in crate::proxy) fn begin_request(
+        &mut self,
+        head_len: usize,
+        framing: RequestFraming,
+    ) -> Bytes {
         let head = self.reader.input.split_to(head_len).freeze();
         self.reader.begin_body(framing.body, Peer::Client);
         self.framing = framing;
@@ -107,7 +111,7 @@ impl Http1Client {
         (
             self.until_close,
             self.responded,
-            self.body_given_up,
+            self.body_abandoned,
             self.received,
         ) = (false, false, false, 0);
         head
@@ -130,7 +134,7 @@ impl Http1Client {
             return;
         }
         let draining = async {
-            while poll_fn(|cx| self.poll_part(cx)).await? == Part::Data {
+            while poll_fn(|cx| self.poll_part(cx)).await? == BodyPart::Data {
                 let length = self.part().len();
                 self.consume(length);
             }
@@ -142,24 +146,24 @@ impl Http1Client {
     }
 
     /// The connection ends with this request.
-    pub(in crate::proxy) const fn end_connection(&mut self) {
+    pub(in crate::proxy) const fn disable_keep_alive(&mut self) {
         self.framing.keep_alive = false;
     }
 
     /// Whether bytes have come that follow the request.
-    pub(in crate::proxy) fn is_followed(&self) -> bool {
+    pub(in crate::proxy) fn has_pipelined_input(&self) -> bool {
         !self.reader.input.is_empty()
     }
 
     /// Whether so much has come behind the request that nothing more is read, so that the client's
     /// end is not noticed.
-    pub(super) fn is_unwatched(&self) -> bool {
+    pub(super) fn needs_close_polling(&self) -> bool {
         self.reader.is_complete() && self.reader.input.len() >= MAX_PIPELINED
     }
 
     /// Bytes that the client has announced and not sent yet.
     fn unread(&self) -> u64 {
-        if self.body_given_up || self.reader.is_complete() {
+        if self.body_abandoned || self.reader.is_complete() {
             return 0;
         }
         match self.framing.body {
@@ -180,7 +184,10 @@ impl Http1Client {
         }
     }
 
-    pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ClientError>> {
+    pub(super) fn poll_part(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<BodyPart, ClientError>> {
         self.reader
             .poll_part(&mut self.socket, cx)
             .map_err(|error| {
@@ -211,7 +218,7 @@ impl Http1Client {
     }
 
     /// What comes meanwhile is the client's next request.
-    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.reader.is_complete() {
             return Poll::Pending;
         }
@@ -302,17 +309,17 @@ impl Http1Client {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    pub(super) fn break_off(&mut self) {
+    pub(super) fn abort(&mut self) {
         if self.until_close {
             self.socket.reset_on_close();
             self.reset = true;
         }
         self.framing.keep_alive = false;
-        self.give_up_body();
+        self.abandon_body();
     }
 
-    pub(super) const fn give_up_body(&mut self) {
-        self.body_given_up = true;
+    pub(super) const fn abandon_body(&mut self) {
+        self.body_abandoned = true;
     }
 
     /// The connection goes on where what is left of the request is short: see [`Self::drain`].
@@ -324,7 +331,7 @@ impl Http1Client {
         let can_drain = match self.framing.body {
             BodyLength::None => true,
             BodyLength::Known(length) => {
-                length <= MAX_DRAIN && !self.awaits_continue && !self.body_given_up
+                length <= MAX_DRAIN && !self.awaits_continue && !self.body_abandoned
             }
             BodyLength::Chunked | BodyLength::UntilClose => false,
         };

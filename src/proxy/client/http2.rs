@@ -18,7 +18,7 @@ use crate::{
         failure::ClientError,
         http2_stream::{self, Unsent},
         local_response::LocalResponse,
-        message::Part,
+        message::BodyPart,
         response_head::ResponseHead,
         stream_tracker::StreamTracker,
     },
@@ -41,12 +41,12 @@ pub(in crate::proxy) struct Http2Client {
     part: Bytes,
     complete: bool,
     /// The response's head has ended it.
-    ended: bool,
+    response_ended: bool,
     streams: Arc<StreamTracker>,
     write_timeout: Duration,
     /// The request is a call of gRPC.
     pub(super) is_grpc: bool,
-    reset_noted: bool,
+    reset_counted: bool,
     /// The client waits for `100 Continue`, which has not been sent.
     awaits_continue: bool,
     pub(super) received: u64,
@@ -69,23 +69,26 @@ impl Http2Client {
             unsent: Arc::default(),
             part: Bytes::new(),
             complete,
-            ended: false,
+            response_ended: false,
             streams,
             write_timeout,
             is_grpc,
-            reset_noted: false,
+            reset_counted: false,
             awaits_continue: expects_continue && !complete,
             received: 0,
         }
     }
 
-    pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ClientError>> {
+    pub(super) fn poll_part(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<BodyPart, ClientError>> {
         loop {
             if !self.part.is_empty() {
-                return Poll::Ready(Ok(Part::Data));
+                return Poll::Ready(Ok(BodyPart::Data));
             }
             if self.complete {
-                return Poll::Ready(Ok(Part::Complete));
+                return Poll::Ready(Ok(BodyPart::Complete));
             }
             let Some(receive) = &mut self.receive else {
                 return Poll::Ready(Err(ClientError::Gone));
@@ -162,7 +165,7 @@ impl Http2Client {
                 .send_response(head, end)
                 .map_err(|_| ClientError::Gone)?,
         );
-        self.ended = end;
+        self.response_ended = end;
         Ok(())
     }
 
@@ -171,7 +174,7 @@ impl Http2Client {
         cx: &mut Context<'_>,
         part: &[u8],
     ) -> Poll<Result<usize, ClientError>> {
-        match self.send.as_mut().filter(|_| !self.ended) {
+        match self.send.as_mut().filter(|_| !self.response_ended) {
             Some(stream) => {
                 let copy = |part: &[u8]| self.unsent.copy(part);
                 http2_stream::poll_send(stream, cx, part, copy).map_err(|_| ClientError::Gone)
@@ -181,27 +184,27 @@ impl Http2Client {
     }
 
     pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), ClientError> {
-        let Some(stream) = self.send.as_mut().filter(|_| !self.ended) else {
+        let Some(stream) = self.send.as_mut().filter(|_| !self.response_ended) else {
             return Ok(());
         };
-        self.ended = true;
+        self.response_ended = true;
         let trailers: HeaderMap = trailers
             .into_iter()
             .flat_map(Trailers::iter)
-            .filter_map(field)
+            .filter_map(header_field)
             .collect();
-        let ended = if trailers.is_empty() {
+        let response_ended = if trailers.is_empty() {
             stream.send_data(Bytes::new(), true)
         } else {
             stream.send_trailers(trailers)
         };
-        ended.map_err(|_| ClientError::Gone)
+        response_ended.map_err(|_| ClientError::Gone)
     }
 
     /// Waits until a response that is complete has left the library, where the client can still get
     /// it.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
-        if !self.ended {
+        if !self.response_ended {
             return Poll::Ready(Ok(()));
         }
         // A reset takes the bytes away, too.
@@ -212,7 +215,7 @@ impl Http2Client {
     }
 
     /// Resets the stream, so that what was sent is not taken for the whole response.
-    pub(super) fn break_off(&mut self, reason: Reason) {
+    pub(super) fn abort(&mut self, reason: Reason) {
         match &mut self.send {
             Some(send) => send.send_reset(reason),
             None => self.respond.send_reset(reason),
@@ -225,10 +228,10 @@ impl Http2Client {
     }
 
     /// The client has given the request up. Counted once.
-    pub(super) fn note_reset(&mut self) {
-        if !self.reset_noted {
-            self.reset_noted = true;
-            self.streams.note_reset();
+    pub(super) fn count_reset(&mut self) {
+        if !self.reset_counted {
+            self.reset_counted = true;
+            self.streams.count_reset();
         }
     }
 
@@ -243,8 +246,8 @@ impl Http2Client {
         let sent = self.send_response(method, response).await;
         if sent.is_err() {
             // Frees what waits to be sent.
-            self.break_off(Reason::CANCEL);
-            self.note_reset();
+            self.abort(Reason::CANCEL);
+            self.count_reset();
         }
         sent
     }
@@ -291,7 +294,7 @@ impl Http2Client {
     }
 }
 
-fn field((name, value): (&[u8], &[u8])) -> Option<(HeaderName, HeaderValue)> {
+fn header_field((name, value): (&[u8], &[u8])) -> Option<(HeaderName, HeaderValue)> {
     Some((
         HeaderName::from_bytes(name).ok()?,
         HeaderValue::from_bytes(value).ok()?,

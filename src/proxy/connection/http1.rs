@@ -45,7 +45,7 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 /// Why no head was read.
 enum NoHead {
     /// The client has gone, has been silent too long between requests, or menshen is stopping.
-    Over,
+    Closed,
     /// The head is late or too long; say so and end.
     Reject(&'static str),
 }
@@ -61,7 +61,7 @@ struct DecidedHead {
 struct HeadWait {
     limits: Limits,
     /// For its first byte. From there the header timeout runs, however the bytes dribble in.
-    patience: Duration,
+    first_byte_timeout: Duration,
 }
 
 /// Serves a connection to its end. `peer`: `None` on a Unix socket.
@@ -87,7 +87,7 @@ pub(in crate::proxy) async fn serve_connection(
     let limits = service.limits();
     let mut wait = HeadWait {
         limits,
-        patience: limits.header_timeout,
+        first_byte_timeout: limits.header_timeout,
     };
     let mut served = 0;
     loop {
@@ -104,9 +104,9 @@ pub(in crate::proxy) async fn serve_connection(
         is_new.store(false, Ordering::Relaxed);
         let last = served >= wait.limits.keepalive_requests || *service.closing.borrow();
         let request = match head {
-            Err(NoHead::Over) => return,
+            Err(NoHead::Closed) => return,
             Err(NoHead::Reject(detail)) => malformed(service, &mut client, peer, detail),
-            Ok(head) => begin(&mut client, head, last, is_tls),
+            Ok(head) => begin_request(&mut client, head, last, is_tls),
         };
         // Few connections serve a request at a time, and each would have the room for it in its own
         // task.
@@ -125,14 +125,19 @@ pub(in crate::proxy) async fn serve_connection(
         let limits = service.limits();
         wait = HeadWait {
             limits,
-            patience: limits.keepalive_timeout,
+            first_byte_timeout: limits.keepalive_timeout,
         };
     }
     client.close().await;
 }
 
 /// Begins with a request whose head is there.
-fn begin(client: &mut Http1Client, head: DecidedHead, last: bool, is_tls: bool) -> DecidedRequest {
+fn begin_request(
+    client: &mut Http1Client,
+    head: DecidedHead,
+    last: bool,
+    is_tls: bool,
+) -> DecidedRequest {
     let DecidedHead {
         decision,
         timing,
@@ -147,10 +152,10 @@ fn begin(client: &mut Http1Client, head: DecidedHead, last: bool, is_tls: bool) 
     let bytes = match framing {
         // Where it ends is in doubt, so nothing is read on.
         None => {
-            client.begin(0, RequestFraming::last(version));
+            client.begin_request(0, RequestFraming::last(version));
             Bytes::new()
         }
-        Some(framing) => client.begin(
+        Some(framing) => client.begin_request(
             framing.head_len,
             RequestFraming {
                 version,
@@ -180,7 +185,7 @@ fn malformed(
     let snapshot = service.current.load_full();
     let ids = head::raw_values(client.input(), "x-request-id");
     let decision = Decision::Reject(Box::new(snapshot.gate.malformed(detail, peer, ids)));
-    client.begin(0, RequestFraming::last(HttpVersion::Http11));
+    client.begin_request(0, RequestFraming::last(HttpVersion::Http11));
     let context = ConnectionService::context(
         snapshot,
         service.timing(),
@@ -204,21 +209,24 @@ async fn read_head(
     mut timer: Pin<&mut Sleep>,
     mut stopped: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<DecidedHead, NoHead> {
-    let HeadWait { limits, patience } = *wait;
+    let HeadWait {
+        limits,
+        first_byte_timeout,
+    } = *wait;
     let (socket, input) = client.head_reader();
-    let mut until = Instant::now()
+    let mut deadline = Instant::now()
         + if input.is_empty() {
-            patience
+            first_byte_timeout
         } else {
             limits.header_timeout
         };
-    let mut looked_at = 0;
+    let mut scanned = 0;
     loop {
-        if input.len() > looked_at {
+        if input.len() > scanned {
             // What begins like no method (TLS, for one) never becomes a head, so it is rejected
             // before it is whole.
-            let hopeless = looked_at == 0 && !input[0].is_ascii_alphabetic();
-            if hopeless || head::may_be_complete(input, looked_at) {
+            let is_not_http = scanned == 0 && !input[0].is_ascii_alphabetic();
+            if is_not_http || head::may_be_complete(input, scanned) {
                 let snapshot = service.current.load_full();
                 let (decision, timing) = service.decide(&snapshot, |now| {
                     snapshot.gate.decide_http1(input, peer, now)
@@ -241,7 +249,7 @@ async fn read_head(
             if input.len() > limits.max_header_bytes {
                 return Err(NoHead::Reject("The request head is too long."));
             }
-            looked_at = input.len();
+            scanned = input.len();
         }
         let first = input.is_empty();
         if first && input.capacity() > 0 {
@@ -249,13 +257,13 @@ async fn read_head(
             *input = BytesMut::new();
         }
         let late = if first {
-            NoHead::Over
+            NoHead::Closed
         } else {
             NoHead::Reject("The request head did not arrive in time.")
         };
-        match in_time(
+        match before_deadline(
             socket.readable(),
-            until,
+            deadline,
             timer.as_mut(),
             stopped.as_mut(),
             first,
@@ -267,9 +275,9 @@ async fn read_head(
         }
         input.reserve(FIRST_READ);
         // There at once, but for a TLS record that has not come whole.
-        match in_time(
+        match before_deadline(
             socket.read_buf(input),
-            until,
+            deadline,
             timer.as_mut(),
             stopped.as_mut(),
             first,
@@ -277,25 +285,25 @@ async fn read_head(
         .await
         {
             None => return Err(late),
-            Some(Ok(0) | Err(_)) => return Err(NoHead::Over),
-            Some(Ok(_)) if first => until = Instant::now() + limits.header_timeout,
+            Some(Ok(0) | Err(_)) => return Err(NoHead::Closed),
+            Some(Ok(_)) if first => deadline = Instant::now() + limits.header_timeout,
             Some(Ok(_)) => {}
         }
     }
 }
 
 /// The result of the work. `None`: the time is over, or menshen stops and no request has begun.
-async fn in_time<T>(
+async fn before_deadline<T>(
     work: impl Future<Output = T>,
-    until: Instant,
+    deadline: Instant,
     mut timer: Pin<&mut Sleep>,
     mut stopped: Pin<&mut impl Future<Output = ()>>,
     idle: bool,
 ) -> Option<T> {
     // The timer is moved only when it goes off early or stands too late: on a busy connection that
     // is almost never.
-    if timer.deadline() > until {
-        timer.as_mut().reset(until);
+    if timer.deadline() > deadline {
+        timer.as_mut().reset(deadline);
     }
     let mut work = pin!(work);
     loop {
@@ -303,10 +311,10 @@ async fn in_time<T>(
             biased;
             done = work.as_mut() => return Some(done),
             () = timer.as_mut() => {
-                if Instant::now() >= until {
+                if Instant::now() >= deadline {
                     return None;
                 }
-                timer.as_mut().reset(until);
+                timer.as_mut().reset(deadline);
             }
             () = stopped.as_mut(), if idle => return None,
         }

@@ -37,7 +37,7 @@ use crate::{
 /// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
 pub(in crate::proxy) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a client may take to leave, once it was told to and has no request open.
-const LINGER: Duration = Duration::from_secs(2);
+const GOAWAY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Malformed requests on one connection before it ends. They cost work and come from nobody honest.
 const MAX_MALFORMED: u32 = 32;
 /// Requests on one connection that the client reset, before it ends, if they are most of all. Each
@@ -63,7 +63,7 @@ type Accepted = Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
 enum Next {
     Stream(Option<Accepted>),
     /// menshen stops, or wants clients elsewhere.
-    Leave,
+    GoAway,
     /// No request for longer than a client may wait.
     Idle,
 }
@@ -80,7 +80,7 @@ pub(in crate::proxy) async fn serve_connection(
     let is_tls = socket.is_tls();
     let Ok(Ok(mut connection)) = timeout(
         limits.header_timeout,
-        options(&limits).handshake::<_, Bytes>(socket),
+        builder(&limits).handshake::<_, Bytes>(socket),
     )
     .await
     else {
@@ -90,20 +90,20 @@ pub(in crate::proxy) async fn serve_connection(
     let (mut closing, mut stop) = (service.closing.clone(), service.stop.clone());
     let mut served = 0_u32;
     // How many had been served when the client was told to leave.
-    let mut left_at = None;
-    let mut patience = limits.header_timeout;
+    let mut served_at_goaway = None;
+    let mut idle_timeout = limits.header_timeout;
     loop {
         // An error of the watches says that the server is gone, which is a stop too.
         let next = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop), if left_at.is_none() => Next::Leave,
+            _ = stop.wait_for(|stop| *stop), if served_at_goaway.is_none() => Next::GoAway,
             // A client that comes while menshen wants to go is served once: none is sent away
             // unheard.
-            _ = closing.wait_for(|closing| *closing), if left_at.is_none() && served > 0 => Next::Leave,
+            _ = closing.wait_for(|closing| *closing), if served_at_goaway.is_none() && served > 0 => Next::GoAway,
             accepted = connection.accept() => Next::Stream(accepted),
-            () = streams.idle(patience) => Next::Idle,
+            () = streams.idle(idle_timeout) => Next::Idle,
         };
-        let leave = match next {
+        let send_goaway = match next {
             Next::Stream(Some(Err(_)) | None) => return,
             Next::Stream(Some(Ok((request, respond)))) => {
                 served = served.saturating_add(1);
@@ -123,28 +123,28 @@ pub(in crate::proxy) async fn serve_connection(
                 });
                 served >= limits.keepalive_requests
             }
-            Next::Idle if left_at.is_some() => return,
-            Next::Leave | Next::Idle => true,
+            Next::Idle if served_at_goaway.is_some() => return,
+            Next::GoAway | Next::Idle => true,
         };
         let reset = streams.reset_count();
         if streams.malformed_count() >= MAX_MALFORMED || reset >= MAX_RESET && reset > served / 2 {
             service.metrics.http2_connections_cut.inc();
             connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             // Once, so that what is left of it is sent.
-            drop(timeout(LINGER, connection.accept()).await);
+            drop(timeout(GOAWAY_TIMEOUT, connection.accept()).await);
             return;
         }
-        match left_at {
-            None if leave => {
+        match served_at_goaway {
+            None if send_goaway => {
                 connection.graceful_shutdown();
-                left_at = Some(served);
+                served_at_goaway = Some(served);
             }
             // One that goes on although it was told to leave is not waited for.
             Some(at) if served - at > limits.http2_streams => return,
             None | Some(_) => {}
         }
-        patience = if left_at.is_some() {
-            LINGER
+        idle_timeout = if served_at_goaway.is_some() {
+            GOAWAY_TIMEOUT
         } else {
             service.limits().keepalive_timeout
         };
@@ -152,10 +152,10 @@ pub(in crate::proxy) async fn serve_connection(
 }
 
 /// The limits of one connection, of those that the library keeps.
-fn options(limits: &Limits) -> Builder {
-    let mut options = Builder::new();
+fn builder(limits: &Limits) -> Builder {
+    let mut builder = Builder::new();
     let head = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
-    options
+    builder
         // The library counts 32 bytes for each field besides (RFC 9113 section 6.5.2); what passes
         // here is measured again.
         .max_header_list_size(head.saturating_add(32 * 100))
@@ -167,7 +167,7 @@ fn options(limits: &Limits) -> Builder {
                 .min(MAX_WINDOW),
         )
         .max_send_buffer_size(SEND_BUFFER);
-    options
+    builder
 }
 
 /// Serves one request.
@@ -242,7 +242,7 @@ fn decide(
     let head = match Http2Head::new(request, ends_stream) {
         Ok(head) => head,
         Err(detail) => {
-            streams.note_malformed();
+            streams.count_malformed();
             return malformed(detail);
         }
     };

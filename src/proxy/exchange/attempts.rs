@@ -2,7 +2,7 @@
 
 use pingora::{Error, upstreams::peer::HttpPeer};
 
-use crate::proxy::upstream::{Backend, Upstreams, health::Tried};
+use crate::proxy::upstream::{Backend, Upstreams, health::AttemptedBackends};
 
 /// Connections on which a backend takes no more requests that are passed over for one request.
 const MAX_STALE_CONNECTIONS: u8 = 4;
@@ -10,13 +10,13 @@ const MAX_STALE_CONNECTIONS: u8 = 4;
 /// The attempts of one request.
 pub(super) struct Attempts<'u> {
     upstreams: &'u Upstreams,
-    tried: Tried,
+    tried: AttemptedBackends,
     /// The backend that was tried last.
     last: Option<usize>,
     /// Backends that have refused the stream of this request, a bit for each.
     refused: u64,
     /// Those that are not tried again: they refused it twice, or take no connections.
-    spent: u64,
+    excluded: u64,
     /// Connections that were found to take no more requests.
     stale: u8,
 }
@@ -25,10 +25,10 @@ impl<'u> Attempts<'u> {
     pub(super) fn new(upstreams: &'u Upstreams) -> Self {
         Self {
             upstreams,
-            tried: Tried::default(),
+            tried: AttemptedBackends::default(),
             last: None,
             refused: 0,
-            spent: 0,
+            excluded: 0,
             stale: 0,
         }
     }
@@ -46,27 +46,27 @@ impl<'u> Attempts<'u> {
             .upstreams
             .connection_failed(at, peer, error, &mut self.tried)
         {
-            self.spent |= self.bit();
-            self.begin_again();
+            self.excluded |= self.bit();
+            self.restart_if_exhausted();
         }
     }
 
     /// Whether a request that the backend has not begun with is sent again: once more to each
     /// backend at most.
-    pub(super) fn may_send_again(&mut self) -> bool {
+    pub(super) fn may_resend(&mut self) -> bool {
         let bit = self.bit();
         if self.refused & bit != 0 {
-            self.spent |= bit;
+            self.excluded |= bit;
         }
         self.refused |= bit;
-        self.begin_again()
+        self.restart_if_exhausted()
     }
 
     /// Whether another connection is taken for a request that could not be sent on one which takes
     /// no more.
-    pub(super) fn may_take_another(&mut self) -> bool {
+    pub(super) fn may_reconnect(&mut self) -> bool {
         self.stale += 1;
-        self.stale <= MAX_STALE_CONNECTIONS && self.begin_again()
+        self.stale <= MAX_STALE_CONNECTIONS && self.restart_if_exhausted()
     }
 
     /// The backend that was tried last, as a bit.
@@ -79,11 +79,11 @@ impl<'u> Attempts<'u> {
 
     /// Whether there is a backend to try. Where each has been, the first may be tried again, but
     /// for those that are spent.
-    fn begin_again(&mut self) -> bool {
+    fn restart_if_exhausted(&mut self) -> bool {
         let backends = self.upstreams.len();
-        if !self.tried.has_left(backends) {
-            self.tried = Tried::begin_again(self.spent);
+        if !self.tried.has_untried(backends) {
+            self.tried = AttemptedBackends::restart(self.excluded);
         }
-        self.tried.has_left(backends)
+        self.tried.has_untried(backends)
     }
 }

@@ -26,11 +26,11 @@ use crate::{
     proxy::{
         client::Client,
         connection_tracker::{LINGER_TIMEOUT, MIN_BODY_RATE},
-        failure::{ClientError, ExchangeError, Failure},
-        message::Part,
+        failure::{ClientError, ExchangeError, ExchangeFailure},
+        message::BodyPart,
         request_context::RequestContext,
         response_head::HeadEvent,
-        streams::{CloseReason, Kind, LONG, OpenStream},
+        streams::{CloseReason, MIN_STREAM_AGE, OpenStream, StreamKind},
         upstream::{Backend, session::UpstreamSession},
     },
 };
@@ -98,7 +98,7 @@ pub(super) struct Relay<'r, 'c> {
     upload: Upload,
     download: Download,
     /// A call of gRPC on a backend that speaks it: either side may be silent for long.
-    is_call: bool,
+    is_grpc_call: bool,
     /// Of the response that the client was sent.
     status: Option<StatusCode>,
     /// Bytes of its body.
@@ -119,7 +119,7 @@ impl<'r, 'c> Relay<'r, 'c> {
         session: &'r mut UpstreamSession,
         backend: &'r Backend,
     ) -> Self {
-        let is_call = session.is_http2() && client.is_grpc();
+        let is_grpc_call = session.is_http2() && client.is_grpc();
         Self {
             context,
             admitted,
@@ -128,7 +128,7 @@ impl<'r, 'c> Relay<'r, 'c> {
             backend,
             upload: Upload::Body,
             download: Download::Head,
-            is_call,
+            is_grpc_call,
             status: None,
             sent: 0,
             head_at: None,
@@ -156,18 +156,20 @@ impl<'r, 'c> Relay<'r, 'c> {
             RelayEnd::Failed(error) => {
                 let is_backends = !matches!(
                     error.failure,
-                    Failure::ClientGone | Failure::ClientSlow | Failure::ClientMalformed
+                    ExchangeFailure::ClientGone
+                        | ExchangeFailure::ClientSlow
+                        | ExchangeFailure::ClientMalformed
                 );
                 if is_backends && self.status.is_none() && !error.is_unprocessed {
-                    self.backend.health.failed();
+                    self.backend.health.report_failure();
                 }
-                if error.failure == Failure::Timeout
+                if error.failure == ExchangeFailure::Timeout
                     && let Some(stream) = &self.stream
                 {
                     stream.end(CloseReason::Idle);
                 }
             }
-            RelayEnd::Closed(_) => self.client.break_off(Reason::CANCEL),
+            RelayEnd::Closed(_) => self.client.abort(Reason::CANCEL),
             RelayEnd::Complete | RelayEnd::Upgraded => {}
         }
         end
@@ -221,16 +223,17 @@ impl<'r, 'c> Relay<'r, 'c> {
                     Poll::Ready(Err(_)) => self.stop_upload(),
                     Poll::Ready(Ok(())) | Poll::Pending => Step::Waits(Side::Client),
                 },
-                Poll::Ready(Ok(Part::Data)) => match self.session.poll_send(cx, self.client.part())
-                {
-                    Poll::Pending => self.watch(cx, Side::Backend),
-                    Poll::Ready(Ok(length)) => {
-                        self.client.consume(length);
-                        Step::Moved
+                Poll::Ready(Ok(BodyPart::Data)) => {
+                    match self.session.poll_send(cx, self.client.part()) {
+                        Poll::Pending => self.watch(cx, Side::Backend),
+                        Poll::Ready(Ok(length)) => {
+                            self.client.consume(length);
+                            Step::Moved
+                        }
+                        Poll::Ready(Err(_)) => self.stop_upload(),
                     }
-                    Poll::Ready(Err(_)) => self.stop_upload(),
-                },
-                Poll::Ready(Ok(Part::Complete)) => match self.session.finish() {
+                }
+                Poll::Ready(Ok(BodyPart::Complete)) => match self.session.finish() {
                     Ok(()) => {
                         self.upload = Upload::Flushing;
                         Step::Moved
@@ -259,7 +262,7 @@ impl<'r, 'c> Relay<'r, 'c> {
 
     /// Notices when the client leaves while something else is waited for.
     fn watch(&mut self, cx: &mut Context<'_>, side: Side) -> Step {
-        match self.client.poll_gone(cx) {
+        match self.client.poll_closed(cx) {
             Poll::Ready(()) => Step::Ends(RelayEnd::Failed(ClientError::Gone.into())),
             Poll::Pending => Step::Waits(side),
         }
@@ -270,7 +273,7 @@ impl<'r, 'c> Relay<'r, 'c> {
             Download::Head => match self.session.poll_head(cx) {
                 Poll::Pending => self.flush(cx),
                 Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error)),
-                Poll::Ready(Ok(event)) => self.take_head(event),
+                Poll::Ready(Ok(event)) => self.handle_head(event),
             },
             Download::Body => match self.session.poll_part(cx) {
                 Poll::Pending => self.flush(cx),
@@ -279,17 +282,18 @@ impl<'r, 'c> Relay<'r, 'c> {
                     let _ = self.client.poll_flush(cx);
                     Step::Ends(RelayEnd::Failed(error))
                 }
-                Poll::Ready(Ok(Part::Data)) => match self.client.poll_send(cx, self.session.part())
-                {
-                    Poll::Pending => Step::Waits(Side::Client),
-                    Poll::Ready(Ok(length)) => {
-                        self.session.consume(length);
-                        self.sent += length as u64;
-                        Step::Moved
+                Poll::Ready(Ok(BodyPart::Data)) => {
+                    match self.client.poll_send(cx, self.session.part()) {
+                        Poll::Pending => Step::Waits(Side::Client),
+                        Poll::Ready(Ok(length)) => {
+                            self.session.consume(length);
+                            self.sent += length as u64;
+                            Step::Moved
+                        }
+                        Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error.into())),
                     }
-                    Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error.into())),
-                },
-                Poll::Ready(Ok(Part::Complete)) => self.finish(),
+                }
+                Poll::Ready(Ok(BodyPart::Complete)) => self.finish(),
             },
             Download::Flushing => match self.client.poll_flush(cx) {
                 Poll::Pending => Step::Waits(Side::Client),
@@ -311,16 +315,16 @@ impl<'r, 'c> Relay<'r, 'c> {
         }
     }
 
-    fn take_head(&mut self, event: HeadEvent) -> Step {
+    fn handle_head(&mut self, event: HeadEvent) -> Step {
         let Some(head) = self.session.head() else {
             return Step::Ends(RelayEnd::Failed(ExchangeError::new(
-                Failure::InvalidResponse,
+                ExchangeFailure::InvalidResponse,
                 "there is no head",
             )));
         };
         let length = match event {
             HeadEvent::Upgraded => {
-                self.backend.health.answered();
+                self.backend.health.report_response();
                 return Step::Ends(RelayEnd::Upgraded);
             }
             HeadEvent::Informational => {
@@ -329,11 +333,11 @@ impl<'r, 'c> Relay<'r, 'c> {
             }
             HeadEvent::Final(length) => length,
         };
-        self.backend.health.answered();
+        self.backend.health.report_response();
         self.head_at = Some(Instant::now());
         self.status = Some(head.status);
         if self.stream.is_none() && head.is_event_stream() {
-            self.stream = Some(self.register(Kind::Events));
+            self.stream = Some(self.register(StreamKind::Events));
         }
         if let Err(error) = self.client.send_head(
             head,
@@ -378,16 +382,19 @@ impl<'r, 'c> Relay<'r, 'c> {
         if moved {
             self.active_at = now;
             if self.is_too_slow(now) {
-                return Poll::Ready(failed(Failure::ClientSlow, "the body comes too slowly"));
+                return Poll::Ready(failed(
+                    ExchangeFailure::ClientSlow,
+                    "the body comes too slowly",
+                ));
             }
         }
         loop {
             let now = Instant::now();
-            if self.stream.is_none() && self.long_at().is_some_and(|at| now >= at) {
-                self.stream = Some(self.register(if self.is_call {
-                    Kind::Call
+            if self.stream.is_none() && self.stream_since().is_some_and(|at| now >= at) {
+                self.stream = Some(self.register(if self.is_grpc_call {
+                    StreamKind::GrpcCall
                 } else {
-                    Kind::Answer
+                    StreamKind::LongResponse
                 }));
             }
             if let Some(Poll::Ready(reason)) =
@@ -403,14 +410,14 @@ impl<'r, 'c> Relay<'r, 'c> {
                 });
             }
             let mut wake = due;
-            if upload != Side::Client && self.client.is_unwatched() {
-                if self.client.has_left() {
-                    return Poll::Ready(failed(Failure::ClientGone, "the client"));
+            if upload != Side::Client && self.client.needs_close_polling() {
+                if self.client.is_closed_by_peer() {
+                    return Poll::Ready(failed(ExchangeFailure::ClientGone, "the client"));
                 }
                 wake = wake.min(now + DEPARTURE_CHECK_INTERVAL);
             }
             if self.stream.is_none() {
-                wake = self.long_at().map_or(wake, |at| wake.min(at));
+                wake = self.stream_since().map_or(wake, |at| wake.min(at));
             }
             // The timer is moved only when it goes off early or stands too late: on a busy
             // connection that is almost never.
@@ -424,7 +431,7 @@ impl<'r, 'c> Relay<'r, 'c> {
     }
 
     /// Registers what has turned out to be a stream.
-    fn register(&self, kind: Kind) -> OpenStream {
+    fn register(&self, kind: StreamKind) -> OpenStream {
         self.context
             .snapshot
             .streams
@@ -432,20 +439,20 @@ impl<'r, 'c> Relay<'r, 'c> {
     }
 
     /// From when on it counts as a stream.
-    fn long_at(&self) -> Option<Instant> {
-        let since = if self.is_call {
+    fn stream_since(&self) -> Option<Instant> {
+        let since = if self.is_grpc_call {
             Some(self.context.timing.start)
         } else {
             self.head_at
         };
-        since.map(|since| since + LONG)
+        since.map(|since| since + MIN_STREAM_AGE)
     }
 
     /// A body may be as long as it likes, not as slow: one byte before each timeout would hold a
     /// place for ever.
     fn is_too_slow(&self, now: Instant) -> bool {
         let received = self.client.received();
-        let is_uploading = self.upload == Upload::Body && received > 0 && !self.is_call;
+        let is_uploading = self.upload == Upload::Body && received > 0 && !self.is_grpc_call;
         let allowed = self.context.snapshot.limits.body_timeout
             + Duration::from_secs(received / MIN_BODY_RATE);
         is_uploading && now.duration_since(self.context.timing.start) > allowed
@@ -453,7 +460,7 @@ impl<'r, 'c> Relay<'r, 'c> {
 
     /// Until when the sides that are waited for may take, and what it is when they take longer.
     /// `None`: nothing went wrong.
-    fn deadline(&self, upload: Side, download: Side) -> (Instant, Option<Failure>) {
+    fn deadline(&self, upload: Side, download: Side) -> (Instant, Option<ExchangeFailure>) {
         let snapshot = &self.context.snapshot;
         let rule_timeout = self.admitted.forward.idle_timeout;
         let body_timeout = snapshot.limits.body_timeout;
@@ -462,11 +469,11 @@ impl<'r, 'c> Relay<'r, 'c> {
             // The rest of a request whose response is whole may go on coming, no slower than any,
             // but is not waited for.
             (_, Side::Neither) => (LINGER_TIMEOUT, None),
-            (_, Side::Client) => (body_timeout, Some(Failure::ClientGone)),
+            (_, Side::Client) => (body_timeout, Some(ExchangeFailure::ClientGone)),
             // The client has not been told to go on, and the backend has not said so.
             (Side::Client, Side::Backend) if self.client.awaits_continue() => (
                 rule_timeout.unwrap_or(upstreams.read_timeout()),
-                Some(Failure::Timeout),
+                Some(ExchangeFailure::Timeout),
             ),
             (Side::Client, Side::Backend) => {
                 let silence = rule_timeout.unwrap_or(upstreams.read_timeout());
@@ -475,19 +482,21 @@ impl<'r, 'c> Relay<'r, 'c> {
                         .unwrap_or_default()
                         .max(body_timeout)
                         .min(silence),
-                    Some(Failure::ClientSlow),
+                    Some(ExchangeFailure::ClientSlow),
                 )
             }
-            (Side::Backend, Side::Backend) => (upstreams.write_timeout(), Some(Failure::Timeout)),
+            (Side::Backend, Side::Backend) => {
+                (upstreams.write_timeout(), Some(ExchangeFailure::Timeout))
+            }
             (Side::Neither, Side::Backend) => (
                 rule_timeout.unwrap_or(upstreams.read_timeout()),
-                Some(Failure::Timeout),
+                Some(ExchangeFailure::Timeout),
             ),
         };
         (self.active_at + timeout, failure)
     }
 }
 
-fn failed(failure: Failure, cause: &'static str) -> RelayEnd {
+fn failed(failure: ExchangeFailure, cause: &'static str) -> RelayEnd {
     RelayEnd::Failed(ExchangeError::new(failure, cause))
 }

@@ -53,7 +53,8 @@ impl World {
             headers: IdentityFields::default(),
             assertions: CachedAssertions::default(),
         });
-        self.streams.register(Kind::WebSocket, Some(&identity))
+        self.streams
+            .register(StreamKind::WebSocket, Some(&identity))
     }
 
     fn revoke(&self, session: u128) {
@@ -61,10 +62,10 @@ impl World {
         self.denylist.apply(&RevocationEntry { at: NOW, target });
     }
 
-    fn ended(&self, why: CloseReason) -> u64 {
+    fn ended(&self, reason: CloseReason) -> u64 {
         self.metrics
             .streams_ended
-            .with_label_values(&[why.as_str()])
+            .with_label_values(&[reason.as_str()])
             .get()
     }
 }
@@ -73,13 +74,13 @@ impl World {
 async fn a_revocation_ends_its_streams_and_no_others() {
     let world = World::new();
     let (mine, also_mine, other) = (world.open(1), world.open(1), world.open(2));
-    let anonymous = world.streams.register(Kind::Events, None);
+    let anonymous = world.streams.register(StreamKind::Events, None);
     let clock = Clock::manual(NOW);
-    let mut follow = pin!(world.streams.follow(&clock));
+    let mut watch_revocations = pin!(world.streams.watch_revocations(&clock));
     tokio::select! {
-        () = follow.as_mut() => panic!("it goes on"),
+        () = watch_revocations.as_mut() => panic!("it goes on"),
         // The waker of one and the state of the other.
-        why = async { world.revoke(1); also_mine.closed().await } => assert_eq!(why, CloseReason::Revoked),
+        reason = async { world.revoke(1); also_mine.closed().await } => assert_eq!(reason, CloseReason::Revoked),
     }
     assert_eq!(mine.close_reason(), Some(CloseReason::Revoked));
     assert_eq!(
@@ -116,22 +117,26 @@ async fn a_store_that_does_not_answer_delays_no_revocation() {
         Clock::manual(NOW),
     );
     let open = world.open(1);
-    let (mut follow, mut look) = (
-        pin!(world.streams.follow(&clock)),
-        pin!(world.streams.look(&store, &clock)),
+    let (mut watch_revocations, mut check_sessions) = (
+        pin!(world.streams.watch_revocations(&clock)),
+        pin!(world.streams.check_sessions(&store, &clock)),
     );
     // By now the store has been asked, and says nothing.
-    let asked = tokio::time::timeout(ASK_EVERY * 2, async {
-        tokio::join!(follow.as_mut(), look.as_mut())
+    let asked = tokio::time::timeout(SESSION_CHECK_INTERVAL * 2, async {
+        tokio::join!(watch_revocations.as_mut(), check_sessions.as_mut())
     });
     assert!(asked.await.is_err());
     world.revoke(1);
     let begun = Instant::now();
     tokio::select! {
-        _ = async { tokio::join!(follow, look) } => panic!("they go on"),
-        why = open.closed() => assert_eq!(why, CloseReason::Revoked),
+        _ = async { tokio::join!(watch_revocations, check_sessions) } => panic!("they go on"),
+        reason = open.closed() => assert_eq!(reason, CloseReason::Revoked),
     }
-    assert!(begun.elapsed() <= GATHER, "after {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() <= REVOCATION_BATCH_INTERVAL,
+        "after {:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -157,16 +162,16 @@ async fn a_stream_ends_when_its_session_is_past_its_end() {
     let now = login.now;
     store.login(&login).await.unwrap();
     let (alive, unknown) = (world.open(1), world.open(2));
-    world.streams.end_those_over(&*store, now).await;
+    world.streams.end_expired_sessions(&*store, now).await;
     assert_eq!(
         (alive.close_reason(), unknown.close_reason()),
-        (None, Some(CloseReason::SessionOver))
+        (None, Some(CloseReason::SessionExpired))
     );
     world
         .streams
-        .end_those_over(&*store, now.plus(Duration::from_hours(31 * 24)))
+        .end_expired_sessions(&*store, now.plus(Duration::from_hours(31 * 24)))
         .await;
-    assert_eq!(alive.close_reason(), Some(CloseReason::SessionOver));
+    assert_eq!(alive.close_reason(), Some(CloseReason::SessionExpired));
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,14 +185,15 @@ async fn a_token_of_another_issuer_ends_its_streams_with_itself() {
         world.open_until(Some(in_secs(10))),
         world.open(1),
     );
-    let mut follow = pin!(world.streams.follow(&clock));
+    let mut watch_revocations = pin!(world.streams.watch_revocations(&clock));
     for (more, expected) in [
         (9, [None, None]),
-        (1, [None, Some(CloseReason::TokenOver)]),
-        (10, [Some(CloseReason::TokenOver); 2]),
+        (1, [None, Some(CloseReason::TokenExpired)]),
+        (10, [Some(CloseReason::TokenExpired); 2]),
     ] {
         clock.advance(Duration::from_secs(more));
-        let looked = tokio::time::timeout(LOOK_EVERY * 2, follow.as_mut()).await;
+        let looked =
+            tokio::time::timeout(TOKEN_CHECK_INTERVAL * 2, watch_revocations.as_mut()).await;
         assert!(looked.is_err(), "it goes on");
         assert_eq!(
             [late.close_reason(), early.close_reason()],
@@ -199,8 +205,12 @@ async fn a_token_of_another_issuer_ends_its_streams_with_itself() {
     // One that is opened later is seen too.
     let next = world.open_until(Some(in_secs(21)));
     clock.advance(Duration::from_secs(1));
-    assert!(tokio::time::timeout(LOOK_EVERY * 2, follow).await.is_err());
-    assert_eq!(next.close_reason(), Some(CloseReason::TokenOver));
+    assert!(
+        tokio::time::timeout(TOKEN_CHECK_INTERVAL * 2, watch_revocations)
+            .await
+            .is_err()
+    );
+    assert_eq!(next.close_reason(), Some(CloseReason::TokenExpired));
 }
 
 #[tokio::test]
@@ -209,7 +219,7 @@ async fn a_store_that_fails_ends_no_stream() {
     let open = world.open(1);
     let store = FakeStore::default();
     store.down.store(true, Ordering::Relaxed);
-    world.streams.end_those_over(&store, NOW).await;
+    world.streams.end_expired_sessions(&store, NOW).await;
     assert_eq!(open.close_reason(), None);
 }
 
@@ -217,7 +227,7 @@ async fn a_store_that_fails_ends_no_stream() {
 fn what_was_said_first_is_why_it_ended() {
     let world = World::new();
     let open = world.open(1);
-    world.streams.stop();
+    world.streams.close_websockets();
     open.end(CloseReason::Idle);
     world.revoke(1);
     world.streams.end_revoked();

@@ -65,11 +65,11 @@ fn a_look_that_was_under_way_never_undoes_a_reload() {
         } else {
             pair(&world.dir, "first");
         }
-        let found = world.tls.find(&now).unwrap();
+        let found = world.tls.detect_change(&now).unwrap();
         let second = pair(&world.dir, "second");
         assert!(world.tls.reload(&second).unwrap());
         let reloaded = world.tls.current.load_full();
-        world.tls.settle(&now, found);
+        world.tls.apply_change(&now, found);
         assert!(
             Arc::ptr_eq(&reloaded, &world.tls.current.load_full()),
             "spoilt: {spoilt}"
@@ -80,7 +80,7 @@ fn a_look_that_was_under_way_never_undoes_a_reload() {
             "spoilt: {spoilt}"
         );
         // The next look is at the files of now.
-        world.tls.look();
+        world.tls.check_files();
         assert_eq!(world.tls.current.load().files, second);
     }
 }
@@ -88,15 +88,15 @@ fn a_look_that_was_under_way_never_undoes_a_reload() {
 #[test]
 fn a_look_takes_what_is_new_and_tells_of_a_mistake_once() {
     let world = World::new();
-    world.tls.look();
+    world.tls.check_files();
     assert_eq!(world.reloads("ok"), 0);
     pair(&world.dir, "first");
-    world.tls.look();
+    world.tls.check_files();
     assert_eq!(world.reloads("ok"), 1);
     let good = world.tls.current.load().fingerprint;
     fs::write(world.first.key_file.as_ref().unwrap(), "spoilt").unwrap();
-    world.tls.look();
-    world.tls.look();
+    world.tls.check_files();
+    world.tls.check_files();
     assert_eq!(world.reloads("failed"), 1);
     assert_eq!(world.tls.current.load().fingerprint.as_ref(), good.as_ref());
 }

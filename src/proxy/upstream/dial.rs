@@ -63,7 +63,7 @@ impl Addresses {
             return;
         }
         self.list.rcu(|before| {
-            let mut list = interleaved(found);
+            let mut list = interleave(found);
             if let Some(at) = before
                 .first()
                 .and_then(|first| list.iter().position(|address| address == first))
@@ -117,17 +117,17 @@ impl L4Connect for Addresses {
                 self.prefer(address);
                 Ok(stream.into())
             }
-            Err(fault) => Error::e_because(
-                class_of(&fault),
+            Err(error) => Error::e_because(
+                error_type(&error),
                 "no address of the backend takes a connection",
-                fault,
+                error,
             ),
         }
     }
 }
 
-fn class_of(fault: &io::Error) -> ErrorType {
-    match fault.kind() {
+fn error_type(error: &io::Error) -> ErrorType {
+    match error.kind() {
         io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
         io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
         io::ErrorKind::NetworkUnreachable
@@ -139,7 +139,7 @@ fn class_of(fault: &io::Error) -> ErrorType {
 
 /// In turn an address of each family (RFC 8305 section 4), beginning with IPv4: an old backend
 /// listens there, and `localhost` means `::1` first.
-fn interleaved(found: &[SocketAddr]) -> Vec<SocketAddr> {
+fn interleave(found: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut v4 = found.iter().filter(|address| address.is_ipv4());
     let mut v6 = found.iter().filter(|address| address.is_ipv6());
     let mut list: Vec<SocketAddr> = Vec::new();
@@ -158,16 +158,19 @@ fn interleaved(found: &[SocketAddr]) -> Vec<SocketAddr> {
 }
 
 /// A connection to the first of these addresses that takes one, and which one that is; all of it
-/// within `patience`.
-async fn dial(addresses: &[SocketAddr], patience: Duration) -> io::Result<(TcpStream, SocketAddr)> {
+/// within `connect_timeout`.
+async fn dial(
+    addresses: &[SocketAddr],
+    connect_timeout: Duration,
+) -> io::Result<(TcpStream, SocketAddr)> {
     let connecting = async {
         if let [only] = addresses {
             return TcpStream::connect(only).await.map(|stream| (stream, *only));
         }
-        let delay = delay_for(addresses.len(), patience);
+        let delay = attempt_delay(addresses.len(), connect_timeout);
         let mut waiting = addresses.iter().copied();
         let mut attempts = JoinSet::new();
-        let mut last_fault =
+        let mut last_error =
             io::Error::new(io::ErrorKind::AddrNotAvailable, "the name is not resolved");
         loop {
             if let Some(address) = waiting.next() {
@@ -177,23 +180,23 @@ async fn dial(addresses: &[SocketAddr], patience: Duration) -> io::Result<(TcpSt
                 biased;
                 ended = attempts.join_next() => match ended {
                     Some(Ok((address, Ok(stream)))) => return Ok((stream, address)),
-                    Some(Ok((_, Err(fault)))) => last_fault = fault,
+                    Some(Ok((_, Err(error)))) => last_error = error,
                     // Ended with the runtime.
                     Some(Err(_)) => {}
-                    None => return Err(last_fault),
+                    None => return Err(last_error),
                 },
                 () = sleep(delay), if waiting.len() > 0 => {}
             }
         }
     };
-    timeout(patience, connecting)
+    timeout(connect_timeout, connecting)
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// The delay between attempts: every address has its turn while there is time.
-fn delay_for(addresses: usize, patience: Duration) -> Duration {
-    let share = patience / u32::try_from(addresses.max(1)).unwrap_or(u32::MAX);
+fn attempt_delay(addresses: usize, connect_timeout: Duration) -> Duration {
+    let share = connect_timeout / u32::try_from(addresses.max(1)).unwrap_or(u32::MAX);
     share.clamp(MIN_ATTEMPT_DELAY, ATTEMPT_DELAY)
 }
 
@@ -232,11 +235,11 @@ mod tests {
         ]
         .map(at);
         let expected = ["10.0.0.1:1", "[::1]:1", "[::2]:1", "10.0.0.2:1", "[::3]:1"].map(at);
-        assert_eq!(interleaved(&found), expected);
+        assert_eq!(interleave(&found), expected);
         let many: Vec<_> = (1..200)
             .map(|n| SocketAddr::new([10, 0, 0, n].into(), 1))
             .collect();
-        assert_eq!(interleaved(&many).len(), MAX_ADDRESSES);
+        assert_eq!(interleave(&many).len(), MAX_ADDRESSES);
     }
 
     #[test]
@@ -295,11 +298,11 @@ mod tests {
             assert_eq!(connected.is_ok(), expected.is_some(), "{found:?}");
             match (connected, expected) {
                 (Ok(_), _) => assert_eq!(addresses.first(), expected, "{found:?}"),
-                (Err(fault), _) if found.is_empty() => {
-                    assert_eq!(*fault.etype(), ErrorType::ConnectNoRoute)
+                (Err(error), _) if found.is_empty() => {
+                    assert_eq!(*error.etype(), ErrorType::ConnectNoRoute)
                 }
-                (Err(fault), _) => {
-                    assert_eq!(*fault.etype(), ErrorType::ConnectRefused, "{found:?}")
+                (Err(error), _) => {
+                    assert_eq!(*error.etype(), ErrorType::ConnectRefused, "{found:?}")
                 }
             }
         }
@@ -308,10 +311,13 @@ mod tests {
     #[test]
     fn every_address_has_its_turn_within_the_time_for_a_connection() {
         let secs = Duration::from_secs;
-        assert_eq!(delay_for(2, secs(1)), ATTEMPT_DELAY);
-        assert_eq!(delay_for(16, secs(1)), Duration::from_micros(62_500));
-        assert_eq!(delay_for(16, Duration::from_millis(1)), MIN_ATTEMPT_DELAY);
-        assert!(delay_for(0, secs(1)) <= ATTEMPT_DELAY);
+        assert_eq!(attempt_delay(2, secs(1)), ATTEMPT_DELAY);
+        assert_eq!(attempt_delay(16, secs(1)), Duration::from_micros(62_500));
+        assert_eq!(
+            attempt_delay(16, Duration::from_millis(1)),
+            MIN_ATTEMPT_DELAY
+        );
+        assert!(attempt_delay(0, secs(1)) <= ATTEMPT_DELAY);
     }
 
     /// A firewall that drops: nothing says that the address is no good. Here the queue of a

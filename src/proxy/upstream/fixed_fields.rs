@@ -7,7 +7,7 @@ use pingora::http::RequestHeader;
 use crate::config::UpstreamConfig;
 
 /// A header field of menshen's.
-pub(in crate::proxy) type Field = (HeaderName, HeaderValue);
+pub(in crate::proxy) type HeaderField = (HeaderName, HeaderValue);
 
 /// The fields that every request to a backend has, whichever client it is for: requests of clients,
 /// and those that menshen makes itself (health checks, `menshen doctor`).
@@ -16,9 +16,9 @@ pub(in crate::proxy) struct FixedFields {
     /// `Host` for the backend; `None`: the client's own.
     host: Option<HeaderValue>,
     /// `Host` of menshen's own requests, where there is none for every request.
-    own_host: Option<HeaderValue>,
+    probe_host: Option<HeaderValue>,
     /// By which the backend knows menshen.
-    secret: Option<Field>,
+    secret: Option<HeaderField>,
 }
 
 impl FixedFields {
@@ -36,17 +36,17 @@ impl FixedFields {
         });
         Self {
             host: host(&config.host),
-            own_host: host(&config.health.host),
+            probe_host: host(&config.health.host),
             secret,
         }
     }
 
     /// Those of a request of a client, whose own `Host` is kept where the config has none.
-    pub(in crate::proxy) fn of_client(
+    pub(in crate::proxy) fn for_client(
         &self,
         has_host: bool,
         authority: &HeaderValue,
-    ) -> impl Iterator<Item = Field> {
+    ) -> impl Iterator<Item = HeaderField> {
         let host = match &self.host {
             Some(host) => Some(host.clone()),
             // HTTP/1.0 may come without one, HTTP/1.1 may not go without.
@@ -69,15 +69,15 @@ impl FixedFields {
     }
 
     /// Sets them on a request of menshen's own.
-    pub(in crate::proxy) fn add_to_own(
+    pub(in crate::proxy) fn add_to_probe(
         &self,
         request: &mut RequestHeader,
         authority: &HeaderValue,
     ) -> pingora::Result<()> {
-        for (name, value) in self.of_client(false, authority) {
+        for (name, value) in self.for_client(false, authority) {
             request.insert_header(name, value)?;
         }
-        match (&self.host, &self.own_host) {
+        match (&self.host, &self.probe_host) {
             (None, Some(host)) => request.insert_header(header::HOST, host.clone()),
             (Some(_), _) | (None, None) => Ok(()),
         }

@@ -13,24 +13,24 @@ use prometheus::{IntCounter, IntGaugeVec};
 use crate::metrics::Metrics;
 
 /// Failures one after the other, with no answer between them, for which a backend is passed over.
-const STRIKES: u32 = 5;
+const MAX_CONSECUTIVE_FAILURES: u32 = 5;
 /// For how long at first; twice as long each time it happens again without an answer between.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+const BASE_EJECTION_TIME: Duration = Duration::from_secs(5);
+const MAX_EJECTION_TIME: Duration = Duration::from_mins(5);
 /// Further addresses of one backend that one request tries where connections come about and are no
 /// good.
-const MAX_AGAIN: usize = 3;
+const MAX_OTHER_ADDRESSES: usize = 3;
 
 /// What is known of one backend.
 #[derive(Debug)]
 pub(in crate::proxy) struct Health {
     since: Instant,
     /// Milliseconds from `since`, until which it is passed over; 0: it is not.
-    paused_until: AtomicU64,
+    ejected_until: AtomicU64,
     /// Failures since the last answer.
-    strikes: AtomicU32,
+    failures: AtomicU32,
     /// Pauses since the last answer.
-    pauses: AtomicU32,
+    consecutive_ejections: AtomicU32,
     /// Its checks say that it is down.
     down: AtomicBool,
     /// It is not known where it is.
@@ -42,7 +42,7 @@ pub(in crate::proxy) struct Health {
 
 /// How the checks of one backend have gone lately.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Tally {
+pub(in crate::proxy) struct CheckCounts {
     good: u32,
     bad: u32,
 }
@@ -52,9 +52,9 @@ impl Health {
     pub(in crate::proxy) fn new(name: &str, metrics: &Metrics) -> Self {
         Self {
             since: Instant::now(),
-            paused_until: AtomicU64::new(0),
-            strikes: AtomicU32::new(0),
-            pauses: AtomicU32::new(0),
+            ejected_until: AtomicU64::new(0),
+            failures: AtomicU32::new(0),
+            consecutive_ejections: AtomicU32::new(0),
             down: AtomicBool::new(false),
             unresolved: AtomicBool::new(false),
             name: name.to_owned(),
@@ -64,31 +64,38 @@ impl Health {
     }
 
     /// Whether it is to be used, if there is a choice.
-    pub(in crate::proxy) fn is_good(&self) -> bool {
+    pub(in crate::proxy) fn is_healthy(&self) -> bool {
         if self.down.load(Ordering::Relaxed) || self.unresolved.load(Ordering::Relaxed) {
             return false;
         }
-        let until = self.paused_until.load(Ordering::Relaxed);
+        let until = self.ejected_until.load(Ordering::Relaxed);
         until == 0 || self.millis() >= until
     }
 
     /// A request failed by its doing: no connection, no answer, an answer that is none.
-    pub(in crate::proxy) fn failed(&self) {
+    pub(in crate::proxy) fn report_failure(&self) {
         // That no request reaches it then says nothing about it.
         if self.unresolved.load(Ordering::Relaxed) {
             return;
         }
-        if self.strikes.fetch_add(1, Ordering::Relaxed) + 1 < STRIKES || !self.is_good() {
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 < MAX_CONSECUTIVE_FAILURES
+            || !self.is_healthy()
+        {
             return;
         }
-        let before = self.pauses.fetch_add(1, Ordering::Relaxed).min(16);
-        let pause = FIRST_PAUSE.saturating_mul(1 << before).min(LONGEST_PAUSE);
+        let before = self
+            .consecutive_ejections
+            .fetch_add(1, Ordering::Relaxed)
+            .min(16);
+        let ejection_time = BASE_EJECTION_TIME
+            .saturating_mul(1 << before)
+            .min(MAX_EJECTION_TIME);
         let until = self
             .millis()
-            .saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
-        self.paused_until.store(until, Ordering::Relaxed);
+            .saturating_add(u64::try_from(ejection_time.as_millis()).unwrap_or(u64::MAX));
+        self.ejected_until.store(until, Ordering::Relaxed);
         self.ejections.inc();
-        self.show();
+        self.update_gauge();
     }
 
     /// Whether it is known where it is: a backend whose name cannot be resolved is unhealthy.
@@ -97,54 +104,54 @@ impl Health {
     }
 
     /// It has answered, whatever it said.
-    pub(in crate::proxy) fn answered(&self) {
+    pub(in crate::proxy) fn report_response(&self) {
         // Looked at first: nearly always there is nothing to change, and cores need not fight over
         // it.
-        if self.strikes.load(Ordering::Relaxed) != 0 {
-            self.strikes.store(0, Ordering::Relaxed);
-            self.pauses.store(0, Ordering::Relaxed);
-            self.paused_until.store(0, Ordering::Relaxed);
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+            self.consecutive_ejections.store(0, Ordering::Relaxed);
+            self.ejected_until.store(0, Ordering::Relaxed);
         }
     }
 
     /// One more check has gone so. `down_after` and `up_after`: how many in a row make a
     /// difference.
-    pub(in crate::proxy) fn checked(
+    pub(in crate::proxy) fn report_check(
         &self,
         good: bool,
-        tally: &mut Tally,
+        counts: &mut CheckCounts,
         down_after: u32,
         up_after: u32,
     ) -> Option<bool> {
-        (tally.good, tally.bad) = if good {
-            (tally.good + 1, 0)
+        (counts.good, counts.bad) = if good {
+            (counts.good + 1, 0)
         } else {
-            (0, tally.bad + 1)
+            (0, counts.bad + 1)
         };
         let down = self.down.load(Ordering::Relaxed);
         let changed = if down {
-            tally.good >= up_after
+            counts.good >= up_after
         } else {
-            tally.bad >= down_after
+            counts.bad >= down_after
         };
         if changed {
             self.down.store(!down, Ordering::Relaxed);
         }
-        self.show();
+        self.update_gauge();
         changed.then_some(down)
     }
 
     /// Brings the gauge up to date: a pause ends without anybody noticing.
-    pub(in crate::proxy) fn show(&self) {
+    pub(in crate::proxy) fn update_gauge(&self) {
         self.gauges
             .with_label_values(&[&self.name])
-            .set(i64::from(self.is_good()));
+            .set(i64::from(self.is_healthy()));
     }
 
     /// Failures since the last answer.
     #[cfg(test)]
     pub(in crate::proxy) fn failures(&self) -> u32 {
-        self.strikes.load(Ordering::Relaxed)
+        self.failures.load(Ordering::Relaxed)
     }
 
     fn millis(&self) -> u64 {
@@ -154,17 +161,17 @@ impl Health {
 
 /// The backends that one request has tried.
 #[derive(Debug, Default, Clone, Copy)]
-pub(in crate::proxy) struct Tried {
+pub(in crate::proxy) struct AttemptedBackends {
     backends: u64,
     /// The one to try next, at another address.
-    again: Option<u8>,
+    retry: Option<u8>,
     /// How often that has been so for this backend.
-    times_again: u8,
+    retries: u8,
 }
 
-impl Tried {
+impl AttemptedBackends {
     /// Most backends that can be told apart.
-    pub(in crate::proxy) const MOST: usize = 64;
+    pub(in crate::proxy) const MAX: usize = 64;
 
     /// The next one to try, of those not yet tried: a good one where there is one. `turn` spreads
     /// requests. `None`: all were tried.
@@ -172,12 +179,12 @@ impl Tried {
         &mut self,
         all: usize,
         turn: usize,
-        is_good: impl Fn(usize) -> bool,
+        is_healthy: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        if let Some(again) = self.again.take() {
-            return Some(again.into());
+        if let Some(retry) = self.retry.take() {
+            return Some(retry.into());
         }
-        let all = all.min(Self::MOST);
+        let all = all.min(Self::MAX);
         let left = |at: usize| self.backends & (1 << at) == 0;
         let nth = |of: &dyn Fn(usize) -> bool| {
             let count = (0..all).filter(|at| of(*at)).count();
@@ -187,35 +194,35 @@ impl Tried {
                 (0..all).filter(|at| of(*at)).nth(turn % count)
             }
         };
-        let chosen = nth(&|at| left(at) && is_good(at)).or_else(|| nth(&left))?;
+        let chosen = nth(&|at| left(at) && is_healthy(at)).or_else(|| nth(&left))?;
         self.backends |= 1 << chosen;
-        self.times_again = 0;
+        self.retries = 0;
         Some(chosen)
     }
 
     /// The next one to try is this one once more, at another of its addresses, of which there are
     /// so many. `false`: those have had their turn.
-    pub(in crate::proxy) fn try_again(&mut self, at: usize, others: usize) -> bool {
-        let may = usize::from(self.times_again) < others.min(MAX_AGAIN);
+    pub(in crate::proxy) fn retry_at_other_address(&mut self, at: usize, others: usize) -> bool {
+        let may = usize::from(self.retries) < others.min(MAX_OTHER_ADDRESSES);
         if may {
-            self.times_again += 1;
-            self.again = u8::try_from(at).ok();
+            self.retries += 1;
+            self.retry = u8::try_from(at).ok();
         }
         may
     }
 
-    /// Begins again with those that are not in `spent`, a bit for each backend.
-    pub(in crate::proxy) const fn begin_again(spent: u64) -> Self {
+    /// Begins again with those that are not in `excluded`, a bit for each backend.
+    pub(in crate::proxy) const fn restart(excluded: u64) -> Self {
         Self {
-            backends: spent,
-            again: None,
-            times_again: 0,
+            backends: excluded,
+            retry: None,
+            retries: 0,
         }
     }
 
     /// Whether there is another one.
-    pub(in crate::proxy) fn has_left(self, all: usize) -> bool {
-        self.again.is_some() || (self.backends.count_ones() as usize) < all.min(Self::MOST)
+    pub(in crate::proxy) fn has_untried(self, all: usize) -> bool {
+        self.retry.is_some() || (self.backends.count_ones() as usize) < all.min(Self::MAX)
     }
 }
 
@@ -237,63 +244,63 @@ mod tests {
     fn failures_in_a_row_eject_and_an_answer_brings_back() {
         let health = health();
         for _ in 0..3 {
-            (1..STRIKES).for_each(|_| health.failed());
-            assert!(health.is_good());
-            health.answered();
+            (1..MAX_CONSECUTIVE_FAILURES).for_each(|_| health.report_failure());
+            assert!(health.is_healthy());
+            health.report_response();
         }
-        (0..STRIKES).for_each(|_| health.failed());
-        assert!(!health.is_good());
+        (0..MAX_CONSECUTIVE_FAILURES).for_each(|_| health.report_failure());
+        assert!(!health.is_healthy());
         assert_eq!((gauge(&health), health.ejections.get()), (0, 1));
         // More failures of requests that were on their way are no more ejections.
-        (0..STRIKES).for_each(|_| health.failed());
+        (0..MAX_CONSECUTIVE_FAILURES).for_each(|_| health.report_failure());
         assert_eq!(health.ejections.get(), 1);
-        health.answered();
-        assert!(health.is_good());
-        health.show();
+        health.report_response();
+        assert!(health.is_healthy());
+        health.update_gauge();
         assert_eq!(gauge(&health), 1);
     }
 
     #[test]
     fn a_pause_grows_each_time_and_has_an_end() {
         let health = health();
-        let mut pauses = Vec::new();
+        let mut seconds = Vec::new();
         for _ in 0..12 {
-            health.paused_until.store(0, Ordering::Relaxed);
-            (0..STRIKES).for_each(|_| health.failed());
-            pauses.push(health.paused_until.load(Ordering::Relaxed) / 1000);
+            health.ejected_until.store(0, Ordering::Relaxed);
+            (0..MAX_CONSECUTIVE_FAILURES).for_each(|_| health.report_failure());
+            seconds.push(health.ejected_until.load(Ordering::Relaxed) / 1000);
         }
-        assert_eq!((pauses[0], pauses[1], pauses[2]), (5, 10, 20));
-        assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]));
-        assert_eq!(pauses[11], LONGEST_PAUSE.as_secs());
+        assert_eq!((seconds[0], seconds[1], seconds[2]), (5, 10, 20));
+        assert!(seconds.windows(2).all(|pair| pair[0] <= pair[1]));
+        assert_eq!(seconds[11], MAX_EJECTION_TIME.as_secs());
     }
 
     #[test]
     fn checks_have_to_agree_before_anything_changes() {
-        let (health, mut tally) = (health(), Tally::default());
-        let mut check = |good| health.checked(good, &mut tally, 3, 2);
+        let (health, mut counts) = (health(), CheckCounts::default());
+        let mut check = |good| health.report_check(good, &mut counts, 3, 2);
         assert_eq!(
             [false, false, true, false, false].map(&mut check),
             [None; 5]
         );
-        assert!(health.is_good());
+        assert!(health.is_healthy());
         assert_eq!(check(false), Some(false));
-        assert!(!health.is_good());
+        assert!(!health.is_healthy());
         assert_eq!([true, false, true].map(&mut check), [None; 3]);
         assert_eq!(check(true), Some(true));
-        assert!(health.is_good());
+        assert!(health.is_healthy());
     }
 
     proptest! {
         #[test]
         fn every_backend_is_tried_once_the_good_ones_first(all in 1_usize..=64, turn in any::<usize>(), good in any::<u64>()) {
-            let is_good = |at: usize| good & (1 << at) != 0;
-            let mut tried = Tried::default();
+            let is_healthy = |at: usize| good & (1 << at) != 0;
+            let mut tried = AttemptedBackends::default();
             let mut order = Vec::new();
-            while let Some(at) = tried.next(all, turn, is_good) {
+            while let Some(at) = tried.next(all, turn, is_healthy) {
                 order.push(at);
-                prop_assert_eq!(tried.has_left(all), order.len() < all);
+                prop_assert_eq!(tried.has_untried(all), order.len() < all);
             }
-            prop_assert!(order.is_sorted_by_key(|at| !is_good(*at)));
+            prop_assert!(order.is_sorted_by_key(|at| !is_healthy(*at)));
             order.sort_unstable();
             prop_assert!(order.into_iter().eq(0..all));
         }
@@ -303,7 +310,9 @@ mod tests {
     fn turns_spread_over_the_good_ones_evenly() {
         let mut taken = [0; 4];
         for turn in 0..300 {
-            taken[Tried::default().next(4, turn, |at| at != 2).unwrap()] += 1;
+            taken[AttemptedBackends::default()
+                .next(4, turn, |at| at != 2)
+                .unwrap()] += 1;
         }
         assert_eq!(taken, [100, 100, 0, 100]);
     }

@@ -14,50 +14,50 @@ use tokio::{
 
 use super::{
     Backend, Upstreams,
-    health::Tally,
+    health::CheckCounts,
     probe::{Probe, ProbeError, Prober},
 };
 use crate::config::HealthConfig;
 
 /// How often gauges are brought up to date.
-const SHOW_EVERY: Duration = Duration::from_secs(1);
+const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a name is looked up that has led nowhere yet.
 const UNRESOLVED_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Upstreams {
-    /// Looks after the backends until the future is dropped; only one set of them at a time. `tell`
+    /// Looks after the backends until the future is dropped; only one set of them at a time. `on_change`
     /// hears how many of them all are healthy when that has changed; at first all are.
-    pub async fn watch(self: Arc<Self>, tell: impl Fn(usize, usize)) {
-        self.forget_others();
+    pub async fn run_health_checks(self: Arc<Self>, on_change: impl Fn(usize, usize)) {
+        self.reset_gauges();
         let mut tasks = JoinSet::new();
         for at in 0..self.len() {
-            if self.are_checked() {
-                tasks.spawn(check_all_along(self.clone(), at));
+            if self.has_health_checks() {
+                tasks.spawn(run_checks(self.clone(), at));
             }
             if self.get(at).name.is_some() {
-                tasks.spawn(resolve_all_along(self.clone(), at));
+                tasks.spawn(run_lookups(self.clone(), at));
             }
         }
-        let mut ticks = interval(SHOW_EVERY);
-        let mut told = self.len();
+        let mut ticks = interval(GAUGE_INTERVAL);
+        let mut reported = self.len();
         loop {
             ticks.tick().await;
-            (0..self.len()).for_each(|at| self.get(at).health.show());
+            (0..self.len()).for_each(|at| self.get(at).health.update_gauge());
             let good = (0..self.len())
-                .filter(|at| self.get(*at).health.is_good())
+                .filter(|at| self.get(*at).health.is_healthy())
                 .count();
-            if good != told {
-                told = good;
-                tell(good, self.len());
+            if good != reported {
+                reported = good;
+                on_change(good, self.len());
             }
         }
     }
 }
 
-async fn check_all_along(all: Arc<Upstreams>, at: usize) {
+async fn run_checks(all: Arc<Upstreams>, at: usize) {
     let (config, backend) = (all.health(), all.get(at));
     let prober = Prober::new(all.clone());
-    let (mut ticks, mut tally) = (interval(config.interval.get()), Tally::default());
+    let (mut ticks, mut counts) = (interval(config.interval.get()), CheckCounts::default());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -67,9 +67,9 @@ async fn check_all_along(all: Arc<Upstreams>, at: usize) {
             continue;
         }
         let checked = check(&prober, at, config).await;
-        let changed = backend.health.checked(
+        let changed = backend.health.report_check(
             checked.is_ok(),
-            &mut tally,
+            &mut counts,
             config.unhealthy_after,
             config.healthy_after,
         );
@@ -77,7 +77,7 @@ async fn check_all_along(all: Arc<Upstreams>, at: usize) {
             (Some(true), _) => {
                 tracing::info!(upstream = backend.label, "a backend is healthy again")
             }
-            (Some(false), Err(fault)) => warn_of(&all, backend, fault),
+            (Some(false), Err(error)) => warn_unhealthy(&all, backend, error),
             (Some(false), Ok(())) | (None, _) => {}
         }
     }
@@ -92,27 +92,30 @@ enum CheckError {
 
 /// Asks where there is something to ask, else connects.
 async fn check(prober: &Prober, at: usize, config: &HealthConfig) -> Result<(), CheckError> {
-    let limit = config.timeout.get();
+    let timeout = config.timeout.get();
     let Some(path) = config.path.as_deref() else {
-        return prober.connects(at, limit).await.map_err(CheckError::Probe);
+        return prober
+            .check_connection(at, timeout)
+            .await
+            .map_err(CheckError::Probe);
     };
     let probe = Probe {
         path,
         field: None,
         with_body: false,
     };
-    match prober.ask(at, probe, limit).await {
+    match prober.send(at, probe, timeout).await {
         Ok(answer) if answer.status.is_success() || answer.status.is_redirection() => Ok(()),
         Ok(answer) => Err(CheckError::Status(answer.status)),
-        Err(fault) => Err(CheckError::Probe(fault)),
+        Err(error) => Err(CheckError::Probe(error)),
     }
 }
 
-fn warn_of(all: &Upstreams, backend: &Backend, fault: CheckError) {
+fn warn_unhealthy(all: &Upstreams, backend: &Backend, error: CheckError) {
     let upstream = &backend.label;
-    match fault {
-        CheckError::Probe(fault) => {
-            tracing::warn!(upstream, why = %fault, "a backend does not pass its health checks: {fault}");
+    match error {
+        CheckError::Probe(error) => {
+            tracing::warn!(upstream, why = %error, "a backend does not pass its health checks: {error}");
         }
         CheckError::Status(status) if status == StatusCode::BAD_REQUEST => {
             let key = all.fields().host_key();
@@ -134,7 +137,7 @@ fn warn_of(all: &Upstreams, backend: &Backend, fault: CheckError) {
 }
 
 /// Looks the name up again from time to time, and often while it has led nowhere yet.
-async fn resolve_all_along(all: Arc<Upstreams>, at: usize) {
+async fn run_lookups(all: Arc<Upstreams>, at: usize) {
     let backend = all.get(at);
     let Some(name) = backend.name.clone() else {
         return;
@@ -142,7 +145,7 @@ async fn resolve_all_along(all: Arc<Upstreams>, at: usize) {
     loop {
         let was_resolved = backend.is_resolved();
         let wait = if was_resolved {
-            all.resolve_every()
+            all.resolve_interval()
         } else {
             UNRESOLVED_RETRY_INTERVAL
         };
@@ -152,14 +155,14 @@ async fn resolve_all_along(all: Arc<Upstreams>, at: usize) {
         sleep(wait).await;
         match tokio::net::lookup_host(name.clone()).await {
             Ok(found) => backend.set_addresses(&found.collect::<Vec<SocketAddr>>()),
-            Err(fault) if was_resolved => {
-                tracing::warn!(upstream = backend.label, error = %fault, "the name of a backend cannot be resolved, it keeps its addresses");
+            Err(error) if was_resolved => {
+                tracing::warn!(upstream = backend.label, error = %error, "the name of a backend cannot be resolved, it keeps its addresses");
             }
             // That was said when it began.
             Err(_) => {}
         }
         if !was_resolved && backend.is_resolved() {
-            backend.health.show();
+            backend.health.update_gauge();
             tracing::info!(
                 upstream = backend.label,
                 "the name of a backend is resolved"

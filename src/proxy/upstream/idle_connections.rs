@@ -35,7 +35,7 @@ struct IdleConnection {
     /// Of the peer: connections with the same key lead to the same place in the same way.
     key: u64,
     stream: Stream,
-    until: Instant,
+    expires_at: Instant,
 }
 
 impl IdleConnections {
@@ -55,7 +55,7 @@ impl IdleConnections {
         let mut idle = self.lock();
         while let Some(at) = idle.iter().rposition(|idle| idle.key == key) {
             let mut found = idle.remove(at);
-            if Instant::now() < found.until && is_quiet(&mut found.stream) {
+            if Instant::now() < found.expires_at && is_quiet(&mut found.stream) {
                 return Some(found.stream);
             }
         }
@@ -68,7 +68,7 @@ impl IdleConnections {
         idle.push(IdleConnection {
             key,
             stream,
-            until: Instant::now() + idle_timeout,
+            expires_at: Instant::now() + idle_timeout,
         });
         if idle.len() > self.capacity {
             idle.remove(0);
@@ -83,7 +83,7 @@ impl IdleConnections {
             ticks.tick().await;
             let now = Instant::now();
             self.lock()
-                .retain_mut(|idle| now < idle.until && is_quiet(&mut idle.stream));
+                .retain_mut(|idle| now < idle.expires_at && is_quiet(&mut idle.stream));
         }
     }
 }

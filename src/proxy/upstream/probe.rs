@@ -38,7 +38,7 @@ pub struct Probe<'a> {
 
 /// An answer.
 #[derive(Debug)]
-pub struct ProbeAnswer {
+pub struct ProbeResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -54,11 +54,11 @@ pub enum ProbeError {
     /// A connection, and no TLS that is believed.
     NoTls,
     /// A connection, and no answer in time.
-    Silent,
+    NoResponse,
     /// An answer that is not HTTP of the version that is spoken.
     NotHttp,
     /// The path or the header field cannot be sent.
-    NotARequest,
+    InvalidRequest,
 }
 
 impl fmt::Display for ProbeError {
@@ -67,9 +67,9 @@ impl fmt::Display for ProbeError {
             Self::Unresolved => "its name cannot be resolved",
             Self::NoConnection(why) => why,
             Self::NoTls => "no TLS that is believed",
-            Self::Silent => "no answer in time",
+            Self::NoResponse => "no answer in time",
             Self::NotHttp => "no HTTP answer",
-            Self::NotARequest => "the request cannot be written",
+            Self::InvalidRequest => "the request cannot be written",
         })
     }
 }
@@ -82,17 +82,17 @@ impl Prober {
         }
     }
 
-    /// Asks one of the backends, all of it within `limit`.
+    /// Asks one of the backends, all of it within `timeout`.
     ///
     /// # Errors
     /// When there is no answer.
-    pub async fn ask(
+    pub async fn send(
         &self,
         at: usize,
         probe: Probe<'_>,
-        limit: Duration,
-    ) -> Result<ProbeAnswer, ProbeError> {
-        let deadline = Instant::now() + limit;
+        timeout: Duration,
+    ) -> Result<ProbeResponse, ProbeError> {
+        let deadline = Instant::now() + timeout;
         let backend = self.upstreams.get(at);
         let (mut session, peer) = self.connect(backend, deadline).await?;
         let request = request(&self.upstreams, backend, &peer, &session, probe)?;
@@ -102,19 +102,19 @@ impl Prober {
             read(&mut session, probe.with_body).await
         };
         match timeout_at(deadline, exchange).await {
-            Err(_) => Err(ProbeError::Silent),
-            Ok(answer) => answer.map_err(|fault| classify(&fault)),
+            Err(_) => Err(ProbeError::NoResponse),
+            Ok(answer) => answer.map_err(|error| classify(&error)),
         }
     }
 
     /// Whether one of them takes a connection: with the handshake of TLS, and of HTTP/2, where they
     /// are spoken.
-    pub(in crate::proxy) async fn connects(
+    pub(in crate::proxy) async fn check_connection(
         &self,
         at: usize,
-        limit: Duration,
+        timeout: Duration,
     ) -> Result<(), ProbeError> {
-        self.connect(self.upstreams.get(at), Instant::now() + limit)
+        self.connect(self.upstreams.get(at), Instant::now() + timeout)
             .await
             .map(drop)
     }
@@ -134,9 +134,9 @@ impl Prober {
         match timeout_at(deadline, self.connector.get_http_session(&own)).await {
             Err(_) => Err(ProbeError::NoConnection("no connection in time")),
             Ok(Ok((session, _))) => Ok((session, peer)),
-            Ok(Err(fault)) => {
-                backend.leave(&peer, &fault);
-                Err(classify(&fault))
+            Ok(Err(error)) => {
+                backend.demote_address(&peer, &error);
+                Err(classify(&error))
             }
         }
     }
@@ -149,7 +149,7 @@ fn request(
     session: &HttpSession,
     probe: Probe<'_>,
 ) -> Result<RequestHeader, ProbeError> {
-    let not_a_request = |_| ProbeError::NotARequest;
+    let not_a_request = |_| ProbeError::InvalidRequest;
     let mut request =
         RequestHeader::build(Method::GET, probe.path.as_bytes(), Some(6)).map_err(not_a_request)?;
     let mut set = |name: HeaderName, value: HeaderValue| {
@@ -167,7 +167,7 @@ fn request(
     }
     upstreams
         .fields()
-        .add_to_own(&mut request, &backend.authority)
+        .add_to_probe(&mut request, &backend.authority)
         .map_err(not_a_request)?;
     if session.as_http2().is_none() {
         request
@@ -178,18 +178,18 @@ fn request(
     request.set_version(http::Version::HTTP_2);
     let host = request
         .remove_header(&header::HOST)
-        .ok_or(ProbeError::NotARequest)?;
+        .ok_or(ProbeError::InvalidRequest)?;
     let scheme = if peer.is_tls() { "https" } else { "http" };
     let target = Uri::builder()
         .scheme(scheme)
         .authority(host.as_bytes())
         .path_and_query(probe.path)
         .build();
-    request.set_uri(target.map_err(|_| ProbeError::NotARequest)?);
+    request.set_uri(target.map_err(|_| ProbeError::InvalidRequest)?);
     Ok(request)
 }
 
-async fn read(session: &mut HttpSession, with_body: bool) -> pingora::Result<ProbeAnswer> {
+async fn read(session: &mut HttpSession, with_body: bool) -> pingora::Result<ProbeResponse> {
     let (status, headers) = loop {
         session.read_response_header().await?;
         let Some(head) = session.response_header() else {
@@ -210,15 +210,15 @@ async fn read(session: &mut HttpSession, with_body: bool) -> pingora::Result<Pro
         };
         body.extend_from_slice(&part);
     }
-    Ok(ProbeAnswer {
+    Ok(ProbeResponse {
         status,
         headers,
         body: body.freeze(),
     })
 }
 
-fn classify(fault: &Error) -> ProbeError {
-    match fault.etype() {
+fn classify(error: &Error) -> ProbeError {
+    match error.etype() {
         ErrorType::ConnectRefused => ProbeError::NoConnection("connection refused"),
         ErrorType::ConnectTimedout => ProbeError::NoConnection("no connection in time"),
         ErrorType::ConnectNoRoute => ProbeError::NoConnection("no way to its address"),
@@ -228,7 +228,7 @@ fn classify(fault: &Error) -> ProbeError {
         ErrorType::TLSHandshakeFailure
         | ErrorType::TLSHandshakeTimedout
         | ErrorType::InvalidCert => ProbeError::NoTls,
-        ErrorType::ReadTimedout | ErrorType::WriteTimedout => ProbeError::Silent,
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => ProbeError::NoResponse,
         _ => ProbeError::NotHttp,
     }
 }

@@ -20,7 +20,7 @@ use pingora::{
 
 use super::super::{
     failure::ExchangeError,
-    message::Part,
+    message::BodyPart,
     response_head::{HeadEvent, ResponseHead},
     upstream_request::UpstreamRequest,
 };
@@ -232,7 +232,7 @@ impl UpstreamSession {
     pub(in crate::proxy) fn poll_part(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Part, ExchangeError>> {
+    ) -> Poll<Result<BodyPart, ExchangeError>> {
         match self {
             Self::Http1(session) => session.poll_part(cx),
             Self::Http2(session) => session.poll_part(cx),

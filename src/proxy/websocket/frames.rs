@@ -8,32 +8,32 @@
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct Frames {
     /// The frame's head, as far as it is there.
-    head: [u8; LONGEST_HEAD],
+    head: [u8; MAX_HEAD_LEN],
     /// How much of the head is there. 0 while the payload passes.
-    have: usize,
+    head_read: usize,
     /// Bytes of the payload that are still to come.
     payload: u64,
 }
 
 /// Two bytes, eight more of length, four of mask.
-const LONGEST_HEAD: usize = 14;
+const MAX_HEAD_LEN: usize = 14;
 /// The opcode of Close with FIN set.
 const CLOSE: u8 = 0x88;
 /// A control frame carries no more, two bytes of which are the code (sections 5.5 and 5.5.1).
-const LONGEST_REASON: usize = 123;
+const MAX_REASON_LEN: usize = 123;
 
 impl Frames {
     /// Bytes that certainly belong to the frame under way; 0 between two frames.
-    pub(in crate::proxy) fn owed(&self) -> usize {
-        if self.have > 0 {
-            self.head_length() - self.have
+    pub(in crate::proxy) fn remaining(&self) -> usize {
+        if self.head_read > 0 {
+            self.head_length() - self.head_read
         } else {
             usize::try_from(self.payload).unwrap_or(usize::MAX)
         }
     }
 
     /// Counts bytes that have been passed on.
-    pub(in crate::proxy) fn pass(&mut self, mut bytes: &[u8]) {
+    pub(in crate::proxy) fn advance(&mut self, mut bytes: &[u8]) {
         while let Some(&first) = bytes.first() {
             if self.payload > 0 {
                 let part = usize::try_from(self.payload)
@@ -43,19 +43,19 @@ impl Frames {
                 bytes = &bytes[part..];
                 continue;
             }
-            self.head[self.have] = first;
-            self.have += 1;
+            self.head[self.head_read] = first;
+            self.head_read += 1;
             bytes = &bytes[1..];
-            if self.have == self.head_length() {
+            if self.head_read == self.head_length() {
                 self.payload = self.payload_length();
-                self.have = 0;
+                self.head_read = 0;
             }
         }
     }
 
     /// As far as the bytes that are there can tell.
     const fn head_length(&self) -> usize {
-        if self.have < 2 {
+        if self.head_read < 2 {
             return 2;
         }
         let length = match self.head[1] & 0x7f {
@@ -82,7 +82,7 @@ impl Frames {
 /// A Close frame of a server, which is not masked (section 5.1). A reason that is too long is left
 /// out.
 pub(in crate::proxy) fn close(code: u16, reason: &str) -> Vec<u8> {
-    let reason = if reason.len() > LONGEST_REASON {
+    let reason = if reason.len() > MAX_REASON_LEN {
         ""
     } else {
         reason
@@ -131,12 +131,12 @@ mod tests {
             let bytes = frames.concat();
             let (mut seen, mut at) = (Frames::default(), 0);
             for part in bytes.chunks(cut) {
-                seen.pass(part);
+                seen.advance(part);
                 at += part.len();
-                prop_assert_eq!(seen.owed() == 0, ends.contains(&at), "at {}", at);
+                prop_assert_eq!(seen.remaining() == 0, ends.contains(&at), "at {}", at);
                 // What is owed never reaches beyond the end of this frame.
                 let end = ends.iter().copied().find(|end| *end >= at).unwrap();
-                prop_assert!(seen.owed() <= end - at);
+                prop_assert!(seen.remaining() <= end - at);
             }
         }
 
@@ -145,11 +145,11 @@ mod tests {
             let bytes = frame(2, false, spelling, &vec![7; n]);
             let start = start.min(bytes.len());
             let (mut seen, mut at) = (Frames::default(), start);
-            seen.pass(&bytes[..start]);
-            while seen.owed() > 0 {
-                let owed = seen.owed();
-                seen.pass(&bytes[at..at + owed]);
-                at += owed;
+            seen.advance(&bytes[..start]);
+            while seen.remaining() > 0 {
+                let remaining = seen.remaining();
+                seen.advance(&bytes[at..at + remaining]);
+                at += remaining;
             }
             prop_assert_eq!(at, bytes.len());
         }
@@ -157,8 +157,8 @@ mod tests {
         #[test]
         fn any_bytes_at_all_are_followed(bytes in proptest::collection::vec(any::<u8>(), 0..500)) {
             let mut seen = Frames::default();
-            seen.pass(&bytes);
-            let _ = seen.owed();
+            seen.advance(&bytes);
+            let _ = seen.remaining();
         }
     }
 
@@ -173,10 +173,10 @@ mod tests {
             );
             assert!(bytes[1] <= 125, "{reason}");
             let mut seen = Frames::default();
-            seen.pass(&bytes[..bytes.len() - 1]);
-            assert_eq!(seen.owed(), 1, "{reason}");
-            seen.pass(&bytes[bytes.len() - 1..]);
-            assert_eq!(seen.owed(), 0, "{reason}");
+            seen.advance(&bytes[..bytes.len() - 1]);
+            assert_eq!(seen.remaining(), 1, "{reason}");
+            seen.advance(&bytes[bytes.len() - 1..]);
+            assert_eq!(seen.remaining(), 0, "{reason}");
         }
     }
 }

@@ -28,17 +28,17 @@ use super::frames::{self, Frames};
 use crate::proxy::streams::{CloseReason, OpenStream};
 
 /// Bytes that are read at once, in one direction.
-const PART: usize = 16 * 1024;
+const READ_SIZE: usize = 16 * 1024;
 
 /// How often it is looked whether a client is still there of which nothing is read.
 const DEPARTURE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long the rest of a frame is waited for when the stream has to end.
-const REST_OF_FRAME: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long one side may be silent once the other has ended its own: the closing handshake has its
 /// answer by then.
-const HALF_CLOSED: Duration = Duration::from_mins(1);
+const HALF_CLOSED_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// One direction.
 struct Direction<R, W> {
@@ -57,7 +57,7 @@ struct Direction<R, W> {
 }
 
 /// What a tunnel has carried, and why it ended.
-pub(in crate::proxy) struct Carried {
+pub(in crate::proxy) struct TunnelEnd {
     pub(in crate::proxy) reason: CloseReason,
     /// Bytes of the client.
     pub(in crate::proxy) received: u64,
@@ -75,14 +75,14 @@ enum Step {
 /// Carries both directions to their end. `early`: what the backend sent together with its 101.
 /// `idle`: longest silence of both. The client's connection is left to be closed. `is_reset` says
 /// whether the client's connection has failed, although nothing is read of it.
-pub(in crate::proxy) async fn carry<C, B>(
+pub(in crate::proxy) async fn run<C, B>(
     client: C,
     is_reset: impl Fn() -> bool,
     backend: B,
     early: Bytes,
     idle: Duration,
     open: &OpenStream,
-) -> Carried
+) -> TunnelEnd
 where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -91,33 +91,35 @@ where
     let (backend_in, backend_out) = split(backend);
     let mut up = Direction::new(client_in, backend_out, Bytes::new());
     let mut down = Direction::new(backend_in, client_out, early);
-    let reason = both_ways(&mut up, &mut down, is_reset, idle, open).await;
+    let reason = relay(&mut up, &mut down, is_reset, idle, open).await;
     open.end(reason);
     let code = match reason {
         CloseReason::Closed => None,
         // RFC 6455 section 7.4.1 and its registry: going away, policy violation, service restart.
         CloseReason::Idle => Some(1001),
-        CloseReason::Revoked | CloseReason::SessionOver | CloseReason::TokenOver => Some(1008),
+        CloseReason::Revoked | CloseReason::SessionExpired | CloseReason::TokenExpired => {
+            Some(1008)
+        }
         CloseReason::Stopping => Some(1012),
     };
     if let Some(code) = code {
         // A client that does not take it in time finds the connection ended.
         drop(
             timeout(
-                REST_OF_FRAME,
-                down.say_goodbye(&frames::close(code, reason.as_str())),
+                CLOSE_TIMEOUT,
+                down.send_close(&frames::close(code, reason.as_str())),
             )
             .await,
         );
     }
-    Carried {
+    TunnelEnd {
         reason,
         received: up.moved,
         sent: down.moved,
     }
 }
 
-async fn both_ways<C, B>(
+async fn relay<C, B>(
     up: &mut Direction<C, B>,
     down: &mut Direction<B, C>,
     is_reset: impl Fn() -> bool,
@@ -128,19 +130,19 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut patience = idle;
+    let mut idle_timeout = idle;
     let mut last = Instant::now();
-    let mut timer = pin!(sleep(patience));
+    let mut timer = pin!(sleep(idle_timeout));
     while up.open || down.open {
         // In no fixed order: a side that always has something to say must not keep the other
         // waiting.
         let moved = tokio::select! {
-            ending = open.closed() => return ending,
+            close_reason = open.closed() => return close_reason,
             () = timer.as_mut() => {
-                if last.elapsed() >= patience {
+                if last.elapsed() >= idle_timeout {
                     return CloseReason::Idle;
                 }
-                timer.as_mut().reset(last + patience);
+                timer.as_mut().reset(last + idle_timeout);
                 continue;
             }
             // The client is not read while the backend takes nothing of it.
@@ -157,8 +159,8 @@ where
         match moved {
             Ok(Step::Moved) => {}
             Ok(Step::End) => {
-                patience = patience.min(HALF_CLOSED);
-                timer.as_mut().reset(last + patience);
+                idle_timeout = idle_timeout.min(HALF_CLOSED_TIMEOUT);
+                timer.as_mut().reset(last + idle_timeout);
             }
             // One side is gone, so the other has nobody to talk to.
             Err(_) => return CloseReason::Closed,
@@ -186,7 +188,7 @@ where
     }
 
     /// Moves something on, at most so many bytes. Dropped while it waits, it has lost nothing.
-    async fn step(&mut self, most: usize) -> io::Result<Step> {
+    async fn step(&mut self, max: usize) -> io::Result<Step> {
         if self.waiting.is_empty() && !self.ended {
             if self.unflushed {
                 self.to.flush().await?;
@@ -200,14 +202,14 @@ where
             self.open = false;
             return Ok(Step::End);
         }
-        let part = &self.waiting[..self.waiting.len().min(most)];
+        let part = &self.waiting[..self.waiting.len().min(max)];
         let written = self.to.write(part).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.unflushed = true;
         self.moved += written as u64;
-        self.frames.pass(&part[..written]);
+        self.frames.advance(&part[..written]);
         self.waiting.advance(written);
         if self.waiting.is_empty() {
             // Its memory goes, too.
@@ -217,12 +219,12 @@ where
     }
 
     /// Brings the frame under way to its end and writes one more.
-    async fn say_goodbye(&mut self, frame: &[u8]) -> io::Result<()> {
+    async fn send_close(&mut self, frame: &[u8]) -> io::Result<()> {
         if !self.open {
             return Ok(());
         }
-        while self.frames.owed() > 0 {
-            if let Step::End = self.step(self.frames.owed()).await? {
+        while self.frames.remaining() > 0 {
+            if let Step::End = self.step(self.frames.remaining()).await? {
                 return Ok(());
             }
         }
@@ -235,11 +237,11 @@ where
 /// it.
 async fn read<R: AsyncRead>(from: &mut ReadHalf<R>) -> io::Result<Bytes> {
     poll_fn(|cx| {
-        let mut space = [const { MaybeUninit::uninit() }; PART];
+        let mut space = [const { MaybeUninit::uninit() }; READ_SIZE];
         let mut part = ReadBuf::uninit(&mut space);
         match Pin::new(&mut *from).poll_read(cx, &mut part) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(Bytes::copy_from_slice(part.filled()))),
-            Poll::Ready(Err(fault)) => Poll::Ready(Err(fault)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => Poll::Pending,
         }
     })

@@ -17,9 +17,9 @@ use crate::{
         head::{may_be_complete, range_within},
     },
     proxy::{
-        failure::{ExchangeError, Failure},
-        message::{MessageReader, MessageWriter, Part, poll_fill},
-        response_head::{Fields, HeadEvent, ResponseHead},
+        failure::{ExchangeError, ExchangeFailure},
+        message::{BodyPart, MessageReader, MessageWriter, poll_fill},
+        response_head::{HeadEvent, HeaderFields, ResponseHead},
         upstream_request::UpstreamRequest,
     },
 };
@@ -48,7 +48,7 @@ pub(in crate::proxy) struct Http1Session {
     /// The response lets the connection be used again.
     keep_alive: bool,
     /// Bytes of the input that hold no whole head.
-    looked_at: usize,
+    scanned: usize,
     informational: u32,
 }
 
@@ -72,7 +72,7 @@ impl Http1Session {
             is_websocket: false,
             requested: false,
             keep_alive: false,
-            looked_at: 0,
+            scanned: 0,
             informational: 0,
         }
     }
@@ -116,13 +116,13 @@ impl Http1Session {
             }
             if self.reader.input.len() > MAX_HEAD_LEN {
                 return Poll::Ready(Err(ExchangeError::new(
-                    Failure::InvalidResponse,
+                    ExchangeFailure::InvalidResponse,
                     "the head is too long",
                 )));
             }
             if ready!(poll_fill(&mut *self.stream, cx, &mut self.reader.input))? == 0 {
                 return Poll::Ready(Err(ExchangeError::new(
-                    Failure::ClosedEarly,
+                    ExchangeFailure::ClosedEarly,
                     "the connection ended before a response",
                 )));
             }
@@ -132,8 +132,8 @@ impl Http1Session {
     /// Takes a head from the input, where it is whole.
     fn parse(&mut self) -> Result<Option<ResponseFraming>, ExchangeError> {
         let input = &mut self.reader.input;
-        if !may_be_complete(input, self.looked_at) {
-            self.looked_at = input.len();
+        if !may_be_complete(input, self.scanned) {
+            self.scanned = input.len();
             return Ok(None);
         }
         let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
@@ -146,7 +146,7 @@ impl Http1Session {
             parsed => parsed?,
         };
         let Some((head, length)) = parsed else {
-            self.looked_at = input.len();
+            self.scanned = input.len();
             return Ok(None);
         };
         let framing = http1::response_body(&head, self.is_head_request)?;
@@ -157,7 +157,7 @@ impl Http1Session {
             .iter()
             .map(|field| HeaderRange::within(input, field.name.as_bytes(), field.value))
             .collect();
-        self.looked_at = 0;
+        self.scanned = 0;
         let bytes = self.reader.input.split_to(length);
         self.head = Some(Head {
             bytes,
@@ -170,7 +170,7 @@ impl Http1Session {
     }
 
     fn classify(&mut self, framing: ResponseFraming) -> Result<HeadEvent, ExchangeError> {
-        let invalid = |cause| Err(ExchangeError::new(Failure::InvalidResponse, cause));
+        let invalid = |cause| Err(ExchangeError::new(ExchangeFailure::InvalidResponse, cause));
         let Some(head) = self.head() else {
             return invalid("there is no head");
         };
@@ -206,7 +206,7 @@ impl Http1Session {
             // One that was not given is not in the bytes.
             reason: head.bytes.get(head.reason.clone()).unwrap_or_default(),
             content_length: head.content_length,
-            fields: Fields::Http1(&head.bytes, &head.fields),
+            fields: HeaderFields::Http1(&head.bytes, &head.fields),
         })
     }
 
@@ -219,7 +219,10 @@ impl Http1Session {
         self.reader.is_complete()
     }
 
-    pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ExchangeError>> {
+    pub(super) fn poll_part(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<BodyPart, ExchangeError>> {
         self.reader
             .poll_part(&mut *self.stream, cx)
             .map_err(Into::into)

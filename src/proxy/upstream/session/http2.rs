@@ -11,10 +11,10 @@ use super::http1::{MAX_HEAD_LEN, is_bodiless};
 use crate::{
     http1::{BodyLength, Trailers},
     proxy::{
-        failure::{ExchangeError, Failure},
+        failure::{ExchangeError, ExchangeFailure},
         http2_stream,
-        message::Part,
-        response_head::{Fields, HeadEvent, ResponseHead},
+        message::BodyPart,
+        response_head::{HeadEvent, HeaderFields, ResponseHead},
         upstream_request::UpstreamRequest,
     },
 };
@@ -61,7 +61,7 @@ impl Http2Session {
             Some(stream) => http2_stream::poll_send(stream, cx, part, Bytes::copy_from_slice)
                 .map_err(|error| ExchangeError::http2(&error)),
             None => Poll::Ready(Err(ExchangeError::new(
-                Failure::ClosedEarly,
+                ExchangeFailure::ClosedEarly,
                 "the stream takes no more",
             ))),
         }
@@ -84,13 +84,13 @@ impl Http2Session {
         }
         let Some(head) = self.session.response_header() else {
             return Poll::Ready(Err(ExchangeError::new(
-                Failure::InvalidResponse,
+                ExchangeFailure::InvalidResponse,
                 "there is no head",
             )));
         };
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Poll::Ready(Err(ExchangeError::new(
-                Failure::InvalidResponse,
+                ExchangeFailure::InvalidResponse,
                 "HTTP/2 has no upgrade",
             )));
         }
@@ -101,7 +101,7 @@ impl Http2Session {
             .sum();
         if length > MAX_HEAD_LEN {
             return Poll::Ready(Err(ExchangeError::new(
-                Failure::InvalidResponse,
+                ExchangeFailure::InvalidResponse,
                 "the head is too long",
             )));
         }
@@ -125,7 +125,7 @@ impl Http2Session {
             status: head.status,
             reason: b"",
             content_length: content_length(&head.headers),
-            fields: Fields::Http2(&head.headers),
+            fields: HeaderFields::Http2(&head.headers),
         })
     }
 
@@ -134,13 +134,16 @@ impl Http2Session {
         self.session.response_finished()
     }
 
-    pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ExchangeError>> {
+    pub(super) fn poll_part(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<BodyPart, ExchangeError>> {
         loop {
             if !self.part.is_empty() {
-                return Poll::Ready(Ok(Part::Data));
+                return Poll::Ready(Ok(BodyPart::Data));
             }
             if self.complete {
-                return Poll::Ready(Ok(Part::Complete));
+                return Poll::Ready(Ok(BodyPart::Complete));
             }
             match ready!(self.session.poll_read_response_body(cx)) {
                 Some(Ok(part)) => self.part = part,
