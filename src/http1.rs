@@ -13,12 +13,14 @@
 mod decode;
 mod encode;
 mod grammar;
+mod invalid_body;
 mod response;
 mod size_line;
 mod trailers;
 
-pub use decode::{BodyDecoder, BodyEvent, Decoded, InvalidBody};
+pub use decode::{BodyDecoder, BodyEvent, Decoded};
 pub use encode::{BodyEncoder, TooLong, TooShort};
+pub use invalid_body::InvalidBody;
 pub use response::{
     InvalidHead, ResponseFraming, ResponseHead, parse_response, response_body, unfold,
 };

@@ -4,32 +4,9 @@
 //! Must stay true: the same bytes give the same data and the same end however they are split; after
 //! an error nothing more is data.
 
-use super::{BodyLength, Peer, Trailers, size_line::SizeLine, trailers::TrailerSection};
-
-/// Why bytes are not a body, or not a whole one. Nothing of the bytes is quoted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidBody {
-    #[error("a chunk size is not a hexadecimal number")]
-    ChunkSize,
-    #[error("a chunk size is too large")]
-    ChunkSizeTooLarge,
-    #[error("a chunk extension is not valid")]
-    ChunkExtension,
-    #[error("the chunk extensions are too long")]
-    ChunkExtensionsTooLong,
-    #[error("a line of a chunked body does not end in CRLF")]
-    LineEnd,
-    #[error("a chunk does not end where its size says")]
-    ChunkEnd,
-    #[error("a trailer field is not valid")]
-    Trailer,
-    #[error("there are too many trailer fields")]
-    TooManyTrailers,
-    #[error("the trailer section is too long")]
-    TrailersTooLong,
-    #[error("the connection ended before the body did")]
-    Incomplete,
-}
+use super::{
+    BodyLength, InvalidBody, Peer, Trailers, size_line::SizeLine, trailers::TrailerSection,
+};
 
 /// The front of the input: `skip` bytes of framing, which are used up whatever the event, and then
 /// the event.

@@ -29,7 +29,6 @@ use crate::{
         snapshot::{Limits, Snapshot},
         socket::Socket,
         stream_tracker::{StreamGuard, StreamTracker},
-        upstream::session::Connections,
     },
     types::Timestamp,
 };
@@ -54,6 +53,16 @@ const SEND_BUFFER: usize = 64 * 1024;
 
 /// A request of a stream, and the way to respond to it.
 type Accepted = Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
+
+/// A request and what serving it needs to know of its connection.
+struct ClientStream {
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    peer: Option<IpAddr>,
+    is_tls: bool,
+    /// Counts the stream until it has been served.
+    guard: StreamGuard,
+}
 
 /// What comes next on a connection.
 #[expect(
@@ -107,20 +116,14 @@ pub(in crate::proxy) async fn serve_connection(
             Next::Stream(Some(Err(_)) | None) => return,
             Next::Stream(Some(Ok((request, respond)))) => {
                 served = served.saturating_add(1);
-                let (service, guard) = (service.clone(), StreamGuard::new(&streams));
-                tokio::spawn(async move {
-                    let connections = &service.connections[worker];
-                    serve_stream(
-                        &service,
-                        connections,
-                        request,
-                        respond,
-                        peer,
-                        is_tls,
-                        guard.streams(),
-                    )
-                    .await;
-                });
+                let stream = ClientStream {
+                    request,
+                    respond,
+                    peer,
+                    is_tls,
+                    guard: StreamGuard::new(&streams),
+                };
+                tokio::spawn(serve_stream(service.clone(), worker, stream));
                 served >= limits.keepalive_requests
             }
             Next::Idle if served_at_goaway.is_some() => return,
@@ -171,15 +174,15 @@ fn builder(limits: &Limits) -> Builder {
 }
 
 /// Serves one request.
-async fn serve_stream(
-    service: &ConnectionService,
-    connections: &Connections,
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-    peer: Option<IpAddr>,
-    is_tls: bool,
-    streams: &Arc<StreamTracker>,
-) {
+async fn serve_stream(service: Arc<ConnectionService>, worker: usize, stream: ClientStream) {
+    let ClientStream {
+        request,
+        respond,
+        peer,
+        is_tls,
+        guard,
+    } = stream;
+    let streams = guard.streams();
     let snapshot = service.current.load_full();
     let (request, receive) = request.into_parts();
     let ends_stream = receive.is_end_stream();
@@ -210,8 +213,8 @@ async fn serve_stream(
         is_tls,
     };
     serve(
-        service,
-        connections,
+        &service,
+        &service.connections[worker],
         &mut Client::Http2(&mut client),
         request,
         timer.as_mut(),

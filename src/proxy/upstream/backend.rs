@@ -1,0 +1,262 @@
+//! One backend: its addresses, connection options and health.
+
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    ops::Deref,
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use pingora::{
+    Error, ErrorType,
+    protocols::l4::socket,
+    upstreams::peer::{ALPN, HttpPeer, Peer as _},
+};
+use prometheus::Histogram;
+
+use super::{dial::Addresses, health::Health, tls_identity::TlsIdentity};
+use crate::{
+    config::{UpstreamAddress, UpstreamConfig, UpstreamProtocol},
+    metrics::Metrics,
+    proxy::tls::TlsError,
+};
+
+/// Requests at once on one HTTP/2 connection to a backend, where it allows as many.
+const MAX_STREAMS: u32 = 100;
+/// Bytes of an answer that one HTTP/2 stream may send before they are taken from it (RFC 9113
+/// section 5.2).
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same for all streams of a connection: as many for each, so that a client which reads nothing
+/// holds up no other's answer.
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
+/// How often an HTTP/2 connection to a backend is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// One backend.
+#[derive(Debug)]
+pub(in crate::proxy) struct Backend {
+    peer: ArcSwap<UpstreamPeer>,
+    /// Of its name, where it has one.
+    addresses: Option<Arc<Addresses>>,
+    /// `Host` for a client that named none.
+    pub(in crate::proxy) authority: HeaderValue,
+    pub(in crate::proxy) health: Health,
+    /// What it is called in metrics and logs.
+    pub(in crate::proxy) label: String,
+    /// Host and port, where the host is a name.
+    pub(in crate::proxy) name: Option<(String, u16)>,
+    /// How long until the heads of its responses come.
+    pub(in crate::proxy) response_seconds: Histogram,
+}
+
+/// Where a backend is, and how it is spoken to.
+#[derive(Debug)]
+pub(in crate::proxy) struct UpstreamPeer {
+    pub(in crate::proxy) peer: HttpPeer,
+    /// The same for connections that may be used for each other.
+    pub(in crate::proxy) key: u64,
+}
+
+impl UpstreamPeer {
+    fn new(peer: HttpPeer) -> Self {
+        Self {
+            key: peer.reuse_hash(),
+            peer,
+        }
+    }
+}
+
+impl Deref for UpstreamPeer {
+    type Target = HttpPeer;
+
+    fn deref(&self) -> &HttpPeer {
+        &self.peer
+    }
+}
+
+impl Backend {
+    pub(super) fn new(
+        url: &str,
+        config: &UpstreamConfig,
+        metrics: &Metrics,
+        tls: &TlsIdentity,
+    ) -> Result<Self, UpstreamError> {
+        let authority = url
+            .parse::<http::Uri>()
+            .ok()
+            .and_then(|uri| uri.authority().map(ToString::to_string));
+        let authority = authority
+            .filter(|_| !url.starts_with("unix:"))
+            .unwrap_or_else(|| "localhost".to_owned());
+        let (label, name) = match url.parse() {
+            Ok(UpstreamAddress::Http { host, port, .. }) => {
+                let is_name = host.parse::<IpAddr>().is_err();
+                (format!("{host}:{port}"), is_name.then_some((host, port)))
+            }
+            Ok(UpstreamAddress::Unix(path)) => (path.display().to_string(), None),
+            Err(_) => return Err(UpstreamError::NotAnUrl(url.to_owned())),
+        };
+        let addresses = name
+            .is_some()
+            .then(|| Arc::new(Addresses::unresolved(config.connect_timeout.get())));
+        let health = Health::new(&label, metrics);
+        health.set_resolved(addresses.is_none());
+        Ok(Self {
+            peer: ArcSwap::from_pointee(UpstreamPeer::new(peer(
+                url,
+                config,
+                tls,
+                addresses.clone(),
+            )?)),
+            addresses,
+            authority: HeaderValue::from_str(&authority)
+                .map_err(|_| UpstreamError::NotAnUrl(url.to_owned()))?,
+            health,
+            response_seconds: metrics.upstream_response.with_label_values(&[&label]),
+            label,
+            name,
+        })
+    }
+
+    /// Where it is now.
+    pub(in crate::proxy) fn peer(&self) -> Arc<UpstreamPeer> {
+        let peer = self.peer.load_full();
+        let first = self
+            .addresses
+            .as_ref()
+            .and_then(|addresses| addresses.first());
+        match first {
+            Some(first) if peer.address().as_inet() != Some(&first) => self.move_to(&peer, first),
+            Some(_) | None => peer,
+        }
+    }
+
+    /// Whether it is known where it is.
+    pub(in crate::proxy) fn is_resolved(&self) -> bool {
+        self.addresses
+            .as_ref()
+            .is_none_or(|addresses| addresses.first().is_some())
+    }
+
+    /// Its name has these addresses now.
+    pub(in crate::proxy) fn set_addresses(&self, found: &[SocketAddr]) {
+        if let Some(addresses) = &self.addresses {
+            let before = addresses.first();
+            addresses.set(found);
+            if let (Some(before), Some(now)) = (before, addresses.first())
+                && before != now
+            {
+                tracing::info!(upstream = self.label, address = %now, "a backend has moved to another address");
+            }
+            self.health.set_resolved(self.is_resolved());
+        }
+    }
+
+    /// Starts with the addresses that are known of `previous`, which has the same name.
+    pub(super) fn inherit_addresses(&self, previous: &Self) {
+        if let Some(addresses) = &previous.addresses {
+            self.set_addresses(&addresses.list());
+        }
+    }
+
+    /// Connections to one address are not used for another, so it has a peer of its own.
+    fn move_to(&self, before: &HttpPeer, to: SocketAddr) -> Arc<UpstreamPeer> {
+        let mut peer = HttpPeer::clone(before);
+        peer._address = socket::SocketAddr::Inet(to);
+        let peer = Arc::new(UpstreamPeer::new(peer));
+        self.peer.store(peer.clone());
+        if before
+            .address()
+            .as_inet()
+            .is_some_and(|before| !before.ip().is_unspecified())
+        {
+            // While no address works, each request moves it.
+            tracing::debug!(upstream = self.label, address = %to, "a backend is reached at another address");
+        }
+        peer
+    }
+
+    /// Tries another of its addresses first from now on, where this fault came after the connection
+    /// (no TLS, a certificate that is not believed). How many others there are.
+    pub(in crate::proxy) fn demote_address(&self, peer: &HttpPeer, error: &Error) -> usize {
+        let is_unusable = matches!(
+            error.etype(),
+            ErrorType::TLSHandshakeFailure
+                | ErrorType::HandshakeError
+                | ErrorType::InvalidCert
+                | ErrorType::InvalidH2
+                | ErrorType::H2Error
+        ) || peer.is_tls() && *error.etype() == ErrorType::ConnectTimedout; // pingora's word for a handshake that hangs, too
+        match (&self.addresses, peer.address().as_inet()) {
+            (Some(addresses), Some(address)) if is_unusable => addresses.demote(*address),
+            _ => 0,
+        }
+    }
+}
+
+/// Why an entry of `upstream.urls` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    #[error("upstream.urls: {0} is not http://HOST:PORT, https://HOST:PORT or unix:PATH")]
+    NotAnUrl(String),
+    #[error("upstream.tls: {0}")]
+    Tls(#[from] TlsError),
+}
+
+/// `addresses`: where connections are made to, if the host is a name.
+fn peer(
+    url: &str,
+    config: &UpstreamConfig,
+    identity: &TlsIdentity,
+    addresses: Option<Arc<Addresses>>,
+) -> Result<HttpPeer, UpstreamError> {
+    let not_an_url = || UpstreamError::NotAnUrl(url.to_owned());
+    let mut peer = if let Some(path) = url.strip_prefix("unix:") {
+        HttpPeer::new_uds(path, false, String::new()).map_err(|_| not_an_url())?
+    } else {
+        let uri: http::Uri = url.parse().map_err(|_| not_an_url())?;
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(not_an_url()),
+        };
+        let host = uri.host().ok_or_else(not_an_url)?;
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        // Of a name, none yet: this stands for it, and is never connected to.
+        let ip = bare.parse().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let name = config.tls.server_name.as_deref().unwrap_or(bare);
+        let mut peer = HttpPeer::new(
+            SocketAddr::new(ip, port),
+            tls,
+            if tls { name.to_owned() } else { String::new() },
+        );
+        if let Some(addresses) = addresses {
+            peer.options.custom_l4 = Some(addresses);
+        }
+        if tls {
+            peer.options.ca.clone_from(&identity.authorities);
+            peer.client_cert_key
+                .clone_from(&identity.client_certificate);
+            peer.group_key = identity.fingerprint;
+        }
+        peer
+    };
+    let options = &mut peer.options;
+    options.connection_timeout = Some(config.connect_timeout.get());
+    // A TLS handshake takes more round trips than a connection.
+    options.total_connection_timeout = Some(config.connect_timeout.get() * 3);
+    options.read_timeout = Some(config.read_timeout.get());
+    options.write_timeout = Some(config.write_timeout.get());
+    options.idle_timeout = Some(config.idle_timeout.get());
+    if config.protocol == UpstreamProtocol::Http2 {
+        options.alpn = ALPN::H2;
+        options.max_h2_streams = MAX_STREAMS as usize;
+        options.h2_stream_window_size = Some(STREAM_WINDOW);
+        options.h2_connection_window_size = Some(CONNECTION_WINDOW);
+        options.h2_ping_interval = Some(PING_INTERVAL);
+    }
+    Ok(peer)
+}
