@@ -63,7 +63,8 @@ impl ExchangeFailure {
         }
     }
 
-    const fn is_client_fault(self) -> bool {
+    /// Whether the client caused it.
+    pub(super) const fn is_client_fault(self) -> bool {
         matches!(
             self,
             Self::ClientGone | Self::ClientSlow | Self::ClientMalformed
@@ -113,6 +114,11 @@ impl ExchangeError {
             cause: cause.into(),
             is_unprocessed: false,
         }
+    }
+
+    /// The backend's response is invalid.
+    pub(super) fn invalid_response(cause: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ExchangeFailure::InvalidResponse, cause)
     }
 
     /// The same, where the request cannot be sent again.
@@ -197,14 +203,14 @@ impl From<ReadError> for ExchangeError {
                 ExchangeFailure::ClosedEarly,
                 "the connection ended within a body",
             ),
-            ReadError::Invalid => Self::new(ExchangeFailure::InvalidResponse, "not a body"),
+            ReadError::Invalid => Self::invalid_response("not a body"),
         }
     }
 }
 
 impl From<http1::InvalidHead> for ExchangeError {
     fn from(error: http1::InvalidHead) -> Self {
-        Self::new(ExchangeFailure::InvalidResponse, error.to_string())
+        Self::invalid_response(error.to_string())
     }
 }
 

@@ -215,70 +215,49 @@ enum AcceptedStream {
 }
 
 impl AcceptedStream {
-    /// Registers the connection, which is non-blocking already, with the runtime that calls, and
-    /// makes the handshake of TLS. `None`: the client is gone, or was none.
+    /// Registers the connection, which is already non-blocking, with the caller's runtime, and does
+    /// the TLS handshake. `None`: the client has disconnected, or the handshake failed.
     async fn open(self, limits: Limits, permit: Arc<ConnectionPermit>) -> Option<ClientConnection> {
-        match self {
-            Self::Tcp(stream, tls) => {
-                stream.set_nodelay(true).ok()?;
-                let stream = net::TcpStream::from_std(stream).ok()?;
-                let Some(tls) = tls else {
-                    return Some(ClientConnection::plain(
-                        MaybeTls::Tcp(stream),
-                        limits,
-                        permit,
-                    ));
-                };
-                let Established { stream, http2 } =
-                    Box::pin(tls.accept(stream, limits.header_timeout)).await?;
-                let raw = MaybeTls::Tls(Box::new(stream));
-                Some(ClientConnection {
-                    http2,
-                    ..ClientConnection::plain(raw, limits, permit)
-                })
-            }
-            Self::Unix(stream) => Some(ClientConnection::plain(
-                MaybeTls::Unix(net::UnixStream::from_std(stream).ok()?),
-                limits,
-                permit,
-            )),
-        }
+        let Self::Tcp(stream, Some(tls)) = self else {
+            let socket = self.open_plain(limits.body_timeout, Some(permit))?;
+            return Some(ClientConnection {
+                socket,
+                http2: false,
+            });
+        };
+        stream.set_nodelay(true).ok()?;
+        let stream = net::TcpStream::from_std(stream).ok()?;
+        let Established { stream, http2 } =
+            Box::pin(tls.accept(stream, limits.header_timeout)).await?;
+        let io = MaybeTls::Tls(Box::new(stream));
+        let socket = Socket::new(io, limits.body_timeout, Some(permit));
+        Some(ClientConnection { socket, http2 })
     }
-}
 
-impl AcceptedStream {
-    /// Registers it with the runtime that calls. `None` where it wants TLS, or is gone.
-    fn open_plain(self, write_timeout: Duration) -> Option<Socket> {
-        match self {
-            Self::Tcp(stream, None) => Some(Socket::new(
-                MaybeTls::Tcp(net::TcpStream::from_std(stream).ok()?),
-                write_timeout,
-                None,
-            )),
-            Self::Tcp(_, Some(_)) => None,
-            Self::Unix(stream) => Some(Socket::new(
-                MaybeTls::Unix(net::UnixStream::from_std(stream).ok()?),
-                write_timeout,
-                None,
-            )),
-        }
+    /// Registers the connection with the caller's runtime. `None`: it expects TLS, or the client
+    /// has disconnected.
+    fn open_plain(
+        self,
+        write_timeout: Duration,
+        permit: Option<Arc<ConnectionPermit>>,
+    ) -> Option<Socket> {
+        let io = match self {
+            Self::Tcp(stream, None) => {
+                stream.set_nodelay(true).ok()?;
+                MaybeTls::Tcp(net::TcpStream::from_std(stream).ok()?)
+            }
+            Self::Tcp(_, Some(_)) => return None,
+            Self::Unix(stream) => MaybeTls::Unix(net::UnixStream::from_std(stream).ok()?),
+        };
+        Some(Socket::new(io, write_timeout, permit))
     }
 }
 
 /// A connection, ready for requests.
 struct ClientConnection {
     socket: Socket,
-    /// The client has chosen HTTP/2.
+    /// The client has chosen HTTP/2 by ALPN.
     http2: bool,
-}
-
-impl ClientConnection {
-    fn plain(raw: MaybeTls, limits: Limits, permit: Arc<ConnectionPermit>) -> Self {
-        Self {
-            socket: Socket::new(raw, limits.body_timeout, Some(permit)),
-            http2: false,
-        }
-    }
 }
 
 fn admit(
@@ -342,7 +321,7 @@ fn reject_overloaded(
     let service = service.clone();
     workers.next().1.spawn(async move {
         let _permit = permit;
-        if let Some(socket) = accepted.open_plain(OVERLOADED_TIMEOUT) {
+        if let Some(socket) = accepted.open_plain(OVERLOADED_TIMEOUT, None) {
             service.reject_overloaded(socket).await;
         }
     });

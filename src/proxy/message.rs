@@ -145,6 +145,13 @@ pub(super) fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
     }
 }
 
+/// Appends a `Content-Length` field.
+pub(super) fn put_content_length(out: &mut Vec<u8>, length: u64) {
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(length).as_bytes();
+    put(out, &[b"Content-Length: ", digits, b"\r\n"]);
+}
+
 /// Reads what there is. 0: the other side has ended.
 pub(super) fn poll_fill<R>(
     io: &mut R,

@@ -9,7 +9,7 @@ use std::ops::Range;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use pingora::protocols::http::date::get_cached_date;
 
-use super::message::put;
+use super::message::{put, put_content_length};
 use crate::{
     http1::{BodyLength, Trailers},
     policy::{
@@ -187,14 +187,7 @@ impl<'a> ResponseHead<'a> {
             put(out, &[name, b": ", value, b"\r\n"]);
         }
         if let Some(length) = self.length_field(length) {
-            put(
-                out,
-                &[
-                    b"Content-Length: ",
-                    itoa::Buffer::new().format(length).as_bytes(),
-                    b"\r\n",
-                ],
-            );
+            put_content_length(out, length);
         }
         if length == BodyLength::Chunked {
             put(out, &[b"Transfer-Encoding: chunked\r\n"]);

@@ -12,7 +12,7 @@ use pingora::http::RequestHeader;
 
 use super::{
     failure::{ExchangeError, ExchangeFailure},
-    message::put,
+    message::{put, put_content_length},
     upstream::{
         Backend,
         fixed_fields::{FixedFields, HeaderField},
@@ -260,14 +260,7 @@ impl<'a> UpstreamRequest<'a> {
         }
         match self.body {
             BodyLength::Known(length) => {
-                put(
-                    out,
-                    &[
-                        b"Content-Length: ",
-                        itoa::Buffer::new().format(length).as_bytes(),
-                        b"\r\n",
-                    ],
-                );
+                put_content_length(out, length);
             }
             BodyLength::Chunked => put(out, &[b"Transfer-Encoding: chunked\r\n"]),
             BodyLength::None | BodyLength::UntilClose => {}

@@ -17,7 +17,7 @@ use crate::{
         connection_tracker::{LINGER_TIMEOUT, UNKNOWN_LENGTH},
         failure::ClientError,
         local_response::LocalResponse,
-        message::{BodyPart, MessageReader, MessageWriter, ReadError, put},
+        message::{BodyPart, MessageReader, MessageWriter, ReadError, put, put_content_length},
         response_head::ResponseHead,
         socket::Socket,
     },
@@ -373,14 +373,7 @@ impl Http1Client {
             let length = response
                 .content_length
                 .unwrap_or(response.body.len() as u64);
-            put(
-                out,
-                &[
-                    b"Content-Length: ",
-                    itoa::Buffer::new().format(length).as_bytes(),
-                    b"\r\n",
-                ],
-            );
+            put_content_length(out, length);
         }
         put(
             out,

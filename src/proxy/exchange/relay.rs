@@ -154,13 +154,10 @@ impl<'r, 'c> Relay<'r, 'c> {
         let end = poll_fn(|cx| self.poll(cx, timer.as_mut())).await;
         match &end {
             RelayEnd::Failed(error) => {
-                let is_backends = !matches!(
-                    error.failure,
-                    ExchangeFailure::ClientGone
-                        | ExchangeFailure::ClientSlow
-                        | ExchangeFailure::ClientMalformed
-                );
-                if is_backends && self.status.is_none() && !error.is_unprocessed {
+                if !error.failure.is_client_fault()
+                    && self.status.is_none()
+                    && !error.is_unprocessed
+                {
                     self.backend.health.report_failure();
                 }
                 if error.failure == ExchangeFailure::Timeout
@@ -317,8 +314,7 @@ impl<'r, 'c> Relay<'r, 'c> {
 
     fn handle_head(&mut self, event: HeadEvent) -> Step {
         let Some(head) = self.session.head() else {
-            return Step::Ends(RelayEnd::Failed(ExchangeError::new(
-                ExchangeFailure::InvalidResponse,
+            return Step::Ends(RelayEnd::Failed(ExchangeError::invalid_response(
                 "there is no head",
             )));
         };
@@ -465,33 +461,27 @@ impl<'r, 'c> Relay<'r, 'c> {
         let rule_timeout = self.admitted.forward.idle_timeout;
         let body_timeout = snapshot.limits.body_timeout;
         let upstreams = &snapshot.upstreams;
+        let read_timeout = rule_timeout.unwrap_or(upstreams.read_timeout());
         let (timeout, failure) = match (upload, download) {
             // The rest of a request whose response is whole may go on coming, no slower than any,
             // but is not waited for.
             (_, Side::Neither) => (LINGER_TIMEOUT, None),
             (_, Side::Client) => (body_timeout, Some(ExchangeFailure::ClientGone)),
             // The client has not been told to go on, and the backend has not said so.
-            (Side::Client, Side::Backend) if self.client.awaits_continue() => (
-                rule_timeout.unwrap_or(upstreams.read_timeout()),
-                Some(ExchangeFailure::Timeout),
-            ),
+            (Side::Client, Side::Backend) if self.client.awaits_continue() => {
+                (read_timeout, Some(ExchangeFailure::Timeout))
+            }
             (Side::Client, Side::Backend) => {
-                let silence = rule_timeout.unwrap_or(upstreams.read_timeout());
+                let body_timeout = rule_timeout.unwrap_or_default().max(body_timeout);
                 (
-                    rule_timeout
-                        .unwrap_or_default()
-                        .max(body_timeout)
-                        .min(silence),
+                    body_timeout.min(read_timeout),
                     Some(ExchangeFailure::ClientSlow),
                 )
             }
             (Side::Backend, Side::Backend) => {
                 (upstreams.write_timeout(), Some(ExchangeFailure::Timeout))
             }
-            (Side::Neither, Side::Backend) => (
-                rule_timeout.unwrap_or(upstreams.read_timeout()),
-                Some(ExchangeFailure::Timeout),
-            ),
+            (Side::Neither, Side::Backend) => (read_timeout, Some(ExchangeFailure::Timeout)),
         };
         (self.active_at + timeout, failure)
     }

@@ -115,10 +115,7 @@ impl Http1Session {
                 return Poll::Ready(self.classify(framing));
             }
             if self.reader.input.len() > MAX_HEAD_LEN {
-                return Poll::Ready(Err(ExchangeError::new(
-                    ExchangeFailure::InvalidResponse,
-                    "the head is too long",
-                )));
+                return Poll::Ready(Err(ExchangeError::invalid_response("the head is too long")));
             }
             if ready!(poll_fill(&mut *self.stream, cx, &mut self.reader.input))? == 0 {
                 return Poll::Ready(Err(ExchangeError::new(
@@ -170,7 +167,7 @@ impl Http1Session {
     }
 
     fn classify(&mut self, framing: ResponseFraming) -> Result<HeadEvent, ExchangeError> {
-        let invalid = |cause| Err(ExchangeError::new(ExchangeFailure::InvalidResponse, cause));
+        let invalid = |cause| Err(ExchangeError::invalid_response(cause));
         let Some(head) = self.head() else {
             return invalid("there is no head");
         };

@@ -83,14 +83,10 @@ impl Http2Session {
             return Poll::Ready(Err(ExchangeError::http2(&error)));
         }
         let Some(head) = self.session.response_header() else {
-            return Poll::Ready(Err(ExchangeError::new(
-                ExchangeFailure::InvalidResponse,
-                "there is no head",
-            )));
+            return Poll::Ready(Err(ExchangeError::invalid_response("there is no head")));
         };
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Poll::Ready(Err(ExchangeError::new(
-                ExchangeFailure::InvalidResponse,
+            return Poll::Ready(Err(ExchangeError::invalid_response(
                 "HTTP/2 has no upgrade",
             )));
         }
@@ -100,10 +96,7 @@ impl Http2Session {
             .map(|(name, value)| name.as_str().len() + value.len() + 4)
             .sum();
         if length > MAX_HEAD_LEN {
-            return Poll::Ready(Err(ExchangeError::new(
-                ExchangeFailure::InvalidResponse,
-                "the head is too long",
-            )));
+            return Poll::Ready(Err(ExchangeError::invalid_response("the head is too long")));
         }
         let bodiless = self.is_head_request
             || matches!(
