@@ -1,14 +1,14 @@
 //! The HTTP/1 codec: message bodies in both directions, and the response heads of a backend (RFC
 //! 9112).
 //!
-//! Two servers in a row must find the same end of every message, or one client gets the response of
-//! another. So the rules for that end are in one module without I/O: bytes in, events out. The
+//! Two servers in a chain must find the same end of every message, or one client gets another's
+//! response. So the rules for that end are in one module without I/O: bytes in, events out. The
 //! proxy reads and writes the bytes.
 //!
-//! Must stay true: no byte of a chunk extension or of a line end that came in is part of what goes
-//! out, because a body is framed anew; what a client sends is read to the letter of the RFC; what a
-//! backend sends may be untidy, but has one reading; every byte of framing is looked at once,
-//! however the bytes are split into reads; the memory that a body takes is bounded.
+//! Must stay true: no received chunk extension or line end is passed on, because every body gets
+//! new framing; a client's bytes are read strictly by the RFC; a backend's bytes may be untidy, but
+//! must have only one reading; every byte of framing is examined once, however the bytes are split
+//! into reads; the memory for a body is bounded.
 
 mod decode;
 mod encode;
@@ -26,8 +26,7 @@ pub use response::{
 };
 pub use trailers::{InvalidTrailer, Trailers};
 
-/// Largest `Content-Length` and largest chunk, in bytes: the largest number that every JSON and
-/// floating point reader keeps exact.
+/// Largest `Content-Length` and largest chunk, in bytes: up to this number a 64-bit float is exact.
 pub const MAX_LENGTH: u64 = 1 << 53;
 
 /// How the end of a body is found (RFC 9112 section 6.3).
@@ -46,10 +45,10 @@ pub enum BodyLength {
 /// The sender of the bytes, which decides how strictly they are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// Read to the letter of RFC 9112: whatever another server could read differently is an error.
+    /// Read strictly: whatever another server could read differently is an error.
     Client,
-    /// Blanks after a chunk size and printable text as a chunk extension are accepted too, since
-    /// every reader finds the same end.
+    /// Blanks after a chunk size, and any printable text as a chunk extension, are accepted too,
+    /// since every reader finds the same end.
     Backend,
 }
 

@@ -1,10 +1,10 @@
-//! The platform: connections of clients, the backends behind, and what passes between them. The
-//! only module that names pingora and h2.
+//! The reverse proxy: connections of clients, connections to backends, and the exchange between
+//! them. The only module that names pingora and h2.
 //!
-//! `connection` reads a head under a deadline and asks the gate; `serve` does what it decided. A
-//! `client` is the client of one request, on either protocol; an `upstream` session is one exchange
-//! with a backend, on either protocol; `exchange` is the one way between them. What stays open is
-//! known to `streams`, and is closed with its session.
+//! `connection` reads a request head before a deadline and asks the gate; `serve` carries out the
+//! decision. `client` is the client's side of one request and `upstream::session` the backend's
+//! side, each over HTTP/1 or HTTP/2; `exchange` connects the two. `streams` knows the long-lived
+//! ones and closes each when its session ends.
 
 mod access_record;
 mod auth_api;
@@ -46,7 +46,7 @@ pub use upstream::{
     probe::{Probe, ProbeError, ProbeResponse, Prober},
 };
 
-/// Runs the script that these bytes are against the relay; for fuzz/targets alone.
+/// Runs a fuzz input as a script against the relay. Only for `fuzz/targets`.
 ///
 /// # Panics
 /// When a promise of the relay is broken.

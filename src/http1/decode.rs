@@ -1,5 +1,4 @@
-//! Reads a body: what of the bytes is framing, what is data, and where the body ends (RFC 9112
-//! sections 6 and 7).
+//! Decodes a body: separates framing from data, and finds the end (RFC 9112 sections 6 and 7).
 //!
 //! Must stay true: the same bytes give the same data and the same end however they are split; after
 //! an error nothing more is data.
@@ -8,8 +7,8 @@ use super::{
     BodyLength, InvalidBody, Peer, Trailers, size_line::SizeLine, trailers::TrailerSection,
 };
 
-/// The front of the input: `skip` bytes of framing, which are used up whatever the event, and then
-/// the event.
+/// What is at the front of the input: `skip` bytes of framing, which are consumed in any case, and
+/// then the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decoded {
     pub skip: usize,
@@ -18,33 +17,33 @@ pub struct Decoded {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyEvent {
-    /// The input has been used up, and the body goes on.
+    /// The input is consumed, and the body goes on.
     NeedMore,
-    /// So many bytes of data, at least one, begin at `skip`.
+    /// Data of this length, at least one byte, starts at `skip`.
     Data(usize),
-    /// The body is whole. What begins at `skip` is not part of the message.
+    /// The body is complete. The bytes from `skip` on are not part of the message.
     Complete,
 }
 
-/// Reads one body.
+/// Decodes one body.
 #[derive(Debug)]
 pub struct BodyDecoder {
     state: State,
     peer: Peer,
-    /// Bytes of chunk extensions: of a client's whole body, of a backend's present line.
+    /// Bytes of chunk extensions: in a client's whole body, or in a backend's current line.
     extension_len: u32,
     trailers: TrailerSection,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// A body of known length that lacks so many bytes, at least one.
+    /// A body of known length with this number of missing bytes, at least one.
     Known(u64),
     UntilClose,
     SizeLine(SizeLine),
-    /// A chunk that lacks so many bytes, at least one.
+    /// A chunk with this number of missing bytes, at least one.
     Chunk(u64),
-    /// Between the last byte of a chunk and its CR.
+    /// After the last byte of a chunk, before the CR.
     ChunkCr,
     ChunkLf,
     Trailers,
@@ -68,9 +67,9 @@ impl BodyDecoder {
         }
     }
 
-    /// Reads the front of `input`, the bytes that the caller has not used up yet. The caller then
-    /// removes `skip` bytes, and those of the data that it takes, which it says with
-    /// [`Self::take_data`]. Until then the same data is named again.
+    /// Reads the front of `input`, which are the bytes not consumed so far. The caller then removes
+    /// `skip` bytes, and bytes of the data together with a call of [`Self::take_data`]. Until then
+    /// the same data is returned again.
     ///
     /// An error is final.
     pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, InvalidBody> {
@@ -120,8 +119,7 @@ impl BodyDecoder {
         }
     }
 
-    /// Uses up `len` bytes of the data that was named last. It may be fewer than were named, never
-    /// more.
+    /// Consumes `len` bytes of the data that was returned last, at most all of it.
     pub fn take_data(&mut self, len: usize) {
         let len = len as u64;
         self.state = match self.state {
@@ -133,7 +131,8 @@ impl BodyDecoder {
         };
     }
 
-    /// The peer sends nothing more. An error unless the body is whole, or ends with the connection.
+    /// The peer has closed the connection. An error, unless the body is complete or ends with the
+    /// connection.
     pub fn end_of_input(&mut self) -> Result<(), InvalidBody> {
         self.state = match self.state {
             State::Complete | State::UntilClose => State::Complete,
@@ -147,12 +146,12 @@ impl BodyDecoder {
         }
     }
 
-    /// Whether the body is whole and all of its data was taken.
+    /// Whether the body is complete and all of its data was consumed.
     pub fn is_complete(&self) -> bool {
         self.state == State::Complete
     }
 
-    /// The trailer fields of a whole body. `None`: there were none, or they have been taken.
+    /// The trailer fields of a complete body. `None`: there were none, or they have been taken.
     pub fn take_trailers(&mut self) -> Option<Trailers> {
         if self.is_complete() {
             self.trailers.take()

@@ -1,17 +1,17 @@
 //! Frames a body for sending (RFC 9112 sections 6 and 7).
 //!
-//! Must stay true: a body ends once, and never by a part without bytes, whose size line would be
-//! that of the last chunk; a body of known length is never longer, and not ended before it is
-//! whole.
+//! Must stay true: a body ends once, and never by an empty part, whose size line would be that of
+//! the last chunk; a body of known length is never longer than announced, and cannot be finished
+//! before it is complete.
 
 use super::{BodyLength, Trailers};
 
-/// More bytes than the head announced.
+/// The body is longer than the head announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the body is longer than announced")]
 pub struct TooLong;
 
-/// The end of a body that is not whole.
+/// The body is shorter than the head announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the body is shorter than announced")]
 pub struct TooShort;
@@ -20,13 +20,13 @@ pub struct TooShort;
 #[derive(Debug)]
 pub struct BodyEncoder {
     state: State,
-    /// A part was begun and not ended.
+    /// A part was started and not ended.
     in_part: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// So many bytes may still come.
+    /// Bytes that may still follow.
     Known(u64),
     Chunked,
     UntilClose,
@@ -47,9 +47,8 @@ impl BodyEncoder {
         }
     }
 
-    /// Begins a part of exactly `len` bytes: appends to `out` what goes in front of it. The caller
-    /// then sends the part, and ends it with [`Self::end_part`]. A part without bytes is nothing at
-    /// all.
+    /// Starts a part of exactly `len` bytes: appends the framing before it to `out`. The caller
+    /// then sends the part, and ends it with [`Self::end_part`]. An empty part has no effect.
     pub fn begin_part(&mut self, len: usize, out: &mut Vec<u8>) -> Result<(), TooLong> {
         debug_assert!(!self.in_part, "parts do not overlap");
         if len == 0 {
@@ -65,7 +64,7 @@ impl BodyEncoder {
         Ok(())
     }
 
-    /// Ends the part that was begun: appends to `out` what goes behind it.
+    /// Ends the current part: appends the framing after it to `out`.
     pub fn end_part(&mut self, out: &mut Vec<u8>) {
         if self.in_part && self.state == State::Chunked {
             out.extend_from_slice(b"\r\n");
@@ -73,7 +72,7 @@ impl BodyEncoder {
         self.in_part = false;
     }
 
-    /// Ends the body: appends to `out` what goes behind it. Only a chunked body has trailers; of
+    /// Ends the body: appends the framing after it to `out`. Only a chunked body has trailers; for
     /// others they are dropped. A second call appends nothing.
     pub fn finish(
         &mut self,

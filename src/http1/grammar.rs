@@ -33,7 +33,7 @@ pub(super) const fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-/// `bytes` without the blanks around them.
+/// `bytes` without surrounding blanks.
 pub(super) fn trim_blanks(bytes: &[u8]) -> &[u8] {
     let start = bytes
         .iter()

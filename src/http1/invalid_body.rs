@@ -1,6 +1,6 @@
 //! Why a body cannot be read: the errors of [`BodyDecoder`](super::BodyDecoder) and of its parts.
 
-/// Why bytes are not a body, or not a whole one. Nothing of the bytes is quoted.
+/// Why bytes are not a valid or complete body. Contains none of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBody {
     #[error("a chunk size is not a hexadecimal number")]

@@ -1,12 +1,12 @@
 //! Response heads of a backend: the status, the fields, and where the response ends (RFC 9112
 //! sections 4 to 6).
 //!
-//! A backend may be old and untidy: a bare LF ends a line, blanks may precede a colon, lines may be
-//! folded. Each of these has one reading. What has two readings is an error: lengths that differ, a
-//! length beside a transfer coding, a coding other than chunked.
+//! A backend may be old and untidy: a bare LF may end a line, blanks may precede a colon, and lines
+//! may be folded, since each of these has one reading. What has two readings is an error: differing
+//! lengths, a length together with a transfer coding, or a coding other than chunked.
 //!
-//! Must stay true: no field of a parsed head has a control character but the tab, so any of them
-//! can be written on one line.
+//! Must stay true: no field of a parsed head contains a control character other than the tab, so
+//! each can be written on one line.
 
 use std::{fmt, mem::MaybeUninit};
 
@@ -15,7 +15,7 @@ use httparse::{Error, Header, ParserConfig, Status};
 
 use super::{BodyLength, MAX_LENGTH, grammar::trim_blanks};
 
-/// Why bytes are not a response head. Nothing of the bytes is quoted.
+/// Why bytes are not a response head. Contains none of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidHead {
     #[error("the status line is not valid")]
@@ -39,21 +39,21 @@ pub enum InvalidHead {
     TransferEncoding,
 }
 
-/// A response head, borrowed from the bytes in which it came.
+/// A response head, borrowed from its bytes.
 #[derive(Clone, Copy)]
 pub struct ResponseHead<'b, 'h> {
     /// 100 to 999.
     pub status: u16,
-    /// Empty where there was none, or where it was not ASCII.
+    /// Empty if there is none, or if it is not ASCII.
     pub reason: &'b str,
     /// `HTTP_10` or `HTTP_11`.
     pub version: Version,
-    /// In their order, duplicates included; values without the white space around them.
+    /// In order, with duplicates; values without surrounding white space.
     pub fields: &'h [Header<'b>],
 }
 
 impl<'b> ResponseHead<'b, '_> {
-    /// Every value of a field, in order; the name in any case.
+    /// All values of a field, in order; the name may be in any case.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
         self.fields
             .iter()
@@ -62,7 +62,7 @@ impl<'b> ResponseHead<'b, '_> {
     }
 }
 
-/// Values may be personal, so they do not print.
+/// Values may be personal data, so they are not printed.
 impl fmt::Debug for ResponseHead<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseHead")
@@ -73,11 +73,11 @@ impl fmt::Debug for ResponseHead<'_, '_> {
     }
 }
 
-/// Reads a head: the head and its length, or `None` where it is not whole yet. It has as many
-/// fields at most as there are `slots`.
+/// Parses a head, and returns it with its length. `None`: it is not complete. It may have at most
+/// as many fields as there are `slots`.
 ///
-/// Each call reads from the beginning, so a caller that gets a head in small pieces first looks
-/// whether it may be whole.
+/// Each call starts from the beginning, so a caller that receives a head in small pieces should
+/// first check whether it may be complete.
 pub fn parse_response<'b, 'h>(
     bytes: &'b [u8],
     slots: &'h mut [MaybeUninit<Header<'b>>],
@@ -122,8 +122,8 @@ fn classify_error(error: Error, bytes: &[u8]) -> InvalidHead {
     }
 }
 
-/// Joins folded field lines by writing spaces over their line ends (RFC 9112 section 5.2). Does
-/// nothing to what follows the head.
+/// Joins folded field lines by overwriting their line ends with spaces (RFC 9112 section 5.2).
+/// Leaves the bytes after the head unchanged.
 pub fn unfold(bytes: &mut [u8]) {
     let ends: Vec<usize> = folded_line_ends(bytes).collect();
     for end in ends {
@@ -134,9 +134,9 @@ pub fn unfold(bytes: &mut [u8]) {
     }
 }
 
-/// The LF before each line that continues the field line before it.
+/// Positions of the LF before each continuation of a field line.
 fn folded_line_ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
-    // Empty lines in front are skipped by the parser, and the status line cannot be continued.
+    // The parser skips leading empty lines, and the status line cannot be continued.
     let first = bytes
         .iter()
         .position(|byte| !matches!(byte, b'\r' | b'\n'))
@@ -154,18 +154,18 @@ fn folded_line_ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
     folded_line_ends.flatten()
 }
 
-/// Where a response ends, and whether another request may follow it on its connection.
+/// Where a response ends, and whether its connection can be reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseFraming {
     pub body: BodyLength,
-    /// The backend keeps the connection open, and the end of the response is sure.
+    /// The backend keeps the connection open, and the end of the response is certain.
     pub keep_alive: bool,
-    /// What `Content-Length` says, also where no body follows: the length that the response to a
+    /// The value of `Content-Length`, even if no body follows: the length that the response to a
     /// `GET` would have had.
     pub content_length: Option<u64>,
 }
 
-/// The body that follows a head (RFC 9112 section 6.3). After a 101 there is none: what follows is
+/// The body that follows a head (RFC 9112 section 6.3). There is none after a 101: what follows is
 /// another protocol.
 pub fn response_body(
     head: &ResponseHead<'_, '_>,
@@ -177,8 +177,8 @@ pub fn response_body(
     let body = if request_is_head || matches!(head.status, 100..=199 | 204 | 304) {
         BodyLength::None
     } else if is_coded {
-        // Another coding would have to be undone, HTTP/1.0 knows none, and a length says something
-        // else to another reader.
+        // Another coding would have to be decoded, HTTP/1.0 has none, and other readers may believe
+        // a length instead.
         if !fields.is_chunked
             || fields.codings > 1
             || fields.length.is_some()
@@ -194,12 +194,11 @@ pub fn response_body(
     let is_sure = match body {
         _ if head.status == 101 => false,
         BodyLength::UntilClose => false,
-        // A backend may send what it announces, although it should not, and after its head has gone
-        // on.
+        // A backend may send the announced body although it must not.
         BodyLength::None => !announces_body,
         BodyLength::Known(_) | BodyLength::Chunked => true,
     };
-    // RFC 9112 section 9.3, and of HTTP/1.0 with a transfer coding section 6.1.
+    // RFC 9112 section 9.3, and section 6.1 for HTTP/1.0 with a transfer coding.
     let is_kept =
         !fields.close && (head.version == Version::HTTP_11 || fields.keep_alive && !is_coded);
     Ok(ResponseFraming {
@@ -209,14 +208,14 @@ pub fn response_body(
     })
 }
 
-/// The fields that say where a response ends.
+/// The fields that determine where a response ends.
 #[derive(Default)]
 struct FramingFields {
-    /// An error where a `Content-Length` is no number, or another one than before.
+    /// An error if a `Content-Length` is not a number, or differs from an earlier one.
     length: Option<Result<u64, InvalidHead>>,
     /// Number of `Transfer-Encoding` fields.
     codings: usize,
-    /// The last one of them is chunked and nothing else.
+    /// The last one is exactly `chunked`.
     is_chunked: bool,
     close: bool,
     keep_alive: bool,
@@ -226,7 +225,7 @@ impl FramingFields {
     fn collect(fields: &[Header<'_>]) -> Self {
         let mut framing = Self::default();
         for field in fields {
-            // The length tells nearly all other fields apart at once.
+            // The length rules out nearly all other fields at once.
             match field.name.len() {
                 10 if field.name.eq_ignore_ascii_case("connection") => {
                     framing.read_connection(field.value)
@@ -251,7 +250,7 @@ impl FramingFields {
         }
     }
 
-    /// One number, however often: `1*DIGIT`, also as a list of the same number (RFC 9110 section
+    /// One number: `1*DIGIT`, possibly repeated or as a list of the same number (RFC 9110 section
     /// 8.6).
     fn read_length(&mut self, value: &[u8]) {
         for part in value.split(|&byte| byte == b',') {
@@ -265,7 +264,7 @@ impl FramingFields {
         }
     }
 
-    /// `None` also where there is a transfer coding, which overrides it.
+    /// `None` also with a transfer coding, which overrides it.
     fn content_length(&self) -> Result<Option<u64>, InvalidHead> {
         match self.codings {
             0 => self.length.transpose(),

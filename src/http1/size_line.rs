@@ -1,22 +1,22 @@
-//! The line before each chunk: its size, and extensions, which mean nothing here and end here (RFC
+//! The line before each chunk: its size, and extensions, which are ignored and not passed on (RFC
 //! 9112 section 7.1).
 //!
-//! Readers disagree on whatever this line has besides digits, and each disagreement has been a way
-//! to smuggle a request (CVE-2025-22871, CVE-2025-55315). So there is one state for each place in
-//! the grammar, and each byte is looked at once.
+//! Servers disagree on everything in this line but the digits, and such disagreements were used for
+//! request smuggling (CVE-2025-22871, CVE-2025-55315). So there is one state for each position in
+//! the grammar, and each byte is examined once.
 
 use super::{
     InvalidBody, MAX_LENGTH, Peer, grammar::is_blank, grammar::is_text, grammar::is_token,
 };
 
-/// Most hexadecimal digits of a size. More can only be zeros in front, or too large.
+/// Most hexadecimal digits of a size. Any more would be leading zeros, or too large.
 const MAX_DIGITS: u8 = 16;
 
-/// Most bytes between size and line end: of a client in its whole body (CVE-2023-39326), of a
-/// backend in one line, since a backend may stream for days.
+/// Most bytes of extensions: for a client in its whole body (CVE-2023-39326), for a backend in one
+/// line, since a backend may stream for days.
 pub(super) const MAX_EXTENSION_LEN: u32 = 16 * 1024;
 
-/// A size line of which some bytes have been read.
+/// A partly read size line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SizeLine {
     size: u64,
@@ -24,15 +24,15 @@ pub(super) struct SizeLine {
     position: Position,
 }
 
-/// The place in the grammar.
+/// The position in the grammar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
     Size,
-    /// `BWS` in front of a `;`.
+    /// `BWS` before a `;`.
     BeforeSemicolon,
     BeforeName,
     Name,
-    /// `BWS` in front of a `=`, or of the next `;`.
+    /// `BWS` before a `=` or the next `;`.
     AfterName,
     BeforeValue,
     Value,
@@ -55,9 +55,9 @@ impl SizeLine {
         }
     }
 
-    /// Reads one byte. The size, where it was the last one of the line; 0 for the last chunk.
+    /// Reads one byte. Returns the size after the last byte of the line; 0 for the last chunk.
     ///
-    /// `extension_len`: length of all extensions so far.
+    /// `extension_len`: length of the extensions so far, see [`MAX_EXTENSION_LEN`].
     pub(super) fn read(
         &mut self,
         byte: u8,
@@ -104,7 +104,7 @@ impl SizeLine {
             b' ' | b'\t' => return Ok(Position::BeforeSemicolon),
             _ => return Err(InvalidBody::ChunkSize),
         };
-        // What was not too large before leaves room for one digit more.
+        // Cannot overflow: a size of at most `MAX_LENGTH` has room for one more digit.
         self.size = (self.size << 4) | u64::from(digit);
         self.digits += 1;
         if self.size > MAX_LENGTH || self.digits > MAX_DIGITS {
@@ -121,7 +121,8 @@ const fn after_semicolon(peer: Peer) -> Position {
     }
 }
 
-/// Where the grammar of `chunk-ext` (RFC 9112 section 7.1.1) leads with this byte. `None`: nowhere.
+/// The next position in the grammar of `chunk-ext` (RFC 9112 section 7.1.1). `None`: the byte is
+/// invalid.
 fn next_in_extension(position: Position, byte: u8, peer: Peer) -> Option<Position> {
     let next = match (position, byte) {
         (Position::BeforeSemicolon, b'\r') if peer == Peer::Backend => Position::Lf,

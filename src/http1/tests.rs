@@ -1,22 +1,21 @@
-//! What the codec promises of every input.
+//! What the codec promises for every input.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What a decoder made of an input.
+/// What a decoder returned for an input.
 #[derive(Debug, PartialEq, Eq)]
 struct Reading {
     data: Vec<u8>,
     trailers: Option<Trailers>,
-    /// Bytes that were used up; 0 with an error.
+    /// Consumed bytes; 0 with an error.
     used: usize,
-    /// `None`: more is needed.
+    /// `None`: more input is needed.
     end: Option<Result<(), InvalidBody>>,
 }
 
-/// Decodes `input` as it comes in pieces of these lengths, of whose data at most so many bytes are
-/// taken at once.
+/// Decodes `input` in pieces of these lengths, and takes at most `most` bytes of data at once.
 fn decode(length: BodyLength, peer: Peer, input: &[u8], pieces: &[usize], most: usize) -> Reading {
     let mut decoder = BodyDecoder::new(length, peer);
     let (mut reading, mut arrived) = (
@@ -34,7 +33,7 @@ fn decode(length: BodyLength, peer: Peer, input: &[u8], pieces: &[usize], most: 
             let rest = &input[reading.used..arrived];
             let Decoded { skip, event } = match decoder.decode(rest) {
                 Ok(next) => next,
-                // How much of the framing was used up before it depends on the split.
+                // How much framing was consumed before the error depends on the split.
                 Err(error) => {
                     return Reading {
                         used: 0,
@@ -81,7 +80,7 @@ fn length() -> impl Strategy<Value = BodyLength> {
     ]
 }
 
-/// Parts of framing, sound and not.
+/// Valid and invalid parts of framing.
 const BITS: &[&str] = &[
     "\r\n",
     "\r\n",
@@ -119,7 +118,7 @@ const BITS: &[&str] = &[
     "hello",
 ];
 
-/// Chunked bodies, mostly sound, with bits that are not.
+/// Chunked bodies, mostly valid, with invalid bits.
 fn chunked() -> impl Strategy<Value = Vec<u8>> {
     let chunk =
         (proptest::collection::vec(any::<u8>(), 1..20), 0..8_usize).prop_map(|(data, style)| {
@@ -225,7 +224,7 @@ proptest! {
         }
     }
 
-    /// Not only as good as httparse's own reading of folded lines: the same, with more blanks.
+    /// Reads folded lines exactly as httparse does, except for additional blanks.
     #[test]
     fn unfolding_reads_as_httparse_does(
         fields in proptest::collection::vec("[A-C]{1,2}[ \t]{0,1}:[ \tx]{0,3}((\r\n|\n)[ \t]{1,2}[x \t:]{0,3}){0,3}(\r\n|\n)", 0..5),

@@ -1,7 +1,7 @@
-//! Trailer fields: what may follow the last chunk (RFC 9112 section 7.1.2).
+//! Trailer fields, which may follow the last chunk (RFC 9112 section 7.1.2).
 //!
-//! Must stay true: a name is a token, a value has no control character but the tab and no blanks
-//! around it, so that no field can become two lines or look like another one wherever it is
+//! Must stay true: a name is a token, and a value has no control character other than the tab and
+//! no surrounding blanks, so that no field can turn into two lines or into another field when it is
 //! written.
 
 use std::fmt;
@@ -22,15 +22,15 @@ pub(super) const fn max_trailers(peer: Peer) -> usize {
     }
 }
 
-/// Trailer fields in their order, names in the case in which they came.
+/// Trailer fields in order, with their names in the received case.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Trailers {
-    /// Names and values, one after the other.
+    /// Names and values, concatenated.
     bytes: Vec<u8>,
     fields: Vec<FieldEnd>,
 }
 
-/// Where the name and the value of a field end. The name begins where the field before ends.
+/// Where the name and the value of a field end. The name starts at the end of the previous field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FieldEnd {
     name: usize,
@@ -59,7 +59,7 @@ impl Trailers {
         self.fields.len()
     }
 
-    /// Names and values, in order, duplicates included.
+    /// Names and values, in order, with duplicates.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut start = 0;
         self.fields.iter().map(move |end| {
@@ -72,7 +72,7 @@ impl Trailers {
         })
     }
 
-    /// Appends a field, without the blanks around its value.
+    /// Appends a field, without blanks around its value.
     pub fn append(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidTrailer> {
         if name.is_empty()
             || !name.iter().all(|&byte| is_token(byte))
@@ -112,7 +112,7 @@ impl Trailers {
     }
 }
 
-/// Values may be personal, so they do not print.
+/// Values may be personal data, so they are not printed.
 impl fmt::Debug for Trailers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trailers")
@@ -121,7 +121,7 @@ impl fmt::Debug for Trailers {
     }
 }
 
-/// A trailer section of which some bytes have been read. Allocates with the first field.
+/// A partly read trailer section. Allocates with the first field.
 #[derive(Debug, Default)]
 pub(super) struct TrailerSection {
     trailers: Option<Box<Trailers>>,
@@ -129,7 +129,7 @@ pub(super) struct TrailerSection {
     position: Position,
 }
 
-/// The place in the section.
+/// The position in the section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Position {
     #[default]
@@ -144,7 +144,7 @@ enum Position {
 }
 
 impl TrailerSection {
-    /// Reads one byte. `true`: it was the last one.
+    /// Reads one byte. `true`: it was the last one of the section.
     pub(super) fn read(&mut self, byte: u8, peer: Peer) -> Result<bool, InvalidBody> {
         self.len += 1;
         if self.len > MAX_TRAILERS_LEN {
@@ -192,7 +192,7 @@ impl TrailerSection {
         Ok(false)
     }
 
-    /// The fields, where there were any.
+    /// The fields. `None`: there were none.
     pub(super) fn take(&mut self) -> Option<Trailers> {
         self.trailers.take().map(|trailers| *trailers)
     }

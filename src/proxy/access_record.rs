@@ -1,5 +1,4 @@
-//! What each request leaves in the metrics and the access log, whichever part of menshen responded
-//! to it.
+//! The metrics and the access log line of each request, whichever part of menshen responded to it.
 
 use std::{
     sync::{
@@ -27,20 +26,20 @@ use crate::{
     types::{ClientIp, Timestamp},
 };
 
-/// Who answered.
+/// How a request was answered: the `outcome` label, and `decision` in the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestOutcome {
-    /// The backend.
+    /// By the backend.
     Forwarded,
-    /// The gate, with a refusal.
+    /// By the gate, with a rejection.
     Refused,
-    /// The auth API.
+    /// By the auth API.
     Auth,
-    /// Menshen, because the backend failed.
+    /// By menshen, because the exchange with the backend failed.
     Failed,
-    /// The gate, to a proxy that asked and may forward the request.
+    /// By the gate: a forward-auth request was allowed.
     Verified,
-    /// The gate, to a browser that asked what a page may send.
+    /// By the gate: a CORS preflight request.
     Preflight,
 }
 
@@ -66,17 +65,17 @@ impl RequestOutcome {
     }
 }
 
-/// Writes records. Every counter that a request can touch is looked up once, at start.
+/// Writes access records. Every counter that a request increments is looked up once, at start.
 pub(super) struct Recorder {
     metrics: Metrics,
-    /// One for each rule in order, then the auth API, then what came to no rule.
+    /// One for each rule in order, then one for the auth API and one for requests without a rule.
     rules: Vec<RuleCounters>,
     access: AccessLog,
     ids: RequestIds,
-    /// Since when, and up to which second of it, a failure has been written about.
+    /// The start of the process, and the second since then in which a failure was last logged.
     warned: (Instant, AtomicU64),
     dry_run: DryRunLog,
-    /// In the order of `ErrorCode::ALL`, which is that of the codes themselves.
+    /// Indexed by `ErrorCode`, in the order of `ErrorCode::ALL`.
     errors: [IntCounter; ErrorCode::ALL.len()],
 }
 
@@ -84,20 +83,21 @@ pub(super) struct Recorder {
 struct RuleCounters {
     name: Arc<str>,
     duration: Histogram,
-    /// By outcome, then by status class: 1xx to 5xx, and none (the client was gone).
+    /// By outcome, then by status class: 1xx to 5xx, and none (the client disconnected before a
+    /// response).
     requests: [[IntCounter; 6]; RequestOutcome::ALL.len()],
 }
 
-/// How a request ended.
+/// How a request ended: `ended` in the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Completion {
-    /// With a whole response.
+    /// With a complete response.
     Complete,
-    /// The client left before that.
+    /// The client disconnected before that.
     ClientGone,
-    /// The backend, or the client's body, failed.
+    /// The backend or the client's body failed.
     Failed,
-    /// menshen closed the stream that it had become.
+    /// menshen closed the stream.
     Closed(CloseReason),
 }
 
@@ -112,20 +112,20 @@ impl Completion {
     }
 }
 
-/// What a request was, and what the gate decided of it.
+/// The request of an access record, and the gate's decision on it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RequestRecord<'a> {
     pub(super) rule: RuleIndex,
     pub(super) method: &'a str,
     pub(super) path: &'a str,
-    /// The gate only reports: what it would have done.
+    /// In report-only mode: what the gate would have done.
     pub(super) dry_run: Option<DryRunDecision>,
     pub(super) user: Option<&'a str>,
     pub(super) client_ip: ClientIp,
 }
 
 impl<'a> RequestRecord<'a> {
-    /// `without_rule`: what stands for a request that no rule was asked about.
+    /// `without_rule`: for a request that matched no rule.
     pub(super) fn admitted(admitted: &'a AdmittedRequest, without_rule: RuleIndex) -> Self {
         Self {
             rule: admitted.log.rule.map_or(without_rule, RuleIndex::Rule),
@@ -155,25 +155,25 @@ impl<'a> RequestRecord<'a> {
     }
 }
 
-/// What came of a request.
+/// The response of an access record.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ResponseRecord<'a> {
     pub(super) outcome: RequestOutcome,
-    /// `None`: the client had left before a response.
+    /// `None`: the client disconnected before a response.
     pub(super) status: Option<StatusCode>,
     pub(super) error: Option<ErrorCode>,
     pub(super) ended: Completion,
-    /// The backend that was sent the request.
+    /// The backend to which the request was sent.
     pub(super) upstream: Option<&'a Backend>,
-    /// Microseconds until the head of its response came.
+    /// Microseconds until its response head arrived.
     pub(super) upstream_us: Option<u64>,
-    /// Bytes of the request's body that went on, and of the response's.
+    /// Bytes of the request's body and of the response's body that were passed on.
     pub(super) received: u64,
     pub(super) sent: u64,
 }
 
 impl ResponseRecord<'_> {
-    /// With a response of menshen's own.
+    /// Of a response that menshen made itself.
     pub(super) const fn local(
         outcome: RequestOutcome,
         status: Option<StatusCode>,
@@ -197,7 +197,7 @@ impl ResponseRecord<'_> {
     }
 }
 
-/// A request at its end.
+/// A finished request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AccessRecord<'a> {
     pub(super) timing: &'a Timing,
@@ -207,7 +207,7 @@ pub(super) struct AccessRecord<'a> {
     pub(super) served: ResponseRecord<'a>,
 }
 
-/// Which line of the rules decided.
+/// Which rule decided.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RuleIndex {
     Rule(usize),
@@ -215,7 +215,7 @@ pub(super) enum RuleIndex {
     None,
 }
 
-/// When a request's head was there, and how long the gate took to decide.
+/// When a request's head was complete, and how many microseconds the gate took to decide.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timing {
     pub(super) at: Timestamp,
@@ -253,12 +253,12 @@ impl Recorder {
         })
     }
 
-    /// An id for a request that brought none worth keeping.
+    /// A new id, for a request without an acceptable one.
     pub(super) fn request_id(&self) -> String {
         self.ids.next()
     }
 
-    /// The gate has decided.
+    /// Records how long the gate took to decide.
     pub(super) fn record_decision(&self, at: Timestamp, start: tokio::time::Instant) -> Timing {
         let took = start.elapsed();
         self.metrics.gate_duration.observe(took.as_secs_f64());
@@ -304,7 +304,8 @@ impl Recorder {
             let backend = match served.outcome {
                 RequestOutcome::Forwarded => BackendResult::Status(status),
                 RequestOutcome::Failed => BackendResult::Failed,
-                // A proxy that asks forwards by itself; what came of it is not known here.
+                // A proxy that uses forward-auth forwards by itself, so the backend's response is
+                // not known here.
                 RequestOutcome::Verified
                 | RequestOutcome::Preflight
                 | RequestOutcome::Refused
@@ -348,7 +349,7 @@ impl Recorder {
         });
     }
 
-    /// Whether it is time for another line about a failure: one in each second.
+    /// Whether another failure may be logged: one each second.
     pub(super) fn may_warn(&self) -> bool {
         let (since, last) = &self.warned;
         let second = since.elapsed().as_secs() + 1;
@@ -360,7 +361,7 @@ impl Recorder {
     }
 }
 
-/// Ids that no two requests of any two processes share: random at start, then counted.
+/// Request ids that are unique across processes: a random number at start, then a counter.
 #[derive(Debug)]
 struct RequestIds {
     process: u64,

@@ -1,5 +1,5 @@
-//! Between a client and the auth API: the request's body is read whole, within its limits, and axum
-//! routes it.
+//! Passes a request to the auth API: reads its whole body, within limits, and calls the axum
+//! Router.
 
 use std::pin::pin;
 
@@ -23,7 +23,7 @@ use crate::{
     policy::headers::X_MENSHEN_ERROR,
 };
 
-/// Serves one request.
+/// Serves one request of the auth API.
 pub(super) async fn serve(
     context: &RequestContext,
     client: &mut Client<'_>,
@@ -81,7 +81,7 @@ pub(super) async fn serve(
     );
 }
 
-/// The response to come. It holds nothing of the client.
+/// Calls the Router. The returned future does not borrow from the client.
 fn route(
     context: &RequestContext,
     admitted: &AdmittedRequest,
@@ -119,9 +119,8 @@ fn route(
     }
 }
 
-/// Does the work to its end, whether the client waits for it or not: half a login is of no use.
-/// That a client of HTTP/2 has reset its stream is counted at once: each such request costs as much
-/// as one that is waited for.
+/// Runs the work to completion even if the client disconnects, because half a login is useless. A
+/// client's HTTP/2 reset is counted at once, because such a request costs as much as any other.
 async fn run_to_completion<T>(client: &mut Client<'_>, work: impl Future<Output = T>) -> T {
     let Client::Http2(stream) = client else {
         return work.await;
@@ -136,10 +135,10 @@ async fn run_to_completion<T>(client: &mut Client<'_>, work: impl Future<Output 
     work.await
 }
 
-/// The response in menshen's own form.
+/// The Router's response as a local response.
 async fn local_response(response: Response<Body>) -> LocalResponse {
     let (parts, body) = response.into_parts();
-    // Our own bodies are in memory; collecting them cannot fail.
+    // The Router's bodies are in memory, so collecting them cannot fail.
     let body = body
         .collect()
         .await

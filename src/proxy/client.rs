@@ -1,8 +1,9 @@
-//! The client of one request, on either protocol: its request body as it comes, and the response as
-//! it goes.
+//! The client's side of one request, over HTTP/1 or HTTP/2: reads the request's body and writes the
+//! response.
 //!
-//! Must stay true: no part of a request is read before the last one has gone on; nothing is written
-//! of a second response before the first is whole; trailers of a client go nowhere.
+//! Must stay true: no part of a body is read before the previous one has been passed on; no byte of
+//! a response is written before the previous one is complete; a client's trailers are not
+//! forwarded.
 
 mod http1;
 mod http2;
@@ -34,12 +35,12 @@ pub(super) enum Client<'c> {
     Http2(&'c mut Http2Client),
 }
 
-/// Why there is no request body.
+/// Why a request body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyReadError {
     TooLarge,
     TimedOut,
-    /// It broke off, or its framing did.
+    /// The connection ended within it, or its framing is invalid.
     Incomplete,
 }
 
@@ -55,7 +56,7 @@ impl Client<'_> {
         }
     }
 
-    /// The part that came last, as far as it has not been consumed.
+    /// What has not been consumed of the last part.
     pub(super) fn part(&self) -> &[u8] {
         match self {
             Self::Http1(client) => client.part(),
@@ -63,7 +64,7 @@ impl Client<'_> {
         }
     }
 
-    /// So many bytes of the part have gone on.
+    /// Marks `length` bytes of the part as passed on.
     pub(super) fn consume(&mut self, length: usize) {
         match self {
             Self::Http1(client) => client.consume(length),
@@ -71,8 +72,8 @@ impl Client<'_> {
         }
     }
 
-    /// Whether the client waits for `100 Continue`, as far as is known: none was sent, and no byte
-    /// of the body has come.
+    /// Whether the client may be waiting for `100 Continue`: none was sent, and no byte of the body
+    /// has arrived.
     pub(super) fn awaits_continue(&self) -> bool {
         match self {
             Self::Http1(client) => client.awaits_continue(),
@@ -80,7 +81,8 @@ impl Client<'_> {
         }
     }
 
-    /// Resolves when the client leaves, once its whole request has been read.
+    /// Resolves when the client disconnects or resets the stream. HTTP/1: only once its whole
+    /// request has been read.
     pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Http1(client) => client.poll_closed(cx),
@@ -88,7 +90,7 @@ impl Client<'_> {
         }
     }
 
-    /// Sends an informational response, where the client's protocol has them (RFC 9110 section
+    /// Sends an informational response, if the client's protocol version has them (RFC 9110 section
     /// 15.2).
     pub(super) fn send_informational(&mut self, head: ResponseHead<'_>) {
         match self {
@@ -97,7 +99,7 @@ impl Client<'_> {
         }
     }
 
-    /// Tells the client to go on with its body.
+    /// Sends `100 Continue`.
     pub(super) fn send_continue(&mut self) {
         match self {
             Self::Http1(client) => client.send_continue(),
@@ -105,8 +107,8 @@ impl Client<'_> {
         }
     }
 
-    /// Begins the response. `length`: of the body as the backend has it. `is_complete`: nothing
-    /// follows, not even trailers. `reads_on`: the backend reads what is left of the request.
+    /// Starts the response. `length`: how the backend frames the body. `is_complete`: neither body
+    /// nor trailers follow. `reads_on`: the backend reads the rest of the request.
     pub(super) fn send_head(
         &mut self,
         head: ResponseHead<'_>,
@@ -123,7 +125,7 @@ impl Client<'_> {
         }
     }
 
-    /// Sends from the front of `part`, which is not empty; says how many of its bytes went.
+    /// Sends from the front of `part`, which is not empty, and returns the number of bytes sent.
     pub(super) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -135,7 +137,7 @@ impl Client<'_> {
         }
     }
 
-    /// Ends the response, with these trailers where the client takes them.
+    /// Ends the response, with trailers if the client accepts them.
     pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), ClientError> {
         match self {
             Self::Http1(client) => client.finish(trailers),
@@ -143,16 +145,16 @@ impl Client<'_> {
         }
     }
 
-    /// Writes what waits to be written; of a response that is complete, all of it.
+    /// Flushes buffered bytes. For a complete response it waits until all of it has been written.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
         match self {
             Self::Http1(client) => client.poll_flush(cx),
-            // The task of the connection writes.
+            // The connection's own task writes.
             Self::Http2(client) => client.poll_flush(cx),
         }
     }
 
-    /// The response is not whole, and its end must not say that it is.
+    /// Aborts an incomplete response, so that the client does not take it for a complete one.
     pub(super) fn abort(&mut self, reason: Reason) {
         match self {
             Self::Http1(client) => client.abort(),
@@ -160,23 +162,24 @@ impl Client<'_> {
         }
     }
 
-    /// The client has given the request up.
+    /// Counts the request as reset by the client (HTTP/2).
     pub(super) fn count_reset(&mut self) {
         if let Self::Http2(client) = self {
             client.count_reset();
         }
     }
 
-    /// Whether the client has closed its connection, as far as that shows without reading on.
+    /// Whether the client has closed its connection, checked without reading.
     pub(super) fn is_closed_by_peer(&self) -> bool {
         match self {
             Self::Http1(client) => client.socket.closed_by_peer(),
-            // The library tells of a reset.
+            // The library reports a reset.
             Self::Http2(_) => false,
         }
     }
 
-    /// Whether it is noticed only by looking that the client has left.
+    /// Whether a disconnect can only be noticed by checking the socket, because nothing is read
+    /// from it.
     pub(super) fn needs_close_polling(&self) -> bool {
         match self {
             Self::Http1(client) => !client.is_request_complete() || client.needs_close_polling(),
@@ -184,7 +187,7 @@ impl Client<'_> {
         }
     }
 
-    /// Whether the request is a call of gRPC, which reads rejections in its own form.
+    /// Whether the request is a gRPC call, which gets rejections in gRPC's form.
     pub(super) fn is_grpc(&self) -> bool {
         match self {
             Self::Http1(_) => false,
@@ -196,7 +199,7 @@ impl Client<'_> {
         matches!(self, Self::Http2(_))
     }
 
-    /// Whether bytes have come that follow the request, on a connection of its own.
+    /// Whether bytes have arrived after the request (HTTP/1).
     pub(super) fn has_pipelined_input(&self) -> bool {
         match self {
             Self::Http1(client) => client.has_pipelined_input(),
@@ -204,21 +207,21 @@ impl Client<'_> {
         }
     }
 
-    /// The connection, where it is the request's own, ends with it.
+    /// Closes the connection after this request (HTTP/1).
     pub(super) fn disable_keep_alive(&mut self) {
         if let Self::Http1(client) = self {
             client.disable_keep_alive();
         }
     }
 
-    /// The body has had its time: nothing that still comes of it is waited for.
+    /// Stops waiting for the rest of the request's body.
     pub(super) fn abandon_body(&mut self) {
         if let Self::Http1(client) = self {
             client.abandon_body();
         }
     }
 
-    /// Bytes of the request's body that have gone on.
+    /// Bytes of the request's body that were passed on.
     pub(super) fn received(&self) -> u64 {
         match self {
             Self::Http1(client) => client.received,
@@ -272,7 +275,7 @@ impl Client<'_> {
         read.map(|()| body.freeze())
     }
 
-    /// Sends a response of menshen's own to the request that was made with `method`.
+    /// Sends a local response to a request with this method.
     pub(super) async fn respond(
         &mut self,
         method: &Method,

@@ -1,5 +1,5 @@
-//! The connections of clients: heads are read, decided on by the gate, and served; then the next
-//! one is waited for, or the end.
+//! Connections of clients: read a request head, have the gate decide, serve the request, wait for
+//! the next.
 
 pub(super) mod http1;
 pub(super) mod http2;
@@ -29,28 +29,28 @@ use crate::{
     policy::HttpVersion, types::Timestamp,
 };
 
-/// Most connections over the limit that are told so at the same time.
+/// Most connections over the limit that are sent an overload response at the same time.
 pub(super) const MAX_OVERLOADED_RESPONSES: usize = 1024;
 
-/// Everything that connections share.
+/// What all connections share.
 pub(super) struct ConnectionService {
-    /// What the next request is served with.
+    /// Serves the next request.
     pub(super) current: Arc<ArcSwap<Snapshot>>,
-    /// Those to backends, of each worker.
+    /// Connections to backends, for each worker.
     pub(super) connections: Arc<[Connections]>,
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,
     pub(super) tls: Option<Arc<Tls>>,
-    /// `true`: responses say `Connection: close`, so that clients move on.
+    /// `true`: each response closes its connection, so that clients reconnect elsewhere.
     pub(super) closing: watch::Receiver<bool>,
-    /// `true`: connections that wait for a request end.
+    /// `true`: idle connections close.
     pub(super) stop: watch::Receiver<bool>,
     pub(super) tracker: Arc<ConnectionTracker>,
     pub(super) overloaded: Arc<Semaphore>,
 }
 
 impl ConnectionService {
-    /// A permit for one more connection, or `None` when there are too many.
+    /// A permit for one more connection. `None`: the limit is reached.
     pub(super) fn admit(&self) -> Option<ConnectionPermit> {
         let permit = self.tracker.admit(self.limits().max_connections);
         if permit.is_none() {
@@ -59,7 +59,7 @@ impl ConnectionService {
         permit
     }
 
-    /// Tells a connection over the limit so, and closes it, without looking at what was asked.
+    /// Sends the overload response without reading the request, and closes the connection.
     pub(super) async fn reject_overloaded(&self, socket: Socket) {
         let snapshot = self.current.load_full();
         let mut client = Http1Client::new(socket);
@@ -84,12 +84,12 @@ impl ConnectionService {
         }
     }
 
-    /// What the config of the moment allows.
+    /// The limits of the current config.
     pub(super) fn limits(&self) -> Limits {
         self.current.load().limits
     }
 
-    /// Of a request that comes now, on which the gate did not decide.
+    /// The timing of a request that is rejected before the gate sees it.
     fn timing(&self) -> Timing {
         Timing {
             at: self.clock.now(),
@@ -98,7 +98,7 @@ impl ConnectionService {
         }
     }
 
-    /// `decision`: of the request, which may have an id already.
+    /// `decision`: names the request's id where the request brought one.
     fn context(
         snapshot: Arc<Snapshot>,
         timing: Timing,
@@ -115,7 +115,7 @@ impl ConnectionService {
         }
     }
 
-    /// Has the gate decide, and says when.
+    /// Runs the gate's decision and times it.
     fn decide<D>(&self, snapshot: &Snapshot, decide: impl FnOnce(Timestamp) -> D) -> (D, Timing) {
         let (now, start) = (self.clock.now(), Instant::now());
         let decision = decide(now);

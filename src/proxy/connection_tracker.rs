@@ -1,11 +1,11 @@
-//! The connections that are open: how many there are, and which of them only read on after their
-//! answer.
+//! Open connections: how many there are, and which of them only read on after their response
+//! ("lingering close").
 //!
-//! A client that is still sending a body when it is refused has to be read on: closing a connection
-//! with unread bytes resets it, and the client may never see the answer (RFC 9112 section 9.6).
-//! What that may take is bounded: the length that the client announced (1 GiB where it sends
-//! chunks), the time that the slowest upload may take, and, for all such connections together, a
-//! share of those that may be open, where the oldest makes way.
+//! A client that is still sending a body when its request is rejected has to be read on: closing a
+//! connection with unread bytes resets it, and the client may never see the response (RFC 9112
+//! section 9.6). The cost is bounded: by the announced length (1 GiB for a chunked body), by the
+//! time of the slowest upload allowed, and, for all lingering connections together, by a share of
+//! `server.max_connections`, beyond which the oldest is closed.
 
 use std::{
     collections::BTreeMap,
@@ -25,36 +25,35 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-/// Bytes a second below which a body is no longer waited for, once it has lasted longer than
+/// Slowest rate of a body, in bytes per second, once it has lasted longer than
 /// `server.body_timeout`.
 pub(super) const MIN_BODY_RATE: u64 = 512;
-/// How long a client may take to end its side, once nothing more is expected of it.
+/// How long a client may take to close its side once nothing more is expected from it.
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// One in so many of the connections that may be open may read on at the same time, and never more
-/// than [`MAX_LINGERING`].
+/// One in this many connections may linger, up to [`MAX_LINGERING`].
 const LINGERING_SHARE: usize = 4;
 const MAX_LINGERING: usize = 5000;
-/// Stands for the length of a body that ends with a last chunk.
+/// Stands for the length of a chunked body.
 pub(super) const UNKNOWN_LENGTH: u64 = u64::MAX;
-/// Bytes that are read of a body whose length was not announced.
+/// Most bytes that are discarded of a chunked body.
 const MAX_UNANNOUNCED: u64 = 1 << 30;
-/// With what a body in chunks ends, where it has no trailers (RFC 9112 section 7.1).
+/// The end of a chunked body without trailers (RFC 9112 section 7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-/// Bytes that are read at once, to be thrown away.
+/// Bytes that are read and discarded at once.
 const DISCARD_BUFFER: usize = 8 * 1024;
 
-/// Counts the connections that are open.
+/// Counts open connections.
 #[derive(Debug)]
 pub(super) struct ConnectionTracker {
     open: AtomicUsize,
     drained: Notify,
     gauge: IntGauge,
-    /// Those that read on, oldest first; dropping the sender ends one.
+    /// Lingering connections, oldest first; dropping the sender closes one.
     lingering: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
     next_lingering: AtomicU64,
 }
 
-/// One connection's permit; given back when dropped.
+/// One connection's permit; released when dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     tracker: Arc<ConnectionTracker>,
@@ -72,7 +71,7 @@ impl ConnectionTracker {
         }
     }
 
-    /// A permit for one more connection, or `None` when there are `max` already.
+    /// A permit for one more connection. `None`: there are `max` already.
     pub(super) fn admit(self: &Arc<Self>, max: usize) -> Option<ConnectionPermit> {
         if self.open.fetch_add(1, Ordering::AcqRel) >= max {
             self.open.fetch_sub(1, Ordering::AcqRel);
@@ -85,7 +84,8 @@ impl ConnectionTracker {
         })
     }
 
-    /// Waits until the last connection has ended. Those that only read on have a moment for that.
+    /// Waits until the last connection has closed. Lingering connections are cut off after
+    /// [`LINGER_TIMEOUT`].
     pub(super) async fn stop(&self) {
         if timeout(LINGER_TIMEOUT, self.drained()).await.is_err() {
             self.lingering
@@ -96,7 +96,7 @@ impl ConnectionTracker {
         }
     }
 
-    /// Waits until the last connection has ended.
+    /// Waits until the last connection has closed.
     async fn drained(&self) {
         loop {
             let mut drained = std::pin::pin!(self.drained.notified());
@@ -108,7 +108,8 @@ impl ConnectionTracker {
         }
     }
 
-    /// Registers a connection that reads on. The oldest ends where there would be more than `max`.
+    /// Registers a lingering connection, and closes the oldest where there would be more than
+    /// `max`.
     fn linger(&self, max: usize) -> (u64, oneshot::Receiver<()>) {
         let (sender, evicted) = oneshot::channel();
         let id = self.next_lingering.fetch_add(1, Ordering::Relaxed);
@@ -133,7 +134,7 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Takes a connection off the list of those that read on.
+/// Removes a connection from the lingering ones when dropped.
 struct LingerGuard<'a>(&'a ConnectionTracker, u64);
 
 impl Drop for LingerGuard<'_> {
@@ -146,22 +147,22 @@ impl Drop for LingerGuard<'_> {
     }
 }
 
-/// A client's connection below TLS, of which our side has ended.
+/// A client's connection below TLS whose sending side we have shut down.
 pub(super) enum Transport {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 impl ConnectionPermit {
-    /// Reads on in a task of its own, until the client ends its side or may take no longer.
-    /// `body_timeout` is the longest silence.
+    /// Reads on in a separate task, until the client closes its side or a limit is reached.
+    /// `body_timeout`: longest time without a byte.
     pub(super) fn read_on(
         self: Arc<Self>,
         transport: Transport,
         unread: u64,
         body_timeout: Duration,
     ) {
-        // Without a runtime the process is at its end.
+        // There is no runtime while the process exits.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -183,7 +184,7 @@ impl ConnectionPermit {
     }
 }
 
-/// Reads what was announced and throws it away, then waits for the client's end.
+/// Reads and discards the announced bytes, then waits for the client to close its side.
 async fn discard(mut connection: impl AsyncRead + Unpin, mut unread: u64, body_timeout: Duration) {
     let (start, mut received) = (Instant::now(), 0_u64);
     let mut buffer = vec![0; DISCARD_BUFFER];
@@ -200,7 +201,7 @@ async fn discard(mut connection: impl AsyncRead + Unpin, mut unread: u64, body_t
         };
         received = received.saturating_add(read as u64);
         if unread == UNKNOWN_LENGTH {
-            // Perhaps its end; then the client's is all that is waited for.
+            // This may be the end of the body; then only the client's close is waited for.
             silence = if buffer[..read].ends_with(LAST_CHUNK) {
                 LINGER_TIMEOUT.min(body_timeout)
             } else {
@@ -210,8 +211,7 @@ async fn discard(mut connection: impl AsyncRead + Unpin, mut unread: u64, body_t
             unread -= read as u64;
         }
     }
-    // All that was announced has come, so anything but the end of the client's side is not for us
-    // to read.
+    // All announced bytes have arrived, so whatever else comes is not read.
     drop(timeout(LINGER_TIMEOUT, connection.read(&mut buffer[..1])).await);
 }
 
@@ -233,7 +233,7 @@ mod tests {
         assert!(first_evicted.try_recv() == Err(oneshot::error::TryRecvError::Empty));
         let (third, mut third_evicted) = tracker.linger(2);
         assert!(first_evicted.try_recv() == Err(oneshot::error::TryRecvError::Closed));
-        // One that ends by itself makes room without taking it from another.
+        // One that ends by itself makes room, so no other is evicted.
         drop(LingerGuard(&tracker, first));
         drop(LingerGuard(&tracker, third));
         let _fourth = tracker.linger(2);
@@ -268,12 +268,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn reading_on_ends_at_the_announced_length_and_with_the_slowest_speed() {
         const TIMEOUT: Duration = Duration::from_mins(1);
-        // Silence.
+        // A client that sends nothing.
         let (_client, server) = tokio::io::duplex(1 << 20);
         let start = Instant::now();
         discard(server, 100, TIMEOUT).await;
         assert_eq!(start.elapsed(), TIMEOUT);
-        // The announced length, and not a byte more than one.
+        // The announced length, and at most one byte more.
         let (mut client, mut server) = tokio::io::duplex(1 << 20);
         tokio::io::AsyncWriteExt::write_all(&mut client, &[0; 200])
             .await

@@ -1,10 +1,10 @@
-//! While the gate only reports: what it would have done, beside what the backend did.
+//! Report-only mode: compares what the gate would have done with what the backend did.
 //!
-//! Each request is counted; where the two disagree a line says so, one a minute for each rule and
-//! code, because a first day in front of a live backend can disagree on everything. What each
-//! request was about is in the access log (`would_refuse`).
+//! Each request is counted. A disagreement is logged, once a minute for each rule and error code,
+//! because on its first day in front of a live backend the gate may disagree on everything. The
+//! access log has each single request (`would_refuse`).
 //!
-//! Must stay true: nobody waits here; a line names no path, user or address.
+//! Must stay true: no request waits here; a log line names no path, user or address.
 
 use std::{
     collections::HashMap,
@@ -14,10 +14,10 @@ use std::{
 
 use crate::{error::ErrorCode, gate::DryRunDecision, metrics::Metrics};
 
-/// How often a line is written about one rule and code.
+/// Least time between two lines about one rule and code.
 const LINE_INTERVAL: Duration = Duration::from_mins(1);
 
-/// What a request came to that the gate only reports on.
+/// The gate's decision on a request in report-only mode, and the backend's.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DryRunResult<'a> {
     pub(super) decision: DryRunDecision,
@@ -26,24 +26,24 @@ pub(super) struct DryRunResult<'a> {
     pub(super) request_id: &'a str,
 }
 
-/// What the backend did.
+/// The backend's response.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum BackendResult {
-    /// It responded with this status; 0 when the client was gone.
+    /// It responded with this status; 0 if the client disconnected before that.
     Status(u16),
     Failed,
-    /// It was not asked, or not by menshen.
+    /// menshen sent it no request.
     Unknown,
 }
 
-/// Disagreements, by rule and what the gate would have said.
+/// The last log line about each rule and error code.
 #[derive(Debug, Default)]
 pub(super) struct DryRunLog(Mutex<HashMap<(Arc<str>, &'static str), LastLine>>);
 
 #[derive(Debug)]
 struct LastLine {
     written_at: Instant,
-    /// Since that line.
+    /// Disagreements since that line.
     count: u64,
 }
 
@@ -88,7 +88,7 @@ impl DryRunLog {
         }
     }
 
-    /// How many disagreements a line is to speak of, where it is time for one.
+    /// The number of disagreements to log, if a line is due.
     fn due_count(&self, rule: &Arc<str>, code: &'static str) -> Option<u64> {
         let mut lines = match self.0.try_lock() {
             Ok(lines) => lines,
@@ -115,9 +115,9 @@ impl DryRunLog {
     }
 }
 
-/// Somebody would be shut out who is let in today, or the other way round. That an anonymous caller
-/// is refused by the backend (a wrong password on a public path, say) is no disagreement about the
-/// gate.
+/// Whether the gate would reject a request that the backend accepts, or the other way round. A
+/// backend that rejects an anonymous caller (for a wrong password on a public path, for example)
+/// does not disagree with the gate.
 fn is_disagreement(decision: DryRunDecision, status: u16, is_authenticated: bool) -> bool {
     match decision {
         DryRunDecision::Reject(_) => matches!(status, 100..=399),
@@ -126,7 +126,7 @@ fn is_disagreement(decision: DryRunDecision, status: u16, is_authenticated: bool
 }
 
 impl BackendResult {
-    /// In a closed list.
+    /// The metric label, from a closed list.
     const fn label(self) -> &'static str {
         match self {
             Self::Failed => "failed",

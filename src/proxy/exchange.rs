@@ -1,8 +1,7 @@
-//! The way to a backend: one connection, one request, one response.
+//! One exchange with a backend: connect, send the request, relay both messages.
 //!
-//! Must stay true: nothing that was sent is sent again, unless the backend says that it has not
-//! begun with it; a client that leaves takes its request with it; a response that breaks off is
-//! never taken for a whole one.
+//! Must stay true: a request is sent again only if the backend says that it has not processed it; a
+//! client's disconnect cancels its request; an incomplete response is never passed off as complete.
 
 mod attempts;
 mod relay;
@@ -32,37 +31,37 @@ use crate::{api::problem::Problem, error::ErrorCode, gate::AdmittedRequest, http
 use attempts::Attempts;
 use relay::{Relay, RelayEnd};
 
-/// What one exchange is about.
+/// The request of one exchange.
 #[derive(Clone, Copy)]
 pub(super) struct Exchange<'a> {
     pub(super) context: &'a RequestContext,
     pub(super) admitted: &'a AdmittedRequest,
-    /// The bytes that the ranges of the admitted request are in.
+    /// The head, into which the ranges of the admitted request point.
     pub(super) head: &'a Bytes,
     pub(super) body: BodyLength,
 }
 
-/// A session with a backend, and whose it is.
+/// A session and its backend.
 struct Connected<'u> {
     session: UpstreamSession,
     backend: &'u Backend,
     peer: Arc<UpstreamPeer>,
 }
 
-/// How an exchange ended.
+/// The result of an exchange, for the access record.
 struct ExchangeResult<'u> {
-    /// Of the response that the client was sent.
+    /// The status that the client was sent.
     status: Option<StatusCode>,
     end: RelayEnd,
     backend: Option<&'u Backend>,
     upstream_us: Option<u64>,
-    /// Bytes of the client and of the backend that went on.
+    /// Bytes of the request's body that were passed on, and of the response's body.
     received: u64,
     sent: u64,
 }
 
 impl Exchange<'_> {
-    /// Sends the request to a backend and the response to the client.
+    /// Sends the request to a backend and the response to the client, and records both.
     pub(super) async fn run(
         self,
         connections: &Connections,
@@ -103,7 +102,8 @@ impl Exchange<'_> {
                 match error.failure.code() {
                     None => {
                         client.count_reset();
-                        // It may read on, and must not take what it has for the whole.
+                        // The client may still be reading, and must not take what it has for a
+                        // complete response.
                         client.abort(Reason::CANCEL);
                         served.ended = Completion::ClientGone;
                     }
@@ -130,7 +130,7 @@ impl Exchange<'_> {
         );
     }
 
-    /// Responds in the backend's stead. `None`: the client is gone.
+    /// Rejects the request instead of the backend's response. `None`: the client has disconnected.
     async fn reject(&self, client: &mut Client<'_>, code: ErrorCode) -> Option<StatusCode> {
         let (context, admitted) = (self.context, self.admitted);
         let rejected = context.render_problem(client, admitted, &Problem::new(code));
@@ -165,7 +165,7 @@ impl Exchange<'_> {
                 return ExchangeResult::failed(error, Some(backend));
             }
             if (session.is_http2() || client.is_http2()) && client.awaits_continue() {
-                // Over HTTP/2 the backend is not asked for a 100.
+                // Over HTTP/2 the expectation is not forwarded to the backend.
                 client.send_continue();
             }
             let mut relay = Relay::new(self.context, self.admitted, client, &mut session, backend);
@@ -182,14 +182,14 @@ impl Exchange<'_> {
             };
             match end {
                 RelayEnd::Failed(error) if error.is_unprocessed && status.is_none() => {
-                    // What has gone of the body is not held back for another time.
+                    // Bytes of the body that were passed on are not kept for a retry.
                     if received == 0 && attempts.may_resend() {
                         continue;
                     }
                     return result(RelayEnd::Failed(error.not_processed()));
                 }
                 RelayEnd::Upgraded if client.has_pipelined_input() => {
-                    // What came before the answer belongs to no protocol (CVE-2026-2833).
+                    // Bytes that arrived before the 101 belong to no protocol (CVE-2026-2833).
                     let error = ExchangeError::new(
                         ExchangeFailure::ClientMalformed,
                         "bytes before the answer to a handshake",
@@ -216,7 +216,7 @@ impl Exchange<'_> {
                 }
                 end => {
                     if session.is_http2() {
-                        // Its stream ends; the connection may go on.
+                        // Only the stream ends; the connection stays usable.
                         connections.release(session, &peer);
                     }
                     return result(end);
@@ -225,7 +225,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Sends the request's head.
+    /// Starts the request: sends its head.
     fn begin(&self, session: &mut UpstreamSession, backend: &Backend) -> Result<(), ExchangeError> {
         let RequestContext {
             snapshot,
@@ -244,7 +244,7 @@ impl Exchange<'_> {
         session.send_head(&UpstreamRequest::new(self.admitted, parts, backend)?)
     }
 
-    /// Carries a WebSocket from the backend's 101 to its end.
+    /// Relays a WebSocket after the backend's 101, until it ends.
     async fn tunnel(&self, client: &mut Client<'_>, session: UpstreamSession) -> TunnelEnd {
         let nothing = TunnelEnd {
             reason: CloseReason::Closed,
@@ -298,7 +298,7 @@ impl<'u> ExchangeResult<'u> {
     }
 }
 
-/// A session with the next backend that gives one.
+/// A session with the next backend that accepts a connection.
 async fn connect<'u>(
     connections: &Connections,
     upstreams: &'u Upstreams,
@@ -315,12 +315,12 @@ async fn connect<'u>(
                     peer,
                 });
             }
-            // No connection came about, so nothing was sent: another backend may have it.
+            // The connection failed, so nothing was sent and another backend may be tried.
             Err(error) => {
                 let found = ExchangeError::connecting(&error);
                 if found.is_unprocessed {
-                    // A connection on which the backend takes no more requests says nothing against
-                    // the backend.
+                    // A pooled connection that the backend is closing is no sign of an unhealthy
+                    // backend.
                     if !attempts.may_reconnect() {
                         return Err(found.not_processed());
                     }

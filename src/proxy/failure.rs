@@ -1,4 +1,4 @@
-//! Why an exchange with a backend failed, and what the client is told of it.
+//! Why an exchange with a backend failed, and which error code the client gets.
 
 use std::{borrow::Cow, io};
 
@@ -11,15 +11,15 @@ use crate::{error::ErrorCode, http1};
 /// What failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExchangeFailure {
-    /// The proof of the caller's identity could not be signed.
+    /// The assertion of the caller's identity could not be signed.
     Proof,
-    /// No backend has begun with the request, and it cannot be sent again.
+    /// No backend has processed the request, and it cannot be sent again.
     NotProcessed,
     ClientGone,
-    /// The request's body comes too slowly.
+    /// The request's body arrives too slowly.
     ClientSlow,
     ClientMalformed,
-    /// No connection to a backend came about, in time or at all.
+    /// No connection to a backend in time.
     ConnectTimeout,
     Connect,
     /// The backend was silent for too long.
@@ -48,7 +48,7 @@ impl ExchangeFailure {
         }
     }
 
-    /// `None`: the client is gone.
+    /// The error code. `None`: the client has disconnected.
     pub(super) const fn code(self) -> Option<ErrorCode> {
         match self {
             Self::ClientGone => None,
@@ -72,12 +72,12 @@ impl ExchangeFailure {
     }
 }
 
-/// Why nothing more can be done with a client.
+/// Why a client can no longer be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClientError {
-    /// It has left, has reset its stream, or takes nothing.
+    /// It has disconnected, has reset its stream, or reads nothing.
     Gone,
-    /// Its body is not framed as its protocol says.
+    /// The framing of its body is invalid.
     Malformed,
 }
 
@@ -100,10 +100,10 @@ impl From<ClientError> for ExchangeFailure {
 #[derive(Debug)]
 pub(super) struct ExchangeError {
     pub(super) failure: ExchangeFailure,
-    /// For the log. Never a text of another library, which may quote what was sent.
+    /// For the log. Never a library's error text, which may quote what was sent.
     cause: Cow<'static, str>,
-    /// The backend says that it has not begun with the request, so that it may be sent again (RFC
-    /// 9113 section 8.7): it refused the stream, or its GOAWAY names a stream below it.
+    /// The backend has not processed the request, so it may be sent again (RFC 9113 section 8.7):
+    /// it refused the stream, or its GOAWAY names a lower stream.
     pub(super) is_unprocessed: bool,
 }
 
@@ -121,7 +121,7 @@ impl ExchangeError {
         Self::new(ExchangeFailure::InvalidResponse, cause)
     }
 
-    /// The same, where the request cannot be sent again.
+    /// The same error for a request that cannot be sent again.
     pub(super) fn not_processed(self) -> Self {
         Self {
             failure: ExchangeFailure::NotProcessed,
@@ -129,7 +129,7 @@ impl ExchangeError {
         }
     }
 
-    /// No connection came about, or no stream on one.
+    /// From a failed connection, or a failed stream on one.
     pub(super) fn connecting(error: &pingora::Error) -> Self {
         let failure = match error.etype() {
             ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
@@ -157,7 +157,7 @@ impl ExchangeError {
         }
     }
 
-    /// Of a stream to a backend.
+    /// From a failed stream to a backend.
     pub(super) fn http2(error: &h2::Error) -> Self {
         let (failure, cause) = if error.is_io()
             || error.is_reset() && error.is_remote()
@@ -174,8 +174,8 @@ impl ExchangeError {
         }
     }
 
-    /// Says it in the log, where it is not the client's doing, once a second at most: each such
-    /// request has its access line and is counted anyway.
+    /// Logs the failure, at most once a second and not if the client caused it. Each such request
+    /// has its access log line and is counted anyway.
     pub(super) fn log(&self, recorder: &Recorder) {
         if self.failure.is_client_fault() || !recorder.may_warn() {
             return;

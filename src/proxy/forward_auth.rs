@@ -1,10 +1,9 @@
-//! Responses to a proxy that asks whether it may forward a request: a status and header fields,
-//! never a body.
+//! Responses to forward-auth requests: a status and header fields, never a body.
 //!
-//! Must stay true: only the decision to allow is a 2xx, whatever a dialect would make of a
-//! rejection; to deny is 401 or 403, since nginx takes any other status for a failure, but an error
-//! of menshen stays one; to allow names no user whom the gate would not name to the backend, and
-//! has every proof that the config promises.
+//! Must stay true: only the decision to allow is a 2xx, whatever a dialect's error format says; a
+//! denial is 401 or 403, since nginx takes any other status for a failure, but an error of menshen
+//! keeps its 5xx; a decision to allow names no user whom the gate would not name to the backend,
+//! and has every assertion that the config promises.
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
@@ -17,12 +16,12 @@ use crate::{
     policy::headers::X_MENSHEN_ERROR,
 };
 
-/// Tells Envoy which of the client's headers to remove.
+/// Tells Envoy which client headers to remove.
 const X_ENVOY_AUTH_HEADERS_TO_REMOVE: HeaderName =
     HeaderName::from_static("x-envoy-auth-headers-to-remove");
 
-/// The decision to allow, and what the backend is to be told. Where a proof cannot be made, it is
-/// none.
+/// The response that allows a request, with the headers for the backend. If an assertion cannot be
+/// signed, the request is denied.
 pub(super) fn allow(
     context: &RequestContext,
     allowed: &ForwardAuthAllowed,
@@ -46,7 +45,8 @@ pub(super) fn allow(
         .forward_auth()
         .filter(|it| it.tells_what_to_remove())
     {
-        // Envoy removes after it has set, so what is set here must not be named.
+        // Envoy removes headers after it has set them, so those that are set here must not be
+        // named.
         let names = forward_auth
             .reserved()
             .iter()
@@ -67,7 +67,7 @@ pub(super) fn allow(
     Ok(LocalResponse::bodiless(StatusCode::OK, fields))
 }
 
-/// The decision to deny.
+/// The response that denies a request.
 pub(super) fn deny(problem: &Problem, id: &str) -> LocalResponse {
     let status = match problem.status() {
         StatusCode::UNAUTHORIZED => StatusCode::UNAUTHORIZED,

@@ -1,13 +1,13 @@
-//! Rejections as gRPC clients read them: HTTP 200, and the status in the trailers, which here are
-//! the head itself ("Trailers-Only" of the gRPC over HTTP/2 specification).
+//! Rejections of gRPC calls: HTTP 200, and the gRPC status in the response head ("Trailers-Only" in
+//! the gRPC over HTTP/2 specification).
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// Whether a request is a call of gRPC: a POST of one `application/grpc`, with `+proto` and the
-/// like or parameters, or without.
+/// Whether a request is a gRPC call: a POST with exactly one `Content-Type`, `application/grpc`,
+/// optionally with a suffix like `+proto` or parameters.
 pub(super) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(kind), None, true) = (kinds.next(), kinds.next(), *method == Method::POST) else {
@@ -19,7 +19,7 @@ pub(super) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// The fields of the response to a call that is rejected with this status.
+/// The header fields of a call that is rejected with this HTTP status.
 pub(super) fn rejection(status: StatusCode, message: &str) -> Vec<(HeaderName, HeaderValue)> {
     // Percent-encoded where it is not visible ASCII; our texts are.
     let plain: String = message
@@ -42,8 +42,8 @@ pub(super) fn rejection(status: StatusCode, message: &str) -> Vec<(HeaderName, H
     fields
 }
 
-/// The status code of gRPC for one of HTTP: those of the specification's table, and 400 and 5xx as
-/// our codes mean them.
+/// The gRPC status code for an HTTP status: as in the specification's table, except 400 and 5xx,
+/// which follow the meaning of our error codes.
 const fn grpc_status(status: StatusCode) -> &'static str {
     match status.as_u16() {
         // INTERNAL, UNAUTHENTICATED, PERMISSION_DENIED, UNIMPLEMENTED, UNAVAILABLE, UNKNOWN.

@@ -1,7 +1,7 @@
-//! Sending a body on a stream of HTTP/2, towards a client or a backend.
+//! Sends a body on an HTTP/2 stream, to a client or to a backend.
 //!
-//! The library takes bytes at once and writes them when the other side takes them; [`Unsent`] knows
-//! how many still wait with it.
+//! The library accepts bytes at once and writes them as flow control allows; [`Unsent`] counts
+//! those that it still holds.
 
 use std::{
     sync::{
@@ -15,11 +15,11 @@ use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 
-/// Sends from the front of `part`, which is not empty, as much as the other side takes; says how
-/// many bytes went. `copy`: makes what is handed to the library.
+/// Sends as much of the front of `part`, which is not empty, as flow control allows, and returns
+/// the number of bytes sent. `copy`: makes the copy that the library keeps.
 ///
 /// # Errors
-/// When the stream takes no more.
+/// When the stream is closed.
 pub(super) fn poll_send(
     stream: &mut SendStream<Bytes>,
     cx: &mut Context<'_>,
@@ -41,8 +41,8 @@ pub(super) fn poll_send(
     }
 }
 
-/// Bytes of a stream that the library holds. A response is not over before they are gone: until
-/// then they take memory, and the end of the connection would lose them.
+/// Counts the bytes of a stream that the library holds. A response is complete only when there are
+/// none: until then they use memory, and closing the connection would lose them.
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
     bytes: AtomicUsize,
@@ -50,7 +50,7 @@ pub(super) struct Unsent {
 }
 
 impl Unsent {
-    /// A copy that is counted until the library has written it, or given it up.
+    /// A copy of `part` that is counted until the library has written or dropped it.
     pub(super) fn copy(self: &Arc<Self>, part: &[u8]) -> Bytes {
         self.bytes.fetch_add(part.len(), Ordering::Relaxed);
         Bytes::from_owner(CountedBytes {
@@ -59,7 +59,7 @@ impl Unsent {
         })
     }
 
-    /// Resolves when the library holds none. One task waits.
+    /// Resolves when the library holds none. Only one task may wait.
     pub(super) fn poll_none(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());
         if self.bytes.load(Ordering::Acquire) == 0 {

@@ -1,5 +1,5 @@
-//! Listening: sockets bound before anything starts, connections counted and dealt out to the
-//! workers in turn.
+//! Listening sockets. They are bound before anything starts; each accepted connection is counted
+//! and given to the next worker in turn.
 
 use std::{
     fs, io,
@@ -23,26 +23,26 @@ use super::{
     tls::{Established, Tls},
 };
 
-/// Connections that may wait to be accepted; the system caps it (`net.core.somaxconn`). A full
-/// queue makes clients try again after a second.
+/// Connections that may wait to be accepted. The system caps it (`net.core.somaxconn`). With a full
+/// queue clients retry after a second.
 const BACKLOG: u32 = 4096;
 
-/// How long a client over the limit may take nothing of its response.
+/// How long a write of the overload response may make no progress.
 const OVERLOADED_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A socket that is bound and listens.
+/// A bound, listening socket.
 #[derive(Debug)]
 pub enum Listener {
     Tcp(TcpListener),
-    /// The same with TLS on it.
+    /// TCP with TLS.
     Tls(TcpListener),
-    /// Its file is removed when the listener goes.
+    /// The socket file is removed when the listener is dropped.
     Unix(UnixListener, PathBuf),
 }
 
 impl Listener {
-    /// Binds `IP:PORT`, `tls:IP:PORT` or `unix:PATH`. A socket file that nobody listens on any more
-    /// is replaced. Needs a tokio runtime.
+    /// Binds `IP:PORT`, `tls:IP:PORT` or `unix:PATH`. Replaces a socket file on which no process
+    /// listens. Needs a tokio runtime.
     pub fn bind(address: &str) -> io::Result<Self> {
         if let Some(path) = address.strip_prefix("unix:") {
             let path = Path::new(path);
@@ -68,13 +68,13 @@ impl Listener {
         } else {
             net::TcpSocket::new_v6()?
         };
-        // So that a restart need not wait for old connections to fade.
+        // Lets a restart bind the port while old connections are in TIME_WAIT.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)?.into_std().map(variant)
     }
 
-    /// Where clients reach it: `127.0.0.1:8080` (with the port that was taken for port 0),
+    /// Its address: `127.0.0.1:8080` (for port 0 with the port that the system chose),
     /// `tls:127.0.0.1:8443` or `unix:PATH`.
     pub fn address(&self) -> String {
         match self {
@@ -90,7 +90,7 @@ impl Listener {
         }
     }
 
-    /// What its handshakes are made with, if it makes any.
+    /// Its TLS configuration, if it has one.
     fn tls(&self, service: &ConnectionService) -> io::Result<Option<Arc<Tls>>> {
         match self {
             Self::Tls(_) => service
@@ -102,7 +102,7 @@ impl Listener {
         }
     }
 
-    /// Accepts until the task is dropped, each connection on the next worker.
+    /// Accepts connections until the task is dropped, each on the next worker.
     pub(super) async fn accept_all(
         &self,
         service: Arc<ConnectionService>,
@@ -144,10 +144,11 @@ impl Listener {
         }
     }
 
-    /// Admits whoever is connected and waits to be accepted: closing the socket would reset them,
-    /// though they may have asked for something already.
+    /// Admits the connections that wait in the queue. Closing the socket would reset them, although
+    /// a request may have been sent on them.
     pub(super) fn accept_waiting(&self, service: &Arc<ConnectionService>, workers: &Workers) {
-        // The socket does not block: a fault is the end of the queue, or of the attempt.
+        // The socket is non-blocking: an error means that the queue is empty, or that accepting
+        // failed.
         match self {
             Self::Tcp(listener) | Self::Tls(listener) => {
                 let Ok(tls) = self.tls(service) else { return };
@@ -176,7 +177,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Self::Unix(_, path) = self {
-            // Already gone is as good.
+            // The file may have been removed already.
             drop(fs::remove_file(path));
         }
     }
@@ -202,14 +203,14 @@ impl Workers {
         (worker, &self.handles[worker])
     }
 
-    /// All of them, in order.
+    /// All workers, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Handle> {
         self.handles.iter()
     }
 }
 
 enum AcceptedStream {
-    /// With TLS on it where that is given.
+    /// With TLS where its configuration is given.
     Tcp(std::net::TcpStream, Option<Arc<Tls>>),
     Unix(std::os::unix::net::UnixStream),
 }
@@ -277,21 +278,22 @@ fn admit(
             Some(ClientConnection { socket, http2 })
                 if http2 || begins_http2(&service, &socket).await =>
             {
-                // A connection of HTTP/1 that waits has no room for this in its task.
+                // Boxed, so that the task of an idle HTTP/1 connection does not reserve memory for
+                // it.
                 Box::pin(http2::serve_connection(service, worker, socket, peer)).await;
             }
             Some(ClientConnection { socket, .. }) => {
                 http1::serve_connection(&service, &service.connections[worker], socket, peer).await;
             }
-            // A client that is gone before we begin needs nothing.
+            // The client has disconnected.
             None => {}
         }
-        // Given back only now, when all is recorded.
+        // Released only after the last request has been recorded.
         drop(permit);
     });
 }
 
-/// Whether a client without TLS speaks HTTP/2, where it may.
+/// Whether a client without TLS begins with HTTP/2, where `server.h2c` allows that.
 async fn begins_http2(service: &ConnectionService, socket: &Socket) -> bool {
     let limits = service.limits();
     if !limits.h2c || socket.is_tls() {
@@ -302,14 +304,14 @@ async fn begins_http2(service: &ConnectionService, socket: &Socket) -> bool {
         biased;
         begins = socket.peek_matches(http2::PREFACE) => begins,
         () = tokio::time::sleep(limits.header_timeout) => false,
-        // An error says that the server is gone, which is a stop too.
+        // An error means that the server has been dropped, which is a stop too.
         _ = stop.wait_for(|stop| *stop) => false,
     }
 }
 
-/// Tells a connection over the limit so, and closes it. One that comes when there are too many of
-/// these is told nothing, nor is one that speaks TLS, whose handshake would cost more than the
-/// response: dropping the stream closes it.
+/// Sends the overload response on a connection over the limit and closes it. Without a free permit,
+/// or on a TLS connection, whose handshake would cost more than the response, dropping the stream
+/// just closes it.
 fn reject_overloaded(
     service: &Arc<ConnectionService>,
     workers: &Workers,
@@ -327,8 +329,8 @@ fn reject_overloaded(
     });
 }
 
-/// After a fault of `accept`: out of file descriptors is the usual one, and trying at once would
-/// burn the CPU.
+/// Pauses after a failed `accept`. The usual cause is a lack of file descriptors; an immediate
+/// retry would burn CPU.
 async fn pause_after_error(error: &io::Error) {
     tracing::warn!(error = %error, "cannot accept a connection");
     tokio::time::sleep(Duration::from_millis(50)).await;

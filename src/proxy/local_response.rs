@@ -1,17 +1,17 @@
-//! A response of menshen's own, before a protocol has written it.
+//! A response that menshen makes itself, before either protocol writes it.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::policy::headers::X_REQUEST_ID;
 
-/// A response of menshen's own.
+/// A response that menshen makes itself.
 #[derive(Debug, Clone)]
 pub(super) struct LocalResponse {
     pub(super) status: StatusCode,
-    /// All but those that frame the body or are about the connection.
+    /// All header fields except framing and connection fields.
     pub(super) fields: Vec<(HeaderName, HeaderValue)>,
-    /// `Content-Length` where it is not that of `body`.
+    /// `Content-Length`, if it is not the length of `body`.
     pub(super) content_length: Option<u64>,
     pub(super) body: Bytes,
 }
@@ -31,7 +31,7 @@ impl LocalResponse {
     }
 }
 
-/// The field of a response that says its request's id. `None`: it would be no field.
+/// The `X-Request-Id` field. `None`: the id is not a valid field value.
 pub(super) fn request_id_field(id: &str) -> Option<(HeaderName, HeaderValue)> {
     HeaderValue::from_str(id).ok().map(|id| (X_REQUEST_ID, id))
 }

@@ -1,8 +1,8 @@
-//! HTTP/1 messages on a connection: reading and writing for the codec of [`crate::http1`], which
-//! does neither.
+//! Reads and writes HTTP/1 messages on a connection, for the codec of [`crate::http1`], which does
+//! no I/O.
 //!
-//! Both hold what one turn of a relay needs and no more: a reader reads on only when its last part
-//! has been taken, and a writer gathers small parts and passes large ones on without a copy.
+//! Buffers are bounded: a reader reads on only when its last part has been consumed, and a writer
+//! gathers small parts and writes large ones without copying.
 
 use std::{
     io::{self, IoSlice},
@@ -23,24 +23,24 @@ use crate::{
 
 /// Bytes of a body that are read at once.
 const READ_SIZE: usize = 16 * 1024;
-/// Bytes up to which parts are gathered before they are written.
+/// Parts are gathered up to this number of bytes before they are written.
 const GATHER_SIZE: usize = 16 * 1024;
 
-/// What comes next of a body.
+/// The next event of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyPart {
-    /// Bytes, which [`MessageReader::part`] shows.
+    /// Bytes, which [`MessageReader::part`] returns.
     Data,
-    /// Its end. Trailers may have come with it.
+    /// The end of the body. There may be trailers.
     Complete,
 }
 
-/// Why the rest of a body cannot be read.
+/// Why a body cannot be read to its end.
 #[derive(Debug)]
 pub(super) enum ReadError {
-    /// The connection has ended or failed before the end of the body.
+    /// The connection ended or failed before the end of the body.
     Closed,
-    /// The framing of the body is not valid.
+    /// The framing of the body is invalid.
     Invalid,
 }
 
@@ -54,10 +54,10 @@ impl From<InvalidBody> for ReadError {
     }
 }
 
-/// Reads the bodies of one connection's messages.
+/// Reads the bodies of the messages on one connection.
 #[derive(Debug)]
 pub(super) struct MessageReader {
-    /// Bytes that were read and not taken. Behind the end of one message they belong to the next.
+    /// Bytes that were read and not consumed. After the end of one message they belong to the next.
     pub(super) input: BytesMut,
     decoder: BodyDecoder,
     /// Length of the part at the front of `input`.
@@ -73,7 +73,7 @@ impl MessageReader {
         }
     }
 
-    /// Begins with the body that follows a head which has been taken from the input.
+    /// Starts the body of a head that has been taken from the input.
     pub(super) fn begin_body(&mut self, length: BodyLength, peer: Peer) {
         (self.decoder, self.part_len) = (BodyDecoder::new(length, peer), 0);
     }
@@ -107,12 +107,12 @@ impl MessageReader {
         }
     }
 
-    /// The part that was read last, as far as it has not been taken.
+    /// What has not been consumed of the last part.
     pub(super) fn part(&self) -> &[u8] {
         &self.input[..self.part_len]
     }
 
-    /// So many bytes of the part have gone on.
+    /// Marks `length` bytes of the part as passed on.
     pub(super) fn consume(&mut self, length: usize) {
         self.decoder.take_data(length);
         self.input.advance(length);
@@ -129,7 +129,7 @@ impl MessageReader {
     }
 }
 
-/// How the end of the body is found.
+/// Converts the gate's body length to the codec's.
 pub(super) const fn body_length(length: policy::BodyLength) -> BodyLength {
     match length {
         policy::BodyLength::None => BodyLength::None,
@@ -138,7 +138,7 @@ pub(super) const fn body_length(length: policy::BodyLength) -> BodyLength {
     }
 }
 
-/// Puts bytes of a head, one part after the other.
+/// Appends the parts to `out`.
 pub(super) fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
     for part in parts {
         out.extend_from_slice(part);
@@ -152,7 +152,7 @@ pub(super) fn put_content_length(out: &mut Vec<u8>, length: u64) {
     put(out, &[b"Content-Length: ", digits, b"\r\n"]);
 }
 
-/// Reads what there is. 0: the other side has ended.
+/// Reads the available bytes. 0: the peer has closed its side.
 pub(super) fn poll_fill<R>(
     io: &mut R,
     cx: &mut Context<'_>,
@@ -167,16 +167,16 @@ where
     pin!(io.read_buf(input)).poll(cx)
 }
 
-/// Writes the messages of one connection.
+/// Writes the messages on one connection.
 #[derive(Debug)]
 pub(super) struct MessageWriter {
-    /// Heads, framing and small parts that wait to be written, from `written` on.
+    /// Heads, framing and small parts. The bytes before `written` have been written.
     out: Vec<u8>,
     written: usize,
     encoder: BodyEncoder,
-    /// Bytes of a part that was begun and has not been written whole.
+    /// Unwritten bytes of the current large part.
     part_left: usize,
-    /// Everything that was put has been written and flushed.
+    /// Everything has been written and flushed.
     flushed: bool,
 }
 
@@ -191,24 +191,24 @@ impl MessageWriter {
         }
     }
 
-    /// Whether nothing waits to be written.
+    /// Whether everything has been written.
     pub(super) const fn is_flushed(&self) -> bool {
         self.flushed && self.part_left == 0
     }
 
-    /// Where a head is put.
+    /// The buffer for a head.
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
         self.flushed = false;
         &mut self.out
     }
 
-    /// Begins the body of the message whose head has been put.
+    /// Starts the body of the message whose head has been put.
     pub(super) fn begin_body(&mut self, length: BodyLength) {
         (self.encoder, self.part_left) = (BodyEncoder::new(length), 0);
     }
 
-    /// Writes from the front of `part`, which is not empty, and says how many of its bytes went. A
-    /// caller that was told to wait offers the same bytes again.
+    /// Writes from the front of `part`, which is not empty, and returns the number of bytes
+    /// written. After `Pending` the caller must pass the same bytes again.
     pub(super) fn poll_part<W>(
         &mut self,
         io: &mut W,
@@ -262,7 +262,7 @@ impl MessageWriter {
     /// Ends the body.
     ///
     /// # Errors
-    /// When it is shorter than its announced length.
+    /// When the body is shorter than announced.
     pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> io::Result<()> {
         self.flushed = false;
         self.encoder
@@ -270,7 +270,7 @@ impl MessageWriter {
             .map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
-    /// Writes what waits. Its memory goes, too.
+    /// Flushes the buffer and frees it.
     pub(super) fn poll_flush<W>(&mut self, io: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>>
     where
         W: AsyncWrite + Unpin + ?Sized,
@@ -299,8 +299,7 @@ mod tests {
 
     use super::*;
 
-    /// A connection whose message has not been written whole is never taken for one that another
-    /// message may follow.
+    /// A connection is reusable only when its message has been written completely.
     #[tokio::test]
     async fn a_message_is_flushed_when_all_of_it_is_written() {
         let (mut ours, mut theirs) = duplex(10);

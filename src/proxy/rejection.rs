@@ -1,10 +1,10 @@
-//! What a rejected client is sent: one problem, in the form that its request is answered in.
+//! Responses to rejected requests: one problem, rendered in the form that the client understands.
 //!
-//! A client of a dialect, one of gRPC and a proxy that asks read the same code, the same
-//! `Retry-After` and the same request id; only the form differs. How a response is written is the
-//! business of each protocol's client.
+//! A dialect's client, a gRPC client and a proxy that uses forward-auth get the same error code,
+//! `Retry-After` and request id; only the form differs. Each protocol's client writes the response
+//! in its own way.
 //!
-//! Must stay true: whatever depends on the code is decided in [`Problem`], once.
+//! Must stay true: [`Problem`] alone decides what depends on the error code.
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
@@ -21,27 +21,27 @@ use crate::{
     policy::{CorsFields, headers::X_MENSHEN_ERROR},
 };
 
-/// The form in which a request is answered.
+/// The form of a rejection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResponseForm {
-    /// A status and a body: a problem document, or what the dialect of the path has.
+    /// A status and a body: a problem document, or the error format of the path's dialect.
     Http,
-    /// A status of gRPC in the head.
+    /// A gRPC status in the head.
     Grpc,
-    /// A status that a proxy understands, and no body.
+    /// A status for a proxy that uses forward-auth, without a body.
     ForwardAuth,
 }
 
-/// A rejection, ready to be written.
+/// A rendered rejection.
 #[derive(Debug)]
 pub(super) struct RenderedRejection {
     pub(super) response: LocalResponse,
-    /// For the record: gRPC answers everything with 200.
+    /// The status for the access record: over gRPC every response is a 200.
     pub(super) status: StatusCode,
 }
 
 impl RequestContext {
-    /// Renders what the gate rejects.
+    /// Renders a rejection of the gate.
     pub(super) fn render_rejection(
         &self,
         client: &Client<'_>,
@@ -69,7 +69,7 @@ impl RequestContext {
         )
     }
 
-    /// Renders a problem that an admitted request has met.
+    /// Renders the rejection of an admitted request.
     pub(super) fn render_problem(
         &self,
         client: &Client<'_>,
@@ -167,14 +167,14 @@ pub(super) fn render(
     RenderedRejection { response, status }
 }
 
-/// `Retry-After`, where there is one.
+/// `Retry-After`, if the problem has one.
 fn retry_after(problem: &Problem, request_id: &str) -> Option<(HeaderName, HeaderValue)> {
     problem
         .retry_after_secs(request_id)
         .map(|secs| (header::RETRY_AFTER, HeaderValue::from(secs)))
 }
 
-/// The fields that say that the response is menshen's, and which request it was.
+/// The fields that mark a response as menshen's: error code and request id.
 fn menshen_fields(
     problem: &Problem,
     request_id: &str,
@@ -233,8 +233,7 @@ mod tests {
         value
     }
 
-    /// Whatever form a rejection has, a client is told the same number, and with 503 it is always
-    /// told one.
+    /// `Retry-After` is the same in every form, and a 503 always has one.
     #[test]
     fn every_form_of_a_rejection_says_the_same_retry_after() {
         let voices = voices();

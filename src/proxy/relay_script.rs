@@ -1,20 +1,19 @@
-//! The relay under a script: one client and one backend that send, read, wait and leave in any
-//! order, and what has to hold whatever they do. For tests and fuzzing only.
+//! Runs the relay under a script: a client and a backend that send, read, wait and disconnect in
+//! any order, and invariants that hold whatever they do. Only for tests and fuzzing.
 //!
-//! The connection code is the real one, on local sockets, in one thread under a clock that only the
-//! script moves. The script itself never waits: it yields, so that everything else takes what has
-//! come, until nothing moves at either end. So each run of a script is the same, and a timeout of a
-//! minute costs no time.
+//! It runs the real connection code on local sockets, in one thread, with a clock that only the
+//! script advances. The script never waits: it yields until neither end makes progress. So every
+//! run of a script is the same, and a timeout of a minute takes no time.
 //!
-//! What has to hold (a panic says what does not):
-//! 1. The backend gets well framed requests, none twice; each body is the front of what the client
-//!    sent, and is taken for whole only where it is.
-//! 2. The client gets well framed responses, each to its own request, and the same of their bodies.
-//!    Menshen answers in the backend's stead only where something has happened.
-//! 3. When everything rests nothing is held back that its receiver has room for.
-//! 4. In peace both messages arrive whole.
-//! 5. Once the client has left, what the backend holds of its requests ends, and so does the
-//!    connection, in time; then nothing is counted as open.
+//! Invariants (a panic names the one that is broken):
+//! 1. The backend gets well framed requests, none twice; each body is a prefix of what the client
+//!    sent, and is complete only if the client's is.
+//! 2. The client gets well framed responses, each to its own request, with bodies likewise. menshen
+//!    responds itself only after a failure.
+//! 3. When nothing moves, no bytes are held back that their receiver has room for.
+//! 4. Without failures both messages arrive completely.
+//! 5. After the client disconnects, its requests at the backend end, and so does its connection, in
+//!    time; then nothing is counted as open.
 
 mod backend;
 mod client;
@@ -66,25 +65,25 @@ use link::keep_small;
 use script::{Framing, Op, Script};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-/// Every timeout that a script may meet, but for those of a second or two.
+/// All timeouts in a script, except those of a second or two.
 const TIMEOUT: u64 = 60;
-/// Turns in which nothing moves at either end before everything rests: more than the tasks and
-/// sockets between them.
+/// Turns without progress at either end until everything is at rest: more than there are tasks and
+/// sockets between the ends.
 const RESTING_TURNS: usize = 12;
-/// Seconds within which the backend is rid of a client that has left, and within which its
-/// connection has ended.
+/// Seconds within which the backend is rid of a disconnected client's requests, and within which
+/// the client's connection is closed.
 const DEPARTURE: u64 = 5;
 const END: u64 = 120;
 
 thread_local! {
-    /// For backends of HTTP/1 and of HTTP/2.
+    /// For an HTTP/1 and an HTTP/2 backend.
     static STAGES: [Stage; 2] = [Stage::new(false), Stage::new(true)];
 }
 
-/// Runs the script that these bytes are.
+/// Runs these bytes as a script.
 ///
 /// # Panics
-/// When a promise is broken.
+/// When an invariant is broken.
 pub(super) fn run(bytes: &[u8]) {
     let script = Script::decode(bytes);
     let runtime = Builder::new_current_thread()
@@ -92,8 +91,8 @@ pub(super) fn run(bytes: &[u8]) {
         .start_paused(true)
         .build()
         .expect("a runtime");
-    // Rust's own `main` has SIGPIPE ignored and libFuzzer's has not: with a handler, a write to an
-    // end that is gone is an error there, too.
+    // Rust's `main` ignores SIGPIPE, libFuzzer's does not: with a handler, a write to a closed
+    // socket is an error there, too.
     #[cfg(fuzzing)]
     runtime.block_on(async {
         drop(tokio::signal::unix::signal(
@@ -106,7 +105,7 @@ pub(super) fn run(bytes: &[u8]) {
     });
 }
 
-/// What runs share.
+/// What all runs share.
 struct Stage {
     snapshot: Arc<ArcSwap<Snapshot>>,
     metrics: Metrics,
@@ -193,11 +192,11 @@ struct Play<'s> {
     ledger: Ledger,
     client: Client,
     backend: Backend,
-    /// The connection, until it has ended.
+    /// The connection's task, until it has ended.
     serving: Option<JoinHandle<()>>,
     /// Seconds that have passed.
     waited: u64,
-    /// While they are there menshen does not stop.
+    /// Kept, so that menshen does not stop.
     _running: [watch::Sender<bool>; 2],
 }
 
@@ -219,7 +218,7 @@ impl<'s> Play<'s> {
         });
         let connections = service.connections.clone();
         tokio::spawn(async move { connections[0].sweep().await });
-        // What a run before has left.
+        // Left over from an earlier run.
         while stage.listener.accept().is_ok() {}
         let listener = stage
             .listener
@@ -299,7 +298,7 @@ impl<'s> Play<'s> {
         self.turn().await;
     }
 
-    /// Everything that is ready takes its turn, and both ends theirs. Whether either end moved.
+    /// Gives every ready task a turn, then both ends. Returns whether either end made progress.
     async fn turn(&mut self) -> bool {
         let Self {
             client,
@@ -318,7 +317,7 @@ impl<'s> Play<'s> {
         moved
     }
 
-    /// Lets everything come to rest.
+    /// Runs until nothing moves.
     async fn settle(&mut self) {
         let mut resting = 0;
         while resting < RESTING_TURNS {
@@ -339,7 +338,7 @@ impl<'s> Play<'s> {
         }
     }
 
-    /// Whether what happens to a request is for its two ends alone to decide.
+    /// Whether nothing but its two ends affects a request.
     fn is_undisturbed(&self, n: usize) -> bool {
         let exchanges = &self.ledger.exchanges;
         let is_its_turn = self.client.front().is_none_or(|front| {
@@ -355,7 +354,7 @@ impl<'s> Play<'s> {
             && !(self.ledger.in_order && exchanges[..n].iter().any(|before| before.may_cut))
     }
 
-    /// The third promise, when everything rests.
+    /// Checks invariant 3, when nothing moves.
     fn assert_nothing_held_back(&self) {
         for (n, exchange) in self.ledger.exchanges.iter().enumerate() {
             if !exchange.up.begun || !self.is_undisturbed(n) {
@@ -374,7 +373,7 @@ impl<'s> Play<'s> {
                     "response {n}: informational responses are held back"
                 );
             }
-            // The connection ends with a request that is given up, whichever it is.
+            // Abandoning any request closes the connection.
             let may_cut = self
                 .ledger
                 .exchanges
@@ -387,7 +386,7 @@ impl<'s> Play<'s> {
         }
     }
 
-    /// Both sides do what is left to do. The fourth promise.
+    /// Both ends finish. Checks invariant 4.
     async fn finish(&mut self) {
         self.client.room.set(usize::MAX);
         self.backend.room.set(usize::MAX);
@@ -414,7 +413,7 @@ impl<'s> Play<'s> {
         }
     }
 
-    /// The client leaves. The fifth promise.
+    /// The client disconnects. Checks invariant 5.
     async fn end(mut self) {
         self.settle().await;
         self.client.leave(&mut self.ledger);
@@ -429,7 +428,7 @@ impl<'s> Play<'s> {
             !self.backend.is_held(&self.ledger),
             "the client has left, and the backend is not told"
         );
-        // What is left of it is in order, too.
+        // The rest of the output is well framed, too.
         self.backend.room.set(usize::MAX);
         self.settle().await;
         let Stage { metrics, .. } = self.stage;
@@ -475,7 +474,7 @@ mod tests {
     }
 
     proptest! {
-        // The same scripts each time: to look for others is the business of fuzzing.
+        // The same scripts each time: fuzzing searches for others.
         #![proptest_config(ProptestConfig {
             cases: 400,
             failure_persistence: None,

@@ -1,4 +1,4 @@
-//! What every step of a request needs: the snapshot that decided, its times, its id.
+//! What every step of a request needs: its snapshot, timing and id.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use crate::policy::HttpVersion;
 
 /// One request, from its head to its record.
 pub(super) struct RequestContext {
-    /// What decided, and goes on with it.
+    /// Decided on the request, and serves it.
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) timing: Timing,
-    /// The id of a trusted proxy, or a new one.
+    /// From a trusted proxy, or new.
     pub(super) request_id: String,
     pub(super) version: HttpVersion,
 }
 
 impl RequestContext {
-    /// Records the request at its end.
+    /// Writes the access record.
     pub(super) fn record(&self, subject: RequestRecord<'_>, served: ResponseRecord<'_>) {
         let Self {
             snapshot,

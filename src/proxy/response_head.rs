@@ -1,8 +1,7 @@
-//! The head of a backend's response, whichever protocol brought it, and what a client gets of it.
+//! A backend's response head, from either protocol, and the head that the client gets.
 //!
-//! Must stay true: a response has one end for every reader (RFC 9112 section 6.3); fields of the
-//! backend's own connection end here, and so do those that only menshen may set, in the head and in
-//! the trailers.
+//! Must stay true: every reader finds the same end of a response (RFC 9112 section 6.3); hop-by-hop
+//! fields and those that only menshen may set are removed, from the head and from the trailers.
 
 use std::ops::Range;
 
@@ -21,13 +20,13 @@ use crate::{
 /// Server-sent events.
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 
-/// What comes of a response before its body.
+/// What a backend sends before the response body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeadEvent {
-    /// An informational response, 101 aside.
+    /// An informational response other than 101.
     Informational,
     Final(BodyLength),
-    /// `101 Switching Protocols`, to what was asked.
+    /// `101 Switching Protocols` to the requested protocol.
     Upgraded,
 }
 
@@ -37,7 +36,7 @@ pub(super) struct ResponseHead<'a> {
     pub(super) status: StatusCode,
     /// Empty on HTTP/2, which has none.
     pub(super) reason: &'a [u8],
-    /// The one number that `Content-Length` says, also where no body follows.
+    /// The value of `Content-Length`, even if no body follows.
     pub(super) content_length: Option<u64>,
     pub(super) fields: HeaderFields<'a>,
 }
@@ -45,7 +44,7 @@ pub(super) struct ResponseHead<'a> {
 /// Header fields, in the form of their protocol.
 #[derive(Clone, Copy)]
 pub(super) enum HeaderFields<'a> {
-    /// Names and values as ranges of the bytes.
+    /// The head's bytes, and the ranges of names and values in it.
     Http1(&'a [u8], &'a [HeaderRange]),
     Http2(&'a HeaderMap),
 }
@@ -76,7 +75,7 @@ impl<'a> HeaderFields<'a> {
             .chain(map.into_iter().flatten())
     }
 
-    /// Every value of a field; the name in any case.
+    /// All values of a field, whose name may be in any case.
     pub(super) fn values(self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
         self.iter()
             .filter(move |(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
@@ -85,7 +84,7 @@ impl<'a> HeaderFields<'a> {
 }
 
 impl<'a> ResponseHead<'a> {
-    /// Whether it begins a stream of server-sent events, which are meant to go on.
+    /// Whether it starts a stream of server-sent events.
     pub(super) fn is_event_stream(&self) -> bool {
         let mut kinds = self.fields.values("content-type");
         kinds.next().is_some_and(|kind| {
@@ -94,8 +93,7 @@ impl<'a> ResponseHead<'a> {
         })
     }
 
-    /// Fields that its `Connection` names, which are for the backend's connection only (RFC 9110
-    /// section 7.6.1).
+    /// Hop-by-hop fields that its `Connection` nominates (RFC 9110 section 7.6.1).
     fn nominated(&self) -> Vec<&'a [u8]> {
         self.fields
             .values("connection")
@@ -110,8 +108,8 @@ impl<'a> ResponseHead<'a> {
             .collect()
     }
 
-    /// The fields that go on to a client, without those that frame the body: the client's
-    /// connection frames it anew.
+    /// The fields that are passed on to a client, without framing fields: the client's connection
+    /// has its own framing.
     fn end_to_end(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let nominated = self.nominated();
         self.fields.iter().filter(move |(name, _)| {
@@ -126,8 +124,8 @@ impl<'a> ResponseHead<'a> {
         })
     }
 
-    /// What `Content-Length` says to a client, where the body is so long, or where none follows and
-    /// it only informs (RFC 9110 section 8.6).
+    /// The client's `Content-Length`: the length of the body, or, if none follows, the backend's
+    /// value for information (RFC 9110 section 8.6).
     fn length_field(&self, length: BodyLength) -> Option<u64> {
         match length {
             BodyLength::Known(length) => Some(length),
@@ -137,7 +135,7 @@ impl<'a> ResponseHead<'a> {
         }
     }
 
-    /// Names of its `Trailer` that may follow, joined. `None`: there are none.
+    /// The names in its `Trailer` that may be passed on, joined. `None`: there are none.
     fn announced_trailers(&self) -> Option<Vec<u8>> {
         let names: Vec<_> = self
             .fields
@@ -157,7 +155,7 @@ impl<'a> ResponseHead<'a> {
                 .any(|nominated| name.eq_ignore_ascii_case(nominated))
     }
 
-    /// The trailers that go on to a client.
+    /// The trailers that are passed on to a client.
     pub(super) fn end_to_end_trailers(&self, mut trailers: Trailers) -> Option<Trailers> {
         trailers.retain(|name, _| self.may_trail(name));
         (!trailers.is_empty()).then_some(trailers)
@@ -172,7 +170,7 @@ impl<'a> ResponseHead<'a> {
         put(out, &[b"\r\n"]);
     }
 
-    /// Puts the head for a client of HTTP/1. `trailers`: it takes them.
+    /// Puts the head for a client of HTTP/1. `trailers`: the client accepts them.
     pub(super) fn put(
         &self,
         out: &mut Vec<u8>,
@@ -242,13 +240,13 @@ impl<'a> ResponseHead<'a> {
         );
     }
 
-    /// The head for a client of HTTP/2. `length`: of the body that follows.
+    /// The head for a client of HTTP/2. `length`: how the body is framed.
     pub(super) fn to_http2(self, length: BodyLength) -> Response<()> {
         let mut response = Response::new(());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         for (name, value) in self.end_to_end() {
-            // What was read as a field is one.
+            // Parsed fields are always valid.
             if let (Ok(name), Ok(value)) =
                 (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
             {

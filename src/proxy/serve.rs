@@ -1,7 +1,7 @@
-//! What is done with a request once the gate has decided, whichever protocol brought it.
+//! Carries out the gate's decision on a request, for both protocols.
 //!
-//! Must stay true: every request ends with one response, or none that says it is whole, and with
-//! one record.
+//! Must stay true: every request gets one response, which is never marked complete if it is not,
+//! and one access record.
 
 use std::pin::Pin;
 
@@ -30,16 +30,16 @@ use crate::{
     metrics::Metrics,
 };
 
-/// A request on its way; counted until dropped, whatever happens to it.
+/// Counts a request as in flight until dropped.
 struct InFlightGuard<'a>(&'a IntGauge);
 
 impl<'a> InFlightGuard<'a> {
-    /// Counts one more, unless that would be more than `max`.
+    /// `None`: there are `max` requests in flight.
     fn new(metrics: &'a Metrics, max: i64) -> Option<Self> {
         metrics.in_flight.inc();
         let counted = Self(&metrics.in_flight);
-        // Requests that come at the same moment are counted by then, so there are never more; both
-        // may be one too many.
+        // Counting comes before comparing, so concurrent requests never exceed the limit; both may
+        // be rejected for the last slot.
         if counted.0.get() <= max {
             return Some(counted);
         }
@@ -54,17 +54,17 @@ impl Drop for InFlightGuard<'_> {
     }
 }
 
-/// A request that the gate has decided on.
+/// A request with the gate's decision.
 pub(super) struct DecidedRequest {
     pub(super) decision: Decision,
     pub(super) context: RequestContext,
-    /// The bytes that the ranges of the decision are in.
+    /// The head, into which the ranges of the decision point.
     pub(super) head: Bytes,
-    /// The client's connection has TLS.
+    /// The client's connection uses TLS.
     pub(super) is_tls: bool,
 }
 
-/// Serves one request to its end.
+/// Serves one request to its end, including its access record.
 pub(super) async fn serve(
     service: &ConnectionService,
     connections: &Connections,
@@ -108,7 +108,7 @@ pub(super) async fn serve(
     }
 }
 
-/// A method that the gate has read, and may have rejected.
+/// The method of a rejected request, which may be the reason for it.
 fn method(rejection: &Rejection) -> Method {
     Method::from_bytes(rejection.method.as_bytes()).unwrap_or_default()
 }
@@ -124,7 +124,7 @@ async fn reject(context: &RequestContext, client: &mut Client<'_>, rejection: &R
     context.record(RequestRecord::rejected(rejection), served);
 }
 
-/// Rejects a request that could go on but for all the others.
+/// Rejects an admitted request because too many are in flight.
 async fn reject_overloaded(
     context: &RequestContext,
     client: &mut Client<'_>,
@@ -160,7 +160,7 @@ async fn allow_forward_auth(
         ),
     };
     let status = response.status;
-    // The method of the request that the proxy asks with is not kept; its responses have no body.
+    // The method of the proxy's own request is not known here; the response has no body anyway.
     let sent = client.respond(&Method::GET, response).await;
     let subject = RequestRecord::admitted(&allowed.request, RuleIndex::AuthApi);
     context.record(

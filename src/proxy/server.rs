@@ -1,4 +1,4 @@
-//! The server: worker threads, listeners, and the order in which both end.
+//! The server: worker threads, listeners, and the order in which they stop.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -23,19 +23,19 @@ use crate::{
     metrics::Metrics,
 };
 
-/// What a server is made of.
+/// The parts of a server.
 pub struct ServerParts<'a> {
     pub config: &'a Config,
-    /// What the first requests are handled by.
+    /// Handles the first requests, until a reload replaces it.
     pub snapshot: Snapshot,
     pub listeners: Vec<Listener>,
-    /// For those listeners that speak it.
+    /// The certificate of the listeners with TLS.
     pub tls: Option<Arc<Tls>>,
     pub metrics: Metrics,
     pub clock: Clock,
 }
 
-/// Serves clients until it is told to stop.
+/// Serves clients until it is stopped.
 pub struct Server {
     service: Arc<ConnectionService>,
     listeners: Arc<[Listener]>,
@@ -45,21 +45,21 @@ pub struct Server {
     stop: watch::Sender<bool>,
 }
 
-/// The way to give a server that runs another snapshot.
+/// Replaces the snapshot and the certificate of a running server.
 #[derive(Clone)]
 pub struct ReloadHandle(Arc<ArcSwap<Snapshot>>, Option<Arc<Tls>>);
 
 impl ReloadHandle {
-    /// Every request whose head comes from now on is handled by this one; those on their way keep
-    /// theirs.
+    /// Handles every request whose head arrives from now on with this snapshot. Requests in flight
+    /// keep the previous one.
     pub fn set_snapshot(&self, snapshot: Snapshot) {
         self.0.store(Arc::new(snapshot));
     }
 
-    /// Every handshake from now on is made with these files, where there are any.
+    /// Uses these files for every handshake from now on. Does nothing without a TLS listener.
     ///
     /// # Errors
-    /// When they cannot be used; then those of before stay.
+    /// When the files cannot be used. The previous certificate stays.
     pub fn reload_certificate(&self, files: &TlsConfig) -> Result<(), TlsError> {
         self.1
             .as_ref()
@@ -96,8 +96,8 @@ impl Server {
             tracker,
             overloaded: Arc::new(Semaphore::new(MAX_OVERLOADED_RESPONSES)),
         });
-        // One thread, one runtime: a connection stays where it is, and no request waits for another
-        // core to take it over.
+        // One runtime for each thread: a connection stays on its thread, so no request waits for
+        // another core to pick it up.
         let runtime = Runtime::new_no_steal(threads, "gate");
         Self {
             service,
@@ -109,17 +109,17 @@ impl Server {
         }
     }
 
-    /// The way to another config while it runs.
+    /// For reloading the config while the server runs.
     pub fn reload_handle(&self) -> ReloadHandle {
         ReloadHandle(self.service.current.clone(), self.service.tls.clone())
     }
 
-    /// Where clients reach it.
+    /// The addresses of all listeners.
     pub fn addresses(&self) -> Vec<String> {
         self.listeners.iter().map(Listener::address).collect()
     }
 
-    /// Accepts connections from now on, on the runtime that calls.
+    /// Starts accepting connections, on the caller's runtime.
     pub fn serve(&mut self) {
         let workers = self.workers();
         if let Some(tls) = &self.service.tls {
@@ -154,14 +154,14 @@ impl Server {
         Workers::new(handles)
     }
 
-    /// From now on every answer ends its connection, so that clients move on; new ones are still
-    /// served.
+    /// From now on every response closes its connection, so that clients reconnect elsewhere. New
+    /// connections are still served.
     pub fn start_draining(&self) {
         self.closing.send_replace(true);
     }
 
-    /// Accepts no more, lets requests in flight finish for at most `drain_timeout`, and ends the
-    /// workers. `false`: some were cut.
+    /// Stops accepting, lets requests in flight finish for at most `drain_timeout`, and stops the
+    /// workers. `false`: some requests were cut off.
     pub async fn stop(mut self, drain_timeout: Duration) -> io::Result<bool> {
         self.closing.send_replace(true);
         self.accepting.shutdown().await;
@@ -169,7 +169,7 @@ impl Server {
         for listener in self.listeners.iter() {
             listener.accept_waiting(&self.service, &workers);
         }
-        // Closed, so that new clients are refused at once instead of waiting for nobody.
+        // Closed now, so that new connections are refused at once instead of waiting in the queue.
         drop(self.listeners);
         self.stop.send_replace(true);
         self.service.current.load().streams.close_websockets();

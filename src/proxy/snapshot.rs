@@ -1,8 +1,8 @@
-//! What requests are handled by. All of it is made from one config and replaced whole when the
+//! What requests are handled with. It is built from one config and replaced as a whole when the
 //! config changes.
 //!
-//! Must stay true: a request takes one snapshot, when its head is there, and keeps it to its end;
-//! nothing in it changes.
+//! Must stay true: a request takes one snapshot when its head is complete, and keeps it to its end;
+//! a snapshot never changes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,12 +31,12 @@ pub struct Snapshot {
     pub(super) upstream_headers: UpstreamHeaders,
     pub(super) recorder: Recorder,
     pub(super) voices: Voices,
-    /// Of the whole process: it outlives every snapshot.
+    /// The open streams of the process, which outlive every snapshot.
     pub(super) streams: Arc<Streams>,
     pub(super) limits: Limits,
 }
 
-/// What a snapshot is made of.
+/// The parts of a snapshot.
 pub struct SnapshotParts<'a> {
     pub config: &'a Config,
     pub gate: Gate,
@@ -50,7 +50,7 @@ pub struct SnapshotParts<'a> {
     pub entropy: &'a Entropy,
 }
 
-/// What one connection may take.
+/// Limits on connections and requests.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) max_header_bytes: usize,
@@ -58,7 +58,7 @@ pub(super) struct Limits {
     pub(super) keepalive_timeout: Duration,
     pub(super) body_timeout: Duration,
     pub(super) keepalive_requests: u32,
-    /// Clients that speak no TLS may begin with HTTP/2.
+    /// Clients without TLS may start with HTTP/2.
     pub(super) h2c: bool,
     /// Requests at once on one HTTP/2 connection.
     pub(super) http2_streams: u32,
@@ -66,8 +66,8 @@ pub(super) struct Limits {
     pub(super) max_connections: usize,
     /// Requests at once, of all connections.
     pub(super) max_requests: i64,
-    /// The same for those of the auth API: who holds streams open at the backend keeps nobody from
-    /// signing in or out.
+    /// The same for the auth API, a little higher, so that streams held open at the backend cannot
+    /// keep users from logging in or out.
     pub(super) max_auth_requests: i64,
 }
 

@@ -1,9 +1,9 @@
-//! A client's connection: TCP, with TLS or without, or a Unix socket.
+//! A client's connection: TCP, TLS over TCP, or a Unix socket.
 //!
-//! Nothing is held for reading or writing: an idle connection costs a task.
+//! It has no read or write buffers of its own, so an idle connection costs only its task.
 //!
-//! Must stay true: a write to a client that takes nothing fails in time, whichever part of menshen
-//! writes; a connection that is closed lets the client read what it was told last.
+//! Must stay true: a write that makes no progress fails in time, whichever part of menshen writes;
+//! closing a connection lets the client read the last response.
 
 use std::{
     io,
@@ -28,21 +28,21 @@ use tokio_rustls::server::TlsStream;
 
 use super::connection_tracker::{ConnectionPermit, LINGER_TIMEOUT, Transport, UNKNOWN_LENGTH};
 
-/// Bytes that are read of a client that has announced none, once its connection is closed.
+/// Most bytes that are read and discarded while a connection without an announced body closes.
 const MAX_LINGER_BYTES: usize = 16 << 20;
 
-/// Bytes that TLS may need besides those that it carries, at least.
+/// Least allowance for the overhead of TLS records, in bytes.
 const TLS_ALLOWANCE: u64 = 16 * 1024;
 
 /// A client's connection.
 #[derive(Debug)]
 pub(super) struct Socket {
     io: MaybeTls,
-    /// Longest time in which the client may take no bytes.
+    /// Longest time that a write may make no progress.
     write_timeout: Duration,
-    /// Runs while a write makes no progress.
+    /// Set while a write makes no progress.
     write_timer: Option<Pin<Box<Sleep>>>,
-    /// `None`: one connection too many.
+    /// `None`: a connection over the limit.
     permit: Option<Arc<ConnectionPermit>>,
 }
 
@@ -67,7 +67,7 @@ impl Socket {
         }
     }
 
-    /// Whether strangers on the way cannot read along.
+    /// Whether the connection is encrypted.
     pub(super) const fn is_tls(&self) -> bool {
         matches!(self.io, MaybeTls::Tls(_))
     }
@@ -80,37 +80,37 @@ impl Socket {
         }
     }
 
-    /// Its end, when it comes, is a reset: for a response that broke off where nothing but a
-    /// peaceful end would tell that it is whole.
+    /// Makes closing the connection reset it: for an incomplete response that only the end of the
+    /// connection delimits, where an orderly close would mark it as complete.
     pub(super) fn reset_on_close(&self) {
         if !matches!(self.io, MaybeTls::Unix(_)) {
-            // Where that fails the client is gone.
+            // It fails only where the client has disconnected.
             let _ = rustix::net::sockopt::set_socket_linger(self.fd(), Some(Duration::ZERO));
         }
     }
 
-    /// Whether the client has closed its side, although something that it sent before is still to
-    /// be read.
+    /// Whether the client has closed its side, even with unread bytes before that.
     pub(super) fn closed_by_peer(&self) -> bool {
         let mut fds = [PollFd::from_borrowed_fd(self.fd(), PollFlags::RDHUP)];
-        // Where the system cannot tell, reading will.
+        // If the system cannot tell, the next read will.
         rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// A second handle, to look at the connection while it is used. `None`: the system gives none.
+    /// A second handle, for checking the connection while it is borrowed. `None`: the system has no
+    /// file descriptor left.
     pub(super) fn watch(&self) -> Option<SocketWatch> {
         self.fd().try_clone_to_owned().ok().map(SocketWatch)
     }
 
-    /// Waits until there is something to read, or the end. With TLS there may be less than a byte:
-    /// reading may wait on.
+    /// Waits until there is something to read, or the end of the stream. With TLS a partial record
+    /// may have arrived, on which a read still waits.
     pub(super) async fn readable(&self) -> io::Result<()> {
         match &self.io {
             MaybeTls::Tcp(stream) => stream.readable().await,
             MaybeTls::Unix(stream) => stream.readable().await,
             MaybeTls::Tls(stream) => {
                 let (tcp, session) = stream.get_ref();
-                // A session that wants no bytes has some for us, or has come to its end.
+                // A session that wants no bytes has plaintext to read, or has ended.
                 if session.wants_read() {
                     tcp.readable().await
                 } else {
@@ -120,15 +120,15 @@ impl Socket {
         }
     }
 
-    /// Waits until the client's first bytes are these or are not, and leaves them to be read. Not
-    /// for TLS.
+    /// Waits until the client's first bytes are known to match or not, without consuming them.
+    /// Always `false` with TLS.
     pub(super) async fn peek_matches<const N: usize>(&self, wanted: &[u8; N]) -> bool {
         let mut seen = 0;
         loop {
             let mut bytes = [MaybeUninit::uninit(); N];
             let mut peek = |socket: BorrowedFd<'_>| {
                 let ((there, _), _) = rustix::net::recv(socket, &mut bytes, RecvFlags::PEEK)?;
-                // No more than before is nothing: then wait for more instead of asking again.
+                // No new bytes: wait for readiness instead of polling in a loop.
                 if there.len() == seen {
                     Err(io::ErrorKind::WouldBlock.into())
                 } else {
@@ -155,7 +155,7 @@ impl Socket {
             match peeked {
                 Ok((length, true)) if length == N => return true,
                 Ok((length, true)) => seen = length,
-                // There may be more, unless the client has ended its side.
+                // More may come, unless the client has closed its side.
                 Err(error)
                     if error.kind() == io::ErrorKind::WouldBlock
                         && ready.is_ok_and(|ready| !ready.is_read_closed()) => {}
@@ -164,14 +164,14 @@ impl Socket {
         }
     }
 
-    /// Closes the connection in peace: ends our side, and reads on, since closing with unread bytes
-    /// would reset the connection, and the client might never see the response (RFC 9112 section
-    /// 9.6). `unread`: bytes that the client has announced and not sent; those are read in a task
-    /// of their own.
+    /// Closes the connection in order: shuts down our side and reads on, since closing with unread
+    /// bytes would reset the connection, and the client might never see the response (RFC 9112
+    /// section 9.6). `unread`: announced bytes that have not arrived; they are read in a separate
+    /// task.
     pub(super) async fn close(mut self, unread: u64) {
         let end = async {
             self.shutdown().await?;
-            // Not in the task, where every connection would have the room for it all the time.
+            // On the heap, so that the task of every connection does not reserve memory for it.
             let (mut discarded, mut left) = (vec![0; 8 * 1024], MAX_LINGER_BYTES);
             while unread == 0 && left > 0 {
                 match self.read(&mut discarded).await? {
@@ -181,14 +181,14 @@ impl Socket {
             }
             io::Result::Ok(())
         };
-        // A client that is gone already is what we want; one that does not go is left.
+        // An error or the timeout just drops the connection.
         drop(timeout(LINGER_TIMEOUT, end).await);
         if unread > 0 {
             self.read_on(unread);
         }
     }
 
-    /// Reads on in a task of its own, until what was announced has come or may take no longer.
+    /// Reads on in a separate task, until the announced bytes have arrived or a limit is reached.
     fn read_on(self, unread: u64) {
         let Some(permit) = self.permit else { return };
         // With TLS it is wrapped in records.
@@ -210,7 +210,7 @@ impl Socket {
         permit.read_on(transport, unread, self.write_timeout);
     }
 
-    /// The result of a write, unless it has made no progress for too long.
+    /// The result of a write, or an error after `write_timeout` without progress.
     fn with_write_timeout<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -231,15 +231,14 @@ impl Socket {
     }
 }
 
-/// Looks at a connection that something else uses.
+/// Checks a connection that is borrowed elsewhere.
 #[derive(Debug)]
 pub(super) struct SocketWatch(OwnedFd);
 
 impl SocketWatch {
-    /// Whether the connection has failed, although something that was sent before is still to be
-    /// read.
+    /// Whether the connection was reset, even with unread bytes before that.
     pub(super) fn is_reset(&self) -> bool {
-        // Errors are told without being asked for.
+        // `poll` reports errors without a flag for them.
         let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
         rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }

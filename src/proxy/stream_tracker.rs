@@ -1,4 +1,4 @@
-//! The streams of one connection of HTTP/2: how many are open, and how many cost work for nothing.
+//! The streams of one client HTTP/2 connection: how many are open, were reset, or were malformed.
 
 use std::{
     sync::{
@@ -20,17 +20,17 @@ pub(super) struct StreamTracker {
 }
 
 impl StreamTracker {
-    /// The client has given up a request.
+    /// Counts a request that the client has reset.
     pub(super) fn count_reset(&self) {
         self.reset.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A request was none.
+    /// Counts a malformed request.
     pub(super) fn count_malformed(&self) {
         self.malformed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Requests that the client has given up.
+    /// Requests that the client has reset.
     pub(super) fn reset_count(&self) -> u32 {
         self.reset.load(Ordering::Relaxed)
     }

@@ -1,15 +1,15 @@
-//! The streams that are open: each WebSocket, event stream, answer that has been coming for a
-//! second, and call of gRPC that has lasted as long. Each ends when its session does.
+//! Open streams: WebSockets, event streams, and responses and gRPC calls that have lasted longer
+//! than a second. Each is closed when its session ends.
 //!
-//! A plain request is never in here. A stream is found by looking at all of them, with the very
-//! check that the gate makes of a token: streams are counted in thousands, revocations are rare,
-//! and nothing has to be kept in step. That a session has merely come to its end nobody announces,
-//! so the store is asked about the sessions of open streams once a minute.
+//! Ordinary requests are not registered. A revocation checks every open stream with the gate's own
+//! token check, instead of keeping an index in step: there are thousands of streams, and
+//! revocations are rare. Nothing announces that a session has expired, so the store is polled for
+//! the sessions of open streams once a minute.
 //!
-//! Must stay true: a stream that is opened while its session is being revoked ends too; while the
-//! store fails no stream is ended for it, and while it is slow no revocation waits for it; an
-//! access token of ours that has expired ends none (its session may be renewed), one of another
-//! issuer does: there is nothing else that could tell the end.
+//! Must stay true: a stream that opens while its session is being revoked is closed, too; a failing
+//! store closes no stream, and a slow one delays no revocation; an expired access token of ours
+//! closes no stream, since its session may be renewed, but an expired token of another issuer does,
+//! since nothing else marks the end of its session.
 
 use std::{
     collections::HashMap,
@@ -37,28 +37,28 @@ use crate::{
     types::Timestamp,
 };
 
-/// What has gone on for as long as this is a stream: an answer since its head, a call of gRPC since
-/// its beginning.
+/// Age from which an exchange counts as a stream: of a response since its head, of a gRPC call
+/// since its start.
 pub(super) const MIN_STREAM_AGE: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether a token of another issuer has ended.
+/// Interval of checking for expired tokens of other issuers.
 const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often the store is asked about the sessions of open streams.
+/// Interval of polling the store for the sessions of open streams.
 const SESSION_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Many revocations at once are one look at the streams.
+/// Revocations within this time are handled together.
 const REVOCATION_BATCH_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What kind of stream.
+/// The kind of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StreamKind {
     WebSocket,
     /// `text/event-stream`.
     Events,
-    /// Any other answer that takes long.
+    /// Any other long response.
     LongResponse,
-    /// A call of gRPC that takes long, whoever talks.
+    /// A long gRPC call, in whichever direction messages are sent.
     GrpcCall,
 }
 
@@ -84,17 +84,17 @@ impl StreamKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum CloseReason {
-    /// One of its sides ended it.
+    /// The client or the backend ended it.
     Closed = 0,
-    /// Both were silent too long.
+    /// Neither side sent anything for too long.
     Idle = 1,
-    /// Its session, its user or everybody was revoked.
+    /// Its session, its user or all users were revoked.
     Revoked = 2,
-    /// Its session is past its end.
+    /// Its session has expired.
     SessionExpired = 3,
     /// menshen stops.
     Stopping = 4,
-    /// The token of another issuer by which it was opened is good no more.
+    /// It was opened with a token of another issuer that has expired.
     TokenExpired = 5,
 }
 
@@ -108,7 +108,7 @@ impl CloseReason {
         Self::TokenExpired,
     ];
 
-    /// What the access log says of it.
+    /// The error code in the access log.
     pub(super) const fn code(self) -> Option<ErrorCode> {
         match self {
             Self::Revoked => Some(ErrorCode::TokenRevoked),
@@ -134,8 +134,8 @@ impl CloseReason {
 pub struct Streams {
     open: papaya::HashMap<u64, Arc<StreamEntry>, RandomState>,
     next: AtomicU64,
-    /// The earliest end of a token by which one of them was opened, in Unix milliseconds;
-    /// `u64::MAX`: there is none.
+    /// The earliest expiry of another issuer's token among them, in Unix milliseconds. `u64::MAX`:
+    /// there is none.
     next_token_expiry: AtomicU64,
     denylist: Arc<Denylist>,
     metrics: Metrics,
@@ -144,16 +144,15 @@ pub struct Streams {
 struct StreamEntry {
     kind: StreamKind,
     identity: Option<Arc<Identity>>,
-    /// A [`CloseReason`].
+    /// A [`CloseReason`]. `Closed`: it is open.
     close_reason: AtomicU8,
-    /// Whoever carries the stream.
+    /// Wakes the task that relays the stream.
     waker: AtomicWaker,
     gauge: IntGauge,
 }
 
 impl StreamEntry {
-    /// When the token is good no more by which it was opened, where no session of ours is behind
-    /// it.
+    /// The expiry of its token, if that is another issuer's.
     fn token_expiry(&self) -> Option<Timestamp> {
         match &self.identity.as_ref()?.claims {
             VerifiedClaims::Own(_) => None,
@@ -161,7 +160,7 @@ impl StreamEntry {
         }
     }
 
-    /// Tells its carrier to end it; what was said first counts.
+    /// Asks the task that relays the stream to end it. The first reason counts.
     fn end(&self, reason: CloseReason) {
         let first = self.close_reason.compare_exchange(
             CloseReason::Closed as u8,
@@ -183,7 +182,7 @@ impl StreamEntry {
     }
 }
 
-/// A stream's place among the open ones; given back when dropped.
+/// A registered stream; deregistered when dropped.
 pub(super) struct OpenStream {
     streams: Arc<Streams>,
     id: u64,
@@ -191,7 +190,7 @@ pub(super) struct OpenStream {
 }
 
 impl OpenStream {
-    /// Resolves when somebody else has ended the stream. For one waiter.
+    /// Resolves when the stream has to end. Only one task may wait.
     pub(super) async fn closed(&self) -> CloseReason {
         poll_fn(|cx| self.poll_closed(cx)).await
     }
@@ -201,12 +200,12 @@ impl OpenStream {
         self.close_reason().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Why it has to end, if it has to.
+    /// The reason why it has to end. `None`: it may go on.
     fn close_reason(&self) -> Option<CloseReason> {
         Some(self.entry.close_reason()).filter(|close_reason| *close_reason != CloseReason::Closed)
     }
 
-    /// Its carrier has found out itself.
+    /// Records why it ended, if it was not asked to end before.
     pub(super) fn end(&self, reason: CloseReason) {
         self.entry.end(reason);
     }
@@ -247,7 +246,7 @@ impl Streams {
         }
     }
 
-    /// Takes a stream in. It may have to end at once.
+    /// Registers a stream. It may have to end at once.
     pub(super) fn register(
         self: &Arc<Self>,
         kind: StreamKind,
@@ -268,8 +267,8 @@ impl Streams {
         };
         let entry = Arc::new(entry);
         self.open.pin().insert(id, entry.clone());
-        // Only now: a revocation between the gate's check and the line above would be missed
-        // otherwise.
+        // Checked after the insertion, or a revocation between the gate's check and the insertion
+        // would be missed.
         self.end_if_revoked(&entry);
         if let Some(end) = entry.token_expiry() {
             self.next_token_expiry
@@ -282,11 +281,11 @@ impl Streams {
         }
     }
 
-    /// Ends streams as their sessions are revoked, or the tokens of others behind them end, for as
-    /// long as it is polled. It waits for nothing else.
+    /// Ends streams whose sessions are revoked, or whose tokens of other issuers expire. Runs until
+    /// the denylist is dropped, and waits for no store.
     pub async fn watch_revocations(&self, clock: &Clock) {
         let mut revoked = self.denylist.subscribe();
-        // What was revoked before we listened counts too.
+        // Includes revocations from before the subscription.
         revoked.mark_changed();
         let mut ticks = interval_at(Instant::now() + TOKEN_CHECK_INTERVAL, TOKEN_CHECK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -304,8 +303,7 @@ impl Streams {
         }
     }
 
-    /// Ends streams whose sessions are past their end, for as long as it is polled. The store may
-    /// take its time.
+    /// Ends streams whose sessions have expired, by polling the store. Never returns.
     pub async fn check_sessions(&self, store: &dyn Store, clock: &Clock) {
         let mut ticks = interval_at(
             Instant::now() + SESSION_CHECK_INTERVAL,
@@ -325,12 +323,12 @@ impl Streams {
         }
     }
 
-    /// Ends every stream whose token is another issuer's and good no more.
+    /// Ends every stream whose token, of another issuer, has expired.
     fn end_expired_tokens(&self, now: Timestamp) {
         if now.as_millis() < self.next_token_expiry.load(Ordering::Acquire) {
             return;
         }
-        // Whoever opens one from here on says so again; all others are looked at now.
+        // A stream that registers from here on lowers it again; all others are checked now.
         self.next_token_expiry.store(u64::MAX, Ordering::Release);
         for entry in self.open.pin().values() {
             match entry.token_expiry() {
@@ -354,7 +352,7 @@ impl Streams {
         }
     }
 
-    /// Ends every stream whose session the store no longer has among the living.
+    /// Ends every stream whose session is no longer active in the store.
     async fn end_expired_sessions(&self, store: &dyn Store, now: Timestamp) {
         let mut sessions: HashMap<_, Vec<Arc<StreamEntry>>> = HashMap::new();
         for entry in self.open.pin().values() {
@@ -380,7 +378,7 @@ impl Streams {
         }
     }
 
-    /// Ends each WebSocket, which would never end by itself; what else is open may finish.
+    /// Ends every WebSocket, since none ends by itself. Other streams may finish.
     pub(super) fn close_websockets(&self) {
         for entry in self
             .open

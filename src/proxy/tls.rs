@@ -1,13 +1,13 @@
-//! TLS to clients: the certificate of the moment, and the handshake.
+//! TLS to clients: the current certificate, and the handshake.
 //!
-//! The files are read again every few seconds and compared by what they hold, so it does not matter
-//! how they change: written anew, renamed over, or swapped by a symbolic link as Kubernetes does.
-//! Connections that are open keep what they began with.
+//! The files are read every few seconds and compared by content, so it does not matter how they
+//! change: overwritten, renamed over, or swapped by a symbolic link as Kubernetes does. Open
+//! connections keep the certificate that they started with.
 //!
-//! Must stay true: a pair that does not fit, or files that cannot be read, change nothing; a look
-//! at the files never undoes a reload that came between; session tickets end with the config that
-//! made them, so nobody resumes past an authority that is no longer believed; no text of a key
-//! reaches a log.
+//! Must stay true: a certificate that does not match its key, or an unreadable file, changes
+//! nothing; a check of the files never undoes a config reload that happened meanwhile; session
+//! tickets are only valid under the TLS config that issued them, so no session is resumed past an
+//! authority that is no longer trusted; no part of a key is logged.
 
 use std::{fs, io, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
@@ -28,14 +28,14 @@ use crate::{
     metrics::Metrics,
 };
 
-/// How often the files are looked at.
+/// Interval of checking the files.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
-/// Longest file that is read. A chain of certificates is far shorter; a wrong path may name
-/// anything.
+/// Longest file that is read, in bytes. A certificate chain is far shorter; a wrong path may name
+/// any file.
 const MAX_FILE_LEN: u64 = 1024 * 1024;
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
-/// Why there is no TLS with these files.
+/// Why TLS cannot be configured with these files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("{0} is not set")]
@@ -50,36 +50,35 @@ pub enum TlsError {
     NoAuthority { file: PathBuf, why: String },
 }
 
-/// Makes one library's cryptography that of the whole process, before anything else chooses. Later
-/// calls change nothing.
+/// Installs the process-wide rustls crypto provider. Later calls change nothing.
 pub fn install_crypto() {
-    // It fails when one is installed already.
+    // It fails if one is installed already.
     drop(provider::default_provider().install_default());
 }
 
-/// What handshakes are made with, replaced when the files change.
+/// The TLS configuration of handshakes, replaced when the files change.
 pub struct Tls {
     current: ArcSwap<ActiveTls>,
     http2: bool,
     metrics: Metrics,
 }
 
-/// What a look at the files came to, where it came to anything.
+/// A change of the files.
 enum FileChange {
-    /// With the end of the certificate.
+    /// Files that can be used, and the expiry of the certificate.
     Valid(ActiveTls, i64),
-    /// With its mark.
+    /// Files that cannot be used, and the fingerprint of the failure.
     Invalid(digest::Digest, TlsError),
 }
 
-/// What the files held.
+/// The configuration in use, and the files that it comes from.
 #[derive(Clone)]
 struct ActiveTls {
     config: Arc<ServerConfig>,
     files: TlsConfig,
-    /// Of everything that was read.
+    /// Fingerprint of all files.
     fingerprint: digest::Digest,
-    /// Of what was read last and was no good, so that one mistake is told once.
+    /// Fingerprint of the last failure, so that each failure is reported once.
     rejected: Option<digest::Digest>,
 }
 
@@ -90,11 +89,10 @@ pub(super) struct Established {
 }
 
 impl Tls {
-    /// Reads the files. `http2`: clients may choose it.
+    /// Reads the files. `http2`: clients may choose HTTP/2.
     ///
     /// # Errors
-    /// When a file cannot be read, is not what it should be, or the certificate does not fit the
-    /// key.
+    /// When a file cannot be read or parsed, or the certificate does not match the key.
     pub fn load(files: &TlsConfig, http2: bool, metrics: Metrics) -> Result<Arc<Self>, TlsError> {
         let material = TlsMaterial::read(files)?;
         let loaded = material.compile(files, http2)?;
@@ -106,24 +104,24 @@ impl Tls {
         }))
     }
 
-    /// Whether TLS could be spoken with these files: the check of a config.
+    /// Checks that TLS can be configured with these files.
     pub fn check(files: &TlsConfig) -> Result<(), TlsError> {
         TlsMaterial::read(files)?.compile(files, true).map(drop)
     }
 
-    /// When the server's own certificate in these files ends, in Unix seconds; 0 where it does not
-    /// say so in a way that can be read.
+    /// The expiry of the server's certificate in these files, in Unix seconds. 0: it cannot be
+    /// read.
     ///
     /// # Errors
-    /// When a file cannot be read or is not what it should be.
+    /// When a file cannot be read or parsed.
     pub fn expiry(files: &TlsConfig) -> Result<i64, TlsError> {
         TlsMaterial::read(files).map(|material| material.expiry())
     }
 
-    /// Takes other files, or the same anew. `Ok(false)`: they hold what they held.
+    /// Switches to these files, or reads the same ones again. `Ok(false)`: nothing has changed.
     ///
     /// # Errors
-    /// As of [`Self::load`]; then what was there stays.
+    /// As [`Self::load`]. The previous configuration stays.
     pub fn reload(&self, files: &TlsConfig) -> Result<bool, TlsError> {
         let now = self.current.load();
         let material = TlsMaterial::read(files)?;
@@ -136,17 +134,17 @@ impl Tls {
         Ok(true)
     }
 
-    /// Looks at the files again and again. Never returns.
+    /// Checks the files at intervals. Never returns.
     pub(super) async fn watch_files(self: Arc<Self>) {
         loop {
             tokio::time::sleep(FILE_CHECK_INTERVAL).await;
             let tls = self.clone();
-            // A file may be on a slow disk. A panic in there is counted by its hook.
+            // A file may be on a slow disk. The panic hook counts a panic.
             drop(tokio::task::spawn_blocking(move || tls.check_files()).await);
         }
     }
 
-    /// Takes what the files hold now, if it is new and good.
+    /// Switches to the content of the files if it has changed and can be used.
     fn check_files(&self) {
         let now = self.current.load_full();
         if let Some(found) = self.detect_change(&now) {
@@ -154,7 +152,7 @@ impl Tls {
         }
     }
 
-    /// What the files hold now, where that is something else than `now`.
+    /// Compares the files with `now`. `None`: nothing has changed.
     fn detect_change(&self, now: &ActiveTls) -> Option<FileChange> {
         let material = TlsMaterial::read(&now.files);
         if material
@@ -172,9 +170,8 @@ impl Tls {
         })
     }
 
-    /// Puts what was found in the place of `now`, unless something else has come there meanwhile: a
-    /// reload of the config, which may name other files, counts for more than a look at the ones of
-    /// before.
+    /// Replaces `now` with the change, unless a config reload, which may name other files, has
+    /// replaced it meanwhile.
     fn apply_change(&self, now: &Arc<ActiveTls>, found: FileChange) {
         let next = match &found {
             FileChange::Invalid(failure_fingerprint, _)
@@ -216,14 +213,15 @@ impl Tls {
         }
     }
 
-    /// Another certificate is in place.
+    /// Reports a new certificate.
     fn report_reload(&self, expiry: i64) {
         self.metrics.tls_certificate_expiry.set(expiry);
         self.metrics.tls_reloads.with_label_values(&["ok"]).inc();
         tracing::info!("the TLS certificate was read anew");
     }
 
-    /// Makes the handshake within `handshake_timeout`. `None`: it failed, which is counted.
+    /// Does the handshake. `None`: it failed or took longer than `handshake_timeout`, which is
+    /// counted.
     pub(super) async fn accept(
         &self,
         stream: TcpStream,
@@ -247,7 +245,7 @@ impl Tls {
     }
 }
 
-/// What a failed handshake is called: a closed list.
+/// The metric label of a failed handshake, from a closed list.
 fn handshake_result(error: &io::Error) -> &'static str {
     match error
         .get_ref()
@@ -267,7 +265,7 @@ fn handshake_result(error: &io::Error) -> &'static str {
     }
 }
 
-/// The same mistake has the same mark.
+/// Equal for the same error with the same files.
 fn failure_fingerprint(files: &TlsConfig, error: &TlsError) -> digest::Digest {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(error.to_string().as_bytes());
@@ -277,7 +275,7 @@ fn failure_fingerprint(files: &TlsConfig, error: &TlsError) -> digest::Digest {
     context.finish()
 }
 
-/// What is in the files.
+/// The parsed files.
 struct TlsMaterial {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -348,7 +346,8 @@ impl TlsMaterial {
         } else {
             vec![b"http/1.1".to_vec()]
         };
-        // Sessions go on by tickets, which cost no memory here. Their keys change every few hours.
+        // Sessions are resumed with tickets, which need no memory on the server. Their keys rotate
+        // every few hours.
         config.ticketer = provider::Ticketer::new().map_err(TlsError::KeyMismatch)?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ignore_client_order = true;
@@ -360,8 +359,7 @@ impl TlsMaterial {
         })
     }
 
-    /// When the server's own certificate ends, in Unix seconds; 0 where it does not say so in a way
-    /// that can be read.
+    /// The expiry of the server's certificate, in Unix seconds. 0: it cannot be read.
     fn expiry(&self) -> i64 {
         let parsed = self
             .chain
@@ -392,7 +390,7 @@ fn client_verifier(
     })
 }
 
-/// Authorities, each of which can be used.
+/// A root store of these authorities.
 pub(super) fn root_store(
     file: &Path,
     authorities: &[CertificateDer<'static>],
@@ -408,7 +406,7 @@ pub(super) fn root_store(
     Ok(root_store)
 }
 
-/// Whether a certificate and a key belong together.
+/// Checks that a certificate matches its key.
 pub(super) fn check_key_pair(
     chain: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
@@ -424,7 +422,7 @@ pub(super) fn check_key_pair(
         .map_err(TlsError::KeyMismatch)
 }
 
-/// A file, as long as it may be.
+/// Reads a file of at most [`MAX_FILE_LEN`] bytes.
 pub(super) fn read_file(file: &Path) -> Result<Vec<u8>, TlsError> {
     let unreadable = |why| TlsError::Unreadable {
         file: file.to_owned(),
@@ -437,7 +435,7 @@ pub(super) fn read_file(file: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(file).map_err(unreadable)
 }
 
-/// All certificates in PEM text, at least one.
+/// The certificates in a PEM text, at least one.
 pub(super) fn certificates(
     file: &Path,
     text: &[u8],
@@ -457,7 +455,7 @@ pub(super) fn certificates(
         })
 }
 
-/// The private key in PEM text.
+/// The private key in a PEM text.
 pub(super) fn private_key(file: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(text).map_err(|_| TlsError::NotPem {
         file: file.to_owned(),

@@ -1,7 +1,7 @@
-//! The backends: their addresses, resolved and made ready before any request, and whose turn it is.
+//! The backends, and the choice of one for each request.
 //!
 //! Must stay true: choosing takes no lock that can wait and allocates nothing; a backend whose name
-//! has not been resolved is unhealthy, and never a reason not to start.
+//! is not resolved is unhealthy, but does not prevent the start.
 
 mod backend;
 mod dial;
@@ -33,7 +33,7 @@ use tls_identity::TlsIdentity;
 pub use backend::UpstreamError;
 pub(super) use backend::{Backend, UpstreamPeer};
 
-/// How long a start waits for the names of backends.
+/// How long a start waits for DNS lookups.
 const FIRST_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The backends, at least one.
@@ -41,11 +41,11 @@ const FIRST_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Upstreams {
     backends: Vec<Backend>,
     http2: bool,
-    /// Of the files of `upstream.tls`.
+    /// Fingerprint of the files of `upstream.tls`.
     fingerprint: u64,
     gauges: IntGaugeVec,
     health: HealthConfig,
-    /// What requests and checks have alike.
+    /// Fields of forwarded requests and of health checks.
     fields: FixedFields,
     resolve_interval: Duration,
     read_timeout: Duration,
@@ -54,8 +54,8 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// The backends of a config. Those of `before` whose names are the same begin with the
-    /// addresses that are known.
+    /// The backends of a config. A backend with the same name as one of `before` starts with its
+    /// known addresses.
     pub fn new(
         config: &UpstreamConfig,
         metrics: &Metrics,
@@ -87,8 +87,8 @@ impl Upstreams {
         })
     }
 
-    /// Resolves every name, so that no request ever waits for a resolver. What cannot be resolved
-    /// in time is unhealthy until it can be, or keeps the addresses that are known.
+    /// Resolves every name, so that no request waits for a lookup. A name that cannot be resolved
+    /// in time keeps its known addresses; without any, its backend is unhealthy.
     pub async fn resolve(&self) {
         let mut lookups = JoinSet::new();
         for (at, backend) in self.backends.iter().enumerate() {
@@ -105,7 +105,7 @@ impl Upstreams {
         }
         let resolving = async {
             while let Some(ended) = lookups.join_next().await {
-                // A lookup that panicked found nothing.
+                // A lookup task that panicked has no result.
                 let Ok((at, found)) = ended else { continue };
                 match found {
                     Ok(found) => self.get(at).set_addresses(&found),
@@ -115,7 +115,7 @@ impl Upstreams {
                 }
             }
         };
-        // The lookups that are cut short are made again in the background.
+        // Unfinished lookups are repeated in the background.
         drop(timeout(FIRST_LOOKUP_TIMEOUT, resolving).await);
         for backend in self
             .backends
@@ -129,22 +129,23 @@ impl Upstreams {
         }
     }
 
-    /// Whether the files hold what they held when these backends were made.
+    /// Whether the files of `upstream.tls` are unchanged since these backends were built.
     pub fn has_same_tls_files(&self, config: &UpstreamTlsConfig) -> bool {
         TlsIdentity::read(config).is_ok_and(|identity| identity.fingerprint == self.fingerprint)
     }
 
-    /// Whether they are spoken to in HTTP/2.
+    /// Whether the backends are configured for HTTP/2.
     pub(super) const fn is_http2(&self) -> bool {
         self.http2
     }
 
-    /// How many there are.
+    /// Number of backends.
     pub(super) const fn len(&self) -> usize {
         self.backends.len()
     }
 
-    /// The next one to try for a request that has tried these: a healthy one where there is one.
+    /// The next backend for a request, not yet attempted: a healthy one if possible. `None`: all
+    /// were attempted.
     pub(super) fn pick(&self, tried: &mut AttemptedBackends) -> Option<usize> {
         let all = self.backends.len();
         let turn = if all == 1 {
@@ -155,9 +156,8 @@ impl Upstreams {
         tried.next(all, turn, |at| self.backends[at].health.is_healthy())
     }
 
-    /// No connection to this backend came about by this peer, so nothing was sent. Where another of
-    /// its addresses is left to try, it is the next one to try; where not, it has failed, once
-    /// (`true`).
+    /// Records a failed connection, on which nothing was sent. If the backend has another address,
+    /// that is tried next. If not, `true`: the backend has failed, which counts once.
     pub(super) fn connection_failed(
         &self,
         at: usize,
@@ -173,43 +173,43 @@ impl Upstreams {
         has_failed
     }
 
-    /// One of them, by a number that [`Self::turn`] gave.
+    /// A backend by its index.
     pub(super) fn get(&self, at: usize) -> &Backend {
         &self.backends[at]
     }
 
-    /// Takes the gauges of backends that are no more away.
+    /// Removes the health gauges of all backends, also of those that are no longer configured.
     pub(super) fn reset_gauges(&self) {
         self.gauges.reset();
     }
 
-    /// How they are checked.
+    /// The config of health checks.
     pub(super) const fn health(&self) -> &HealthConfig {
         &self.health
     }
 
-    /// Whether they are: where there is a choice, or something to ask.
+    /// Whether backends are checked: with several backends, or with a path to request.
     pub(super) fn has_health_checks(&self) -> bool {
         !self.health.interval.get().is_zero()
             && (self.backends.len() > 1 || self.health.path.is_some())
     }
 
-    /// How often names are resolved again; zero for never.
+    /// How often names are resolved again. Zero: never.
     pub(super) const fn resolve_interval(&self) -> Duration {
         self.resolve_interval
     }
 
-    /// Longest silence of a backend, where the rule has none of its own.
+    /// Longest time without a byte from a backend, unless the rule has its own.
     pub(super) const fn read_timeout(&self) -> Duration {
         self.read_timeout
     }
 
-    /// Longest time in which a backend may take nothing of a request.
+    /// Longest time that writing a request may make no progress.
     pub(super) const fn write_timeout(&self) -> Duration {
         self.write_timeout
     }
 
-    /// The fields that every request to a backend has.
+    /// The fields of every request to a backend.
     pub(super) const fn fields(&self) -> &FixedFields {
         &self.fields
     }
@@ -246,7 +246,7 @@ mod tests {
         assert!(backend.is_resolved() && backend.health.is_healthy());
         let peer = backend.peer();
         assert_eq!(peer.address().as_inet(), Some(&at("127.0.0.2:3000")));
-        // What else is known of it goes along.
+        // The other options are kept.
         assert_eq!(
             peer.options.read_timeout,
             Some(UpstreamConfig::default().read_timeout.get())
@@ -278,7 +278,7 @@ mod tests {
         }
     }
 
-    /// A reload while the resolver is down takes no backend away.
+    /// A reload while DNS is down makes no backend unhealthy.
     #[test]
     fn what_is_known_of_a_name_outlives_a_reload() {
         let before = upstreams("http://backend.test:3000", None);
@@ -297,7 +297,7 @@ mod tests {
         }
     }
 
-    /// However many addresses it has: it is one backend.
+    /// A backend with several addresses counts as one.
     #[test]
     fn addresses_that_speak_no_tls_are_tried_in_turn_and_count_as_one_failure() {
         let upstreams = upstreams("https://backend.test:3000", None);
@@ -318,7 +318,7 @@ mod tests {
         .collect();
         assert_eq!(order, [at("127.0.0.1:3000"), at("127.0.0.2:3000")]);
         assert_eq!(backend.health.failures(), 1);
-        // Where no connection came about at all, every address has been tried.
+        // A refused connection means that every address was tried.
         let mut tried = AttemptedBackends::default();
         let n = upstreams.pick(&mut tried).unwrap();
         let refused = Error::explain(ErrorType::ConnectRefused, "refused");

@@ -1,8 +1,8 @@
-//! A request as the backend gets it: the client's own fields that may pass, then menshen's: who is
-//! calling, from where, under which id, and the proof of it.
+//! The request that a backend gets: the client's forwarded fields, then menshen's own (identity,
+//! client address, request id, signed assertion).
 //!
-//! Must stay true: menshen's fields replace those of the client, whatever the gate let pass; the
-//! body is framed anew; on HTTP/1 no byte of the request goes that the gate has not decided on.
+//! Must stay true: menshen's fields replace the client's fields of the same name; the body gets new
+//! framing; over HTTP/1 every forwarded byte is one that the gate has decided on.
 
 use std::io::Write;
 
@@ -28,14 +28,14 @@ use crate::{
     types::{ClientIp, Timestamp},
 };
 
-/// More than any address is long, so that a text of it is shared and not copied.
+/// Longer than any address, so that the text is shared and not copied.
 const MAX_ADDRESS_LEN: usize = 48;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Makes menshen's fields of requests.
+/// Builds menshen's header fields.
 pub(super) struct UpstreamHeaders {
     fixed: FixedFields,
     proofs: UpstreamAssertions,
@@ -46,7 +46,7 @@ pub(super) struct UpstreamHeaders {
 }
 
 impl UpstreamHeaders {
-    /// Most fields that are usually set.
+    /// Usual number of fields.
     const CAPACITY: usize = 14;
 
     pub(super) fn new(config: &UpstreamConfig, proofs: UpstreamAssertions) -> Self {
@@ -60,8 +60,7 @@ impl UpstreamHeaders {
         }
     }
 
-    /// The caller's identity, and that it is menshen who says so: what a forward-auth response
-    /// tells as well.
+    /// The identity headers and the authentication state. Forward-auth responses have them, too.
     pub(super) fn identity(&self, admitted: &AdmittedRequest) -> impl Iterator<Item = HeaderField> {
         let identity = admitted.identity.as_ref();
         let fields = identity
@@ -77,8 +76,8 @@ impl UpstreamHeaders {
             .chain([(AUTH_STATE_NAME, state.clone())])
     }
 
-    /// What is signed about the caller: the assertion, and the token in the backend's own form.
-    /// Nothing about an anonymous one.
+    /// The signed fields: the assertion, and the token in the backend's own format. None for an
+    /// anonymous caller.
     pub(super) fn signed(
         &self,
         admitted: &AdmittedRequest,
@@ -98,7 +97,7 @@ impl UpstreamHeaders {
         Ok([assertion, backend_token])
     }
 
-    /// All fields of menshen's for one request.
+    /// All of menshen's fields for one request.
     fn fields(
         &self,
         admitted: &AdmittedRequest,
@@ -153,15 +152,15 @@ impl UpstreamHeaders {
 /// One request for one backend.
 pub(super) struct UpstreamRequest<'a> {
     admitted: &'a AdmittedRequest,
-    /// The bytes that the ranges of the client's fields are in.
+    /// The head, into which the ranges of the client's fields point.
     head: &'a Bytes,
-    /// Menshen's fields.
+    /// menshen's fields.
     fields: Vec<HeaderField>,
     body: BodyLength,
     takes_trailers: bool,
 }
 
-/// What a request is made of besides what the gate has decided.
+/// What a request needs besides the gate's decision.
 #[derive(Clone, Copy)]
 pub(super) struct RequestParts<'a> {
     pub(super) headers: &'a UpstreamHeaders,
@@ -169,7 +168,7 @@ pub(super) struct RequestParts<'a> {
     pub(super) request_id: &'a str,
     pub(super) now: Timestamp,
     pub(super) body: BodyLength,
-    /// The client takes trailers.
+    /// The client accepts trailers.
     pub(super) takes_trailers: bool,
 }
 
@@ -189,7 +188,8 @@ impl<'a> UpstreamRequest<'a> {
         } = parts;
         let mut fields = headers.fields(admitted, head, request_id, backend, now)?;
         if admitted.log.dry_run.is_some() && has(&admitted.forward, head, &X_REAL_IP) {
-            // A gate that only reports lets a proxy's own pass, on which the backend may hang.
+            // In report-only mode a proxy's own `X-Real-IP` is kept, because the backend may depend
+            // on it.
             fields.retain(|(name, _)| *name != X_REAL_IP);
         }
         Ok(Self {
@@ -213,7 +213,7 @@ impl<'a> UpstreamRequest<'a> {
         self.admitted.forward.websocket
     }
 
-    /// The client's fields that go on: neither those that menshen sets, nor those that frame the
+    /// The client's forwarded fields, without those that menshen sets and those that frame the
     /// body.
     fn client_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let forward = &self.admitted.forward;
@@ -223,7 +223,7 @@ impl<'a> UpstreamRequest<'a> {
             .map(|range| (&self.head[range.name()], &self.head[range.value()]))
             .filter(|(name, _)| {
                 let frames = match name.len() {
-                    // A client of HTTP/1.0 has none that counts (RFC 9110 section 10.1.1).
+                    // An expectation of an HTTP/1.0 client is ignored (RFC 9110 section 10.1.1).
                     6 => {
                         !self.admitted.framing.expects_continue
                             && name.eq_ignore_ascii_case(b"expect")
@@ -265,7 +265,7 @@ impl<'a> UpstreamRequest<'a> {
             BodyLength::Chunked => put(out, &[b"Transfer-Encoding: chunked\r\n"]),
             BodyLength::None | BodyLength::UntilClose => {}
         }
-        // Each hop asks for itself (RFC 9110 sections 7.8 and 10.1.4).
+        // These fields are hop-by-hop, so menshen sets its own (RFC 9110 sections 7.8 and 10.1.4).
         if forward.websocket {
             put(out, &[b"Connection: Upgrade\r\nUpgrade: websocket\r\n"]);
         } else if self.takes_trailers {
@@ -286,7 +286,7 @@ impl<'a> UpstreamRequest<'a> {
         )
         .map_err(|_| internal())?;
         for (name, value) in self.client_fields() {
-            // An expectation is met by menshen (RFC 9110 section 10.1.1).
+            // menshen answers the expectation itself (RFC 9110 section 10.1.1).
             if name.eq_ignore_ascii_case(b"expect") {
                 continue;
             }
@@ -324,8 +324,7 @@ fn has(forward: &ForwardedRequest, head: &Bytes, known: &HeaderName) -> bool {
         .any(|range| is(&head[range.name()], known))
 }
 
-/// The address as a value, whose copies share its bytes: so two headers cost as many allocations as
-/// one.
+/// The address as a shared value, so that two headers need one allocation.
 fn address(ip: ClientIp) -> Option<HeaderValue> {
     let mut text = Vec::with_capacity(MAX_ADDRESS_LEN);
     write!(text, "{ip}").ok()?;

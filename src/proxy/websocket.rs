@@ -1,4 +1,4 @@
-//! A WebSocket after its handshake.
+//! WebSockets after their handshake.
 
 mod frames;
 pub(super) mod tunnel;

@@ -1,4 +1,4 @@
-//! What `http1::decode` promises: one reading of a body, each known way to give it two is a row.
+//! What `http1::decode` promises: a body has one reading. Each known way to give it two has a row.
 
 mod trailers;
 
@@ -7,16 +7,16 @@ use crate::http1::{MAX_LENGTH, size_line::MAX_EXTENSION_LEN};
 
 const PEERS: [Peer; 2] = [Peer::Client, Peer::Backend];
 
-/// A body that was read whole.
+/// A complete body.
 #[derive(Debug, PartialEq, Eq)]
 struct Whole {
     data: String,
     trailers: Vec<(String, String)>,
-    /// What came behind it.
+    /// The bytes after it.
     rest: String,
 }
 
-/// Reads a body and the end of the connection behind it.
+/// Reads a body and the end of the connection after it.
 fn read(length: BodyLength, peer: Peer, bytes: &[u8]) -> Result<Whole, InvalidBody> {
     let mut decoder = BodyDecoder::new(length, peer);
     let (mut at, mut data) = (0, Vec::new());
@@ -58,7 +58,7 @@ fn read_chunked(peer: Peer, bytes: impl AsRef<[u8]>) -> Result<Whole, InvalidBod
     read(BodyLength::Chunked, peer, bytes.as_ref())
 }
 
-/// The error of both peers.
+/// The error, which is the same for both peers.
 fn both(bytes: impl AsRef<[u8]>) -> InvalidBody {
     let [client, backend] = PEERS.map(|peer| read_chunked(peer, &bytes));
     assert_eq!(client, backend, "{}", bytes.as_ref().escape_ascii());
@@ -139,7 +139,7 @@ fn chunks_are_read_as_the_rfc_writes_them() {
 
 #[test]
 fn a_size_is_hexadecimal_digits_and_nothing_else() {
-    // CVE-2024-1135 and the like: what `int()`, `strtol` and `parse` forgive.
+    // CVE-2024-1135 and others: what `int()`, `strtol` and `parse` accept.
     let sizes = [
         "", "zz", "g", "-1", "-0", "+5", "0x5", "0X5", " 5", "\t5", "5_0", "5,5", "5.", "5h",
         "5\x0b", "5\x0c", "5\0", "\0", "5'", "\"5\"", ";a", "=5", "５", "0x", "5\u{a0}", "5-",
@@ -153,7 +153,7 @@ fn a_size_is_hexadecimal_digits_and_nothing_else() {
         );
     }
     assert_eq!(both("\nhello"), InvalidBody::ChunkSize);
-    // No reader takes a second size behind blanks.
+    // No server accepts a second size after blanks.
     for size in ["5 5", "5\t0", "0 5"] {
         assert_eq!(
             both(format!("{size}\r\nhello\r\n0\r\n\r\n")),
@@ -195,7 +195,7 @@ fn a_size_that_does_not_fit_is_an_error() {
 
 #[test]
 fn every_line_ends_in_crlf() {
-    // CVE-2025-22871, CVE-2022-32213 and the like; each line end of each of these, in each wrong
+    // CVE-2025-22871, CVE-2022-32213 and others: each line end of each body, in each wrong
     // spelling.
     let bodies = [
         "5\r\nhello\r\n0\r\n\r\n",
@@ -259,7 +259,7 @@ fn only_a_line_feed_follows_a_carriage_return() {
 
 #[test]
 fn a_chunk_ends_where_its_size_says() {
-    // TERM.SPILL: bytes between a chunk and the next size that a reader takes for the CRLF.
+    // TERM.SPILL: bytes between a chunk and the next size that a server takes for the CRLF.
     let bodies = [
         "3\r\nabcd\r\n0\r\n\r\n",
         "5\r\nhelloX\r0\r\n\r\n",
@@ -283,8 +283,7 @@ fn a_chunk_ends_where_its_size_says() {
 
 #[test]
 fn an_extension_of_a_client_is_one_by_the_grammar() {
-    // CVE-2025-55315, CVE-2024-52304, CVE-2025-43859, CVE-2025-58056: what follows a size and is no
-    // extension.
+    // CVE-2025-55315, CVE-2024-52304, CVE-2025-43859, CVE-2025-58056: invalid extensions.
     let extensions = [
         ";",
         "; ",
@@ -368,8 +367,7 @@ fn a_control_character_is_in_no_extension() {
             .concat();
             let expected = match byte {
                 b'\n' => vec![InvalidBody::LineEnd],
-                // A CR that ends the line where it may, so that what is wrong is that no LF
-                // follows.
+                // Where a CR may end the line, the error is the missing LF.
                 b'\r' => vec![InvalidBody::LineEnd, InvalidBody::ChunkExtension],
                 _ => vec![InvalidBody::ChunkExtension],
             };

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The wire of a body in these parts.
+/// The encoding of a body with these parts.
 fn encode(length: BodyLength, parts: &[&str], trailers: Option<&Trailers>) -> String {
     let (mut encoder, mut out) = (BodyEncoder::new(length), Vec::new());
     for part in parts {

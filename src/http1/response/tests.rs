@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A head that was read.
+/// A parsed head.
 #[derive(Debug, PartialEq, Eq)]
 struct Parsed {
     status: u16,
@@ -12,7 +12,7 @@ struct Parsed {
     length: usize,
 }
 
-/// Reads one whole head, unfolding it where it has to be.
+/// Parses one complete head, after unfolding it if necessary.
 fn parse(text: &str) -> Result<Parsed, InvalidHead> {
     let mut bytes = text.as_bytes().to_vec();
     if parse_slots(&bytes, |_, _| ()) == Err(InvalidHead::Folded) {
@@ -44,7 +44,7 @@ fn parse_slots<T>(
     Ok(parse_response(bytes, &mut slots)?.map(|(head, length)| then(head, length)))
 }
 
-/// The framing of a response with these field lines.
+/// The framing of a response with this status line and these field lines.
 fn framing(
     line: &str,
     fields: &[&str],
@@ -87,7 +87,7 @@ fn a_head_is_read() {
         ("HTTP/1.1 200 ", 200, "", Version::HTTP_11),
         ("HTTP/1.1 200", 200, "", Version::HTTP_11),
         ("HTTP/1.1 999 A b\tc", 999, "A b\tc", Version::HTTP_11),
-        // Not ASCII: left out.
+        // Not ASCII: omitted.
         ("HTTP/1.1 200 gefällt", 200, "", Version::HTTP_11),
         ("\r\n\r\nHTTP/1.1 200 OK", 200, "OK", Version::HTTP_11),
     ] {
@@ -132,7 +132,7 @@ fn a_folded_value_is_one_line_before_anything_reads_it() {
     let once = bytes.clone();
     unfold(&mut bytes);
     assert_eq!(bytes, once);
-    // A fold cannot hide a field that frames, nor make one.
+    // A fold cannot hide a framing field, nor create one.
     let framing = |text: &str| {
         let mut bytes = text.as_bytes().to_vec();
         unfold(&mut bytes);
@@ -179,7 +179,7 @@ fn unfolding_leaves_everything_else_as_it_is() {
         b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n c\r\n d",
         b"HTTP/1.1 200 OK\r\n\r\n c\r\n d",
         b"HTTP/1.1 200 OK\n\n c\n d",
-        // The status line is no field.
+        // The status line is not a field.
         b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n",
         b"HTTP/1.1 200 OK\n\tA: b\r\n c\r\n\r\n",
         b"\r\n HTTP/1.1 200 OK\r\n A: b\r\n\r\n",
@@ -320,7 +320,7 @@ fn a_response_has_one_end() {
         ),
         (&["Transfer-Encoding: chunked"], BodyLength::Chunked),
         (&["transfer-encoding:\tCHUNKED "], BodyLength::Chunked),
-        // Names that some servers fold into others are names of their own.
+        // Names that some servers treat as equal are different here.
         (&["Content_Length: 5"], BodyLength::UntilClose),
         (
             &["Content_Length: 5", "Content-Length: 6"],
@@ -329,7 +329,7 @@ fn a_response_has_one_end() {
     ];
     for (fields, length) in table {
         assert_eq!(body(fields), Ok(*length), "{fields:?}");
-        // 205 is a status as any other.
+        // 205 is not special.
         assert_eq!(
             framing("HTTP/1.1 205 Reset", fields, false).map(|framing| framing.body),
             Ok(*length),
@@ -369,7 +369,7 @@ fn a_length_with_two_readings_is_an_error() {
     ];
     for fields in table {
         assert_eq!(body(fields), Err(InvalidHead::ContentLength), "{fields:?}");
-        // Where no body follows, it would go on to the client all the same.
+        // Even if no body follows, it would be passed on to the client.
         for (line, request_is_head) in [
             ("HTTP/1.1 200 OK", true),
             ("HTTP/1.1 304 Not Modified", false),
@@ -465,7 +465,7 @@ fn no_body_follows_some_heads_whatever_they_say() {
             }
         }
     }
-    // The length is still known, to be passed on where it informs.
+    // The length is still known, to be passed on for information.
     for (line, request_is_head) in [
         ("HTTP/1.1 200 OK", true),
         ("HTTP/1.1 304 Not Modified", false),
@@ -543,7 +543,7 @@ fn a_connection_is_kept_only_where_the_backend_keeps_it_and_the_end_is_sure() {
         ),
         ("HTTP/1.1 204 No Content", &[], true),
         ("HTTP/1.1 204 No Content", &["Content-Length: 0"], true),
-        // A body may follow although none can.
+        // A body may follow although none is allowed.
         ("HTTP/1.1 204 No Content", &[KNOWN], false),
         (
             "HTTP/1.1 204 No Content",

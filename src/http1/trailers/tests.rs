@@ -1,4 +1,4 @@
-//! What `http1::trailers` promises of fields that are put together here.
+//! What `http1::trailers` promises about fields that are appended.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! A client of HTTP/1 and its connection.
+//! A client's HTTP/1 connection and the request on it.
 
 use std::{
     future::poll_fn,
@@ -23,18 +23,18 @@ use crate::{
     },
 };
 
-/// Longest body that is read and thrown away so that a refused client may keep its connection.
+/// Longest rest of a body, in bytes, that is discarded so that the connection survives a rejection.
 const MAX_DRAIN: u64 = 16 * 1024;
-/// Bytes that are read of a client before its turn. With more of them its end is noticed only by
-/// looking.
+/// Most bytes that are read ahead of the current request. Beyond that a disconnect is noticed only
+/// by checking the socket.
 const MAX_PIPELINED: usize = 8 * 1024;
 
-/// What a request says of itself, its connection and its response.
+/// What a request head says about the message and the connection.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::proxy) struct RequestFraming {
     pub(in crate::proxy) version: HttpVersion,
     pub(in crate::proxy) body: BodyLength,
-    /// The connection goes on after the response.
+    /// The connection stays open after the response.
     pub(in crate::proxy) keep_alive: bool,
     /// The client waits for `100 Continue` before it sends the body.
     pub(in crate::proxy) expects_continue: bool,
@@ -52,15 +52,15 @@ pub(in crate::proxy) struct Http1Client {
     reader: MessageReader,
     writer: MessageWriter,
     framing: RequestFraming,
-    /// No `100 Continue` was sent, and no byte of the body has come.
+    /// No `100 Continue` was sent, and no byte of the body has arrived.
     awaits_continue: bool,
-    /// The response ends with the connection.
+    /// The end of the connection ends the response.
     until_close: bool,
-    /// The response has been written to its end.
+    /// The whole response has been put into the writer.
     responded: bool,
-    /// Nothing of the body is read on.
+    /// The rest of the body is not read.
     body_abandoned: bool,
-    /// The connection ends with a reset.
+    /// Closing the connection resets it.
     reset: bool,
     pub(super) received: u64,
 }
@@ -88,7 +88,7 @@ impl Http1Client {
         }
     }
 
-    /// Bytes that were read and belong to no message yet.
+    /// Bytes that were read and not consumed.
     pub(in crate::proxy) fn input(&mut self) -> &mut BytesMut {
         &mut self.reader.input
     }
@@ -98,7 +98,7 @@ impl Http1Client {
         (&mut self.socket, &mut self.reader.input)
     }
 
-    /// Takes the head, which is so long, from the input, and begins with the request.
+    /// Starts a request: takes its head, of `head_len` bytes, from the input.
     pub(in crate::proxy) fn begin_request(
         &mut self,
         head_len: usize,
@@ -117,7 +117,7 @@ impl Http1Client {
         head
     }
 
-    /// Whether another request may come on the connection.
+    /// Whether another request may follow on the connection.
     pub(in crate::proxy) fn is_reusable(&self) -> bool {
         self.framing.keep_alive
             && self.responded
@@ -125,8 +125,8 @@ impl Http1Client {
             && self.reader.is_complete()
     }
 
-    /// Reads and throws away a short rest of a request that was answered without it, so that the
-    /// connection may go on. It does not where the rest is late.
+    /// Discards the rest of a short body that was not needed for the response, so that the
+    /// connection can be reused. Gives up if the rest is late.
     pub(in crate::proxy) async fn drain(&mut self) {
         let is_short =
             matches!(self.framing.body, BodyLength::Known(length) if length <= MAX_DRAIN);
@@ -140,28 +140,27 @@ impl Http1Client {
             }
             Ok::<_, ClientError>(())
         };
-        // What has not come is still read on for as long as any upload may take, without a place
-        // being held for it.
+        // If it is late, the connection lingers without holding a permit.
         drop(timeout(LINGER_TIMEOUT, draining).await);
     }
 
-    /// The connection ends with this request.
+    /// Closes the connection after this request.
     pub(in crate::proxy) const fn disable_keep_alive(&mut self) {
         self.framing.keep_alive = false;
     }
 
-    /// Whether bytes have come that follow the request.
+    /// Whether bytes have arrived after the request.
     pub(in crate::proxy) fn has_pipelined_input(&self) -> bool {
         !self.reader.input.is_empty()
     }
 
-    /// Whether so much has come behind the request that nothing more is read, so that the client's
-    /// end is not noticed.
+    /// Whether so many bytes have arrived after the request that no more are read, so that a
+    /// disconnect goes unnoticed.
     pub(super) fn needs_close_polling(&self) -> bool {
         self.reader.is_complete() && self.reader.input.len() >= MAX_PIPELINED
     }
 
-    /// Bytes that the client has announced and not sent yet.
+    /// Announced bytes that have not arrived.
     fn unread(&self) -> u64 {
         if self.body_abandoned || self.reader.is_complete() {
             return 0;
@@ -175,9 +174,10 @@ impl Http1Client {
         }
     }
 
-    /// Ends the connection after a response.
+    /// Closes the connection after a response.
     pub(in crate::proxy) async fn close(self) {
-        // A peaceful end would say that the response is whole.
+        // After an incomplete response the connection must be reset, since an orderly close would
+        // mark it as complete.
         if !self.reset {
             let unread = self.unread();
             self.socket.close(unread).await;
@@ -217,7 +217,7 @@ impl Http1Client {
         self.awaits_continue
     }
 
-    /// What comes meanwhile is the client's next request.
+    /// Bytes that arrive meanwhile belong to the next request.
     pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.reader.is_complete() {
             return Poll::Pending;
@@ -236,7 +236,7 @@ impl Http1Client {
 
     pub(super) fn send_informational(&mut self, head: ResponseHead<'_>) {
         let is_continue = head.status == StatusCode::CONTINUE;
-        // A 100 is for a client that waits for one, and HTTP/1.0 has no informational responses.
+        // Only a client that expects a 100 gets one, and HTTP/1.0 has no informational responses.
         if self.framing.version == HttpVersion::Http11
             && (!is_continue || self.framing.expects_continue)
         {
@@ -263,8 +263,8 @@ impl Http1Client {
             known => known,
         };
         self.until_close = length == BodyLength::UntilClose;
-        // What is left of the request may not be read by a backend that closes, and may not come
-        // from a client that waits for a 100.
+        // A backend that closes may not read the rest of the request, and a client that waits for a
+        // 100 may not send it.
         self.framing.keep_alive &=
             !self.until_close && (self.reader.is_complete() || reads_on && !self.awaits_continue);
         head.put(
@@ -276,7 +276,7 @@ impl Http1Client {
         self.writer.begin_body(length);
     }
 
-    /// Puts the head with which a WebSocket begins.
+    /// Puts the 101 head of a WebSocket.
     pub(in crate::proxy) fn send_upgrade(&mut self, head: ResponseHead<'_>) {
         head.put_upgrade(self.writer.out());
         self.framing.keep_alive = false;
@@ -322,7 +322,7 @@ impl Http1Client {
         self.body_abandoned = true;
     }
 
-    /// The connection goes on where what is left of the request is short: see [`Self::drain`].
+    /// Keeps the connection open if the rest of the request is short, see [`Self::drain`].
     pub(super) async fn respond(
         &mut self,
         method: &Method,
@@ -396,8 +396,8 @@ impl Http1Client {
     }
 }
 
-/// `Content-Type` of `content-type`, as most clients of HTTP/1 expect to read it. Names that are
-/// too long stay as they are.
+/// `Content-Type` for `content-type`, the usual spelling in HTTP/1. Returns names longer than the
+/// buffer unchanged.
 fn title_case<'b>(name: &'b str, buffer: &'b mut [u8; 64]) -> &'b [u8] {
     let Some(title) = buffer.get_mut(..name.len()) else {
         return name.as_bytes();

@@ -1,4 +1,4 @@
-//! A client of HTTP/2: one stream of its connection.
+//! One stream of a client's HTTP/2 connection.
 
 use std::{
     future::poll_fn,
@@ -24,30 +24,30 @@ use crate::{
     },
 };
 
-/// A stream of a client.
+/// A client's stream.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is about another part of the exchange, in any combination"
 )]
 #[derive(Debug)]
 pub(in crate::proxy) struct Http2Client {
-    /// `None`: nothing of the request's body is wanted any more.
+    /// `None`: the rest of the request's body is discarded.
     receive: Option<RecvStream>,
     respond: SendResponse<Bytes>,
-    /// Of the response, once its head has been sent.
+    /// Set once the response head has been sent.
     send: Option<SendStream<Bytes>>,
-    /// Of the response's body.
+    /// Bytes of the response's body that the library holds.
     unsent: Arc<Unsent>,
     part: Bytes,
     complete: bool,
-    /// The response's head has ended it.
+    /// The response has been ended.
     response_ended: bool,
     streams: Arc<StreamTracker>,
     write_timeout: Duration,
-    /// The request is a call of gRPC.
+    /// The request is a gRPC call.
     pub(super) is_grpc: bool,
     reset_counted: bool,
-    /// The client waits for `100 Continue`, which has not been sent.
+    /// The client expects `100 Continue`, and none was sent.
     awaits_continue: bool,
     pub(super) received: u64,
 }
@@ -112,7 +112,7 @@ impl Http2Client {
         self.received += length as u64;
         self.part.advance(length);
         if let Some(receive) = &mut self.receive {
-            // It fails only for what was never received.
+            // It fails only for bytes that were never received.
             drop(receive.flow_control().release_capacity(length));
         }
     }
@@ -132,14 +132,14 @@ impl Http2Client {
         self.awaits_continue = false;
         let mut head = Response::new(());
         *head.status_mut() = StatusCode::CONTINUE;
-        // Where it fails the stream is over, which whatever comes next will tell.
+        // It fails only on a closed stream, which the next operation reports.
         drop(self.respond.send_informational(head));
     }
 
     pub(super) fn send_informational(&mut self, head: ResponseHead<'_>) {
-        // A 100 answers an expectation, which menshen has met itself (RFC 9110 section 10.1.1).
+        // menshen sends a 100 itself (RFC 9110 section 10.1.1).
         if head.status != StatusCode::CONTINUE {
-            // Where it fails the stream is over, which whatever comes next will tell.
+            // It fails only on a closed stream, which the next operation reports.
             drop(
                 self.respond
                     .send_informational(head.to_http2(BodyLength::None)),
@@ -201,20 +201,20 @@ impl Http2Client {
         response_ended.map_err(|_| ClientError::Gone)
     }
 
-    /// Waits until a response that is complete has left the library, where the client can still get
-    /// it.
+    /// Waits until the library has written a complete response, unless the client resets the
+    /// stream.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
         if !self.response_ended {
             return Poll::Ready(Ok(()));
         }
-        // A reset takes the bytes away, too.
+        // A reset drops the buffered bytes.
         if self.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(ClientError::Gone));
         }
         self.unsent.poll_none(cx).map(Ok)
     }
 
-    /// Resets the stream, so that what was sent is not taken for the whole response.
+    /// Resets the stream, so that the client does not take what was sent for a complete response.
     pub(super) fn abort(&mut self, reason: Reason) {
         match &mut self.send {
             Some(send) => send.send_reset(reason),
@@ -227,7 +227,7 @@ impl Http2Client {
         poll_fn(|cx| self.poll_reset(cx)).await;
     }
 
-    /// The client has given the request up. Counted once.
+    /// Counts the request as reset by the client, once.
     pub(super) fn count_reset(&mut self) {
         if !self.reset_counted {
             self.reset_counted = true;
@@ -235,8 +235,8 @@ impl Http2Client {
         }
     }
 
-    /// What comes of the request's body is thrown away meanwhile. A client that does not take the
-    /// response in time is taken for gone.
+    /// Discards the request's body meanwhile. A client that does not read the response in time
+    /// counts as disconnected.
     pub(super) async fn respond(
         &mut self,
         method: &Method,
@@ -245,7 +245,7 @@ impl Http2Client {
         (self.receive, self.part) = (None, Bytes::new());
         let sent = self.send_response(method, response).await;
         if sent.is_err() {
-            // Frees what waits to be sent.
+            // Frees the buffered bytes.
             self.abort(Reason::CANCEL);
             self.count_reset();
         }
@@ -266,9 +266,9 @@ impl Http2Client {
         let mut head = Response::new(());
         *head.status_mut() = status;
         head.headers_mut().extend(fields);
-        // Of a connection of HTTP/1 (RFC 9113 section 8.2.2).
+        // HTTP/2 has no connection-specific fields (RFC 9113 section 8.2.2).
         head.headers_mut().remove(header::UPGRADE);
-        // A response of gRPC has none, nor has one that never has a body.
+        // gRPC responses and those that never have a body have no `Content-Length`.
         let is_grpc = head.headers().contains_key("grpc-status");
         if status != StatusCode::NO_CONTENT && !is_grpc {
             let length = content_length.unwrap_or(body.len() as u64);

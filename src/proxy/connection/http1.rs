@@ -1,8 +1,8 @@
-//! One client's connection of HTTP/1: request after request, each head read under a deadline.
+//! A client's HTTP/1 connection: one request after another, each head read before a deadline.
 //!
-//! Must stay true: what is forwarded is read from the very bytes that the gate decided on; a
-//! connection whose framing is in doubt ends; a client that sends slowly or reads nothing loses its
-//! place.
+//! Must stay true: what is forwarded comes from the same bytes that the gate decided on; a
+//! connection with doubtful framing is closed; a client that sends slowly or reads nothing loses
+//! its connection.
 
 use std::{
     net::IpAddr,
@@ -36,31 +36,32 @@ use crate::{
     },
 };
 
-/// What is read at first; grows only for longer heads.
+/// Bytes of the first read; the buffer grows only for longer heads.
 const FIRST_READ: usize = 2048;
-/// How long a connection on which nothing was asked yet is kept open after the stop: more than a
-/// round trip of a phone.
+/// How long a connection without a request is kept open after a stop: more than a round trip of a
+/// phone.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 
 /// Why no head was read.
 enum NoHead {
-    /// The client has gone, has been silent too long between requests, or menshen is stopping.
+    /// The client has disconnected or been idle too long between requests, or menshen is stopping.
     Closed,
-    /// The head is late or too long; say so and end.
+    /// The head is late or too long: reject it and close.
     Reject(&'static str),
 }
 
-/// A head on which the gate has decided.
+/// A head with the gate's decision.
 struct DecidedHead {
     decision: Decision,
     timing: Timing,
     snapshot: Arc<Snapshot>,
 }
 
-/// How a head is waited for.
+/// Limits and deadline for reading a head.
 struct HeadWait {
     limits: Limits,
-    /// For its first byte. From there the header timeout runs, however the bytes dribble in.
+    /// Until its first byte. From then on `header_timeout` covers the whole head, however slowly
+    /// its bytes arrive.
     first_byte_timeout: Duration,
 }
 
@@ -76,9 +77,9 @@ pub(in crate::proxy) async fn serve_connection(
     let mut stop = service.stop.clone();
     let is_new = AtomicBool::new(true);
     let mut stopped = pin!(async {
-        // An error says that the server is gone, which is a stop too.
+        // An error means that the server has been dropped, which is a stop too.
         drop(stop.wait_for(|stop| *stop).await);
-        // A client that has just connected is about to ask: its request may be on its way already.
+        // The request of a client that has just connected may be on its way.
         if is_new.load(Ordering::Relaxed) {
             sleep(FIRST_REQUEST_GRACE).await;
         }
@@ -108,8 +109,7 @@ pub(in crate::proxy) async fn serve_connection(
             Err(NoHead::Reject(detail)) => malformed(service, &mut client, peer, detail),
             Ok(head) => begin_request(&mut client, head, last, is_tls),
         };
-        // Few connections serve a request at a time, and each would have the room for it in its own
-        // task.
+        // Boxed: most connections are idle, and their tasks must not reserve memory for it.
         Box::pin(serve(
             service,
             connections,
@@ -131,7 +131,7 @@ pub(in crate::proxy) async fn serve_connection(
     client.close().await;
 }
 
-/// Begins with a request whose head is there.
+/// Starts a request whose head has arrived.
 fn begin_request(
     client: &mut Http1Client,
     head: DecidedHead,
@@ -150,7 +150,7 @@ fn begin_request(
         _ => None,
     };
     let bytes = match framing {
-        // Where it ends is in doubt, so nothing is read on.
+        // Its end is in doubt, so nothing after it is read.
         None => {
             client.begin_request(0, RequestFraming::last(version));
             Bytes::new()
@@ -175,7 +175,7 @@ fn begin_request(
     }
 }
 
-/// The rejection of a head that never became one, which ends the connection.
+/// The rejection of an unreadable head, which closes the connection.
 fn malformed(
     service: &ConnectionService,
     client: &mut Http1Client,
@@ -200,7 +200,7 @@ fn malformed(
     }
 }
 
-/// Reads until a head is there and decided on.
+/// Reads a head and has the gate decide on it.
 async fn read_head(
     service: &ConnectionService,
     client: &mut Http1Client,
@@ -223,8 +223,7 @@ async fn read_head(
     let mut scanned = 0;
     loop {
         if input.len() > scanned {
-            // What begins like no method (TLS, for one) never becomes a head, so it is rejected
-            // before it is whole.
+            // A first byte that begins no method (TLS, for example) is rejected at once.
             let is_not_http = scanned == 0 && !input[0].is_ascii_alphabetic();
             if is_not_http || head::may_be_complete(input, scanned) {
                 let snapshot = service.current.load_full();
@@ -253,7 +252,7 @@ async fn read_head(
         }
         let first = input.is_empty();
         if first && input.capacity() > 0 {
-            // An idle connection holds no memory for a head that may never come.
+            // An idle connection holds no buffer.
             *input = BytesMut::new();
         }
         let late = if first {
@@ -274,7 +273,7 @@ async fn read_head(
             Some(Err(_)) | None => return Err(late),
         }
         input.reserve(FIRST_READ);
-        // There at once, but for a TLS record that has not come whole.
+        // Completes at once, except for a partial TLS record.
         match before_deadline(
             socket.read_buf(input),
             deadline,
@@ -292,7 +291,8 @@ async fn read_head(
     }
 }
 
-/// The result of the work. `None`: the time is over, or menshen stops and no request has begun.
+/// The result of `work`. `None`: the deadline has passed, or menshen stops while the connection is
+/// idle.
 async fn before_deadline<T>(
     work: impl Future<Output = T>,
     deadline: Instant,
@@ -300,8 +300,8 @@ async fn before_deadline<T>(
     mut stopped: Pin<&mut impl Future<Output = ()>>,
     idle: bool,
 ) -> Option<T> {
-    // The timer is moved only when it goes off early or stands too late: on a busy connection that
-    // is almost never.
+    // The timer is reset only when it fires early or is set too late, which is rare on a busy
+    // connection.
     if timer.deadline() > deadline {
         timer.as_mut().reset(deadline);
     }
@@ -322,7 +322,7 @@ async fn before_deadline<T>(
 }
 
 impl RequestFraming {
-    /// Of a request after which its connection ends, because its end is in doubt.
+    /// For a request after which the connection closes, because its end is in doubt.
     const fn last(version: HttpVersion) -> Self {
         Self {
             version,

@@ -1,12 +1,13 @@
-//! HTTP/2 of clients: one connection, many streams, each a request like any other.
+//! A client's HTTP/2 connection: many streams, each of them one request.
 //!
-//! The h2 library speaks the protocol and bounds what a client can make it hold: open streams, the
-//! bytes of a header list and its CONTINUATION frames, streams that are reset before anybody has
-//! looked at them, its own resets for malformed frames, empty frames, and windows of bodies. Here
-//! are the bounds of what it lets through: malformed and reset requests, idle connections, and the
-//! end of a connection, which loses no request (GOAWAY, RFC 9113 section 6.8).
+//! The h2 library implements the protocol and its limits: open streams, bytes of a header list and
+//! of CONTINUATION frames, streams that are reset before they are accepted, its own resets for
+//! malformed frames, empty frames, and flow control windows. This file adds limits for what the
+//! library lets through: malformed and reset requests, and idle connections; and it closes
+//! connections without losing a request (GOAWAY, RFC 9113 section 6.8).
 //!
-//! Must stay true: each stream has one decision and one response; trailers of a client go nowhere.
+//! Must stay true: each stream has one decision and one response; a client's trailers are not
+//! forwarded.
 
 use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -33,25 +34,26 @@ use crate::{
     types::Timestamp,
 };
 
-/// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
+/// The first bytes of every HTTP/2 connection (RFC 9113 section 3.4).
 pub(in crate::proxy) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a client may take to leave, once it was told to and has no request open.
+/// How long a client without open streams may keep the connection after GOAWAY.
 const GOAWAY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Malformed requests on one connection before it ends. They cost work and come from nobody honest.
+/// Malformed requests on one connection before it is closed. They cost work, and no honest client
+/// sends them.
 const MAX_MALFORMED: u32 = 32;
-/// Requests on one connection that the client reset, before it ends, if they are most of all. Each
-/// costs a connection to the backend (CVE-2023-44487 in small).
+/// Requests that a client may reset before its connection is closed, if they are more than half of
+/// all. Each costs a connection to the backend (compare CVE-2023-44487).
 const MAX_RESET: u32 = 100;
-/// Bytes of a body that one stream may send before they are taken from it (RFC 9113 section 5.2). A
-/// connection may send as many for each of its streams, so that a body which its backend does not
-/// take holds up no other.
+/// Flow control window of one stream, in bytes (RFC 9113 section 5.2). The connection's window
+/// covers as many for each of its streams, so that a body which its backend does not read blocks no
+/// other.
 const STREAM_WINDOW: u32 = 128 * 1024;
-/// Largest window that there is (RFC 9113 section 6.9.1).
+/// Largest possible window (RFC 9113 section 6.9.1).
 const MAX_WINDOW: u32 = (1 << 31) - 1;
-/// Bytes of a response that wait in memory for one stream.
+/// Bytes of a response that are buffered for one stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// A request of a stream, and the way to respond to it.
+/// A request and the handle to respond to it.
 type Accepted = Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
 
 /// A request and what serving it needs to know of its connection.
@@ -64,16 +66,16 @@ struct ClientStream {
     guard: StreamGuard,
 }
 
-/// What comes next on a connection.
+/// The next event of a connection.
 #[expect(
     clippy::large_enum_variant,
     reason = "lives on the stack for one turn of a loop"
 )]
 enum Next {
     Stream(Option<Accepted>),
-    /// menshen stops, or wants clients elsewhere.
+    /// menshen stops or drains, so GOAWAY is due.
     GoAway,
-    /// No request for longer than a client may wait.
+    /// No stream has been open for the idle timeout.
     Idle,
 }
 
@@ -98,16 +100,16 @@ pub(in crate::proxy) async fn serve_connection(
     let streams = Arc::new(StreamTracker::default());
     let (mut closing, mut stop) = (service.closing.clone(), service.stop.clone());
     let mut served = 0_u32;
-    // How many had been served when the client was told to leave.
+    // Requests that had been accepted when GOAWAY was sent.
     let mut served_at_goaway = None;
     let mut idle_timeout = limits.header_timeout;
     loop {
-        // An error of the watches says that the server is gone, which is a stop too.
+        // An error of the watch channels means that the server has been dropped, which is a stop
+        // too.
         let next = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop), if served_at_goaway.is_none() => Next::GoAway,
-            // A client that comes while menshen wants to go is served once: none is sent away
-            // unheard.
+            // A client that connects while menshen drains gets its first request served.
             _ = closing.wait_for(|closing| *closing), if served_at_goaway.is_none() && served > 0 => Next::GoAway,
             accepted = connection.accept() => Next::Stream(accepted),
             () = streams.idle(idle_timeout) => Next::Idle,
@@ -133,7 +135,7 @@ pub(in crate::proxy) async fn serve_connection(
         if streams.malformed_count() >= MAX_MALFORMED || reset >= MAX_RESET && reset > served / 2 {
             service.metrics.http2_connections_cut.inc();
             connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-            // Once, so that what is left of it is sent.
+            // Polled once more, so that the GOAWAY frame is sent.
             drop(timeout(GOAWAY_TIMEOUT, connection.accept()).await);
             return;
         }
@@ -142,7 +144,7 @@ pub(in crate::proxy) async fn serve_connection(
                 connection.graceful_shutdown();
                 served_at_goaway = Some(served);
             }
-            // One that goes on although it was told to leave is not waited for.
+            // A client that keeps sending requests after GOAWAY is not waited for.
             Some(at) if served - at > limits.http2_streams => return,
             None | Some(_) => {}
         }
@@ -154,13 +156,13 @@ pub(in crate::proxy) async fn serve_connection(
     }
 }
 
-/// The limits of one connection, of those that the library keeps.
+/// The limits that the library enforces on one connection.
 fn builder(limits: &Limits) -> Builder {
     let mut builder = Builder::new();
     let head = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
     builder
-        // The library counts 32 bytes for each field besides (RFC 9113 section 6.5.2); what passes
-        // here is measured again.
+        // The library adds 32 bytes for each field (RFC 9113 section 6.5.2); the exact length is
+        // checked later.
         .max_header_list_size(head.saturating_add(32 * 100))
         .max_concurrent_streams(limits.http2_streams)
         .initial_window_size(STREAM_WINDOW)
@@ -222,7 +224,7 @@ async fn serve_stream(service: Arc<ConnectionService>, worker: usize, stream: Cl
     .await;
 }
 
-/// The gate's decision, and the bytes that its ranges are in.
+/// The gate's decision, and the head into which its ranges point.
 fn decide(
     snapshot: &Snapshot,
     request: &http::request::Parts,

@@ -1,23 +1,23 @@
-//! The backends that one request tries, and how often.
+//! Which backends one request tries, and how often.
 
 use pingora::{Error, upstreams::peer::HttpPeer};
 
 use crate::proxy::upstream::{Backend, Upstreams, health::AttemptedBackends};
 
-/// Connections on which a backend takes no more requests that are passed over for one request.
+/// Most pooled connections that may turn out to be closing, for one request.
 const MAX_STALE_CONNECTIONS: u8 = 4;
 
-/// The attempts of one request.
+/// The connection attempts of one request.
 pub(super) struct Attempts<'u> {
     upstreams: &'u Upstreams,
     tried: AttemptedBackends,
-    /// The backend that was tried last.
+    /// The backend of the last attempt.
     last: Option<usize>,
-    /// Backends that have refused the stream of this request, a bit for each.
+    /// Backends that have refused this request's stream, one bit each.
     refused: u64,
-    /// Those that are not tried again: they refused it twice, or take no connections.
+    /// Backends that are not tried again: they refused it twice, or accept no connections.
     excluded: u64,
-    /// Connections that were found to take no more requests.
+    /// Connections that turned out to be closing.
     stale: u8,
 }
 
@@ -40,7 +40,7 @@ impl<'u> Attempts<'u> {
         Some((at, self.upstreams.get(at)))
     }
 
-    /// No connection came about.
+    /// Records a failed connection.
     pub(super) fn connection_failed(&mut self, at: usize, peer: &HttpPeer, error: &Error) {
         if self
             .upstreams
@@ -51,8 +51,8 @@ impl<'u> Attempts<'u> {
         }
     }
 
-    /// Whether a request that the backend has not begun with is sent again: once more to each
-    /// backend at most.
+    /// Whether to resend a request that the backend has not processed: at most once to each
+    /// backend.
     pub(super) fn may_resend(&mut self) -> bool {
         let bit = self.bit();
         if self.refused & bit != 0 {
@@ -62,14 +62,13 @@ impl<'u> Attempts<'u> {
         self.restart_if_exhausted()
     }
 
-    /// Whether another connection is taken for a request that could not be sent on one which takes
-    /// no more.
+    /// Whether to try another connection after one that turned out to be closing.
     pub(super) fn may_reconnect(&mut self) -> bool {
         self.stale += 1;
         self.stale <= MAX_STALE_CONNECTIONS && self.restart_if_exhausted()
     }
 
-    /// The backend that was tried last, as a bit.
+    /// The bit of the last attempt's backend.
     fn bit(&self) -> u64 {
         self.last
             .and_then(|at| u32::try_from(at).ok())
@@ -77,8 +76,8 @@ impl<'u> Attempts<'u> {
             .unwrap_or(0)
     }
 
-    /// Whether there is a backend to try. Where each has been, the first may be tried again, but
-    /// for those that are spent.
+    /// Whether a backend is left to try. Once all have been tried, starts over with those that are
+    /// not excluded.
     fn restart_if_exhausted(&mut self) -> bool {
         let backends = self.upstreams.len();
         if !self.tried.has_untried(backends) {

@@ -1,13 +1,13 @@
-//! Both messages of an exchange at once: the request's body up, the response's head, body and
-//! trailers down.
+//! Relays both messages of an exchange at once: the request's body upstream; the response's head,
+//! body and trailers downstream.
 //!
-//! One task does both, a step of one and a step of the other in turn, so neither waits for the
-//! other: a backend may respond before it has read, a client may read while it still sends. What a
-//! side does not take is not read from the other.
+//! One task alternates between a step of each, so neither waits for the other: a backend may
+//! respond before it has read the request, and a client may read while it still sends. A side is
+//! not read from while the other side does not accept bytes (back-pressure).
 //!
-//! Must stay true: what there is goes on at once, and nothing is held back while something is
-//! waited for; a client or backend that leaves is noticed, whichever side waits; each wait has an
-//! end.
+//! Must stay true: bytes are passed on at once, and nothing stays buffered while either side is
+//! waited for; a disconnect of either side is noticed, whichever side is being waited for; every
+//! wait has a timeout.
 
 use std::{
     future::poll_fn,
@@ -35,35 +35,35 @@ use crate::{
     },
 };
 
-/// How often it is looked whether a client is still there whose body is not read because the
-/// backend takes none of it.
+/// How often to check for a disconnect of a client whose body is not read because the backend does
+/// not read it.
 const DEPARTURE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How both messages ended.
+/// How an exchange ended.
 pub(super) enum RelayEnd {
-    /// The response is whole.
+    /// The response is complete.
     Complete,
-    /// The backend has agreed to a WebSocket. The client has not been told.
+    /// The backend has accepted a WebSocket. The 101 has not been sent to the client.
     Upgraded,
-    /// It had to end in the middle: its session has ended, for one.
+    /// menshen closed it before its end, for example because its session has ended.
     Closed(CloseReason),
     Failed(ExchangeError),
 }
 
-/// Where the request is.
+/// State of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Upload {
-    /// Its body comes, and goes on.
+    /// The body is being passed on.
     Body,
-    /// All of it has come.
+    /// The whole body has arrived.
     Flushing,
-    /// All of it has gone on. The client is watched.
+    /// The whole request has been written. The client is watched for a disconnect.
     Complete,
-    /// The backend takes no more of it.
+    /// The backend reads no more of it.
     Stopped,
 }
 
-/// Where the response is.
+/// State of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Download {
     Head,
@@ -72,10 +72,10 @@ enum Download {
     Complete,
 }
 
-/// What a step came to.
+/// Result of one step.
 enum Step {
     Moved,
-    /// Nothing, until this side does something.
+    /// No progress until this side is ready.
     Waits(Side),
     Ends(RelayEnd),
 }
@@ -84,11 +84,11 @@ enum Step {
 enum Side {
     Client,
     Backend,
-    /// There is nothing left to do.
+    /// Nothing is left to do.
     Neither,
 }
 
-/// An exchange under way.
+/// An exchange in progress.
 pub(super) struct Relay<'r, 'c> {
     context: &'r RequestContext,
     admitted: &'r AdmittedRequest,
@@ -97,17 +97,17 @@ pub(super) struct Relay<'r, 'c> {
     backend: &'r Backend,
     upload: Upload,
     download: Download,
-    /// A call of gRPC on a backend that speaks it: either side may be silent for long.
+    /// A gRPC call to an HTTP/2 backend: either side may be silent for long.
     is_grpc_call: bool,
-    /// Of the response that the client was sent.
+    /// The status that the client was sent.
     status: Option<StatusCode>,
-    /// Bytes of its body.
+    /// Bytes of the response's body that were passed on.
     sent: u64,
-    /// When its head came.
+    /// When the final response head arrived.
     head_at: Option<Instant>,
-    /// When something last went on.
+    /// When bytes were last passed on.
     active_at: Instant,
-    /// It is registered among the open streams.
+    /// Set once the exchange is registered as an open stream.
     stream: Option<OpenStream>,
 }
 
@@ -137,7 +137,7 @@ impl<'r, 'c> Relay<'r, 'c> {
         }
     }
 
-    /// Status of the response that the client was sent, microseconds until its head came, and bytes
+    /// The status that the client was sent, microseconds until the response head arrived, and bytes
     /// of its body.
     pub(super) fn sent(&self) -> (Option<StatusCode>, Option<u64>, u64) {
         let waited = self
@@ -203,11 +203,11 @@ impl<'r, 'c> Relay<'r, 'c> {
         )
     }
 
-    /// Whether nothing more is done for a request whose response is whole.
+    /// Whether the request needs nothing more, given that its response is complete.
     fn has_ended(&self) -> bool {
         match self.upload {
             Upload::Complete | Upload::Stopped => true,
-            // A client that waits for a 100 has its final response, and sends no body.
+            // A client that waits for a 100 sends no body after a final response.
             Upload::Body => self.client.awaits_continue(),
             Upload::Flushing => false,
         }
@@ -251,13 +251,13 @@ impl<'r, 'c> Relay<'r, 'c> {
         }
     }
 
-    /// The backend takes no more. It may have responded before, or may be about to.
+    /// The backend reads no more. It may have responded already, or may be about to.
     fn stop_upload(&mut self) -> Step {
         self.upload = Upload::Stopped;
         Step::Moved
     }
 
-    /// Notices when the client leaves while something else is waited for.
+    /// Waits for `side`, unless the client disconnects.
     fn watch(&mut self, cx: &mut Context<'_>, side: Side) -> Step {
         match self.client.poll_closed(cx) {
             Poll::Ready(()) => Step::Ends(RelayEnd::Failed(ClientError::Gone.into())),
@@ -275,7 +275,8 @@ impl<'r, 'c> Relay<'r, 'c> {
             Download::Body => match self.session.poll_part(cx) {
                 Poll::Pending => self.flush(cx),
                 Poll::Ready(Err(error)) => {
-                    // What came before goes; that it is not all, the end says.
+                    // What arrived before is still sent; the reset afterwards marks it as
+                    // incomplete.
                     let _ = self.client.poll_flush(cx);
                     Step::Ends(RelayEnd::Failed(error))
                 }
@@ -304,7 +305,7 @@ impl<'r, 'c> Relay<'r, 'c> {
         }
     }
 
-    /// Holds nothing back from the client while the backend is waited for.
+    /// Flushes to the client before waiting for the backend.
     fn flush(&mut self, cx: &mut Context<'_>) -> Step {
         match self.client.poll_flush(cx) {
             Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error.into())),
@@ -351,7 +352,7 @@ impl<'r, 'c> Relay<'r, 'c> {
         }
     }
 
-    /// The response has come to its end.
+    /// Ends the response.
     fn finish(&mut self) -> Step {
         let trailers = self.session.take_trailers();
         let trailers =
@@ -365,7 +366,7 @@ impl<'r, 'c> Relay<'r, 'c> {
         }
     }
 
-    /// Both sides wait: when that has to end.
+    /// Both sides wait: sets the timer, and ends the exchange when a deadline has passed.
     fn wait(
         &mut self,
         cx: &mut Context<'_>,
@@ -415,8 +416,8 @@ impl<'r, 'c> Relay<'r, 'c> {
             if self.stream.is_none() {
                 wake = self.stream_since().map_or(wake, |at| wake.min(at));
             }
-            // The timer is moved only when it goes off early or stands too late: on a busy
-            // connection that is almost never.
+            // The timer is reset only when it fires early or is set too late, which is rare on a
+            // busy connection.
             if timer.deadline() > wake || timer.is_elapsed() {
                 timer.as_mut().reset(wake);
             }
@@ -426,7 +427,7 @@ impl<'r, 'c> Relay<'r, 'c> {
         }
     }
 
-    /// Registers what has turned out to be a stream.
+    /// Registers the exchange as an open stream.
     fn register(&self, kind: StreamKind) -> OpenStream {
         self.context
             .snapshot
@@ -434,7 +435,7 @@ impl<'r, 'c> Relay<'r, 'c> {
             .register(kind, self.admitted.identity.as_ref())
     }
 
-    /// From when on it counts as a stream.
+    /// When the exchange starts to count as a stream.
     fn stream_since(&self) -> Option<Instant> {
         let since = if self.is_grpc_call {
             Some(self.context.timing.start)
@@ -444,8 +445,8 @@ impl<'r, 'c> Relay<'r, 'c> {
         since.map(|since| since + MIN_STREAM_AGE)
     }
 
-    /// A body may be as long as it likes, not as slow: one byte before each timeout would hold a
-    /// place for ever.
+    /// A body has no length limit but a minimum rate: one byte before each timeout would hold a
+    /// connection forever.
     fn is_too_slow(&self, now: Instant) -> bool {
         let received = self.client.received();
         let is_uploading = self.upload == Upload::Body && received > 0 && !self.is_grpc_call;
@@ -454,8 +455,8 @@ impl<'r, 'c> Relay<'r, 'c> {
         is_uploading && now.duration_since(self.context.timing.start) > allowed
     }
 
-    /// Until when the sides that are waited for may take, and what it is when they take longer.
-    /// `None`: nothing went wrong.
+    /// The deadline of the sides that are waited for, and the failure once it has passed. `None`:
+    /// no failure.
     fn deadline(&self, upload: Side, download: Side) -> (Instant, Option<ExchangeFailure>) {
         let snapshot = &self.context.snapshot;
         let rule_timeout = self.admitted.forward.idle_timeout;
@@ -463,11 +464,11 @@ impl<'r, 'c> Relay<'r, 'c> {
         let upstreams = &snapshot.upstreams;
         let read_timeout = rule_timeout.unwrap_or(upstreams.read_timeout());
         let (timeout, failure) = match (upload, download) {
-            // The rest of a request whose response is whole may go on coming, no slower than any,
-            // but is not waited for.
+            // After a complete response the rest of the request may still arrive, but is not waited
+            // for.
             (_, Side::Neither) => (LINGER_TIMEOUT, None),
             (_, Side::Client) => (body_timeout, Some(ExchangeFailure::ClientGone)),
-            // The client has not been told to go on, and the backend has not said so.
+            // The backend has not sent the 100 that the client waits for.
             (Side::Client, Side::Backend) if self.client.awaits_continue() => {
                 (read_timeout, Some(ExchangeFailure::Timeout))
             }

@@ -1,4 +1,4 @@
-//! The backend of a script.
+//! The backend in a script.
 
 use std::{
     pin::Pin,
@@ -21,7 +21,7 @@ use super::{
     wire::{Body, Event, Head},
 };
 
-/// What is no response, or not the one that it stands in.
+/// Invalid or unexpected responses.
 const GARBAGE: [&[u8]; 4] = [
     b"\0",
     b"0\r\n\r\n",
@@ -29,13 +29,13 @@ const GARBAGE: [&[u8]; 4] = [
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
 ];
 
-/// Most informational responses that menshen takes before the final one.
+/// Most informational responses that menshen accepts before the final one.
 const MAX_INFORMATIONAL: usize = 32;
 /// Bytes of a body that may have come to the backend though it reads none: the window of a stream of
 /// HTTP/2. Whether they have come shows when it reads; menshen counts the request as open until then.
 const WINDOW: usize = 64 * 1024;
 
-/// Accepts connections, and does on them what the script says.
+/// Accepts connections, and acts on them as the script says.
 pub(super) struct Backend {
     listener: UnixListener,
     http2: bool,
@@ -57,7 +57,7 @@ impl Backend {
         }
     }
 
-    /// Does what can be done at once. Whether anything could.
+    /// Makes progress without waiting. Returns whether there was any.
     pub(super) fn pump(&mut self, cx: &mut Context<'_>, ledger: &mut Ledger) -> bool {
         let mut moved = false;
         while let Poll::Ready(accepted) = self.listener.poll_accept(cx) {
@@ -102,12 +102,12 @@ impl Backend {
     }
 
     pub(super) fn inform(&mut self, n: usize, ledger: &mut Ledger) {
-        // More of them are no response, and menshen says so.
+        // menshen rejects any more as an invalid response.
         if ledger.exchanges[n].informational.0 >= MAX_INFORMATIONAL {
             return;
         }
         let exchange = &mut ledger.exchanges[n];
-        // The library that menshen reads HTTP/2 with passes over those of a backend.
+        // menshen's HTTP/2 library skips a backend's informational responses.
         if !exchange.down.begun
             && let Some(connection) = self.http1(n)
         {
@@ -142,7 +142,7 @@ impl Backend {
             if let Framing::Length(length) = framing {
                 head = head.header("content-length", length);
             }
-            // Where it fails menshen has reset the stream.
+            // It fails if menshen has reset the stream.
             let Ok(sender) = stream
                 .respond
                 .send_response(head.body(()).expect("a head"), is_whole)
@@ -183,7 +183,7 @@ impl Backend {
         }
     }
 
-    /// Closes the connection that a request is on or was the last of; over HTTP/2 resets its
+    /// Closes the connection of a request that is on it or was its last; over HTTP/2 resets the
     /// stream.
     pub(super) fn close(&mut self, n: usize, ledger: &mut Ledger) {
         if let Some(connection) = self.http1(n) {
@@ -191,7 +191,7 @@ impl Backend {
             let Framing::UntilClose = connection.framing else {
                 return ledger.requests_on_their_way(n);
             };
-            // That ends the response, perhaps, after what was written of it.
+            // This may end the response after the bytes written so far.
             ledger.exchanges[n].down.hostile = true;
             ledger.requests_on_their_way(n);
         } else if let Some(stream) = self.stream(n) {
@@ -212,7 +212,7 @@ impl Backend {
         }
     }
 
-    /// Whether a connection of HTTP/1, or a stream, is not ended by menshen and is not closed.
+    /// Whether menshen has not ended an HTTP/1 connection or a stream, and it is not closed.
     pub(super) fn is_held(&self, ledger: &Ledger) -> bool {
         self.http1
             .iter()
@@ -231,11 +231,11 @@ impl Backend {
 
 struct Http1Connection {
     link: Http1Link,
-    /// The request that came last.
+    /// The last request.
     current: Option<usize>,
-    /// All of it has come.
+    /// All of it has arrived.
     requested: bool,
-    /// How it is answered.
+    /// How the response is sent.
     framing: Framing,
     is_hostile: bool,
 }
@@ -388,7 +388,7 @@ impl Http2Connection {
                     *self = Self::Over;
                     return true;
                 }
-                // What was sent and given back goes to the connection.
+                // The window that was released is for the connection.
                 let _ = connection.poll_closed(cx);
                 moved
             }
@@ -404,7 +404,7 @@ impl BackendStream {
             let received = receive(body, cx, room, &mut exchange.up);
             moved = received != Received::Nothing;
             if received == Received::Over {
-                // Whole, or reset.
+                // Complete, or reset.
                 (self.body, self.is_reset) = (None, !exchange.up.whole);
             }
         }
@@ -421,10 +421,10 @@ impl BackendStream {
         moved
     }
 
-    /// Both messages have ended, or one was reset.
+    /// Whether both messages have ended, or one was reset.
     fn is_over(&self, ledger: &Ledger) -> bool {
         let request = &ledger.exchanges[self.n].up;
-        // Of a body that is not read, its end does not show. Garbage of a client can be that end.
+        // The end of a body that is not read is unknown. Garbage of a client can be that end.
         let may_have_come = (request.ended || ledger.hostile_client)
             && request.queued.saturating_sub(request.received) <= WINDOW;
         let is_requested = self.body.is_none() || may_have_come;

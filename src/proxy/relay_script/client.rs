@@ -1,4 +1,4 @@
-//! The client of a script.
+//! The client in a script.
 
 use std::task::{Context, Poll};
 
@@ -18,7 +18,7 @@ use super::{
     wire::{Body, Event, Head},
 };
 
-/// What is no request, or not the one that it stands in.
+/// Invalid or unexpected requests.
 const GARBAGE: [&[u8]; 8] = [
     b"\0",
     b"\r\n\r\n",
@@ -32,7 +32,7 @@ const GARBAGE: [&[u8]; 8] = [
 
 pub(super) struct Client {
     pub(super) room: Room,
-    /// Requests that were begun.
+    /// Requests that were started.
     begun: usize,
     pub(super) wire: ClientWire,
 }
@@ -71,7 +71,7 @@ impl Client {
         }
     }
 
-    /// Begins the next request, where the one before allows it.
+    /// Starts the next request, if the previous one allows it.
     pub(super) fn begin(&mut self, framing: Framing, ledger: &mut Ledger) {
         let n = self.begun;
         if n == REQUESTS || ledger.in_order && n > 0 && !ledger.exchanges[n - 1].up.ended {
@@ -104,7 +104,7 @@ impl Client {
                 }
                 let is_whole = framing == Framing::None;
                 let request = request.body(()).expect("a request");
-                // Where it fails the connection is over.
+                // It fails if the connection has ended.
                 let Ok((response, sender)) = client.requests.send_request(request, is_whole) else {
                     return;
                 };
@@ -141,7 +141,7 @@ impl Client {
         }
     }
 
-    /// Gives up one request, or all.
+    /// Abandons one request, or all.
     pub(super) fn reset(&mut self, n: usize, ledger: &mut Ledger) {
         match &mut self.wire {
             ClientWire::Http2(client) => {
@@ -166,7 +166,7 @@ impl Client {
         }
     }
 
-    /// Does what can be done at once. Whether anything could.
+    /// Makes progress without waiting. Returns whether there was any.
     pub(super) fn pump(&mut self, cx: &mut Context<'_>, ledger: &mut Ledger) -> bool {
         match &mut self.wire {
             ClientWire::Gone => false,
@@ -175,7 +175,7 @@ impl Client {
         }
     }
 
-    /// The request whose response comes next, where responses have an order.
+    /// The request whose response is next, if responses have an order.
     pub(super) fn front(&self) -> Option<usize> {
         match &self.wire {
             ClientWire::Http1(client) => Some(client.front),
@@ -183,7 +183,7 @@ impl Client {
         }
     }
 
-    /// Whether the connection ends with the responses that have come.
+    /// Whether the connection ends after the responses so far.
     pub(super) fn is_closing(&self) -> bool {
         match &self.wire {
             ClientWire::Http1(client) => client.closing && client.body.is_none(),
@@ -191,7 +191,7 @@ impl Client {
         }
     }
 
-    /// Whether menshen has ended the connection without having said so.
+    /// Whether menshen has closed the connection without announcing it.
     pub(super) fn is_cut(&self) -> bool {
         match &self.wire {
             ClientWire::Http1(client) => client.link.is_over && !client.closing,
@@ -203,12 +203,12 @@ impl Client {
 
 pub(super) struct Http1Client {
     link: Http1Link,
-    /// The request that is sent has chunks.
+    /// The current request is chunked.
     chunked: bool,
     front: usize,
-    /// The framing of the response that comes.
+    /// The framing of the current response.
     body: Option<Body>,
-    /// A response has said that it is the last one.
+    /// A response announced that it is the last one.
     closing: bool,
 }
 
@@ -221,7 +221,7 @@ impl Http1Client {
                 self.body = self.take_head(head, ledger);
                 continue;
             }
-            // A hostile client may get more responses than it knows to have asked for.
+            // A hostile client may get more responses than the requests that it counts.
             let Some(exchange) = ledger.exchanges.get_mut(self.front) else {
                 continue;
             };
@@ -253,7 +253,7 @@ impl Http1Client {
             return None;
         }
         self.closing = head.values("connection").contains(&"close");
-        // None ends with the connection: this client takes chunks.
+        // None is delimited by the end of the connection, since this client accepts chunks.
         let body = head.body().filter(|_| !matches!(status, 204 | 304));
         assert!(
             body.is_some() || matches!(status, 204 | 304),
@@ -302,7 +302,7 @@ impl Http2Client {
                 moved |= stream.pump(n, cx, room, ledger);
             }
         }
-        // What was sent and given back goes to the connection.
+        // The window that was released is for the connection.
         self.is_over = self.is_over || std::pin::Pin::new(&mut self.connection).poll(cx).is_ready();
         moved
     }
@@ -324,7 +324,7 @@ impl ClientStream {
             }
             if let Poll::Ready(response) = std::pin::Pin::new(response).poll(cx) {
                 (self.response, moved) = (None, true);
-                // An error is a reset.
+                // An error means a reset.
                 if let Ok(response) = response {
                     let (head, body) = response.into_parts();
                     let text = |name: &str| {

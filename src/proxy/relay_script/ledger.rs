@@ -1,17 +1,17 @@
-//! What was sent and what arrived, for each request of a script and its response: the promises that
-//! hold at any moment.
+//! What was sent and what arrived, for each request in a script and its response, with the
+//! invariants that hold at any moment.
 
 use std::sync::LazyLock;
 
 use super::script::Framing;
 
-/// Most requests of a script.
+/// Most requests in a script.
 pub(super) const REQUESTS: usize = 3;
 /// Longest body.
 const MAX_BODY: usize = 2 << 20;
 
-/// Bodies are cut from it, each from a place of its own, so that bytes which are lost, doubled,
-/// moved or mixed up show.
+/// Bodies are slices of it, each from a different offset, so that lost, repeated, moved or mixed up
+/// bytes are noticed.
 static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     let words = std::iter::repeat_with(|| {
@@ -34,17 +34,17 @@ pub(super) struct Message {
     text: &'static [u8],
     /// Its head was sent.
     pub(super) begun: bool,
-    /// Length that its head announces.
+    /// The length that its head announces.
     pub(super) declared: Option<usize>,
-    /// Bytes of its body that were given to its sender.
+    /// Bytes of its body that its sender has been given.
     pub(super) queued: usize,
     pub(super) ended: bool,
-    /// Something else was sent in its place, so that nothing is known of its content.
+    /// Something else was sent instead, so its content is unknown.
     pub(super) hostile: bool,
-    /// Its head has come.
+    /// Its head has arrived.
     pub(super) arrived: bool,
     pub(super) received: usize,
-    /// The receiver takes it for complete.
+    /// The receiver takes it as complete.
     pub(super) whole: bool,
 }
 
@@ -74,7 +74,7 @@ impl Message {
         self.ended = self.declared == Some(0);
     }
 
-    /// The next bytes of its body, `size` where there are as many.
+    /// The next bytes of its body, at most `size`.
     pub(super) fn queue(&mut self, size: usize) -> &'static [u8] {
         if !self.begun || self.ended {
             return &[];
@@ -82,12 +82,12 @@ impl Message {
         let end = (self.queued + size).min(self.declared.unwrap_or(MAX_BODY));
         let part = &self.text[self.queued..end];
         self.queued = end;
-        // Nothing else ends it.
+        // Nothing else delimits it.
         self.ended = self.declared == Some(end);
         part
     }
 
-    /// Ends it. What its announced length still asks for is its last part.
+    /// Ends it. The bytes missing from its announced length are its last part.
     pub(super) fn end(&mut self) -> &'static [u8] {
         let rest = self.queue(self.declared.unwrap_or(self.queued) - self.queued);
         self.ended = true;
@@ -99,7 +99,7 @@ impl Message {
         &self.text[from..self.queued]
     }
 
-    /// More of its body has come.
+    /// More of its body has arrived.
     pub(super) fn take(&mut self, part: &[u8]) {
         if !self.hostile {
             let Self { name, received, .. } = self;
@@ -137,7 +137,7 @@ impl Message {
         self.whole = true;
     }
 
-    /// Nothing of what was sent is held back.
+    /// Whether nothing of what was sent is held back.
     pub(super) fn assert_not_held_back(&self) {
         let Self {
             name,
@@ -159,24 +159,23 @@ impl Message {
 pub(super) struct Exchange {
     pub(super) up: Message,
     pub(super) down: Message,
-    /// Informational responses that were sent, and that came.
+    /// Informational responses that were sent, and that arrived.
     pub(super) informational: (usize, usize),
-    /// Something has happened to it that it may fail by.
+    /// It may fail because of an earlier event.
     pub(super) rough: bool,
-    /// The response came long before the end of the request, which may be cut therefore.
+    /// The response arrived long before the end of the request, which may be cut off therefore.
     pub(super) may_cut: bool,
-    /// It was answered by menshen itself.
+    /// menshen responded itself.
     pub(super) own: bool,
 }
 
-/// Everything that was sent and has arrived.
+/// All that was sent and has arrived.
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) exchanges: [Exchange; REQUESTS],
-    /// The client is one connection of HTTP/1: what happens to one request happens to those behind
-    /// it.
+    /// The client is one HTTP/1 connection: what affects a request affects those after it.
     pub(super) in_order: bool,
-    /// The client has sent what is no request: all that is known is that messages are well framed.
+    /// The client has sent an invalid request, so it is only checked that messages are well framed.
     pub(super) hostile_client: bool,
     /// Timeouts may have passed.
     pub(super) late: bool,
@@ -200,7 +199,7 @@ impl Ledger {
         }
     }
 
-    /// Something has happened that this request may fail by.
+    /// Notes an event because of which this request may fail.
     pub(super) fn roughen(&mut self, n: usize) {
         let end = if self.in_order { REQUESTS } else { n + 1 };
         self.exchanges[n..end]
@@ -208,8 +207,8 @@ impl Ledger {
             .for_each(|exchange| exchange.rough = true);
     }
 
-    /// The backend closes the connection that request `n` is on, which others may be on their way
-    /// to.
+    /// The backend closes the connection of request `n`, to which other requests may be on their
+    /// way.
     pub(super) fn requests_on_their_way(&mut self, n: usize) {
         for m in 0..REQUESTS {
             let Exchange { up, down, .. } = &self.exchanges[m];
@@ -231,7 +230,7 @@ impl Ledger {
         }
     }
 
-    /// A backend has sent what is no response. Those that are whole are not changed by it.
+    /// A backend has sent an invalid response, which does not affect complete ones.
     pub(super) fn backend_is_hostile(&mut self) {
         for Exchange { down, rough, .. } in &mut self.exchanges {
             if !down.whole {
@@ -240,7 +239,7 @@ impl Ledger {
         }
     }
 
-    /// The head of a request has come to the backend.
+    /// The head of a request has arrived at the backend.
     pub(super) fn request_arrived(&mut self, n: usize, length: Option<usize>) {
         if !self.hostile_client {
             let up = &mut self.exchanges[n].up;
@@ -272,7 +271,7 @@ impl Ledger {
         );
     }
 
-    /// The head of a final response has come to the client.
+    /// The head of a final response has arrived at the client.
     pub(super) fn response_arrived(&mut self, n: usize, response: &ResponseHead<'_>) {
         let late = self.late;
         let Exchange {
@@ -317,13 +316,13 @@ impl Ledger {
     }
 }
 
-/// What is looked at of the head of a response.
+/// What is checked of a response head.
 #[derive(Debug)]
 pub(super) struct ResponseHead<'a> {
     pub(super) status: u16,
-    /// Of the requests that the backend says it answers.
+    /// The requests that the backend says it responds to.
     pub(super) numbers: Vec<&'a str>,
-    /// Why menshen answers itself, where it does.
+    /// The error code, if menshen responds itself.
     pub(super) own: Vec<&'a str>,
     pub(super) length: Option<usize>,
 }

@@ -1,4 +1,4 @@
-//! What both ends of a script have alike: a connection of HTTP/1, and bodies on a stream of HTTP/2.
+//! What both ends of a script share: an HTTP/1 connection, and bodies on an HTTP/2 stream.
 
 use std::{
     io,
@@ -19,16 +19,16 @@ use super::{
     wire::{Event, Reader},
 };
 
-/// Bytes that the system holds of what is sent, where it is to be little.
+/// Size of a small socket buffer.
 const SMALL_BUFFER: usize = 8 * 1024;
 
-/// Has the system hold little.
+/// Makes the socket buffers small.
 pub(super) fn keep_small(socket: &UnixStream) {
     rustix::net::sockopt::set_socket_send_buffer_size(socket, SMALL_BUFFER)
         .expect("a smaller buffer");
 }
 
-/// How much an end reads.
+/// How much an end may read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room(pub(super) usize);
 
@@ -39,7 +39,7 @@ impl Room {
         self.0 == usize::MAX
     }
 
-    /// `size` more, or all from now on, or none.
+    /// Allows `size` bytes more, or all from now on, or none.
     pub(super) fn set(&mut self, size: usize) {
         self.0 = if matches!(size, 0 | usize::MAX) || self.is_unlimited() {
             size
@@ -55,17 +55,17 @@ impl Room {
     }
 }
 
-/// A connection of HTTP/1 that sends what the other side takes, and reads what it has room for.
+/// An HTTP/1 connection that sends what the other side accepts, and reads what it may.
 #[derive(Debug)]
 pub(super) struct Http1Link {
-    /// `None`: closed from here.
+    /// `None`: this side has closed it.
     socket: Option<UnixStream>,
     out: Vec<u8>,
     written: usize,
-    /// Our side ends behind what waits.
+    /// This side ends after the pending bytes.
     ends: bool,
     pub(super) reader: Reader,
-    /// The other side has ended.
+    /// The other side has closed its own.
     pub(super) is_over: bool,
 }
 
@@ -85,7 +85,7 @@ impl Http1Link {
         self.out.extend_from_slice(bytes);
     }
 
-    /// Puts part of a body; empty parts are none.
+    /// Puts part of a body. Empty parts are skipped.
     pub(super) fn put_part(&mut self, part: &[u8], is_chunked: bool) {
         if is_chunked && !part.is_empty() {
             self.put(format!("{:x}\r\n", part.len()).as_bytes());
@@ -108,8 +108,8 @@ impl Http1Link {
         self.socket.is_none()
     }
 
-    /// Whether the other side has ended, although something that it sent before is still to be
-    /// read, or our side has.
+    /// Whether the other side has closed its own, even with unread bytes before that, or this side
+    /// is closed.
     pub(super) fn has_ended(&self) -> bool {
         self.is_over
             || self.socket.as_ref().is_none_or(|socket| {
@@ -119,7 +119,7 @@ impl Http1Link {
             })
     }
 
-    /// Sends and reads what goes at once. Whether anything did.
+    /// Sends and reads without waiting. Returns whether there was progress.
     pub(super) fn pump(&mut self, room: &mut Room) -> bool {
         let Some(socket) = &self.socket else {
             return false;
@@ -129,7 +129,7 @@ impl Http1Link {
             match socket.try_write(&self.out[self.written..]) {
                 Ok(count) => (self.written, moved) = (self.written + count, true),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // The other end reads no more.
+                // The other side reads no more.
                 Err(_) => self.written = self.out.len(),
             }
         }
@@ -137,7 +137,7 @@ impl Http1Link {
             self.out.clear();
             self.written = 0;
             if std::mem::take(&mut self.ends) {
-                // Where it fails the other side is gone.
+                // It fails if the other side has disconnected.
                 let _ = rustix::net::shutdown(socket, Shutdown::Write);
                 moved = true;
             }
@@ -163,7 +163,7 @@ impl Http1Link {
     }
 }
 
-/// The body that is sent on a stream of HTTP/2.
+/// The body that is sent on an HTTP/2 stream.
 #[derive(Debug)]
 pub(super) struct Http2Sender {
     stream: SendStream<Bytes>,
@@ -190,12 +190,12 @@ impl Http2Sender {
         self.stream.poll_reset(cx).is_ready()
     }
 
-    /// Whether its end has been sent, or nothing is taken any more.
+    /// Whether its end has been sent, or the other side accepts no more.
     pub(super) const fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// Sends what the other side takes. Whether anything went.
+    /// Sends what the other side accepts. Returns whether there was progress.
     pub(super) fn pump(&mut self, cx: &mut Context<'_>, message: &Message) -> bool {
         let mut moved = false;
         while !self.is_over {
@@ -213,7 +213,7 @@ impl Http2Sender {
                 match self.stream.poll_capacity(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Some(Ok(_))) => {}
-                    // The other side takes no more.
+                    // The other side accepts no more.
                     Poll::Ready(_) => self.is_over = true,
                 }
                 continue;
@@ -230,16 +230,16 @@ impl Http2Sender {
     }
 }
 
-/// How a body on a stream of HTTP/2 goes on.
+/// The next event of a body on an HTTP/2 stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Received {
     Nothing,
     Some,
-    /// It is over, whole or not.
+    /// It has ended, complete or not.
     Over,
 }
 
-/// Takes of a body what there is room for.
+/// Reads as much of a body as it may.
 pub(super) fn receive(
     stream: &mut RecvStream,
     cx: &mut Context<'_>,
@@ -247,7 +247,7 @@ pub(super) fn receive(
     message: &mut Message,
 ) -> Received {
     let mut received = Received::Nothing;
-    // The end needs no room.
+    // The end is read in any case.
     while room.0 > 0 || stream.is_end_stream() {
         match stream.poll_data(cx) {
             Poll::Pending => break,

@@ -1,6 +1,6 @@
-//! Scripts: any bytes are one.
+//! Scripts. Any bytes are a valid script.
 
-/// Most steps of a script.
+/// Most steps in a script.
 const MAX_OPS: usize = 48;
 /// Sizes of parts and of announced lengths.
 const SIZES: [usize; 8] = [1, 0, 100, 4096, 16 * 1024, 64 * 1024, 300_000, 1 << 20];
@@ -11,20 +11,20 @@ pub(super) enum Framing {
     None,
     Length(usize),
     Chunked,
-    /// A request has chunks instead.
+    /// For a request: chunked.
     UntilClose,
 }
 
-/// One step. Each is for the request with its number, and does nothing where it makes no sense.
+/// One step, for the request with its number. It does nothing if it makes no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Op {
-    /// The client begins its next request.
+    /// The client starts its next request.
     Begin(Framing),
     Upload(usize, usize),
     EndUpload(usize),
-    /// The client reads so many bytes more, and then no others.
+    /// The client reads this many bytes more, and then none.
     ClientReads(usize),
-    /// The client resets the stream; over HTTP/1 it leaves.
+    /// The client resets the stream; over HTTP/1 it disconnects.
     ClientResets(usize),
     ClientLeaves,
     ClientGarbage(usize),
@@ -35,7 +35,7 @@ pub(super) enum Op {
     BackendReads(usize),
     BackendCloses(usize),
     BackendGarbage(usize, usize),
-    /// Everything comes to rest.
+    /// Runs until nothing moves.
     Settle,
     /// Seconds pass.
     Wait(u64),
@@ -47,17 +47,17 @@ pub(super) enum Op {
 pub(super) struct Script {
     pub(super) client_http2: bool,
     pub(super) backend_http2: bool,
-    /// In the end both sides do all that is left to do.
+    /// In the end both sides finish.
     pub(super) in_peace: bool,
-    /// The system holds little of what the client, or the backend, sends and is sent.
+    /// The socket buffers of the client, or of the backend, are small.
     pub(super) small_client: bool,
     pub(super) small_backend: bool,
     pub(super) ops: Vec<Op>,
 }
 
 impl Script {
-    /// The first byte chooses protocols and ending. Of a step, four bits of a byte say what, two of
-    /// which request, two how it is framed; where it has a size, that is the next byte.
+    /// The first byte selects protocols and ending. In the byte of a step, four bits are the
+    /// action, two the request, and two the framing; the size, if it has one, is the next byte.
     pub(super) fn decode(bytes: &[u8]) -> Self {
         let (&flags, mut rest) = bytes.split_first().unwrap_or((&0, &[]));
         let mut next = || rest.split_off_first().copied();
@@ -106,7 +106,7 @@ impl Script {
     }
 }
 
-/// All there is, nothing, or so much.
+/// Everything, nothing, or this much.
 fn reads(byte: u8, size: &mut impl FnMut() -> usize) -> usize {
     match byte >> 6 {
         0 => usize::MAX,

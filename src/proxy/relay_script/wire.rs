@@ -1,12 +1,12 @@
-//! HTTP/1 as both ends of a script read it: what RFC 9112 has to have, and nothing that it merely
-//! forgives.
+//! A strict HTTP/1 reader for both ends of a script: it accepts what RFC 9112 requires, and nothing
+//! that it merely tolerates.
 
 use bytes::{Bytes, BytesMut};
 
-/// What comes next.
+/// The next event.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// [`Reader::begin_body`] has to follow.
+    /// [`Reader::begin_body`] must be called next.
     Head(Head),
     Data(Bytes),
     End,
@@ -27,7 +27,7 @@ impl Head {
             .collect()
     }
 
-    /// The framing that the fields say. `None`: they say nothing.
+    /// The framing in the fields. `None`: there is none.
     pub(super) fn body(&self) -> Option<Body> {
         match (
             &self.values("transfer-encoding")[..],
@@ -50,15 +50,15 @@ pub(super) enum Body {
 #[derive(Debug)]
 enum State {
     Head,
-    /// Bytes that are left of the body.
+    /// Missing bytes of the body.
     Length(usize),
     ChunkSize,
     Chunk(usize),
-    /// What ends a chunk; the last one, where it is so.
+    /// After the data of a chunk, or after the last chunk.
     ChunkEnd(bool),
 }
 
-/// Reads the messages of one connection, and panics where they are none.
+/// Reads the messages on one connection, and panics if they are invalid.
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) input: BytesMut,
@@ -123,7 +123,7 @@ impl Reader {
         }
     }
 
-    /// A line, without what ends it.
+    /// A line, without its line end.
     fn line(&mut self) -> Option<String> {
         let end = self.input.windows(2).position(|pair| pair == b"\r\n")?;
         let line = self.input.split_to(end + 2);

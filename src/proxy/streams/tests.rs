@@ -1,4 +1,4 @@
-//! What `proxy::streams` promises, where it cannot be seen from outside.
+//! What `proxy::streams` promises and integration tests cannot observe.
 
 use std::pin::pin;
 
@@ -39,7 +39,7 @@ impl World {
         }))
     }
 
-    /// By a token of another issuer that is good until then.
+    /// Opens a stream with a token of another issuer that expires then.
     fn open_until(&self, end: Option<Timestamp>) -> OpenStream {
         self.open_with(VerifiedClaims::External(ExternalClaims {
             end,
@@ -121,7 +121,7 @@ async fn a_store_that_does_not_answer_delays_no_revocation() {
         pin!(world.streams.watch_revocations(&clock)),
         pin!(world.streams.check_sessions(&store, &clock)),
     );
-    // By now the store has been asked, and says nothing.
+    // By now the store has been called, and does not return.
     let asked = tokio::time::timeout(SESSION_CHECK_INTERVAL * 2, async {
         tokio::join!(watch_revocations.as_mut(), check_sessions.as_mut())
     });
@@ -202,7 +202,7 @@ async fn a_token_of_another_issuer_ends_its_streams_with_itself() {
         );
     }
     assert_eq!((endless.close_reason(), ours.close_reason()), (None, None));
-    // One that is opened later is seen too.
+    // A stream that is opened later is found, too.
     let next = world.open_until(Some(in_secs(21)));
     clock.advance(Duration::from_secs(1));
     assert!(

@@ -1,4 +1,4 @@
-//! What `proxy::tls` promises about two changes at one moment.
+//! What `proxy::tls` promises about concurrent changes.
 
 use std::process::Command;
 
@@ -56,7 +56,7 @@ impl World {
 
 #[test]
 fn a_look_that_was_under_way_never_undoes_a_reload() {
-    // What the files of before hold by then: another certificate, or nothing of use.
+    // The old files hold another certificate by then, or an invalid one.
     for spoilt in [false, true] {
         let world = World::new();
         let now = world.tls.current.load_full();
@@ -79,7 +79,7 @@ fn a_look_that_was_under_way_never_undoes_a_reload() {
             (1, 0),
             "spoilt: {spoilt}"
         );
-        // The next look is at the files of now.
+        // The next check reads the current files.
         world.tls.check_files();
         assert_eq!(world.tls.current.load().files, second);
     }

@@ -23,39 +23,38 @@ use crate::{
     proxy::tls::TlsError,
 };
 
-/// Requests at once on one HTTP/2 connection to a backend, where it allows as many.
+/// Most concurrent streams on one HTTP/2 connection to a backend; the backend may allow fewer.
 const MAX_STREAMS: u32 = 100;
-/// Bytes of an answer that one HTTP/2 stream may send before they are taken from it (RFC 9113
-/// section 5.2).
+/// Flow control window of one HTTP/2 stream, in bytes (RFC 9113 section 5.2).
 const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same for all streams of a connection: as many for each, so that a client which reads nothing
-/// holds up no other's answer.
+/// Flow control window of a connection: it covers the windows of all streams, so that a client
+/// which reads nothing blocks no other response.
 const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
-/// How often an HTTP/2 connection to a backend is asked whether it is still there.
+/// Interval of PINGs on an HTTP/2 connection to a backend.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// One backend.
 #[derive(Debug)]
 pub(in crate::proxy) struct Backend {
     peer: ArcSwap<UpstreamPeer>,
-    /// Of its name, where it has one.
+    /// The addresses of its name, if its host is a name.
     addresses: Option<Arc<Addresses>>,
-    /// `Host` for a client that named none.
+    /// `Host` for a request without one.
     pub(in crate::proxy) authority: HeaderValue,
     pub(in crate::proxy) health: Health,
-    /// What it is called in metrics and logs.
+    /// Its label in metrics and logs.
     pub(in crate::proxy) label: String,
-    /// Host and port, where the host is a name.
+    /// Host and port, if the host is a name.
     pub(in crate::proxy) name: Option<(String, u16)>,
-    /// How long until the heads of its responses come.
+    /// Seconds until its response heads arrive.
     pub(in crate::proxy) response_seconds: Histogram,
 }
 
-/// Where a backend is, and how it is spoken to.
+/// A backend's address and connection options.
 #[derive(Debug)]
 pub(in crate::proxy) struct UpstreamPeer {
     pub(in crate::proxy) peer: HttpPeer,
-    /// The same for connections that may be used for each other.
+    /// Connections with equal keys are interchangeable.
     pub(in crate::proxy) key: u64,
 }
 
@@ -120,7 +119,7 @@ impl Backend {
         })
     }
 
-    /// Where it is now.
+    /// Its current address and options.
     pub(in crate::proxy) fn peer(&self) -> Arc<UpstreamPeer> {
         let peer = self.peer.load_full();
         let first = self
@@ -133,14 +132,14 @@ impl Backend {
         }
     }
 
-    /// Whether it is known where it is.
+    /// Whether its address is known.
     pub(in crate::proxy) fn is_resolved(&self) -> bool {
         self.addresses
             .as_ref()
             .is_none_or(|addresses| addresses.first().is_some())
     }
 
-    /// Its name has these addresses now.
+    /// Sets the addresses of its name. An empty list changes nothing.
     pub(in crate::proxy) fn set_addresses(&self, found: &[SocketAddr]) {
         if let Some(addresses) = &self.addresses {
             let before = addresses.first();
@@ -161,7 +160,8 @@ impl Backend {
         }
     }
 
-    /// Connections to one address are not used for another, so it has a peer of its own.
+    /// A new peer for another address, because connections to different addresses are not
+    /// interchangeable.
     fn move_to(&self, before: &HttpPeer, to: SocketAddr) -> Arc<UpstreamPeer> {
         let mut peer = HttpPeer::clone(before);
         peer._address = socket::SocketAddr::Inet(to);
@@ -172,14 +172,15 @@ impl Backend {
             .as_inet()
             .is_some_and(|before| !before.ip().is_unspecified())
         {
-            // While no address works, each request moves it.
+            // While no address works, every request changes it.
             tracing::debug!(upstream = self.label, address = %to, "a backend is reached at another address");
         }
         peer
     }
 
-    /// Tries another of its addresses first from now on, where this fault came after the connection
-    /// (no TLS, a certificate that is not believed). How many others there are.
+    /// Moves this address to the end of the list, if the connection failed after TCP was
+    /// established (no TLS, or an untrusted certificate). Returns the number of other addresses; 0
+    /// if the list is unchanged.
     pub(in crate::proxy) fn demote_address(&self, peer: &HttpPeer, error: &Error) -> usize {
         let is_unusable = matches!(
             error.etype(),
@@ -188,7 +189,7 @@ impl Backend {
                 | ErrorType::InvalidCert
                 | ErrorType::InvalidH2
                 | ErrorType::H2Error
-        ) || peer.is_tls() && *error.etype() == ErrorType::ConnectTimedout; // pingora's word for a handshake that hangs, too
+        ) || peer.is_tls() && *error.etype() == ErrorType::ConnectTimedout; // pingora reports a hanging handshake like this, too
         match (&self.addresses, peer.address().as_inet()) {
             (Some(addresses), Some(address)) if is_unusable => addresses.demote(*address),
             _ => 0,
@@ -196,7 +197,7 @@ impl Backend {
     }
 }
 
-/// Why an entry of `upstream.urls` cannot be used.
+/// Why the `upstream` config cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
     #[error("upstream.urls: {0} is not http://HOST:PORT, https://HOST:PORT or unix:PATH")]
@@ -205,7 +206,7 @@ pub enum UpstreamError {
     Tls(#[from] TlsError),
 }
 
-/// `addresses`: where connections are made to, if the host is a name.
+/// `addresses`: of the host, if it is a name.
 fn peer(
     url: &str,
     config: &UpstreamConfig,
@@ -225,7 +226,7 @@ fn peer(
         let host = uri.host().ok_or_else(not_an_url)?;
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        // Of a name, none yet: this stands for it, and is never connected to.
+        // A placeholder for a name that is not resolved yet; no connection is made to it.
         let ip = bare.parse().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         let name = config.tls.server_name.as_deref().unwrap_or(bare);
         let mut peer = HttpPeer::new(
@@ -246,7 +247,7 @@ fn peer(
     };
     let options = &mut peer.options;
     options.connection_timeout = Some(config.connect_timeout.get());
-    // A TLS handshake takes more round trips than a connection.
+    // A TLS handshake takes more round trips than a TCP connection.
     options.total_connection_timeout = Some(config.connect_timeout.get() * 3);
     options.read_timeout = Some(config.read_timeout.get());
     options.write_timeout = Some(config.write_timeout.get());

@@ -1,12 +1,12 @@
-//! Connections to a name that has several addresses (RFC 8305, "Happy Eyeballs").
+//! Connects to a host name with several addresses (RFC 8305, "Happy Eyeballs").
 //!
-//! `localhost` is `127.0.0.1` and `::1`, and a server often listens on one of them alone. So
-//! attempts overlap: the next address is tried when the one before it fails or has not answered for
-//! a moment, and the first connection wins. The address that worked is the first one from then on,
-//! for every request and every health check.
+//! `localhost` is `127.0.0.1` and `::1`, and a server often listens on only one of them. So
+//! attempts overlap: the next address is tried when the previous one fails or does not respond
+//! within a short delay, and the first connection wins. From then on the address that worked is
+//! tried first, by requests and by health checks.
 //!
-//! Must stay true: every connection to a named backend is made here, before anything is sent, so
-//! that trying another address is never a repetition of a request.
+//! Must stay true: every connection to a named backend is opened here, before anything is sent, so
+//! that trying another address never repeats a request.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -23,18 +23,18 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Addresses of one name that are used.
+/// Most addresses of one name that are used.
 const MAX_ADDRESSES: usize = 16;
-/// How long an attempt has before the next one starts beside it (RFC 8305 section 5).
+/// Delay before the next attempt starts in parallel (RFC 8305 section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 const MIN_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 
-/// The addresses of one backend's name, the one to begin with first. None: the name has never been
-/// resolved.
+/// The addresses of a backend's name, in the order in which they are tried. Empty: the name has
+/// never been resolved.
 #[derive(Debug)]
 pub(in crate::proxy) struct Addresses {
     list: ArcSwap<Vec<SocketAddr>>,
-    /// Time for a connection, whichever address it is to.
+    /// Limit for all attempts of one connection together.
     connect_timeout: Duration,
 }
 
@@ -46,18 +46,18 @@ impl Addresses {
         }
     }
 
-    /// All of them, in the order in which they are tried.
+    /// All addresses, in the order in which they are tried.
     pub(in crate::proxy) fn list(&self) -> Arc<Vec<SocketAddr>> {
         self.list.load_full()
     }
 
-    /// The one that is tried first.
+    /// The address that is tried first.
     pub(in crate::proxy) fn first(&self) -> Option<SocketAddr> {
         self.list.load().first().copied()
     }
 
-    /// The name has these addresses now. The one in use stays first while it is among them. Where
-    /// nothing was found, nothing changes.
+    /// Replaces the addresses. The first one stays first if it is among the new ones. An empty list
+    /// changes nothing.
     pub(in crate::proxy) fn set(&self, found: &[SocketAddr]) {
         if found.is_empty() {
             return;
@@ -74,14 +74,14 @@ impl Addresses {
         });
     }
 
-    /// This one works.
+    /// Moves an address that works to the front.
     fn prefer(&self, good: SocketAddr) {
         if self.first() == Some(good) {
             return;
         }
         self.list.rcu(|before| {
             let mut list = Vec::clone(before);
-            // It may have gone from the list meanwhile.
+            // It may have been removed meanwhile.
             if let Some(at) = list.iter().position(|address| *address == good) {
                 list[..=at].rotate_right(1);
             }
@@ -89,8 +89,8 @@ impl Addresses {
         });
     }
 
-    /// This one takes connections and is no server that can be used: it is tried last. How many
-    /// others there are.
+    /// Moves an address that accepts connections but is unusable to the end. Returns the number of
+    /// other addresses.
     pub(in crate::proxy) fn demote(&self, bad: SocketAddr) -> usize {
         self.list.rcu(|before| {
             let mut list = Vec::clone(before);
@@ -109,7 +109,7 @@ impl Addresses {
 
 #[async_trait]
 impl L4Connect for Addresses {
-    /// The address that pingora names is the one that was first when the request began.
+    /// Ignores pingora's address, which was the first one when the request began.
     async fn connect(&self, _: &socket::SocketAddr) -> pingora::Result<Stream> {
         let list = self.list();
         match dial(&list, self.connect_timeout).await {
@@ -137,8 +137,8 @@ fn error_type(error: &io::Error) -> ErrorType {
     }
 }
 
-/// In turn an address of each family (RFC 8305 section 4), beginning with IPv4: an old backend
-/// listens there, and `localhost` means `::1` first.
+/// Alternates between address families (RFC 8305 section 4), starting with IPv4: old backends
+/// listen there, and `localhost` resolves to `::1` first.
 fn interleave(found: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut v4 = found.iter().filter(|address| address.is_ipv4());
     let mut v6 = found.iter().filter(|address| address.is_ipv6());
@@ -157,8 +157,7 @@ fn interleave(found: &[SocketAddr]) -> Vec<SocketAddr> {
     }
 }
 
-/// A connection to the first of these addresses that takes one, and which one that is; all of it
-/// within `connect_timeout`.
+/// Connects to the first address that accepts, within `connect_timeout`, and returns that address.
 async fn dial(
     addresses: &[SocketAddr],
     connect_timeout: Duration,
@@ -181,7 +180,7 @@ async fn dial(
                 ended = attempts.join_next() => match ended {
                     Some(Ok((address, Ok(stream)))) => return Ok((stream, address)),
                     Some(Ok((_, Err(error)))) => last_error = error,
-                    // Ended with the runtime.
+                    // The runtime was shut down.
                     Some(Err(_)) => {}
                     None => return Err(last_error),
                 },
@@ -194,7 +193,7 @@ async fn dial(
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// The delay between attempts: every address has its turn while there is time.
+/// The delay between attempts, short enough to try every address in time.
 fn attempt_delay(addresses: usize, connect_timeout: Duration) -> Duration {
     let share = connect_timeout / u32::try_from(addresses.max(1)).unwrap_or(u32::MAX);
     share.clamp(MIN_ATTEMPT_DELAY, ATTEMPT_DELAY)
@@ -212,7 +211,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Listens here, and an address on which nothing does.
+    /// A listener and its address.
     fn listener(on: &str) -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind(on).unwrap();
         let address = listener.local_addr().unwrap();
@@ -252,7 +251,7 @@ mod tests {
             (vec![], "127.0.0.1:1"),
             (vec!["[::1]:1", "127.0.0.2:1"], "127.0.0.2:1"),
             (vec!["[::1]:1"], "[::1]:1"),
-            // The one that works stays, though a new one would be tried before it.
+            // The address that works stays first, although a new one would come before it.
             (vec!["127.0.0.1:1", "[::1]:1"], "[::1]:1"),
         ] {
             addresses.set(&found.iter().map(|text| at(text)).collect::<Vec<_>>());
@@ -320,8 +319,7 @@ mod tests {
         assert!(attempt_delay(0, secs(1)) <= ATTEMPT_DELAY);
     }
 
-    /// A firewall that drops: nothing says that the address is no good. Here the queue of a
-    /// listener is full.
+    /// Like a firewall that drops packets: the full queue of a listener gives no answer.
     #[tokio::test(start_paused = true)]
     async fn an_address_that_says_nothing_does_not_hold_up_the_next_one() {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

@@ -1,29 +1,28 @@
-//! What every request to a backend says, whichever it is for. `authority`: host and port of the
-//! backend.
+//! Header fields of every request to a backend: `Host` and the shared secret.
 
 use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 
 use crate::config::UpstreamConfig;
 
-/// A header field of menshen's.
+/// A header field that menshen sets.
 pub(in crate::proxy) type HeaderField = (HeaderName, HeaderValue);
 
-/// The fields that every request to a backend has, whichever client it is for: requests of clients,
-/// and those that menshen makes itself (health checks, `menshen doctor`).
+/// The fields of every request to a backend: of clients' requests, and of menshen's own probes
+/// (health checks, `menshen doctor`). `authority` is the backend's host and port.
 #[derive(Debug)]
 pub(in crate::proxy) struct FixedFields {
-    /// `Host` for the backend; `None`: the client's own.
+    /// The configured `Host`. `None`: the client's.
     host: Option<HeaderValue>,
-    /// `Host` of menshen's own requests, where there is none for every request.
+    /// The configured `Host` of probes, if there is none for all requests.
     probe_host: Option<HeaderValue>,
-    /// By which the backend knows menshen.
+    /// Proves to the backend that a request comes from menshen.
     secret: Option<HeaderField>,
 }
 
 impl FixedFields {
     pub(in crate::proxy) fn new(config: &UpstreamConfig) -> Self {
-        // What is no header name or value, the checks of the config have refused.
+        // The config validation has rejected invalid names and values.
         let host = |text: &Option<String>| {
             text.as_deref()
                 .and_then(|host| HeaderValue::from_str(host).ok())
@@ -41,7 +40,7 @@ impl FixedFields {
         }
     }
 
-    /// Those of a request of a client, whose own `Host` is kept where the config has none.
+    /// The fields for a client's request. Its own `Host` is kept if the config has none.
     pub(in crate::proxy) fn for_client(
         &self,
         has_host: bool,
@@ -49,7 +48,7 @@ impl FixedFields {
     ) -> impl Iterator<Item = HeaderField> {
         let host = match &self.host {
             Some(host) => Some(host.clone()),
-            // HTTP/1.0 may come without one, HTTP/1.1 may not go without.
+            // An HTTP/1.0 request may have none, but HTTP/1.1 requires one.
             None if !has_host => Some(authority.clone()),
             None => None,
         };
@@ -59,7 +58,7 @@ impl FixedFields {
             .chain(host.map(|host| (header::HOST, host)))
     }
 
-    /// The key of the config that says which `Host` a request of menshen's own has.
+    /// The config key that sets the `Host` of probes.
     pub(in crate::proxy) const fn host_key(&self) -> &'static str {
         if self.host.is_some() {
             "upstream.host"
@@ -68,7 +67,7 @@ impl FixedFields {
         }
     }
 
-    /// Sets them on a request of menshen's own.
+    /// Sets the fields on a probe.
     pub(in crate::proxy) fn add_to_probe(
         &self,
         request: &mut RequestHeader,

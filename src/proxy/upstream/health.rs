@@ -1,7 +1,8 @@
-//! Whether a backend is to be used: by what its requests came to, and by checks of its own.
+//! The health of a backend, by passive outlier detection (failed requests) and by active health
+//! checks.
 //!
-//! Must stay true: asking takes no lock and allocates nothing; a backend is only ever passed over,
-//! never given up: when none would be used, all are.
+//! Must stay true: reading it takes no lock and allocates nothing; an unhealthy backend is only
+//! used last: when all are unhealthy, all are used.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -12,35 +13,36 @@ use prometheus::{IntCounter, IntGaugeVec};
 
 use crate::metrics::Metrics;
 
-/// Failures one after the other, with no answer between them, for which a backend is passed over.
+/// Consecutive failures, without a response between them, after which a backend is ejected.
 const MAX_CONSECUTIVE_FAILURES: u32 = 5;
-/// For how long at first; twice as long each time it happens again without an answer between.
+/// How long the first ejection lasts. Each further one without a response between them lasts twice
+/// as long.
 const BASE_EJECTION_TIME: Duration = Duration::from_secs(5);
 const MAX_EJECTION_TIME: Duration = Duration::from_mins(5);
-/// Further addresses of one backend that one request tries where connections come about and are no
-/// good.
+/// Most further addresses of one backend that one request tries, if connections succeed but are
+/// unusable.
 const MAX_OTHER_ADDRESSES: usize = 3;
 
-/// What is known of one backend.
+/// The health of one backend.
 #[derive(Debug)]
 pub(in crate::proxy) struct Health {
     since: Instant,
-    /// Milliseconds from `since`, until which it is passed over; 0: it is not.
+    /// End of its ejection, in milliseconds since `since`. 0: it is not ejected.
     ejected_until: AtomicU64,
-    /// Failures since the last answer.
+    /// Failures since the last response.
     failures: AtomicU32,
-    /// Pauses since the last answer.
+    /// Ejections since the last response.
     consecutive_ejections: AtomicU32,
-    /// Its checks say that it is down.
+    /// Its health checks fail.
     down: AtomicBool,
-    /// It is not known where it is.
+    /// Its name is not resolved.
     unresolved: AtomicBool,
     name: String,
     gauges: IntGaugeVec,
     ejections: IntCounter,
 }
 
-/// How the checks of one backend have gone lately.
+/// Consecutive results of one backend's health checks.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct CheckCounts {
     good: u32,
@@ -48,7 +50,7 @@ pub(in crate::proxy) struct CheckCounts {
 }
 
 impl Health {
-    /// `name` is the backend's label: from the config, so one of few.
+    /// `name`: the backend's label.
     pub(in crate::proxy) fn new(name: &str, metrics: &Metrics) -> Self {
         Self {
             since: Instant::now(),
@@ -63,7 +65,7 @@ impl Health {
         }
     }
 
-    /// Whether it is to be used, if there is a choice.
+    /// Whether it is healthy, so preferred to one that is not.
     pub(in crate::proxy) fn is_healthy(&self) -> bool {
         if self.down.load(Ordering::Relaxed) || self.unresolved.load(Ordering::Relaxed) {
             return false;
@@ -72,9 +74,9 @@ impl Health {
         until == 0 || self.millis() >= until
     }
 
-    /// A request failed by its doing: no connection, no answer, an answer that is none.
+    /// Records a failed request: no connection, no response, or an invalid one.
     pub(in crate::proxy) fn report_failure(&self) {
-        // That no request reaches it then says nothing about it.
+        // Requests to an unresolved backend always fail.
         if self.unresolved.load(Ordering::Relaxed) {
             return;
         }
@@ -98,15 +100,15 @@ impl Health {
         self.update_gauge();
     }
 
-    /// Whether it is known where it is: a backend whose name cannot be resolved is unhealthy.
+    /// Records whether its name is resolved; if not, it is unhealthy.
     pub(in crate::proxy) fn set_resolved(&self, resolved: bool) {
         self.unresolved.store(!resolved, Ordering::Relaxed);
     }
 
-    /// It has answered, whatever it said.
+    /// Records a response, whatever its status.
     pub(in crate::proxy) fn report_response(&self) {
-        // Looked at first: nearly always there is nothing to change, and cores need not fight over
-        // it.
+        // Read first: there is rarely anything to change, so cores do not contend for the cache
+        // line.
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
             self.consecutive_ejections.store(0, Ordering::Relaxed);
@@ -114,8 +116,8 @@ impl Health {
         }
     }
 
-    /// One more check has gone so. `down_after` and `up_after`: how many in a row make a
-    /// difference.
+    /// Records the result of a health check. `down_after` and `up_after`: consecutive results that
+    /// change the state. Returns the new state if it has changed.
     pub(in crate::proxy) fn report_check(
         &self,
         good: bool,
@@ -141,14 +143,14 @@ impl Health {
         changed.then_some(down)
     }
 
-    /// Brings the gauge up to date: a pause ends without anybody noticing.
+    /// Updates the gauge. Called regularly, because an ejection ends without an event.
     pub(in crate::proxy) fn update_gauge(&self) {
         self.gauges
             .with_label_values(&[&self.name])
             .set(i64::from(self.is_healthy()));
     }
 
-    /// Failures since the last answer.
+    /// Failures since the last response.
     #[cfg(test)]
     pub(in crate::proxy) fn failures(&self) -> u32 {
         self.failures.load(Ordering::Relaxed)
@@ -159,22 +161,22 @@ impl Health {
     }
 }
 
-/// The backends that one request has tried.
+/// The backends that one request has attempted.
 #[derive(Debug, Default, Clone, Copy)]
 pub(in crate::proxy) struct AttemptedBackends {
     backends: u64,
-    /// The one to try next, at another address.
+    /// The backend to retry next, at another address.
     retry: Option<u8>,
-    /// How often that has been so for this backend.
+    /// Retries of the current backend.
     retries: u8,
 }
 
 impl AttemptedBackends {
-    /// Most backends that can be told apart.
+    /// Most backends that can be tracked.
     pub(in crate::proxy) const MAX: usize = 64;
 
-    /// The next one to try, of those not yet tried: a good one where there is one. `turn` spreads
-    /// requests. `None`: all were tried.
+    /// The next backend that was not attempted, a healthy one if possible. `turn` spreads requests.
+    /// `None`: all were attempted.
     pub(in crate::proxy) fn next(
         &mut self,
         all: usize,
@@ -200,8 +202,8 @@ impl AttemptedBackends {
         Some(chosen)
     }
 
-    /// The next one to try is this one once more, at another of its addresses, of which there are
-    /// so many. `false`: those have had their turn.
+    /// Makes this backend the next one once more, if it has an address left to try. `others`:
+    /// number of its other addresses.
     pub(in crate::proxy) fn retry_at_other_address(&mut self, at: usize, others: usize) -> bool {
         let may = usize::from(self.retries) < others.min(MAX_OTHER_ADDRESSES);
         if may {
@@ -211,7 +213,7 @@ impl AttemptedBackends {
         may
     }
 
-    /// Begins again with those that are not in `excluded`, a bit for each backend.
+    /// Starts over with the backends that are not in `excluded`, one bit each.
     pub(in crate::proxy) const fn restart(excluded: u64) -> Self {
         Self {
             backends: excluded,
@@ -220,7 +222,7 @@ impl AttemptedBackends {
         }
     }
 
-    /// Whether there is another one.
+    /// Whether a backend is left to try.
     pub(in crate::proxy) fn has_untried(self, all: usize) -> bool {
         self.retry.is_some() || (self.backends.count_ones() as usize) < all.min(Self::MAX)
     }
@@ -251,7 +253,7 @@ mod tests {
         (0..MAX_CONSECUTIVE_FAILURES).for_each(|_| health.report_failure());
         assert!(!health.is_healthy());
         assert_eq!((gauge(&health), health.ejections.get()), (0, 1));
-        // More failures of requests that were on their way are no more ejections.
+        // Failures of requests that were in flight cause no further ejection.
         (0..MAX_CONSECUTIVE_FAILURES).for_each(|_| health.report_failure());
         assert_eq!(health.ejections.get(), 1);
         health.report_response();

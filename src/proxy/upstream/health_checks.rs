@@ -1,8 +1,7 @@
-//! What is done about backends in the background: checks of their health, and names that may come
-//! to mean another address.
+//! Background tasks for backends: health checks, and repeated DNS lookups.
 //!
-//! Must stay true: no request waits for any of it; a name that cannot be resolved keeps the
-//! addresses it had.
+//! Must stay true: no request waits for them; a name that cannot be resolved keeps its known
+//! addresses.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -19,14 +18,15 @@ use super::{
 };
 use crate::config::HealthConfig;
 
-/// How often gauges are brought up to date.
+/// Interval of updating the gauges.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a name is looked up that has led nowhere yet.
+/// Interval of lookups for a name that has never been resolved.
 const UNRESOLVED_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Upstreams {
-    /// Looks after the backends until the future is dropped; only one set of them at a time. `on_change`
-    /// hears how many of them all are healthy when that has changed; at first all are.
+    /// Checks the backends and resolves their names again. Never returns; runs for only one set of
+    /// backends at a time. Calls `on_change` with the number of healthy backends and of all,
+    /// whenever the former has changed; initially all count as healthy.
     pub async fn run_health_checks(self: Arc<Self>, on_change: impl Fn(usize, usize)) {
         self.reset_gauges();
         let mut tasks = JoinSet::new();
@@ -61,8 +61,7 @@ async fn run_checks(all: Arc<Upstreams>, at: usize) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        // Its name is looked up again meanwhile, and where that leads somewhere it is healthy at
-        // once.
+        // `run_lookups` makes it healthy as soon as its name is resolved.
         if !backend.is_resolved() {
             continue;
         }
@@ -83,14 +82,14 @@ async fn run_checks(all: Arc<Upstreams>, at: usize) {
     }
 }
 
-/// Why a check was not passed.
+/// Why a health check failed.
 #[derive(Debug, Clone, Copy)]
 enum CheckError {
     Probe(ProbeError),
     Status(StatusCode),
 }
 
-/// Asks where there is something to ask, else connects.
+/// Requests the configured path; without one, only connects.
 async fn check(prober: &Prober, at: usize, config: &HealthConfig) -> Result<(), CheckError> {
     let timeout = config.timeout.get();
     let Some(path) = config.path.as_deref() else {
@@ -136,7 +135,7 @@ fn warn_unhealthy(all: &Upstreams, backend: &Backend, error: CheckError) {
     }
 }
 
-/// Looks the name up again from time to time, and often while it has led nowhere yet.
+/// Resolves the name again at intervals, which are short until it has been resolved once.
 async fn run_lookups(all: Arc<Upstreams>, at: usize) {
     let backend = all.get(at);
     let Some(name) = backend.name.clone() else {
@@ -158,7 +157,7 @@ async fn run_lookups(all: Arc<Upstreams>, at: usize) {
             Err(error) if was_resolved => {
                 tracing::warn!(upstream = backend.label, error = %error, "the name of a backend cannot be resolved, it keeps its addresses");
             }
-            // That was said when it began.
+            // The first failure was logged at start.
             Err(_) => {}
         }
         if !was_resolved && backend.is_resolved() {

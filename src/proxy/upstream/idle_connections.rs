@@ -1,10 +1,10 @@
-//! Connections of HTTP/1 to backends that wait for their next request, those of one worker.
+//! One worker's pool of idle HTTP/1 connections to backends.
 //!
-//! A connection stays on the worker that made it, so using it again wakes no other thread, and asks
-//! the system nothing. The one that was used last is used next, so that the others can run out.
+//! A connection stays on the worker that opened it, so reusing it wakes no other thread and needs
+//! no system call. The most recently used one is taken first, so that the others can time out.
 //!
-//! Must stay true: a connection is used again only where the backend has neither closed it nor said
-//! anything on it, and only within its idle timeout; there are never more than the config allows.
+//! Must stay true: a connection is reused only if the backend has neither closed it nor sent
+//! anything on it, and only within its idle timeout; the pool never exceeds its capacity.
 
 use std::{
     future::poll_fn,
@@ -21,18 +21,18 @@ use tokio::{
     time::{Instant, interval},
 };
 
-/// How often connections are looked at that nothing uses.
+/// Interval of removing closed and expired connections.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The idle connections of one worker.
+/// One worker's idle connections.
 pub(super) struct IdleConnections {
-    /// Oldest first. Only one thread uses it, so nothing waits for the lock.
+    /// Oldest first. Only one thread uses it, so the lock is never contended.
     idle: Mutex<Vec<IdleConnection>>,
     capacity: usize,
 }
 
 struct IdleConnection {
-    /// Of the peer: connections with the same key lead to the same place in the same way.
+    /// Key of the peer, see [`super::UpstreamPeer`].
     key: u64,
     stream: Stream,
     expires_at: Instant,
@@ -50,7 +50,7 @@ impl IdleConnections {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection to the peer with this key.
+    /// Takes a usable connection to the peer with this key.
     pub(super) fn take(&self, key: u64) -> Option<Stream> {
         let mut idle = self.lock();
         while let Some(at) = idle.iter().rposition(|idle| idle.key == key) {
@@ -62,7 +62,7 @@ impl IdleConnections {
         None
     }
 
-    /// Keeps a connection on which both messages have ended, for at most `idle_timeout`.
+    /// Keeps a connection, on which both messages are complete, for at most `idle_timeout`.
     pub(super) fn put(&self, key: u64, stream: Stream, idle_timeout: Duration) {
         let mut idle = self.lock();
         idle.push(IdleConnection {
@@ -75,8 +75,7 @@ impl IdleConnections {
         }
     }
 
-    /// Closes connections whose time is over, or that the backend has closed, for as long as it is
-    /// polled.
+    /// Closes connections that have expired or that the backend has closed. Never returns.
     pub(super) async fn sweep(&self) {
         let mut ticks = interval(SWEEP_INTERVAL);
         loop {
@@ -88,10 +87,10 @@ impl IdleConnections {
     }
 }
 
-/// Whether nothing has come on a connection, not even its end.
+/// Whether nothing has arrived on a connection, not even its end.
 fn is_quiet(stream: &mut Stream) -> bool {
     let mut byte = [0];
-    // Not bounded by the task's budget: with none left, reading would say that nothing has come.
+    // Without tokio's cooperative budget: once that is used up, a read would always be pending.
     let mut read = pin!(unconstrained(poll_fn(
         |cx| Pin::new(&mut *stream).poll_read(cx, &mut ReadBuf::new(&mut byte))
     )));
@@ -145,7 +144,7 @@ mod tests {
         idle.put(1, spoken, LONG);
         drop(theirs);
         speaks.write_all(b"x").await.unwrap();
-        // Until the runtime has heard of both, they are as good as ever.
+        // Until the runtime has seen both events, the connections still look usable.
         for _ in 0..100_000 {
             let Some(stream) = idle.take(1) else { return };
             idle.put(1, stream, LONG);

@@ -1,9 +1,8 @@
-//! One request of menshen's own to a backend, made as the gate makes requests: health checks, and
-//! what `menshen doctor` asks.
+//! Probes: menshen's own requests to a backend, for health checks and `menshen doctor`.
 //!
-//! Must stay true: address, protocol, TLS, `Host` and shared secret are those of a client's
-//! request, because the same parts decide them; a connection is made for it and never one taken
-//! that a request could have.
+//! Must stay true: a probe uses the same address, protocol, TLS, `Host` and shared secret as a
+//! client's request, decided by the same code; it opens its own connection and takes none from the
+//! pool.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -17,26 +16,26 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Backend, UpstreamPeer, Upstreams};
 
-/// Most bytes of an answer's body that are read.
+/// Most bytes of a response body that are read.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Asks the backends of one config.
+/// Sends probes to the backends of one config.
 pub struct Prober {
     upstreams: Arc<Upstreams>,
     connector: Connector,
 }
 
-/// What is asked with `GET`.
+/// A `GET` request.
 #[derive(Debug, Clone, Copy)]
 pub struct Probe<'a> {
     pub path: &'a str,
-    /// A further header field.
+    /// An additional header field.
     pub field: Option<(&'static str, &'static str)>,
-    /// The body of the answer is wanted too.
+    /// Reads the response body, too.
     pub with_body: bool,
 }
 
-/// An answer.
+/// A response to a probe.
 #[derive(Debug)]
 pub struct ProbeResponse {
     pub status: StatusCode,
@@ -44,18 +43,18 @@ pub struct ProbeResponse {
     pub body: Bytes,
 }
 
-/// Why there is none.
+/// Why a probe has no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProbeError {
-    /// The name of the backend leads nowhere.
+    /// The backend's name is not resolved.
     Unresolved,
-    /// No connection, and why.
+    /// No connection, and the reason.
     NoConnection(&'static str),
-    /// A connection, and no TLS that is believed.
+    /// A connection, but no TLS, or an untrusted certificate.
     NoTls,
-    /// A connection, and no answer in time.
+    /// A connection, but no response in time.
     NoResponse,
-    /// An answer that is not HTTP of the version that is spoken.
+    /// The response is not HTTP of the configured version.
     NotHttp,
     /// The path or the header field cannot be sent.
     InvalidRequest,
@@ -82,10 +81,10 @@ impl Prober {
         }
     }
 
-    /// Asks one of the backends, all of it within `timeout`.
+    /// Sends a probe to one backend, all of it within `timeout`.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// When there is no response.
     pub async fn send(
         &self,
         at: usize,
@@ -107,8 +106,8 @@ impl Prober {
         }
     }
 
-    /// Whether one of them takes a connection: with the handshake of TLS, and of HTTP/2, where they
-    /// are spoken.
+    /// Whether a backend accepts a connection, including the handshakes of TLS and HTTP/2 if they
+    /// are configured.
     pub(in crate::proxy) async fn check_connection(
         &self,
         at: usize,
@@ -129,7 +128,7 @@ impl Prober {
         }
         let peer = backend.peer();
         let mut own = HttpPeer::clone(&peer.peer);
-        // So that the connection is not kept for another probe.
+        // So that the connection is not pooled for another probe.
         own.options.max_h2_streams = 1;
         match timeout_at(deadline, self.connector.get_http_session(&own)).await {
             Err(_) => Err(ProbeError::NoConnection("no connection in time")),
@@ -198,7 +197,7 @@ async fn read(session: &mut HttpSession, with_body: bool) -> pingora::Result<Pro
         if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
             break (head.status, head.headers.clone());
         }
-        // Of HTTP/2 the library gives none.
+        // Over HTTP/2 the library skips informational responses.
         if session.as_http2().is_some() {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "no final answer");
         }

@@ -1,8 +1,9 @@
-//! One request to a backend and its response, on either protocol.
+//! The backend's side of one request, over HTTP/1 or HTTP/2: writes the request and reads the
+//! response.
 //!
-//! Must stay true: a request goes to one backend once; a response that is not whole is an error,
-//! never an end; a connection is used again only when both messages on it have ended and nothing
-//! more has come.
+//! Must stay true: a session sends its request once; an incomplete response is an error, never an
+//! end; a connection is reused only when both messages on it are complete and nothing more has
+//! arrived.
 
 mod http1;
 mod http2;
@@ -30,13 +31,12 @@ use super::{UpstreamPeer, idle_connections::IdleConnections};
 use http1::Http1Session;
 use http2::Http2Session;
 
-/// One worker's connections to all backends: those in use, and those that wait for the next
-/// request.
+/// One worker's connections to all backends.
 pub(in crate::proxy) struct Connections {
     connector: Arc<TransportConnector>,
-    /// Of HTTP/1, made by this worker.
+    /// Idle HTTP/1 connections, opened by this worker.
     idle: IdleConnections,
-    /// Those of HTTP/2, which all workers share, as each carries many requests.
+    /// HTTP/2 connections. All workers share them, since each carries many requests.
     http2: Arc<v2::Connector>,
 }
 
@@ -51,13 +51,13 @@ pub(in crate::proxy) enum UpstreamSession {
 }
 
 impl Connections {
-    /// Of each worker. `idle`: connections that may wait for a request, of one of them.
+    /// The connections of each worker. `idle`: most idle connections of one worker.
     pub(in crate::proxy) fn new(workers: usize, idle: usize) -> Arc<[Self]> {
         Self::with_options(workers, idle, ConnectorOptions::new(idle))
     }
 
-    /// The same for one worker, without TLS: reading the system's certificates takes longer than
-    /// all else that a script does.
+    /// The same for one worker without TLS, because loading the system's certificates takes longer
+    /// than a whole script.
     #[cfg(any(test, fuzzing))]
     pub(in crate::proxy) fn without_tls(idle: usize) -> Arc<[Self]> {
         let mut options = ConnectorOptions::new(idle);
@@ -78,12 +78,12 @@ impl Connections {
         (0..workers).map(of_worker).collect()
     }
 
-    /// Closes idle connections when their time is over, for as long as it is polled.
+    /// Closes expired idle connections. Never returns.
     pub(in crate::proxy) async fn sweep(&self) {
         self.idle.sweep().await;
     }
 
-    /// A connection to a backend, or a stream on one.
+    /// A session on an idle or new connection.
     pub(in crate::proxy) async fn connect(
         &self,
         peer: &UpstreamPeer,
@@ -92,7 +92,7 @@ impl Connections {
         if !http2 {
             let stream = match self.idle.take(peer.key) {
                 Some(stream) => stream,
-                // Seldom, and every request would have the room for it.
+                // Boxed: it is rare, and otherwise every request would reserve memory for it.
                 None => Box::pin(self.connector.new_stream(&peer.peer)).await?,
             };
             return Ok(UpstreamSession::Http1(Http1Session::new(stream)));
@@ -104,13 +104,13 @@ impl Connections {
         if let Some(session) = self.http2.reused_http_session(&peer.peer).await? {
             return Ok(UpstreamSession::Http2(Http2Session::new(session)));
         }
-        // Of a backend that chose HTTP/1 before.
+        // The backend chose HTTP/1 on an earlier connection.
         if let Some(stream) = self.idle.take(peer.key) {
             return Ok(UpstreamSession::Http1(Http1Session::new(stream)));
         }
         match self.http2.new_http_session::<_, ()>(&peer.peer).await? {
             HttpSession::H2(session) => Ok(UpstreamSession::Http2(Http2Session::new(session))),
-            // The backend speaks TLS and chose HTTP/1.
+            // The backend chose HTTP/1 by ALPN.
             HttpSession::H1(session) => Ok(UpstreamSession::Http1(Http1Session::new(
                 session.into_inner(),
             ))),
@@ -121,8 +121,8 @@ impl Connections {
         }
     }
 
-    /// Takes a session back after its response. Where another request may follow, its connection
-    /// waits for it.
+    /// Returns a session after its response. Its connection is kept for another request, if one may
+    /// follow.
     pub(in crate::proxy) fn release(&self, session: UpstreamSession, peer: &UpstreamPeer) {
         match session {
             UpstreamSession::Http1(session) => {
@@ -147,7 +147,7 @@ impl UpstreamSession {
         matches!(self, Self::Http2(_))
     }
 
-    /// Begins the request.
+    /// Starts the request.
     pub(in crate::proxy) fn send_head(
         &mut self,
         request: &UpstreamRequest<'_>,
@@ -161,7 +161,7 @@ impl UpstreamSession {
         }
     }
 
-    /// Sends from the front of `part`, which is not empty; says how many of its bytes went.
+    /// Sends from the front of `part`, which is not empty, and returns the number of bytes sent.
     pub(in crate::proxy) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -181,19 +181,19 @@ impl UpstreamSession {
         }
     }
 
-    /// Writes what waits to be written.
+    /// Flushes buffered bytes.
     pub(in crate::proxy) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), ExchangeError>> {
         match self {
             Self::Http1(session) => session.poll_flush(cx),
-            // The task of the connection writes.
+            // The connection's own task writes.
             Self::Http2(_) => Poll::Ready(Ok(())),
         }
     }
 
-    /// Waits for the next head of the response, which [`Self::head`] then shows.
+    /// Waits for the next response head, which [`Self::head`] then returns.
     pub(in crate::proxy) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -204,7 +204,7 @@ impl UpstreamSession {
         }
     }
 
-    /// The head that came last.
+    /// The last response head.
     pub(in crate::proxy) fn head(&self) -> Option<ResponseHead<'_>> {
         match self {
             Self::Http1(session) => session.head(),
@@ -212,7 +212,7 @@ impl UpstreamSession {
         }
     }
 
-    /// Whether the backend reads what is left of the request, although it has begun to respond.
+    /// Whether the backend reads the rest of the request after it has started to respond.
     pub(in crate::proxy) const fn reads_on(&self) -> bool {
         match self {
             Self::Http1(session) => session.keeps_alive(),
@@ -220,7 +220,7 @@ impl UpstreamSession {
         }
     }
 
-    /// Whether nothing follows the final head: neither a body nor trailers.
+    /// Whether neither a body nor trailers follow the final head.
     pub(in crate::proxy) fn is_response_complete(&self) -> bool {
         match self {
             Self::Http1(session) => session.is_response_complete(),
@@ -239,7 +239,7 @@ impl UpstreamSession {
         }
     }
 
-    /// The part that came last, as far as it has not been consumed.
+    /// What has not been consumed of the last part.
     pub(in crate::proxy) fn part(&self) -> &[u8] {
         match self {
             Self::Http1(session) => session.part(),
@@ -247,7 +247,7 @@ impl UpstreamSession {
         }
     }
 
-    /// So many bytes of the part have gone on.
+    /// Marks `length` bytes of the part as passed on.
     pub(in crate::proxy) fn consume(&mut self, length: usize) {
         match self {
             Self::Http1(session) => session.consume(length),
@@ -255,7 +255,7 @@ impl UpstreamSession {
         }
     }
 
-    /// The trailers of a response that is complete.
+    /// The trailers of a complete response.
     pub(in crate::proxy) fn take_trailers(&mut self) -> Option<Trailers> {
         match self {
             Self::Http1(session) => session.take_trailers(),
@@ -263,7 +263,7 @@ impl UpstreamSession {
         }
     }
 
-    /// The connection after a 101, and what came together with it.
+    /// The connection after a 101, and the bytes that arrived with it.
     pub(in crate::proxy) fn into_upgraded(
         self,
     ) -> Option<(pingora::protocols::Stream, bytes::Bytes)> {

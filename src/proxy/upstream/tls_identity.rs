@@ -14,11 +14,11 @@ use crate::{
     proxy::tls::{self, TlsError},
 };
 
-/// Whom we believe behind TLS, and who we are there.
+/// The files of `upstream.tls`: authorities that are trusted, and menshen's client certificate.
 pub(super) struct TlsIdentity {
     pub(super) authorities: Option<Arc<CaType>>,
     pub(super) client_certificate: Option<Arc<CertKey>>,
-    /// Connections made with one identity are not used with another.
+    /// Fingerprint of all files. Connections are reused only under the same one.
     pub(super) fingerprint: u64,
 }
 

@@ -1,17 +1,17 @@
-//! Where a WebSocket frame ends: just enough of RFC 6455 section 5.2 to put a frame of our own
-//! between two of somebody else's.
+//! Finds where WebSocket frames end: just enough of RFC 6455 section 5.2 to insert a frame between
+//! two of the backend's.
 //!
-//! Must stay true: what passes is counted, never changed; bytes that are no frames do no harm but
-//! that their end is not found.
+//! Must stay true: bytes are counted, never changed; bytes that are not frames only make the frame
+//! boundary unknown.
 
-/// Follows one direction of a connection, byte by byte.
+/// Tracks the frames in one direction of a connection.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct Frames {
-    /// The frame's head, as far as it is there.
+    /// The head of the current frame, as far as it has arrived.
     head: [u8; MAX_HEAD_LEN],
-    /// How much of the head is there. 0 while the payload passes.
+    /// Bytes of the head that have arrived. 0 within the payload.
     head_read: usize,
-    /// Bytes of the payload that are still to come.
+    /// Bytes of the payload that have not arrived.
     payload: u64,
 }
 
@@ -19,11 +19,12 @@ pub(in crate::proxy) struct Frames {
 const MAX_HEAD_LEN: usize = 14;
 /// The opcode of Close with FIN set.
 const CLOSE: u8 = 0x88;
-/// A control frame carries no more, two bytes of which are the code (sections 5.5 and 5.5.1).
+/// Longest reason in a control frame, whose payload has at most 125 bytes, two of them for the code
+/// (sections 5.5 and 5.5.1).
 const MAX_REASON_LEN: usize = 123;
 
 impl Frames {
-    /// Bytes that certainly belong to the frame under way; 0 between two frames.
+    /// Bytes that certainly still belong to the current frame. 0: between two frames.
     pub(in crate::proxy) fn remaining(&self) -> usize {
         if self.head_read > 0 {
             self.head_length() - self.head_read
@@ -32,7 +33,7 @@ impl Frames {
         }
     }
 
-    /// Counts bytes that have been passed on.
+    /// Tracks bytes that have been passed on.
     pub(in crate::proxy) fn advance(&mut self, mut bytes: &[u8]) {
         while let Some(&first) = bytes.first() {
             if self.payload > 0 {
@@ -53,7 +54,7 @@ impl Frames {
         }
     }
 
-    /// As far as the bytes that are there can tell.
+    /// The length of the head, as far as the arrived bytes show.
     const fn head_length(&self) -> usize {
         if self.head_read < 2 {
             return 2;
@@ -79,8 +80,7 @@ impl Frames {
     }
 }
 
-/// A Close frame of a server, which is not masked (section 5.1). A reason that is too long is left
-/// out.
+/// A server's Close frame, which is not masked (section 5.1). A reason that is too long is omitted.
 pub(in crate::proxy) fn close(code: u16, reason: &str) -> Vec<u8> {
     let reason = if reason.len() > MAX_REASON_LEN {
         ""
@@ -97,8 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// A frame as somebody may send it: `spelling` says how its length is written, which need not
-    /// be the shortest way.
+    /// A frame whose length is written as `spelling` says, not necessarily in the shortest form.
     fn frame(opcode: u8, masked: bool, spelling: usize, payload: &[u8]) -> Vec<u8> {
         let mask = if masked { 0x80 } else { 0 };
         let mut out = vec![0x80 | opcode];
@@ -134,7 +133,7 @@ mod tests {
                 seen.advance(part);
                 at += part.len();
                 prop_assert_eq!(seen.remaining() == 0, ends.contains(&at), "at {}", at);
-                // What is owed never reaches beyond the end of this frame.
+                // It never reaches beyond the end of this frame.
                 let end = ends.iter().copied().find(|end| *end >= at).unwrap();
                 prop_assert!(seen.remaining() <= end - at);
             }

@@ -1,13 +1,13 @@
-//! A WebSocket after its handshake: bytes both ways, until a side ends it, both are silent too
-//! long, or it has to end.
+//! Relays a WebSocket after its handshake, until a side ends it, both are idle for too long, or
+//! menshen has to close it.
 //!
-//! We carry it ourselves (`docs/decisions/0011-streams-end-with-their-session.md`): a backend's
-//! bytes may come with its 101 or at any time after it, and nothing waits for a body that a
-//! handshake does not have.
+//! It does not use the relay of HTTP messages
+//! (`docs/decisions/0011-streams-end-with-their-session.md`): a backend's bytes may arrive with its
+//! 101 or at any time after it, and a handshake has no body to wait for.
 //!
 //! Must stay true: no byte is lost, changed or held back; each side is read only as fast as the
-//! other takes it; a frame of ours stands between two of the backend's, never within one; a quiet
-//! WebSocket holds no buffers.
+//! other accepts bytes; menshen's Close frame comes between two of the backend's frames, never
+//! within one; an idle WebSocket holds no buffers.
 
 use std::{
     future::poll_fn,
@@ -30,51 +30,51 @@ use crate::proxy::streams::{CloseReason, OpenStream};
 /// Bytes that are read at once, in one direction.
 const READ_SIZE: usize = 16 * 1024;
 
-/// How often it is looked whether a client is still there of which nothing is read.
+/// How often to check for a disconnect of a client from which nothing is read.
 const DEPARTURE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long the rest of a frame is waited for when the stream has to end.
+/// How long the rest of a frame and the Close frame may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long one side may be silent once the other has ended its own: the closing handshake has its
-/// answer by then.
+/// How long one side may be idle once the other has closed its own, enough for the closing
+/// handshake.
 const HALF_CLOSED_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// One direction.
 struct Direction<R, W> {
     from: ReadHalf<R>,
     to: WriteHalf<W>,
-    /// What was read and is not yet written.
+    /// Bytes that were read and not written.
     waiting: Bytes,
     unflushed: bool,
     frames: Frames,
-    /// Its sender has sent all.
+    /// The sender has closed its side.
     ended: bool,
-    /// Its receiver has not been told so.
+    /// The receiver's side has not been shut down.
     open: bool,
-    /// Bytes that have gone on.
+    /// Bytes that were passed on.
     moved: u64,
 }
 
-/// What a tunnel has carried, and why it ended.
+/// Why a tunnel ended, and how many bytes it passed on.
 pub(in crate::proxy) struct TunnelEnd {
     pub(in crate::proxy) reason: CloseReason,
-    /// Bytes of the client.
+    /// Bytes from the client.
     pub(in crate::proxy) received: u64,
-    /// Bytes of the backend.
+    /// Bytes from the backend.
     pub(in crate::proxy) sent: u64,
 }
 
-/// What one step came to.
+/// Result of one step.
 enum Step {
     Moved,
-    /// Nothing more comes from this side.
+    /// The sender has closed its side.
     End,
 }
 
-/// Carries both directions to their end. `early`: what the backend sent together with its 101.
-/// `idle`: longest silence of both. The client's connection is left to be closed. `is_reset` says
-/// whether the client's connection has failed, although nothing is read of it.
+/// Relays both directions to their end. `is_reset`: whether the client's connection was reset,
+/// checked without reading. `early`: bytes that the backend sent with its 101. `idle`: longest time
+/// without a byte in either direction. The caller closes the client's connection.
 pub(in crate::proxy) async fn run<C, B>(
     client: C,
     is_reset: impl Fn() -> bool,
@@ -103,7 +103,7 @@ where
         CloseReason::Stopping => Some(1012),
     };
     if let Some(code) = code {
-        // A client that does not take it in time finds the connection ended.
+        // If the client does not read it in time, the connection just closes.
         drop(
             timeout(
                 CLOSE_TIMEOUT,
@@ -134,8 +134,7 @@ where
     let mut last = Instant::now();
     let mut timer = pin!(sleep(idle_timeout));
     while up.open || down.open {
-        // In no fixed order: a side that always has something to say must not keep the other
-        // waiting.
+        // In random order, so that a busy side does not starve the other.
         let moved = tokio::select! {
             close_reason = open.closed() => return close_reason,
             () = timer.as_mut() => {
@@ -145,7 +144,7 @@ where
                 timer.as_mut().reset(last + idle_timeout);
                 continue;
             }
-            // The client is not read while the backend takes nothing of it.
+            // The client is not read from while the backend accepts no bytes.
             () = sleep(DEPARTURE_CHECK_INTERVAL), if !up.waiting.is_empty() => {
                 if is_reset() {
                     return CloseReason::Closed;
@@ -162,7 +161,7 @@ where
                 idle_timeout = idle_timeout.min(HALF_CLOSED_TIMEOUT);
                 timer.as_mut().reset(last + idle_timeout);
             }
-            // One side is gone, so the other has nobody to talk to.
+            // One side has failed, so the other is closed, too.
             Err(_) => return CloseReason::Closed,
         }
     }
@@ -187,7 +186,7 @@ where
         }
     }
 
-    /// Moves something on, at most so many bytes. Dropped while it waits, it has lost nothing.
+    /// Passes on at most `max` bytes. Cancel-safe.
     async fn step(&mut self, max: usize) -> io::Result<Step> {
         if self.waiting.is_empty() && !self.ended {
             if self.unflushed {
@@ -212,13 +211,13 @@ where
         self.frames.advance(&part[..written]);
         self.waiting.advance(written);
         if self.waiting.is_empty() {
-            // Its memory goes, too.
+            // Frees its memory.
             self.waiting = Bytes::new();
         }
         Ok(Step::Moved)
     }
 
-    /// Brings the frame under way to its end and writes one more.
+    /// Passes on the rest of the current frame and writes another one.
     async fn send_close(&mut self, frame: &[u8]) -> io::Result<()> {
         if !self.open {
             return Ok(());
@@ -233,8 +232,7 @@ where
     }
 }
 
-/// What there is, as soon as there is something; empty at the end. Until then no memory is held for
-/// it.
+/// Reads the available bytes; empty at the end. Holds no buffer while it waits.
 async fn read<R: AsyncRead>(from: &mut ReadHalf<R>) -> io::Result<Bytes> {
     poll_fn(|cx| {
         let mut space = [const { MaybeUninit::uninit() }; READ_SIZE];

@@ -1,4 +1,4 @@
-//! An exchange on a connection of HTTP/1.
+//! An exchange on an HTTP/1 connection.
 
 use std::{
     mem::MaybeUninit,
@@ -43,16 +43,16 @@ pub(in crate::proxy) struct Http1Session {
     is_head_request: bool,
     /// The request asks for a WebSocket.
     is_websocket: bool,
-    /// The end of the request has been put, behind all of it.
+    /// The whole request has been put into the writer.
     requested: bool,
-    /// The response lets the connection be used again.
+    /// The connection may be reused after the response.
     keep_alive: bool,
-    /// Bytes of the input that hold no whole head.
+    /// Bytes of the input that are known to hold no complete head.
     scanned: usize,
     informational: u32,
 }
 
-/// A head that was read.
+/// A parsed head.
 struct Head {
     bytes: BytesMut,
     status: StatusCode,
@@ -126,7 +126,7 @@ impl Http1Session {
         }
     }
 
-    /// Takes a head from the input, where it is whole.
+    /// Takes a head from the input, if it is complete.
     fn parse(&mut self) -> Result<Option<ResponseFraming>, ExchangeError> {
         let input = &mut self.reader.input;
         if !may_be_complete(input, self.scanned) {
@@ -176,7 +176,7 @@ impl Http1Session {
             let is_websocket = protocols
                 .next()
                 .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
-            // What followed another one would be taken for the next response.
+            // Bytes of another protocol would be taken for the next response.
             return if self.is_websocket && is_websocket {
                 Ok(HeadEvent::Upgraded)
             } else {
@@ -193,14 +193,14 @@ impl Http1Session {
         }
         self.keep_alive = framing.keep_alive;
         self.reader.begin_body(framing.body, Peer::Backend);
-        // What `Content-Length` says of a body that does not follow, the fields say.
+        // `Content-Length` without a body is passed on as a field.
         Ok(HeadEvent::Final(framing.body))
     }
 
     pub(super) fn head(&self) -> Option<ResponseHead<'_>> {
         self.head.as_ref().map(|head| ResponseHead {
             status: head.status,
-            // One that was not given is not in the bytes.
+            // A missing reason is not in the bytes.
             reason: head.bytes.get(head.reason.clone()).unwrap_or_default(),
             content_length: head.content_length,
             fields: HeaderFields::Http1(&head.bytes, &head.fields),
@@ -211,7 +211,7 @@ impl Http1Session {
         self.keep_alive
     }
 
-    /// Neither a body nor trailers follow the head.
+    /// Whether neither a body nor trailers follow the head.
     pub(super) fn is_response_complete(&self) -> bool {
         self.reader.is_complete()
     }
@@ -237,9 +237,8 @@ impl Http1Session {
         self.reader.take_trailers()
     }
 
-    /// The connection, where another request may follow: where the backend has got all of this one,
-    /// or else the next would be taken for the rest of it. Bytes behind the response belong to
-    /// none.
+    /// The connection, if another request may follow: the backend must have received the whole
+    /// request, or it would take the next one for its rest, and no bytes may follow the response.
     pub(super) fn into_reusable(self) -> Option<Stream> {
         let is_requested = self.requested && self.writer.is_flushed();
         let is_responded =
@@ -252,7 +251,7 @@ impl Http1Session {
     }
 }
 
-/// Whether a body of such a length is none.
+/// Whether a body of this length has no bytes.
 pub(super) const fn is_bodiless(length: BodyLength) -> bool {
     matches!(length, BodyLength::None | BodyLength::Known(0))
 }

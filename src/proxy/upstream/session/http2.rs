@@ -1,4 +1,4 @@
-//! An exchange on a stream of HTTP/2.
+//! An exchange on an HTTP/2 stream.
 
 use std::task::{Context, Poll, ready};
 
@@ -21,7 +21,7 @@ use crate::{
 
 pub(in crate::proxy) struct Http2Session {
     session: client::Http2Session,
-    /// Of the request, until its end has been sent.
+    /// Set until the end of the request has been sent.
     send: Option<SendStream<Bytes>>,
     is_head_request: bool,
     part: Bytes,
@@ -122,7 +122,7 @@ impl Http2Session {
         })
     }
 
-    /// Neither a body nor trailers follow the head.
+    /// Whether neither a body nor trailers follow the head.
     pub(super) fn is_response_complete(&self) -> bool {
         self.session.response_finished()
     }
@@ -147,7 +147,7 @@ impl Http2Session {
                     self.trailers = trailers.map(|fields| {
                         let mut trailers = Trailers::new();
                         for (name, value) in &fields {
-                            // What cannot be written as a line of HTTP/1 is left out.
+                            // A field that cannot be written as an HTTP/1 line is dropped.
                             let _ = trailers.append(name.as_str().as_bytes(), value.as_bytes());
                         }
                         trailers
@@ -175,7 +175,7 @@ impl Http2Session {
     }
 }
 
-/// The library has checked that it is one number, and holds the body to it.
+/// The library has checked that it is one number, and enforces it.
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers
         .get(header::CONTENT_LENGTH)?
