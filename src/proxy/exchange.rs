@@ -192,7 +192,7 @@ impl Exchange<'_> {
                     // Bytes that arrived before the 101 belong to no protocol (CVE-2026-2833).
                     let error = ExchangeError::new(
                         ExchangeFailure::ClientMalformed,
-                        "bytes before the answer to a handshake",
+                        "bytes before the response to a handshake",
                     );
                     return result(RelayEnd::Failed(error));
                 }

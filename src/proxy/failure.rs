@@ -203,7 +203,7 @@ impl From<ReadError> for ExchangeError {
                 ExchangeFailure::ClosedEarly,
                 "the connection ended within a body",
             ),
-            ReadError::Invalid => Self::invalid_response("not a body"),
+            ReadError::Invalid => Self::invalid_response("the framing of a body is invalid"),
         }
     }
 }

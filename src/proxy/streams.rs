@@ -371,7 +371,7 @@ impl Streams {
                     .iter()
                     .for_each(|entry| entry.end(CloseReason::SessionExpired)),
                 Err(error) => {
-                    tracing::debug!(error = %error, "the sessions of open streams could not be looked at");
+                    tracing::debug!(error = %error, "the sessions of open streams could not be read from the store");
                     return;
                 }
             }

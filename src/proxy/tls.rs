@@ -44,9 +44,9 @@ pub enum TlsError {
     Unreadable { file: PathBuf, why: io::Error },
     #[error("{}: is not PEM with {what}", file.display())]
     NotPem { file: PathBuf, what: &'static str },
-    #[error("the certificate and the key do not fit: {0}")]
+    #[error("the certificate does not match the key: {0}")]
     KeyMismatch(rustls::Error),
-    #[error("{}: holds no authority that can be used: {why}", file.display())]
+    #[error("{}: holds no usable authority: {why}", file.display())]
     NoAuthority { file: PathBuf, why: String },
 }
 
@@ -208,7 +208,7 @@ impl Tls {
                     .tls_reloads
                     .with_label_values(&["failed"])
                     .inc();
-                tracing::warn!(error = %error, "the TLS certificate could not be read anew; the one before stays");
+                tracing::warn!(error = %error, "the TLS certificate could not be reloaded; the previous one stays in use");
             }
         }
     }
@@ -217,7 +217,7 @@ impl Tls {
     fn report_reload(&self, expiry: i64) {
         self.metrics.tls_certificate_expiry.set(expiry);
         self.metrics.tls_reloads.with_label_values(&["ok"]).inc();
-        tracing::info!("the TLS certificate was read anew");
+        tracing::info!("the TLS certificate was reloaded");
     }
 
     /// Does the handshake. `None`: it failed or took longer than `handshake_timeout`, which is

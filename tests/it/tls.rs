@@ -348,7 +348,7 @@ fn a_changed_certificate_is_used_and_open_connections_live_on() {
     let mut same = Secure::connect(to, client_config(at, None));
     assert_eq!(same.ask(GET), Some(200));
     assert_eq!(same.serial(), second);
-    let told = menshen.wait_for_log("could not be read anew");
+    let told = menshen.wait_for_log("could not be reloaded");
     assert!(!told.contains("PRIVATE"), "{told}");
 }
 
@@ -367,7 +367,7 @@ fn a_pair_that_does_not_fit_stops_the_start_and_the_check() {
     assert_eq!(output.status.code(), Some(64));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains("server.tls") && said.contains("do not fit"),
+        said.contains("server.tls") && said.contains("does not match"),
         "{said}"
     );
 }

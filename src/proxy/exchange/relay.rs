@@ -381,7 +381,7 @@ impl<'r, 'c> Relay<'r, 'c> {
             if self.is_too_slow(now) {
                 return Poll::Ready(failed(
                     ExchangeFailure::ClientSlow,
-                    "the body comes too slowly",
+                    "the body arrives too slowly",
                 ));
             }
         }

@@ -119,7 +119,7 @@ impl L4Connect for Addresses {
             }
             Err(error) => Error::e_because(
                 error_type(&error),
-                "no address of the backend takes a connection",
+                "no address of the backend accepts a connection",
                 error,
             ),
         }

@@ -121,7 +121,7 @@ fn warn_unhealthy(all: &Upstreams, backend: &Backend, error: CheckError) {
             tracing::warn!(
                 upstream,
                 status = status.as_u16(),
-                "a backend does not pass its health checks: it answers 400. Where it refuses their `Host`, {key} gives them another"
+                "a backend does not pass its health checks: it answers 400. If it rejects their `Host`, {key} sets another one"
             );
         }
         CheckError::Status(status) => {

@@ -65,9 +65,9 @@ impl fmt::Display for ProbeError {
         f.write_str(match self {
             Self::Unresolved => "its name cannot be resolved",
             Self::NoConnection(why) => why,
-            Self::NoTls => "no TLS that is believed",
-            Self::NoResponse => "no answer in time",
-            Self::NotHttp => "no HTTP answer",
+            Self::NoTls => "no TLS, or an untrusted certificate",
+            Self::NoResponse => "no response in time",
+            Self::NotHttp => "no HTTP response",
             Self::InvalidRequest => "the request cannot be written",
         })
     }
@@ -192,14 +192,14 @@ async fn read(session: &mut HttpSession, with_body: bool) -> pingora::Result<Pro
     let (status, headers) = loop {
         session.read_response_header().await?;
         let Some(head) = session.response_header() else {
-            return Error::e_explain(ErrorType::InvalidHTTPHeader, "no answer");
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "no response");
         };
         if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
             break (head.status, head.headers.clone());
         }
         // Over HTTP/2 the library skips informational responses.
         if session.as_http2().is_some() {
-            return Error::e_explain(ErrorType::InvalidHTTPHeader, "no final answer");
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "no final response");
         }
     };
     let mut body = BytesMut::new();
@@ -220,7 +220,7 @@ fn classify(error: &Error) -> ProbeError {
     match error.etype() {
         ErrorType::ConnectRefused => ProbeError::NoConnection("connection refused"),
         ErrorType::ConnectTimedout => ProbeError::NoConnection("no connection in time"),
-        ErrorType::ConnectNoRoute => ProbeError::NoConnection("no way to its address"),
+        ErrorType::ConnectNoRoute => ProbeError::NoConnection("no route to its address"),
         ErrorType::ConnectError | ErrorType::SocketError | ErrorType::InternalError => {
             ProbeError::NoConnection("no connection")
         }

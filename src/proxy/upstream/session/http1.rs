@@ -180,7 +180,7 @@ impl Http1Session {
             return if self.is_websocket && is_websocket {
                 Ok(HeadEvent::Upgraded)
             } else {
-                invalid("an upgrade that was not asked for")
+                invalid("an upgrade that was not requested")
             };
         }
         if head.status.is_informational() {

@@ -62,7 +62,7 @@ impl Http2Session {
                 .map_err(|error| ExchangeError::http2(&error)),
             None => Poll::Ready(Err(ExchangeError::new(
                 ExchangeFailure::ClosedEarly,
-                "the stream takes no more",
+                "the stream is closed",
             ))),
         }
     }
