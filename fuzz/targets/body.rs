@@ -117,7 +117,7 @@ fn decode(length: BodyLength, peer: Peer, bytes: &[u8], seed: Option<u8>) -> Rea
                 let taken = next(len);
                 reading.data.extend_from_slice(&rest[skip..skip + taken]);
                 reading.used += taken;
-                decoder.take_data(taken);
+                decoder.consume(taken);
             }
             BodyEvent::Complete => {
                 assert!(decoder.is_complete() && decoder.end_of_input().is_ok());

@@ -68,7 +68,7 @@ impl BodyDecoder {
     }
 
     /// Reads the front of `input`, which are the bytes not consumed so far. The caller then removes
-    /// `skip` bytes, and bytes of the data together with a call of [`Self::take_data`]. Until then
+    /// `skip` bytes, and bytes of the data together with a call of [`Self::consume`]. Until then
     /// the same data is returned again.
     ///
     /// An error is final.
@@ -120,7 +120,7 @@ impl BodyDecoder {
     }
 
     /// Consumes `len` bytes of the data that was returned last, at most all of it.
-    pub fn take_data(&mut self, len: usize) {
+    pub fn consume(&mut self, len: usize) {
         let len = len as u64;
         self.state = match self.state {
             State::Known(missing) if missing <= len => State::Complete,

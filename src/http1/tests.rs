@@ -52,7 +52,7 @@ fn decode(length: BodyLength, peer: Peer, input: &[u8], pieces: &[usize], most: 
                     assert!(len > 0 && skip + len <= rest.len());
                     let taken = len.min(most);
                     reading.data.extend_from_slice(&rest[skip..skip + taken]);
-                    decoder.take_data(taken);
+                    decoder.consume(taken);
                     reading.used += taken;
                 }
                 BodyEvent::Complete => {

@@ -67,7 +67,7 @@ impl RequestOutcome {
 
 /// Writes access records. Every counter that a request increments is looked up once, at start.
 pub(super) struct Recorder {
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     /// One for each rule in order, then one for the auth API and one for requests without a rule.
     rules: Vec<RuleCounters>,
     access: AccessLog,
@@ -203,8 +203,8 @@ pub(super) struct AccessRecord<'a> {
     pub(super) timing: &'a Timing,
     pub(super) request_id: &'a str,
     pub(super) version: HttpVersion,
-    pub(super) subject: RequestRecord<'a>,
-    pub(super) served: ResponseRecord<'a>,
+    pub(super) request: RequestRecord<'a>,
+    pub(super) response: ResponseRecord<'a>,
 }
 
 /// Which rule decided.
@@ -274,34 +274,34 @@ impl Recorder {
             timing,
             request_id,
             version,
-            subject,
-            served,
+            request,
+            response,
         } = *record;
         let took = timing.start.elapsed();
         let auth_api = self.rules.len() - 2;
-        let at = match subject.rule {
+        let at = match request.rule {
             RuleIndex::Rule(index) => index.min(auth_api.saturating_sub(1)),
             RuleIndex::AuthApi => auth_api,
             RuleIndex::None => auth_api + 1,
         };
         let rule = &self.rules[at];
-        let status = served.status.map_or(0, |status| status.as_u16());
+        let status = response.status.map_or(0, |status| status.as_u16());
         let class = match status / 100 {
             class @ 1..=5 => usize::from(class) - 1,
             _ => 5,
         };
-        rule.requests[served.outcome as usize][class].inc();
+        rule.requests[response.outcome as usize][class].inc();
         rule.duration.observe(took.as_secs_f64());
-        if let Some(code) = served.error {
+        if let Some(code) = response.error {
             self.errors[code as usize].inc();
         }
-        if let (Some(backend), Some(micros)) = (served.upstream, served.upstream_us) {
+        if let (Some(backend), Some(micros)) = (response.upstream, response.upstream_us) {
             backend
                 .response_seconds
                 .observe(Duration::from_micros(micros).as_secs_f64());
         }
-        if let Some(decision) = subject.dry_run {
-            let backend = match served.outcome {
+        if let Some(decision) = request.dry_run {
+            let backend = match response.outcome {
                 RequestOutcome::Forwarded => BackendResult::Status(status),
                 RequestOutcome::Failed => BackendResult::Failed,
                 // A proxy that uses forward-auth forwards by itself, so the backend's response is
@@ -314,7 +314,7 @@ impl Recorder {
             let reported = DryRunResult {
                 decision,
                 backend,
-                is_authenticated: subject.user.is_some(),
+                is_authenticated: request.user.is_some(),
                 request_id,
             };
             self.dry_run.record(&self.metrics, &rule.name, reported);
@@ -322,8 +322,8 @@ impl Recorder {
         self.access.write(&AccessLine {
             at: timing.at.plus(took),
             request_id,
-            method: subject.method,
-            path: subject.path,
+            method: request.method,
+            path: request.path,
             protocol: match version {
                 HttpVersion::Http10 => "HTTP/1.0",
                 HttpVersion::Http11 => "HTTP/1.1",
@@ -331,19 +331,19 @@ impl Recorder {
             },
             status,
             rule: &rule.name,
-            decision: served.outcome.as_str(),
-            error: served.error.map(ErrorCode::as_str),
-            would_refuse: subject
+            decision: response.outcome.as_str(),
+            error: response.error.map(ErrorCode::as_str),
+            would_refuse: request
                 .dry_run
                 .and_then(DryRunDecision::code)
                 .map(ErrorCode::as_str),
-            user: subject.user,
-            client_ip: subject.client_ip,
-            upstream: served.upstream.map(|backend| &*backend.label),
-            upstream_us: served.upstream_us,
-            received: served.received,
-            sent: served.sent,
-            ended: served.ended.as_str(),
+            user: request.user,
+            client_ip: request.client_ip,
+            upstream: response.upstream.map(|backend| &*backend.label),
+            upstream_us: response.upstream_us,
+            received: response.received,
+            sent: response.sent,
+            ended: response.ended.as_str(),
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             gate_us: timing.gate_us,
         });
@@ -354,10 +354,6 @@ impl Recorder {
         let (since, last) = &self.warned;
         let second = since.elapsed().as_secs() + 1;
         last.fetch_max(second, Ordering::Relaxed) < second
-    }
-
-    pub(super) const fn metrics(&self) -> &Metrics {
-        &self.metrics
     }
 }
 

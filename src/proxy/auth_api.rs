@@ -65,18 +65,18 @@ pub(super) async fn serve(
     let sent = client
         .respond(&admitted.forward.method, local_response(response).await)
         .await;
-    let served = ResponseRecord::local(RequestOutcome::Auth, sent.is_ok().then_some(status), error);
-    let subject = RequestRecord {
+    let record = ResponseRecord::local(RequestOutcome::Auth, sent.is_ok().then_some(status), error);
+    let request = RequestRecord {
         rule: RuleIndex::AuthApi,
         dry_run: None,
         user: None,
         ..RequestRecord::admitted(admitted, RuleIndex::AuthApi)
     };
     context.record(
-        subject,
+        request,
         ResponseRecord {
             received: client.received(),
-            ..served
+            ..record
         },
     );
 }

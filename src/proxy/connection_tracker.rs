@@ -10,7 +10,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -88,10 +88,7 @@ impl ConnectionTracker {
     /// [`LINGER_TIMEOUT`].
     pub(super) async fn stop(&self) {
         if timeout(LINGER_TIMEOUT, self.drained()).await.is_err() {
-            self.lingering
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clear();
+            self.lingering().clear();
             self.drained().await;
         }
     }
@@ -108,15 +105,18 @@ impl ConnectionTracker {
         }
     }
 
+    fn lingering(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<()>>> {
+        self.lingering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Registers a lingering connection, and closes the oldest where there would be more than
     /// `max`.
     fn linger(&self, max: usize) -> (u64, oneshot::Receiver<()>) {
         let (sender, evicted) = oneshot::channel();
         let id = self.next_lingering.fetch_add(1, Ordering::Relaxed);
-        let mut lingering = self
-            .lingering
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut lingering = self.lingering();
         lingering.insert(id, sender);
         while lingering.len() > max {
             lingering.pop_first();
@@ -139,11 +139,7 @@ struct LingerGuard<'a>(&'a ConnectionTracker, u64);
 
 impl Drop for LingerGuard<'_> {
     fn drop(&mut self) {
-        self.0
-            .lingering
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.1);
+        self.0.lingering().remove(&self.1);
     }
 }
 

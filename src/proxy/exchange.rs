@@ -77,7 +77,7 @@ impl Exchange<'_> {
             sent,
         } = self.exchange(connections, client, timer).await;
         let snapshot = &self.context.snapshot;
-        let mut served = ResponseRecord {
+        let mut record = ResponseRecord {
             outcome: RequestOutcome::Forwarded,
             status,
             error: None,
@@ -90,10 +90,10 @@ impl Exchange<'_> {
         match end {
             RelayEnd::Complete | RelayEnd::Upgraded => {}
             RelayEnd::Closed(reason) => {
-                (served.error, served.ended) = (reason.code(), Completion::Closed(reason))
+                (record.error, record.ended) = (reason.code(), Completion::Closed(reason))
             }
             RelayEnd::Failed(error) => {
-                let metrics = snapshot.recorder.metrics();
+                let metrics = &snapshot.recorder.metrics;
                 metrics
                     .upstream_errors
                     .with_label_values(&[error.failure.label()])
@@ -105,12 +105,12 @@ impl Exchange<'_> {
                         // The client may still be reading, and must not take what it has for a
                         // complete response.
                         client.abort(Reason::CANCEL);
-                        served.ended = Completion::ClientGone;
+                        record.ended = Completion::ClientGone;
                     }
                     Some(code) => {
-                        served.outcome = RequestOutcome::Failed;
-                        served.error = Some(code);
-                        served.ended = Completion::Failed;
+                        record.outcome = RequestOutcome::Failed;
+                        record.error = Some(code);
+                        record.ended = Completion::Failed;
                         match error.failure {
                             ExchangeFailure::ClientSlow => client.abandon_body(),
                             ExchangeFailure::ClientMalformed => client.disable_keep_alive(),
@@ -118,7 +118,7 @@ impl Exchange<'_> {
                         }
                         match status {
                             Some(_) => client.abort(Reason::INTERNAL_ERROR),
-                            None => served.status = self.reject(client, code).await,
+                            None => record.status = self.reject(client, code).await,
                         }
                     }
                 }
@@ -126,7 +126,7 @@ impl Exchange<'_> {
         }
         self.context.record(
             RequestRecord::admitted(self.admitted, RuleIndex::None),
-            served,
+            record,
         );
     }
 
@@ -270,7 +270,7 @@ impl Exchange<'_> {
             .admitted
             .forward
             .idle_timeout
-            .unwrap_or(snapshot.upstreams.read_timeout());
+            .unwrap_or(snapshot.upstreams.read_timeout);
         let watch = client.socket.watch();
         let is_reset = || watch.as_ref().is_some_and(SocketWatch::is_reset);
         tunnel::run(
@@ -307,7 +307,7 @@ async fn connect<'u>(
     let mut failed = None;
     while let Some((at, backend)) = attempts.next() {
         let peer = backend.peer();
-        match connections.connect(&peer, upstreams.is_http2()).await {
+        match connections.connect(&peer, upstreams.http2).await {
             Ok(session) => {
                 return Ok(Connected {
                     session,

@@ -20,7 +20,7 @@ use super::{
     connection_tracker::ConnectionPermit,
     snapshot::Limits,
     socket::{MaybeTls, Socket},
-    tls::{Established, Tls},
+    tls::{Tls, TlsConnection},
 };
 
 /// Connections that may wait to be accepted. The system caps it (`net.core.somaxconn`). With a full
@@ -228,7 +228,7 @@ impl AcceptedStream {
         };
         stream.set_nodelay(true).ok()?;
         let stream = net::TcpStream::from_std(stream).ok()?;
-        let Established { stream, http2 } =
+        let TlsConnection { stream, http2 } =
             Box::pin(tls.accept(stream, limits.header_timeout)).await?;
         let io = MaybeTls::Tls(Box::new(stream));
         let socket = Socket::new(io, limits.body_timeout, Some(permit));

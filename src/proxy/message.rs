@@ -114,7 +114,7 @@ impl MessageReader {
 
     /// Marks `length` bytes of the part as passed on.
     pub(super) fn consume(&mut self, length: usize) {
-        self.decoder.take_data(length);
+        self.decoder.consume(length);
         self.input.advance(length);
         self.part_len -= length;
     }

@@ -20,7 +20,7 @@ pub(super) struct RequestContext {
 
 impl RequestContext {
     /// Writes the access record.
-    pub(super) fn record(&self, subject: RequestRecord<'_>, served: ResponseRecord<'_>) {
+    pub(super) fn record(&self, request: RequestRecord<'_>, response: ResponseRecord<'_>) {
         let Self {
             snapshot,
             timing,
@@ -31,8 +31,8 @@ impl RequestContext {
             timing,
             request_id,
             version: *version,
-            subject,
-            served,
+            request,
+            response,
         });
     }
 }

@@ -133,12 +133,12 @@ async fn reject_overloaded(
     let problem = Problem::new(ErrorCode::Overloaded);
     let RenderedRejection { response, status } = context.render_problem(client, admitted, &problem);
     let sent = client.respond(&admitted.forward.method, response).await;
-    let subject = RequestRecord {
+    let request = RequestRecord {
         dry_run: None,
         ..RequestRecord::admitted(admitted, RuleIndex::None)
     };
     context.record(
-        subject,
+        request,
         ResponseRecord::local(
             RequestOutcome::Refused,
             sent.is_ok().then_some(status),
@@ -162,9 +162,9 @@ async fn allow_forward_auth(
     let status = response.status;
     // The method of the proxy's own request is not known here; the response has no body anyway.
     let sent = client.respond(&Method::GET, response).await;
-    let subject = RequestRecord::admitted(&allowed.request, RuleIndex::AuthApi);
+    let request = RequestRecord::admitted(&allowed.request, RuleIndex::AuthApi);
     context.record(
-        subject,
+        request,
         ResponseRecord::local(
             RequestOutcome::Verified,
             sent.is_ok().then_some(status),

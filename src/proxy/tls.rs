@@ -83,7 +83,7 @@ struct ActiveTls {
 }
 
 /// A connection after its handshake.
-pub(super) struct Established {
+pub(super) struct TlsConnection {
     pub(super) stream: TlsStream<TcpStream>,
     pub(super) http2: bool,
 }
@@ -181,20 +181,10 @@ impl Tls {
             {
                 return;
             }
-            FileChange::Invalid(failure_fingerprint, _) => {
-                let ActiveTls {
-                    config,
-                    files,
-                    fingerprint,
-                    ..
-                } = &**now;
-                ActiveTls {
-                    config: config.clone(),
-                    files: files.clone(),
-                    fingerprint: *fingerprint,
-                    rejected: Some(*failure_fingerprint),
-                }
-            }
+            FileChange::Invalid(failure_fingerprint, _) => ActiveTls {
+                rejected: Some(*failure_fingerprint),
+                ..ActiveTls::clone(now)
+            },
             FileChange::Valid(loaded, _) => loaded.clone(),
         };
         let before = self.current.compare_and_swap(now, Arc::new(next));
@@ -226,22 +216,21 @@ impl Tls {
         &self,
         stream: TcpStream,
         handshake_timeout: Duration,
-    ) -> Option<Established> {
+    ) -> Option<TlsConnection> {
         let acceptor = TlsAcceptor::from(self.current.load().config.clone());
-        let (result, established) = match timeout(handshake_timeout, acceptor.accept(stream)).await
-        {
+        let (result, connection) = match timeout(handshake_timeout, acceptor.accept(stream)).await {
             Err(_) => ("timeout", None),
             Ok(Err(error)) => (handshake_result(&error), None),
             Ok(Ok(stream)) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                ("ok", Some(Established { stream, http2 }))
+                ("ok", Some(TlsConnection { stream, http2 }))
             }
         };
         self.metrics
             .tls_handshakes
             .with_label_values(&[result])
             .inc();
-        established
+        connection
     }
 }
 

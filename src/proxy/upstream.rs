@@ -40,16 +40,20 @@ const FIRST_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Upstreams {
     backends: Vec<Backend>,
-    http2: bool,
+    /// The backends are configured for HTTP/2.
+    pub(super) http2: bool,
     /// Fingerprint of the files of `upstream.tls`.
     fingerprint: u64,
     gauges: IntGaugeVec,
     health: HealthConfig,
     /// Fields of forwarded requests and of health checks.
     fields: FixedFields,
+    /// How often names are resolved again. Zero: never.
     resolve_interval: Duration,
-    read_timeout: Duration,
-    write_timeout: Duration,
+    /// Longest time without a byte from a backend, unless the rule has its own.
+    pub(super) read_timeout: Duration,
+    /// Longest time that writing a request may make no progress.
+    pub(super) write_timeout: Duration,
     next: AtomicUsize,
 }
 
@@ -134,11 +138,6 @@ impl Upstreams {
         TlsIdentity::read(config).is_ok_and(|identity| identity.fingerprint == self.fingerprint)
     }
 
-    /// Whether the backends are configured for HTTP/2.
-    pub(super) const fn is_http2(&self) -> bool {
-        self.http2
-    }
-
     /// Number of backends.
     pub(super) const fn len(&self) -> usize {
         self.backends.len()
@@ -146,14 +145,14 @@ impl Upstreams {
 
     /// The next backend for a request, not yet attempted: a healthy one if possible. `None`: all
     /// were attempted.
-    pub(super) fn pick(&self, tried: &mut AttemptedBackends) -> Option<usize> {
+    pub(super) fn pick(&self, attempted: &mut AttemptedBackends) -> Option<usize> {
         let all = self.backends.len();
         let turn = if all == 1 {
             0
         } else {
             self.next.fetch_add(1, Ordering::Relaxed)
         };
-        tried.next(all, turn, |at| self.backends[at].health.is_healthy())
+        attempted.next(all, turn, |at| self.backends[at].health.is_healthy())
     }
 
     /// Records a failed connection, on which nothing was sent. If the backend has another address,
@@ -163,10 +162,10 @@ impl Upstreams {
         at: usize,
         peer: &HttpPeer,
         error: &Error,
-        tried: &mut AttemptedBackends,
+        attempted: &mut AttemptedBackends,
     ) -> bool {
         let backend = self.get(at);
-        let has_failed = !tried.retry_at_other_address(at, backend.demote_address(peer, error));
+        let has_failed = !attempted.retry_at_other_address(at, backend.demote_address(peer, error));
         if has_failed {
             backend.health.report_failure();
         }
@@ -183,35 +182,10 @@ impl Upstreams {
         self.gauges.reset();
     }
 
-    /// The config of health checks.
-    pub(super) const fn health(&self) -> &HealthConfig {
-        &self.health
-    }
-
     /// Whether backends are checked: with several backends, or with a path to request.
     pub(super) fn has_health_checks(&self) -> bool {
         !self.health.interval.get().is_zero()
             && (self.backends.len() > 1 || self.health.path.is_some())
-    }
-
-    /// How often names are resolved again. Zero: never.
-    pub(super) const fn resolve_interval(&self) -> Duration {
-        self.resolve_interval
-    }
-
-    /// Longest time without a byte from a backend, unless the rule has its own.
-    pub(super) const fn read_timeout(&self) -> Duration {
-        self.read_timeout
-    }
-
-    /// Longest time that writing a request may make no progress.
-    pub(super) const fn write_timeout(&self) -> Duration {
-        self.write_timeout
-    }
-
-    /// The fields of every request to a backend.
-    pub(super) const fn fields(&self) -> &FixedFields {
-        &self.fields
     }
 }
 
@@ -303,15 +277,15 @@ mod tests {
         let upstreams = upstreams("https://backend.test:3000", None);
         let backend = upstreams.get(0);
         backend.set_addresses(&[at("127.0.0.1:3000"), at("127.0.0.2:3000")]);
-        let mut tried = AttemptedBackends::default();
+        let mut attempted = AttemptedBackends::default();
         let order: Vec<_> = std::iter::from_fn(|| {
-            let n = upstreams.pick(&mut tried)?;
+            let n = upstreams.pick(&mut attempted)?;
             let peer = backend.peer();
             upstreams.connection_failed(
                 n,
                 &peer,
                 &Error::explain(ErrorType::TLSHandshakeFailure, "no TLS"),
-                &mut tried,
+                &mut attempted,
             );
             peer.address().as_inet().copied()
         })
@@ -319,12 +293,12 @@ mod tests {
         assert_eq!(order, [at("127.0.0.1:3000"), at("127.0.0.2:3000")]);
         assert_eq!(backend.health.failures(), 1);
         // A refused connection means that every address was tried.
-        let mut tried = AttemptedBackends::default();
-        let n = upstreams.pick(&mut tried).unwrap();
+        let mut attempted = AttemptedBackends::default();
+        let n = upstreams.pick(&mut attempted).unwrap();
         let refused = Error::explain(ErrorType::ConnectRefused, "refused");
-        upstreams.connection_failed(n, &backend.peer(), &refused, &mut tried);
+        upstreams.connection_failed(n, &backend.peer(), &refused, &mut attempted);
         assert_eq!(
-            (upstreams.pick(&mut tried), backend.health.failures()),
+            (upstreams.pick(&mut attempted), backend.health.failures()),
             (None, 2)
         );
     }

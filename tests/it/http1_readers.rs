@@ -224,7 +224,7 @@ pub(super) fn decode(
         match event {
             BodyEvent::Data(len) => {
                 data.extend_from_slice(&bytes[at..at + len]);
-                decoder.take_data(len);
+                decoder.consume(len);
                 at += len;
             }
             BodyEvent::NeedMore => decoder.end_of_input()?,

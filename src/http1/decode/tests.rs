@@ -27,7 +27,7 @@ fn read(length: BodyLength, peer: Peer, bytes: &[u8]) -> Result<Whole, InvalidBo
             BodyEvent::Data(len) => {
                 assert!(len > 0);
                 data.extend_from_slice(&bytes[at..at + len]);
-                decoder.take_data(len);
+                decoder.consume(len);
                 at += len;
             }
             BodyEvent::NeedMore => {
@@ -490,7 +490,7 @@ fn data_is_named_until_it_is_taken() {
     let mut decoder = BodyDecoder::new(BodyLength::Chunked, Peer::Client);
     assert_eq!(decoder.decode(b"5\r\nhel"), data(3, 3));
     assert_eq!(decoder.decode(b"hel"), data(0, 3));
-    decoder.take_data(2);
+    decoder.consume(2);
     assert_eq!(decoder.decode(b"l"), data(0, 1));
     assert_eq!(decoder.decode(b"llo\r\n"), data(0, 3));
 }
@@ -511,7 +511,7 @@ fn an_error_is_final() {
             event: BodyEvent::Data(_),
         }) = next
         {
-            decoder.take_data(3);
+            decoder.consume(3);
             next = decoder.decode(&bytes[skip + 3..]);
         }
         let Err(error) = next else {
@@ -519,7 +519,7 @@ fn an_error_is_final() {
         };
         assert_eq!(decoder.decode(b"0\r\n\r\n"), Err(error));
         assert_eq!(decoder.end_of_input(), Err(error));
-        decoder.take_data(1);
+        decoder.consume(1);
         assert_eq!(
             (decoder.is_complete(), decoder.take_trailers()),
             (false, None)
@@ -541,7 +541,7 @@ fn a_body_is_complete_when_its_last_byte_was_taken() {
         })
     );
     assert!(!decoder.is_complete());
-    decoder.take_data(2);
+    decoder.consume(2);
     assert!(decoder.is_complete());
     assert_eq!(decoder.end_of_input(), Ok(()));
     for length in [BodyLength::None, BodyLength::Known(0)] {

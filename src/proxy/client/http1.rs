@@ -41,6 +41,19 @@ pub(in crate::proxy) struct RequestFraming {
     pub(in crate::proxy) takes_trailers: bool,
 }
 
+impl RequestFraming {
+    /// For a request after which the connection closes, because its end is in doubt.
+    pub(in crate::proxy) const fn closing(version: HttpVersion) -> Self {
+        Self {
+            version,
+            body: BodyLength::None,
+            keep_alive: false,
+            expects_continue: false,
+            takes_trailers: false,
+        }
+    }
+}
+
 /// A client of HTTP/1.
 #[expect(
     clippy::struct_excessive_bools,
@@ -67,18 +80,11 @@ pub(in crate::proxy) struct Http1Client {
 
 impl Http1Client {
     pub(in crate::proxy) fn new(socket: Socket) -> Self {
-        let framing = RequestFraming {
-            version: HttpVersion::Http11,
-            body: BodyLength::None,
-            keep_alive: false,
-            expects_continue: false,
-            takes_trailers: false,
-        };
         Self {
             socket,
             reader: MessageReader::new(BytesMut::new()),
             writer: MessageWriter::new(),
-            framing,
+            framing: RequestFraming::closing(HttpVersion::Http11),
             awaits_continue: false,
             until_close: false,
             responded: false,

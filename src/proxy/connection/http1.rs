@@ -23,7 +23,6 @@ use tokio::{
 use super::ConnectionService;
 use crate::{
     gate::Decision,
-    http1::BodyLength,
     policy::{HttpVersion, head},
     proxy::{
         access_record::Timing,
@@ -152,7 +151,7 @@ fn begin_request(
     let bytes = match framing {
         // Its end is in doubt, so nothing after it is read.
         None => {
-            client.begin_request(0, RequestFraming::last(version));
+            client.begin_request(0, RequestFraming::closing(version));
             Bytes::new()
         }
         Some(framing) => client.begin_request(
@@ -185,7 +184,7 @@ fn malformed(
     let snapshot = service.current.load_full();
     let ids = head::raw_values(client.input(), "x-request-id");
     let decision = Decision::Reject(Box::new(snapshot.gate.malformed(detail, peer, ids)));
-    client.begin_request(0, RequestFraming::last(HttpVersion::Http11));
+    client.begin_request(0, RequestFraming::closing(HttpVersion::Http11));
     let context = ConnectionService::context(
         snapshot,
         service.timing(),
@@ -317,19 +316,6 @@ async fn before_deadline<T>(
                 timer.as_mut().reset(deadline);
             }
             () = stopped.as_mut(), if idle => return None,
-        }
-    }
-}
-
-impl RequestFraming {
-    /// For a request after which the connection closes, because its end is in doubt.
-    const fn last(version: HttpVersion) -> Self {
-        Self {
-            version,
-            body: BodyLength::None,
-            keep_alive: false,
-            expects_continue: false,
-            takes_trailers: false,
         }
     }
 }

@@ -10,7 +10,7 @@ const MAX_STALE_CONNECTIONS: u8 = 4;
 /// The connection attempts of one request.
 pub(super) struct Attempts<'u> {
     upstreams: &'u Upstreams,
-    tried: AttemptedBackends,
+    attempted: AttemptedBackends,
     /// The backend of the last attempt.
     last: Option<usize>,
     /// Backends that have refused this request's stream, one bit each.
@@ -25,7 +25,7 @@ impl<'u> Attempts<'u> {
     pub(super) fn new(upstreams: &'u Upstreams) -> Self {
         Self {
             upstreams,
-            tried: AttemptedBackends::default(),
+            attempted: AttemptedBackends::default(),
             last: None,
             refused: 0,
             excluded: 0,
@@ -35,7 +35,7 @@ impl<'u> Attempts<'u> {
 
     /// The next backend to try.
     pub(super) fn next(&mut self) -> Option<(usize, &'u Backend)> {
-        let at = self.upstreams.pick(&mut self.tried)?;
+        let at = self.upstreams.pick(&mut self.attempted)?;
         self.last = Some(at);
         Some((at, self.upstreams.get(at)))
     }
@@ -44,7 +44,7 @@ impl<'u> Attempts<'u> {
     pub(super) fn connection_failed(&mut self, at: usize, peer: &HttpPeer, error: &Error) {
         if self
             .upstreams
-            .connection_failed(at, peer, error, &mut self.tried)
+            .connection_failed(at, peer, error, &mut self.attempted)
         {
             self.excluded |= self.bit();
             self.restart_if_exhausted();
@@ -80,9 +80,9 @@ impl<'u> Attempts<'u> {
     /// not excluded.
     fn restart_if_exhausted(&mut self) -> bool {
         let backends = self.upstreams.len();
-        if !self.tried.has_untried(backends) {
-            self.tried = AttemptedBackends::restart(self.excluded);
+        if !self.attempted.has_untried(backends) {
+            self.attempted = AttemptedBackends::restart(self.excluded);
         }
-        self.tried.has_untried(backends)
+        self.attempted.has_untried(backends)
     }
 }

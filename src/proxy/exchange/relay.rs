@@ -462,7 +462,7 @@ impl<'r, 'c> Relay<'r, 'c> {
         let rule_timeout = self.admitted.forward.idle_timeout;
         let body_timeout = snapshot.limits.body_timeout;
         let upstreams = &snapshot.upstreams;
-        let read_timeout = rule_timeout.unwrap_or(upstreams.read_timeout());
+        let read_timeout = rule_timeout.unwrap_or(upstreams.read_timeout);
         let (timeout, failure) = match (upload, download) {
             // After a complete response the rest of the request may still arrive, but is not waited
             // for.
@@ -480,7 +480,7 @@ impl<'r, 'c> Relay<'r, 'c> {
                 )
             }
             (Side::Backend, Side::Backend) => {
-                (upstreams.write_timeout(), Some(ExchangeFailure::Timeout))
+                (upstreams.write_timeout, Some(ExchangeFailure::Timeout))
             }
             (Side::Neither, Side::Backend) => (read_timeout, Some(ExchangeFailure::Timeout)),
         };

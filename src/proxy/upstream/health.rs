@@ -296,11 +296,11 @@ mod tests {
         #[test]
         fn every_backend_is_tried_once_the_good_ones_first(all in 1_usize..=64, turn in any::<usize>(), good in any::<u64>()) {
             let is_healthy = |at: usize| good & (1 << at) != 0;
-            let mut tried = AttemptedBackends::default();
+            let mut attempted = AttemptedBackends::default();
             let mut order = Vec::new();
-            while let Some(at) = tried.next(all, turn, is_healthy) {
+            while let Some(at) = attempted.next(all, turn, is_healthy) {
                 order.push(at);
-                prop_assert_eq!(tried.has_untried(all), order.len() < all);
+                prop_assert_eq!(attempted.has_untried(all), order.len() < all);
             }
             prop_assert!(order.is_sorted_by_key(|at| !is_healthy(*at)));
             order.sort_unstable();

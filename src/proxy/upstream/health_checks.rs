@@ -55,7 +55,7 @@ impl Upstreams {
 }
 
 async fn run_checks(all: Arc<Upstreams>, at: usize) {
-    let (config, backend) = (all.health(), all.get(at));
+    let (config, backend) = (&all.health, all.get(at));
     let prober = Prober::new(all.clone());
     let (mut ticks, mut counts) = (interval(config.interval.get()), CheckCounts::default());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -117,7 +117,7 @@ fn warn_unhealthy(all: &Upstreams, backend: &Backend, error: CheckError) {
             tracing::warn!(upstream, why = %error, "a backend does not pass its health checks: {error}");
         }
         CheckError::Status(status) if status == StatusCode::BAD_REQUEST => {
-            let key = all.fields().host_key();
+            let key = all.fields.host_key();
             tracing::warn!(
                 upstream,
                 status = status.as_u16(),
@@ -144,7 +144,7 @@ async fn run_lookups(all: Arc<Upstreams>, at: usize) {
     loop {
         let was_resolved = backend.is_resolved();
         let wait = if was_resolved {
-            all.resolve_interval()
+            all.resolve_interval
         } else {
             UNRESOLVED_RETRY_INTERVAL
         };

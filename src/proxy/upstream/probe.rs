@@ -165,7 +165,7 @@ fn request(
         )?;
     }
     upstreams
-        .fields()
+        .fields
         .add_to_probe(&mut request, &backend.authority)
         .map_err(not_a_request)?;
     if session.as_http2().is_none() {
