@@ -49,7 +49,7 @@ struct Target {
     /// One session
     #[arg(long, value_name = "ID", value_parser = session_id)]
     session: Option<SessionId>,
-    /// All sessions of everybody
+    /// All sessions of all users
     #[arg(long)]
     everything: bool,
 }

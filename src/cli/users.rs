@@ -42,7 +42,7 @@ pub(super) enum Command {
     Ban(UserArg),
     /// Let a banned user sign in again
     Unban(UserArg),
-    /// Make somebody another kind of user; access tokens of before are refused, sessions go on
+    /// Change the kind of a user; earlier access tokens are refused, sessions stay
     Promote {
         #[command(flatten)]
         named: UserArg,

@@ -73,7 +73,7 @@ pub enum UpstreamAddress {
 impl FromStr for UpstreamAddress {
     type Err = Malformed;
 
-    /// Paths, queries and passwords are refused: what would be lost silently was meant by somebody.
+    /// Paths, queries and passwords are refused, because they would be ignored silently.
     fn from_str(text: &str) -> Result<Self, Malformed> {
         const WRONG: Malformed = Malformed(
             "is not a server: write http://host:port, https://host:port or unix:/path/to.sock",

@@ -292,7 +292,7 @@ impl DialectConfig {
     }
 }
 
-/// The one that the most teams write.
+/// The most common dialect.
 fn nest() -> DialectConfig {
     DialectConfig {
         prefix: Some("/api/v1".to_owned()),

@@ -178,7 +178,7 @@ impl HooksConfig {
     }
 }
 
-/// The address may hold a secret of its own, so it is not repeated.
+/// The URL may hold a secret, so messages do not contain it.
 fn check_url(url: &str, mode: Mode, problems: &mut Problems) {
     let key = "hooks.url";
     let Some((scheme, host)) = scheme_and_host(url) else {

@@ -8,17 +8,17 @@ use super::{
 };
 use crate::types::{Malformed, REVOCATION_RETENTION, UserId, UserType};
 
-/// Claims that are read by themselves, so that none of them says anything else (RFC 7519 section
-/// 4.1).
+/// Registered claims that menshen reads itself (RFC 7519 section 4.1), so that none of them can be
+/// mapped.
 const REGISTERED_CLAIMS: [&str; 5] = ["iss", "aud", "exp", "nbf", "iat"];
 
-/// Most entries of `previous_secrets`: each is tried.
+/// Most entries of `previous_secrets`, because each is tried.
 const MAX_PREVIOUS_SECRETS: usize = 4;
 
-/// Most issuers whose tokens do not say whose they are.
+/// Most issuers whose tokens have no `iss`, because each is tried.
 const MAX_ISSUERS_WITHOUT_ISS: usize = 4;
 
-/// Checks each issuer, and that no two can be taken for each other.
+/// Checks each issuer, and that no two can be confused.
 pub(super) fn check(issuers: &[IssuerConfig], tokens: &TokenConfig, problems: &mut Problems) {
     let own = tokens.secret.iter().chain(&tokens.previous_secrets);
     let mut known: Vec<(&str, &SecretText)> = own.map(|secret| ("tokens", secret)).collect();
@@ -35,7 +35,7 @@ pub(super) fn check(issuers: &[IssuerConfig], tokens: &TokenConfig, problems: &m
                 "is that of another issuer: nobody could tell whose a token is",
             );
         }
-        // Who knows the secret of one could sign for the other.
+        // With a shared secret one issuer could sign for the other.
         for (name, secret) in issuer.secrets() {
             if let Some((whose, _)) = known
                 .iter()

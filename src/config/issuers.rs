@@ -148,7 +148,7 @@ pub const MAPPED_CLAIMS: [&str; 8] = [
     "nickname",
 ];
 
-/// How long before its last day an issuer is warned about.
+/// How long before its last day `menshen check` warns.
 const EXPIRY_NOTICE: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 
 impl IssuerConfig {
@@ -160,7 +160,7 @@ impl IssuerConfig {
         )
     }
 
-    /// The first instant at which its tokens are accepted no more; `None`: there is no such day.
+    /// The first instant at which its tokens are not accepted any more; `None`: they always are.
     pub fn ends(&self) -> Option<Timestamp> {
         self.accept_until
             .as_deref()
@@ -187,7 +187,7 @@ impl IssuerConfig {
     }
 }
 
-/// The one that a team that moves writes first.
+/// The issuer of a team that migrates to menshen.
 fn example() -> IssuerConfig {
     IssuerConfig {
         secret_file: Some("legacy.secret".into()),

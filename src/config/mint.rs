@@ -133,7 +133,7 @@ impl MintConfig {
     }
 }
 
-/// Whoever has the backend's secret can make its tokens. They must be worth nothing anywhere else.
+/// The holder of the backend's secret can make its tokens, so the secret must be used nowhere else.
 fn check_secret(secret: &SecretText, config: &Config, problems: &mut Problems) {
     let key = "mint.secret";
     if let Some(what) = weakness(secret.expose()) {

@@ -97,7 +97,7 @@ fn tenants() -> BTreeMap<String, Vec<String>> {
     BTreeMap::from([("tenant".to_owned(), vec!["shop".to_owned()])])
 }
 
-/// The rule that almost everybody writes first.
+/// The most common first rule.
 fn health() -> RuleConfig {
     RuleConfig {
         name: "health".to_owned(),

@@ -1,13 +1,12 @@
-//! What secrets of a known form look like, and what is wrong with one that does not: copied with a
-//! quotation mark, a blank or a second line, saved with a byte order mark, cut short, or another
-//! secret.
+//! Formats of secrets, and the flaw of one that does not match: copied with a quotation mark, a
+//! blank or a second line, saved with a byte order mark, truncated, or another secret.
 //!
-//! Only warnings: a simulated WeChat or SMS vendor takes any secret. Must stay true: nothing of the
-//! value is repeated.
+//! Only warnings: a simulated WeChat or SMS vendor accepts any secret. Must stay true: no message
+//! contains a part of the value.
 
 use super::{Problems, SecretText};
 
-/// A form that every secret of its kind has.
+/// The format of a kind of secret.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum SecretForm {
     /// The AppSecret of a mini program: 32 hex digits.
@@ -21,9 +20,9 @@ pub(super) enum SecretForm {
 }
 
 impl SecretForm {
-    /// Warns where the secret at this key cannot be one.
+    /// Warns where the secret at this key does not have the format.
     pub(super) fn check(self, key: &str, secret: Option<&SecretText>, problems: &mut Problems) {
-        // What is empty or still the example is an error of its own.
+        // An empty secret and the example are errors of their own.
         let Some(text) = secret
             .map(|secret| secret.expose().as_str())
             .filter(|text| !matches!(text.trim(), "" | "..."))
@@ -82,7 +81,7 @@ impl SecretForm {
         }
     }
 
-    /// How many characters it has, where all have as many.
+    /// The number of characters, where it is fixed.
     const fn length(self) -> Option<usize> {
         match self {
             Self::WechatAppSecret | Self::TencentSecretKey => Some(32),

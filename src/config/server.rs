@@ -152,7 +152,7 @@ impl ServerConfig {
     }
 }
 
-/// A timeout of nothing would refuse everybody.
+/// A timeout of zero would refuse every request.
 const MIN_TIMEOUT: HumanDuration = HumanDuration::millis(1);
 
 /// pingora reads no more header fields than these.

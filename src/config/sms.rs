@@ -83,14 +83,14 @@ impl TestPhone {
             .ok_or(Malformed("is not 6 digits"))
     }
 
-    /// The first instant at which it works no more.
+    /// The first instant at which it does not work any more.
     pub fn ends(&self) -> Result<Timestamp, Malformed> {
         end_of_day(&self.until)
     }
 }
 
 impl SmsConfig {
-    /// Who is asked to send, in order; nobody: SMS login is off.
+    /// The providers in the order in which they are tried; empty: SMS login is off.
     pub fn enabled_providers(&self, mode: Mode) -> Vec<SmsProvider> {
         match (self.providers.as_slice(), mode) {
             ([], Mode::Development) => vec![SmsProvider::Log],
@@ -208,7 +208,7 @@ impl SmsConfig {
         }
     }
 
-    /// Neither number nor code is repeated in what is said.
+    /// Messages contain neither number nor code.
     fn check_test_phones(&self, mode: Mode, problems: &mut Problems) {
         let mut seen = Vec::new();
         for (n, test) in self.test_phone.iter().enumerate() {

@@ -214,8 +214,8 @@ impl TokenConfig {
 /// Fewest bytes of an HS256 secret (RFC 7518 section 3.2).
 const MIN_SECRET_LEN: usize = 32;
 
-/// Parts of the secrets that documentation and project templates print, which are the first that an
-/// attacker tries.
+/// Parts of the secrets that documentation and project templates print; an attacker tries them
+/// first.
 const EXAMPLE_SECRETS: [&str; 10] = [
     "changeme",
     "change-me",
@@ -229,7 +229,7 @@ const EXAMPLE_SECRETS: [&str; 10] = [
     "your_secret",
 ];
 
-/// Why a secret could be guessed, if it could.
+/// Why a secret could be guessed; `None` where it could not.
 pub(super) fn weakness(secret: &str) -> Option<&'static str> {
     let bytes = secret.as_bytes();
     let lower = secret.to_lowercase();

@@ -36,8 +36,8 @@ pub(in crate::cli) struct FileArgs {
     /// which has to be empty
     #[arg(required = true)]
     file: PathBuf,
-    /// Everybody stays signed in: for a move, from an export of a stopped menshen. Without it
-    /// everybody signs in anew
+    /// Keep all users signed in: for a move, from an export of a stopped menshen. Without it all
+    /// users sign in again
     #[arg(long)]
     with_sessions: bool,
     /// The encryption key of the store that was exported, where this one has another

@@ -15,7 +15,7 @@ pub enum SmsProvider {
     Dypns,
     /// A server of one's own.
     Webhook,
-    /// Nobody: the code is printed in the log. Development only.
+    /// No vendor: the code is printed in the log. Development only.
     Log,
 }
 

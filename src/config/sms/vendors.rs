@@ -219,7 +219,7 @@ impl WebhookConfig {
         }
     }
 
-    /// The address may hold a secret of its own, so it is not repeated.
+    /// The URL may hold a secret, so messages do not contain it.
     fn check_url(&self, url: &str, mode: Mode, problems: &mut Problems) {
         let key = "sms.webhook.url";
         let Some((scheme, host)) = scheme_and_host(url) else {
