@@ -50,7 +50,7 @@ pub(super) fn run(
             let _ = writeln!(io::stderr(), "{pairs} records copied");
         }
     });
-    let done = done.map_err(|error| CommandError::Failed(error.into()))?;
+    let done = done.map_err(|error| CommandError::Failed(anyhow!("{error}")))?;
     let kib = |bytes: u64| bytes.div_ceil(1024);
     writeln!(
         out,

@@ -324,7 +324,7 @@ impl Report {
         match &self.verdict {
             None => value["verdict"] = Value::Null,
             Some(Verdict::NoKeys(why)) => {
-                value["verdict"] = json!({"state": "not_checked", "why": why})
+                value["verdict"] = json!({"state": "not_checked", "why": why});
             }
             Some(Verdict::Checked {
                 report,

@@ -171,7 +171,7 @@ impl IssuerConfig {
             }
             [_] => {}
             [_, second, ..] => {
-                problems.add(&key(second), "is given with other keys: keep one of them")
+                problems.add(&key(second), "is given with other keys: keep one of them");
             }
         }
         if self.algorithms.is_empty() {

@@ -47,11 +47,11 @@ impl fmt::Display for Problem {
             (_, Origin::Variable(name)) => write!(f, "environment {name}: ")?,
             (Some(file), Origin::Line(line)) => write!(f, "{}:{line}: ", file.display())?,
             (Some(file), Origin::Place(line, column)) => {
-                write!(f, "{}:{line}:{column}: ", file.display())?
+                write!(f, "{}:{line}:{column}: ", file.display())?;
             }
             (Some(file), Origin::Nowhere) => write!(f, "{}: ", file.display())?,
             (None, Origin::Line(_) | Origin::Place(..) | Origin::Nowhere) => {
-                f.write_str("configuration: ")?
+                f.write_str("configuration: ")?;
             }
         }
         if !self.key.is_empty() {
@@ -68,9 +68,9 @@ impl fmt::Display for EscapeControls<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for character in self.0.chars() {
             if character.is_control() {
-                write!(f, "{}", character.escape_default())?
+                write!(f, "{}", character.escape_default())?;
             } else {
-                f.write_char(character)?
+                f.write_char(character)?;
             }
         }
         Ok(())

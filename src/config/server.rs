@@ -90,7 +90,7 @@ impl ServerConfig {
             match text.parse::<ListenAddress>() {
                 Err(Malformed(what)) => problems.add(&key, format!("{text:?} {what}")),
                 Ok(_) if self.listen[..n].contains(text) => {
-                    problems.add(&key, format!("{text:?} is listed twice"))
+                    problems.add(&key, format!("{text:?} is listed twice"));
                 }
                 Ok(address) if mode == Mode::Development && address.is_public() => {
                     problems.warn(&key, "development mode signs in anybody, and other machines can reach this address");

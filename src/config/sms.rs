@@ -215,7 +215,7 @@ impl SmsConfig {
             let key = |name: &str| format!("sms.test_phone[{n}].{name}");
             match test.number(&self.countries) {
                 Err(Malformed(what)) => {
-                    problems.add_conflict(&key("phone"), &["sms.countries"], what)
+                    problems.add_conflict(&key("phone"), &["sms.countries"], what);
                 }
                 Ok(phone) if seen.contains(&phone) => problems.add(&key("phone"), "is given twice"),
                 Ok(phone) => seen.push(phone),

@@ -150,10 +150,10 @@ impl WechatConfig {
             }
             match &app.secret {
                 Some(secret) if secret.expose().trim().is_empty() => {
-                    problems.add(&secret_key, "is empty")
+                    problems.add(&secret_key, "is empty");
                 }
                 Some(secret) if secret.expose() == "..." => {
-                    problems.add(&secret_key, "is still the example")
+                    problems.add(&secret_key, "is still the example");
                 }
                 None if mode == Mode::Production => {
                     let message = format!(

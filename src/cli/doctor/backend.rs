@@ -18,7 +18,7 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
         .probes
         .backends
         .iter()
-        .map(|visit| judge(&visit.name, &visit.outcome, upstream))
+        .map(|probe| judge(&probe.name, &probe.outcome, upstream))
         .collect()
 }
 

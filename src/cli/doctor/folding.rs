@@ -40,7 +40,7 @@ fn by_name(context: &DoctorContext) -> Finding {
         .probes
         .backends
         .iter()
-        .filter_map(|visit| match &visit.outcome {
+        .filter_map(|probe| match &probe.outcome {
             ProbeOutcome::Answered(head) => head.server.as_deref(),
             ProbeOutcome::Unreachable(_)
             | ProbeOutcome::NoTls

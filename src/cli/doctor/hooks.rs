@@ -9,13 +9,13 @@ const CHECK: &str = "hooks";
     reason = "checks are called alike, and some of them wait"
 )]
 pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
-    let Some(visit) = &context.probes.hooks else {
+    let Some(probe) = &context.probes.hooks else {
         return vec![Finding::skipped(CHECK, "hooks.url is not set")];
     };
     vec![reached(
         CHECK,
-        &visit.name,
-        &visit.outcome,
+        &probe.name,
+        &probe.outcome,
         "mend hooks.url, or start what listens there",
     )]
 }

@@ -96,10 +96,10 @@ impl ServerProbes {
     /// Servers with a known time, and their offset in seconds.
     pub(super) fn clocks(&self) -> impl Iterator<Item = (&str, i64)> {
         let all = self.backends.iter().chain(&self.wechat).chain(&self.sms);
-        all.filter_map(|visit| match &visit.outcome {
+        all.filter_map(|probe| match &probe.outcome {
             ProbeOutcome::Answered(head) => head
                 .clock_offset
-                .map(|clock_offset| (visit.name.as_str(), clock_offset)),
+                .map(|clock_offset| (probe.name.as_str(), clock_offset)),
             ProbeOutcome::Unreachable(_)
             | ProbeOutcome::NoTls
             | ProbeOutcome::Silent
@@ -110,19 +110,19 @@ impl ServerProbes {
 
 type PendingProbe = (String, JoinHandle<ProbeOutcome>);
 
-fn start(name: String, visit: impl Future<Output = ProbeOutcome> + Send + 'static) -> PendingProbe {
-    (name, tokio::spawn(visit))
+fn start(name: String, probe: impl Future<Output = ProbeOutcome> + Send + 'static) -> PendingProbe {
+    (name, tokio::spawn(probe))
 }
 
 async fn join_all(probes: Vec<PendingProbe>) -> Vec<ServerProbe> {
-    let mut join_all = Vec::new();
-    for (name, visit) in probes {
-        let outcome = visit
+    let mut joined = Vec::new();
+    for (name, probe) in probes {
+        let outcome = probe
             .await
-            .unwrap_or_else(|_| ProbeOutcome::Unreachable("the visit broke off".to_owned()));
-        join_all.push(ServerProbe { name, outcome });
+            .unwrap_or_else(|_| ProbeOutcome::Unreachable("the probe broke off".to_owned()));
+        joined.push(ServerProbe { name, outcome });
     }
-    join_all
+    joined
 }
 
 /// Probes a server with the client that menshen uses for it.
@@ -174,17 +174,17 @@ pub(super) fn path(config: &UpstreamConfig) -> &str {
 /// Probes every backend on the path of its health checks, or on `/`.
 async fn backends(config: &UpstreamConfig) -> Vec<ServerProbe> {
     let prober = prober(config).await.map(Arc::new);
-    let probes = config.urls.iter().enumerate().map(|(at, url)| {
+    let started = config.urls.iter().enumerate().map(|(at, url)| {
         let (prober, path) = (prober.clone(), path(config).to_owned());
-        let visit = async move {
+        let probe = async move {
             match prober {
                 Ok(prober) => backend(&prober, at, &path).await,
                 Err(why) => ProbeOutcome::Unreachable(why),
             }
         };
-        start(url.clone(), visit)
+        start(url.clone(), probe)
     });
-    join_all(probes.collect()).await
+    join_all(started.collect()).await
 }
 
 async fn backend(prober: &Prober, at: usize, path: &str) -> ProbeOutcome {

@@ -17,6 +17,6 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
     let advice = "see that it is reached from here: DNS, firewall, HTTPS_PROXY, root certificates";
     probes
         .iter()
-        .map(|visit| reached(CHECK, &visit.name, &visit.outcome, advice))
+        .map(|probe| reached(CHECK, &probe.name, &probe.outcome, advice))
         .collect()
 }
