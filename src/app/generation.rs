@@ -413,7 +413,7 @@ impl<'a> Builder<'a> {
             voices: Voices::new(dialects.clone(), clock.clone()),
             upstreams: upstreams.clone(),
             streams: streams.clone(),
-            proofs: upstream_assertions(self.process, config, keyrings).await?,
+            assertions: upstream_assertions(self.process, config, keyrings).await?,
             metrics,
             access_log: AccessLog::new(access_log),
             entropy,

@@ -12,7 +12,7 @@ use crate::{error::ErrorCode, http1};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExchangeFailure {
     /// The assertion of the caller's identity could not be signed.
-    Proof,
+    Assertion,
     /// No backend has processed the request, and it cannot be sent again.
     NotProcessed,
     ClientGone,
@@ -34,7 +34,7 @@ impl ExchangeFailure {
     /// The label of `menshen_upstream_errors_total`.
     pub(super) const fn label(self) -> &'static str {
         match self {
-            Self::Proof => "proof",
+            Self::Assertion => "proof",
             Self::NotProcessed => "refused_stream",
             Self::ClientGone => "client_gone",
             Self::ClientSlow => "client_slow",
@@ -53,7 +53,7 @@ impl ExchangeFailure {
         match self {
             Self::ClientGone => None,
             Self::ClientSlow | Self::ClientMalformed => Some(ErrorCode::RequestMalformed),
-            Self::Proof => Some(ErrorCode::ProofUnavailable),
+            Self::Assertion => Some(ErrorCode::ProofUnavailable),
             Self::NotProcessed => Some(ErrorCode::UpstreamBusy),
             Self::ConnectTimeout | Self::Timeout => Some(ErrorCode::UpstreamTimeout),
             Self::Connect | Self::ClosedEarly | Self::InvalidResponse => {
@@ -182,7 +182,7 @@ impl ExchangeError {
         }
         let (kind, cause) = (self.failure.label(), &*self.cause);
         match self.failure {
-            ExchangeFailure::Internal | ExchangeFailure::Proof => {
+            ExchangeFailure::Internal | ExchangeFailure::Assertion => {
                 tracing::error!(kind, cause, "a request could not be forwarded")
             }
             _ => tracing::warn!(kind, cause, "the backend failed a request"),

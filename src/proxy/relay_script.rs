@@ -178,7 +178,7 @@ fn snapshot(config: &Config, metrics: &Metrics) -> Snapshot {
         voices: Voices::new(dialects, Clock::manual(NOW)),
         upstreams: Arc::new(Upstreams::new(&config.upstream, metrics, None).expect("a backend")),
         streams: Arc::new(Streams::new(denylist, metrics)),
-        proofs: UpstreamAssertions::new(None, None, metrics),
+        assertions: UpstreamAssertions::new(None, None, metrics),
         metrics,
         access_log: AccessLog::new(None),
         entropy: &Entropy::default(),

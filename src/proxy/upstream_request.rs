@@ -38,7 +38,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 /// Builds menshen's header fields.
 pub(super) struct UpstreamHeaders {
     fixed: FixedFields,
-    proofs: UpstreamAssertions,
+    assertions: UpstreamAssertions,
     authenticated: HeaderValue,
     anonymous: HeaderValue,
     http: HeaderValue,
@@ -49,10 +49,10 @@ impl UpstreamHeaders {
     /// Usual number of fields.
     const CAPACITY: usize = 14;
 
-    pub(super) fn new(config: &UpstreamConfig, proofs: UpstreamAssertions) -> Self {
+    pub(super) fn new(config: &UpstreamConfig, assertions: UpstreamAssertions) -> Self {
         Self {
             fixed: FixedFields::new(config),
-            proofs,
+            assertions,
             authenticated: HeaderValue::from_static("authenticated"),
             anonymous: HeaderValue::from_static("anonymous"),
             http: HeaderValue::from_static("http"),
@@ -87,11 +87,11 @@ impl UpstreamHeaders {
             return Ok([None, None]);
         };
         let assertion = self
-            .proofs
+            .assertions
             .assertion(identity, now)?
             .map(|value| (AUTH_ASSERTION_NAME, value));
         let backend_token = self
-            .proofs
+            .assertions
             .backend_token(identity, now)?
             .map(|(name, value)| (name.clone(), value));
         Ok([assertion, backend_token])
@@ -109,9 +109,12 @@ impl UpstreamHeaders {
         let internal = || ExchangeError::new(ExchangeFailure::Internal, "not a header value");
         let mut fields = Vec::with_capacity(Self::CAPACITY);
         fields.extend(self.identity(admitted));
-        let signed = self
-            .signed(admitted, now)
-            .map_err(|_| ExchangeError::new(ExchangeFailure::Proof, "a proof"))?;
+        let signed = self.signed(admitted, now).map_err(|_| {
+            ExchangeError::new(
+                ExchangeFailure::Assertion,
+                "the assertion could not be signed",
+            )
+        })?;
         fields.extend(signed.into_iter().flatten());
         let forward = &admitted.forward;
         fields.extend(
@@ -187,7 +190,7 @@ impl<'a> UpstreamRequest<'a> {
             takes_trailers,
         } = parts;
         let mut fields = headers.fields(admitted, head, request_id, backend, now)?;
-        if admitted.log.dry_run.is_some() && has(&admitted.forward, head, &X_REAL_IP) {
+        if admitted.log.dry_run.is_some() && has_field(&admitted.forward, head, &X_REAL_IP) {
             // In report-only mode a proxy's own `X-Real-IP` is kept, because the backend may depend
             // on it.
             fields.retain(|(name, _)| *name != X_REAL_IP);
@@ -232,7 +235,7 @@ impl<'a> UpstreamRequest<'a> {
                     17 => name.eq_ignore_ascii_case(b"transfer-encoding"),
                     _ => false,
                 };
-                !frames && !self.fields.iter().any(|(ours, _)| is(name, ours))
+                !frames && !self.fields.iter().any(|(ours, _)| is_name(name, ours))
             })
     }
 
@@ -313,15 +316,15 @@ impl<'a> UpstreamRequest<'a> {
     }
 }
 
-fn is(name: &[u8], known: &HeaderName) -> bool {
+fn is_name(name: &[u8], known: &HeaderName) -> bool {
     name.len() == known.as_str().len() && name.eq_ignore_ascii_case(known.as_str().as_bytes())
 }
 
-fn has(forward: &ForwardedRequest, head: &Bytes, known: &HeaderName) -> bool {
+fn has_field(forward: &ForwardedRequest, head: &Bytes, known: &HeaderName) -> bool {
     forward
         .forwarded_headers
         .iter()
-        .any(|range| is(&head[range.name()], known))
+        .any(|range| is_name(&head[range.name()], known))
 }
 
 /// The address as a shared value, so that two headers need one allocation.

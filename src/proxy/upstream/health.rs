@@ -45,8 +45,8 @@ pub(in crate::proxy) struct Health {
 /// Consecutive results of one backend's health checks.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct CheckCounts {
-    good: u32,
-    bad: u32,
+    passed: u32,
+    failed: u32,
 }
 
 impl Health {
@@ -120,21 +120,21 @@ impl Health {
     /// change the state. Returns the new state if it has changed.
     pub(in crate::proxy) fn report_check(
         &self,
-        good: bool,
+        passed: bool,
         counts: &mut CheckCounts,
         down_after: u32,
         up_after: u32,
     ) -> Option<bool> {
-        (counts.good, counts.bad) = if good {
-            (counts.good + 1, 0)
+        (counts.passed, counts.failed) = if passed {
+            (counts.passed + 1, 0)
         } else {
-            (0, counts.bad + 1)
+            (0, counts.failed + 1)
         };
         let down = self.down.load(Ordering::Relaxed);
         let changed = if down {
-            counts.good >= up_after
+            counts.passed >= up_after
         } else {
-            counts.bad >= down_after
+            counts.failed >= down_after
         };
         if changed {
             self.down.store(!down, Ordering::Relaxed);
@@ -187,7 +187,7 @@ impl AttemptedBackends {
             return Some(retry.into());
         }
         let all = all.min(Self::MAX);
-        let left = |at: usize| self.backends & (1 << at) == 0;
+        let is_untried = |at: usize| self.backends & (1 << at) == 0;
         let nth = |of: &dyn Fn(usize) -> bool| {
             let count = (0..all).filter(|at| of(*at)).count();
             if count == 0 {
@@ -196,7 +196,7 @@ impl AttemptedBackends {
                 (0..all).filter(|at| of(*at)).nth(turn % count)
             }
         };
-        let chosen = nth(&|at| left(at) && is_healthy(at)).or_else(|| nth(&left))?;
+        let chosen = nth(&|at| is_untried(at) && is_healthy(at)).or_else(|| nth(&is_untried))?;
         self.backends |= 1 << chosen;
         self.retries = 0;
         Some(chosen)
