@@ -103,7 +103,7 @@ impl AccountChange {
     }
 }
 
-type AdministrationResult<T> = Result<T, AdministrationError>;
+type AdminResult<T> = Result<T, AdministrationError>;
 
 impl Administration {
     pub const fn new(parts: AdministrationParts) -> Self {
@@ -114,16 +114,12 @@ impl Administration {
     }
 
     /// Users in the order of their ids as text, after this one, at most `limit`.
-    pub async fn users(
-        &self,
-        after: Option<&UserId>,
-        limit: usize,
-    ) -> AdministrationResult<Vec<User>> {
+    pub async fn users(&self, after: Option<&UserId>, limit: usize) -> AdminResult<Vec<User>> {
         Ok(self.parts.store.users(after, limit).await?)
     }
 
     /// A user with all identities.
-    pub async fn user(&self, id: &UserId) -> AdministrationResult<Identities> {
+    pub async fn user(&self, id: &UserId) -> AdminResult<Identities> {
         match self.parts.store.lookup_user(id).await? {
             UserLookup::Active(found) => Ok(*found),
             UserLookup::Deleted { at, merged_into } => {
@@ -134,7 +130,7 @@ impl Administration {
     }
 
     /// The user of an identity.
-    pub async fn find(&self, by: &UserIdentity) -> AdministrationResult<UserId> {
+    pub async fn find(&self, by: &UserIdentity) -> AdminResult<UserId> {
         self.parts
             .store
             .find_user(by)
@@ -148,7 +144,7 @@ impl Administration {
         username: Username,
         password: &Password,
         user_type: UserType,
-    ) -> AdministrationResult<User> {
+    ) -> AdminResult<User> {
         let password = self.parts.passwords.hash(password).await?;
         let now = self.now();
         let new_user = new_user_id(self.parts.first_integer, &self.parts.entropy, now)?;
@@ -177,7 +173,7 @@ impl Administration {
         &self,
         users: &[ImportedUser],
         is_trial: bool,
-    ) -> AdministrationResult<Vec<ImportOutcome>> {
+    ) -> AdminResult<Vec<ImportOutcome>> {
         let outcomes = self.parts.store.import_users(users, is_trial).await?;
         let count =
             |is: fn(&ImportOutcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
@@ -195,7 +191,7 @@ impl Administration {
     }
 
     /// Changes a user's rights. Returns how many sessions ended.
-    pub async fn change(&self, id: &UserId, change: AccountChange) -> AdministrationResult<usize> {
+    pub async fn change(&self, id: &UserId, change: AccountChange) -> AdminResult<usize> {
         let name = change.name();
         let change = match change {
             AccountChange::Ban => RightsChange::Ban,
@@ -228,7 +224,7 @@ impl Administration {
     }
 
     /// Deletes a user. Returns how many sessions ended.
-    pub async fn erase(&self, id: &UserId) -> AdministrationResult<usize> {
+    pub async fn erase(&self, id: &UserId) -> AdminResult<usize> {
         let Some(revoked) = self
             .parts
             .store
@@ -251,13 +247,13 @@ impl Administration {
     }
 
     /// The user's active sessions, newest login first.
-    pub async fn sessions(&self, id: &UserId) -> AdministrationResult<Vec<Session>> {
+    pub async fn sessions(&self, id: &UserId) -> AdminResult<Vec<Session>> {
         self.user(id).await?;
         Ok(self.parts.store.sessions(id, self.now()).await?)
     }
 
     /// Ends one session of any user.
-    pub async fn revoke_session(&self, session: SessionId) -> AdministrationResult<usize> {
+    pub async fn revoke_session(&self, session: SessionId) -> AdminResult<usize> {
         let found = self
             .parts
             .store
@@ -276,14 +272,14 @@ impl Administration {
     }
 
     /// Ends all sessions of a user, and revokes every access token issued for them.
-    pub async fn revoke_user(&self, id: &UserId) -> AdministrationResult<usize> {
+    pub async fn revoke_user(&self, id: &UserId) -> AdminResult<usize> {
         self.user(id).await?;
         self.revoke("user", Some(id), &RevocationScope::User(id.clone()))
             .await
     }
 
     /// Ends all sessions of all users, which are not counted.
-    pub async fn revoke_everything(&self) -> AdministrationResult<usize> {
+    pub async fn revoke_everything(&self) -> AdminResult<usize> {
         self.revoke("everything", None, &RevocationScope::Everything)
             .await
     }
@@ -293,7 +289,7 @@ impl Administration {
         scope: &'static str,
         user: Option<&UserId>,
         what: &RevocationScope,
-    ) -> AdministrationResult<usize> {
+    ) -> AdminResult<usize> {
         let revoked = self.parts.store.revoke(what, self.now()).await?;
         let ended = revoked.sessions.len();
         match what {
@@ -313,7 +309,7 @@ impl Administration {
 
     /// Begins a change of the store's key, which [`Self::reencrypt`] goes on with. `false`: one was
     /// under way already.
-    pub async fn rotate_store_key(&self) -> AdministrationResult<bool> {
+    pub async fn rotate_store_key(&self) -> AdminResult<bool> {
         // Where a change is under way this is its next step; where none is it does nothing.
         if self.reencrypt().await?.records > 0 {
             return Ok(false);
@@ -327,7 +323,7 @@ impl Administration {
     }
 
     /// Takes the next step of a change of the store's key, if there is one.
-    pub async fn reencrypt(&self) -> AdministrationResult<ReencryptionProgress> {
+    pub async fn reencrypt(&self) -> AdminResult<ReencryptionProgress> {
         let step = self.parts.store.reencrypt(RESEAL_BATCH).await?;
         self.parts
             .metrics

@@ -45,7 +45,7 @@ impl Auth {
         })?;
         attempt.count_in_session(token.session)?;
         let result = self.refresh_session(&token, refresh, from).await;
-        attempt.settle(result.as_ref().err());
+        attempt.finish(result.as_ref().err());
         result
     }
 
@@ -102,7 +102,7 @@ impl Auth {
             .await?;
         attempt.count_in_session(claims.sid)?;
         let result = self.renew_session(&claims, terms, from).await;
-        attempt.settle(result.as_ref().err());
+        attempt.finish(result.as_ref().err());
         result
     }
 

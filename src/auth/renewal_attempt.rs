@@ -97,7 +97,7 @@ impl<'a> RenewalAttempt<'a> {
                 limited.into()
             }
             _ => {
-                self.settle(Some(&error));
+                self.finish(Some(&error));
                 error
             }
         }
@@ -112,7 +112,7 @@ impl<'a> RenewalAttempt<'a> {
     }
 
     /// Refunds a renewal that was not rejected.
-    pub(super) fn settle(&self, error: Option<&AuthError>) {
+    pub(super) fn finish(&self, error: Option<&AuthError>) {
         if self.limited.is_none() && !error.is_some_and(AuthError::rejects_renewal) {
             self.limits.refund_failed_refresh(self.from);
         }

@@ -156,15 +156,11 @@ impl KeyPair {
             Algorithm::Hs256 if private.len() < MIN_SECRET_LEN => {
                 return Err(KeyError::ShortSecret);
             }
-            Algorithm::Hs256 => {
-                let check =
-                    SignatureVerifier::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, private)));
-                (
-                    EncodingKey::from_secret(private),
-                    DecodingKey::from_secret(private),
-                    check,
-                )
-            }
+            Algorithm::Hs256 => (
+                EncodingKey::from_secret(private),
+                DecodingKey::from_secret(private),
+                SignatureVerifier::from_secret(private),
+            ),
         };
         let (kid, jwk) = match algorithm {
             Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256 => {
@@ -214,6 +210,11 @@ impl VerifyingKey {
 }
 
 impl SignatureVerifier {
+    /// A secret for HS256.
+    pub(super) fn from_secret(secret: &[u8]) -> Self {
+        Self::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)))
+    }
+
     /// See [`VerifyingKey::accepts`].
     pub(super) fn accepts(&self, message: &[u8], signature: &str) -> bool {
         let mut bytes = [0; MAX_SIGNATURE_LEN];

@@ -154,9 +154,9 @@ impl TrustedIssuer {
             return Err(TokenError::Kind);
         }
         let payload = decode(jws.payload)?;
-        let claims = Claims {
+        let claims = UnverifiedClaims {
             of: Some(self),
-            ..Claims::default()
+            ..UnverifiedClaims::default()
         };
         let claims = strict_json::object_into(&payload, claims).ok_or(TokenError::Malformed)?;
         let (claims, end) = self.check(&claims, now)?;
@@ -181,7 +181,7 @@ impl TrustedIssuer {
     /// Checks all but the signature; returns the claims and the expiry.
     fn check(
         &self,
-        claims: &Claims<'_>,
+        claims: &UnverifiedClaims<'_>,
         now: Timestamp,
     ) -> Result<(ExternalClaims, Option<Timestamp>), TokenError> {
         if claims.iss.as_ref().map(|iss| &*iss.0) != self.iss.as_deref() {
@@ -281,7 +281,7 @@ impl TrustedIssuer {
 
     fn check_times(
         &self,
-        claims: &Claims<'_>,
+        claims: &UnverifiedClaims<'_>,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, TokenError> {
         if self.accepted_until.is_some_and(|end| now >= end) {
@@ -319,7 +319,7 @@ impl TrustedIssuer {
     }
 
     /// A text, or an integer that every reader reads as the same number, as `SimpleJWT` writes it.
-    fn user_id(&self, claims: &Claims<'_>) -> Result<UserId, TokenError> {
+    fn user_id(&self, claims: &UnverifiedClaims<'_>) -> Result<UserId, TokenError> {
         let id = match claims.value(&self.user_id_claim) {
             Some(Value::String(text)) if !text.is_empty() => {
                 format!("{}{text}", self.user_id_prefix)
@@ -435,7 +435,7 @@ impl<'de> ObjectReader<'de> for Header<'de> {
 
 /// Unverified claims.
 #[derive(Default)]
-struct Claims<'a> {
+struct UnverifiedClaims<'a> {
     /// The issuer whose rules name the further claims.
     of: Option<&'a TrustedIssuer>,
     iss: Option<Text<'a>>,
@@ -446,7 +446,7 @@ struct Claims<'a> {
     further: Vec<(String, Value)>,
 }
 
-impl Claims<'_> {
+impl UnverifiedClaims<'_> {
     fn value(&self, name: &str) -> Option<&Value> {
         self.further
             .iter()
@@ -460,7 +460,7 @@ impl Claims<'_> {
     }
 }
 
-impl<'de> ObjectReader<'de> for Claims<'de> {
+impl<'de> ObjectReader<'de> for UnverifiedClaims<'de> {
     fn read_member<A: MapAccess<'de>>(
         &mut self,
         name: &str,

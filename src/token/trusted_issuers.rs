@@ -145,7 +145,7 @@ impl<'a> IssuerCandidates<'a> {
             match issuer.verify(token, now) {
                 Ok(accepted) => return Ok((issuer, accepted)),
                 Err(error) if precedence(error) > precedence(refusal.1) => {
-                    refusal = (issuer, error)
+                    refusal = (issuer, error);
                 }
                 Err(_) => {}
             }

@@ -5,12 +5,9 @@
 
 use std::{collections::HashSet, fmt, path::Path};
 
-use aws_lc_rs::{
-    hmac,
-    signature::{
-        ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
-        RsaPublicKeyComponents, VerificationAlgorithm,
-    },
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RsaPublicKeyComponents, VerificationAlgorithm,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
@@ -46,11 +43,10 @@ pub(super) struct TrustedKeySet {
 impl TrustedKey {
     /// A secret for HS256.
     pub(super) fn from_secret(secret: &[u8]) -> Self {
-        let check = SignatureVerifier::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
         Self {
             kid: None,
             algorithm: Algorithm::Hs256,
-            check,
+            check: SignatureVerifier::from_secret(secret),
         }
     }
 
@@ -176,7 +172,7 @@ impl TrustedKeySet {
             {
                 Err(why) => set.ignored.push((name, why)),
                 Ok(key) if !algorithms.contains(&key.algorithm) => {
-                    set.ignored.push((name, "is not among `algorithms`"))
+                    set.ignored.push((name, "is not among `algorithms`"));
                 }
                 Ok(key)
                     if key

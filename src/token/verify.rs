@@ -133,9 +133,9 @@ impl Verifier {
         let jws = CompactJws::split_signed(token)?;
         let key = self.key_of(keys, jws.header)?;
         let payload = decode(jws.payload)?;
-        let members = Claims {
+        let members = UnverifiedClaims {
             wanted: &self.custom_claims,
-            ..Claims::default()
+            ..UnverifiedClaims::default()
         };
         let claims = self.check(
             strict_json::object_into(&payload, members).ok_or(TokenError::Malformed)?,
@@ -203,7 +203,7 @@ impl Verifier {
 
     fn check(
         &self,
-        claims: Claims<'_>,
+        claims: UnverifiedClaims<'_>,
         now: Timestamp,
         expiry: ExpiryCheck,
     ) -> Result<AccessClaims, TokenError> {
@@ -290,7 +290,7 @@ impl<'de> ObjectReader<'de> for Header<'de> {
 
 /// Unverified claims. Unknown ones are ignored: a newer replica may write more of them.
 #[derive(Default)]
-struct Claims<'a> {
+struct UnverifiedClaims<'a> {
     iss: Option<Text<'a>>,
     aud: Option<Text<'a>>,
     sub: Option<Text<'a>>,
@@ -312,7 +312,7 @@ struct Claims<'a> {
     custom_claims: CustomClaims,
 }
 
-impl<'de> ObjectReader<'de> for Claims<'de> {
+impl<'de> ObjectReader<'de> for UnverifiedClaims<'de> {
     fn read_member<A: MapAccess<'de>>(
         &mut self,
         name: &str,

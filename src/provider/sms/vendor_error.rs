@@ -120,7 +120,7 @@ impl VendorError {
                         tracing::error!(
                             sms.provider = provider, sms.code = %code, sms.request_id = %request_id, sms.reason = reason,
                             "{provider} refuses to send SMS codes ({reason}): {code}"
-                        )
+                        );
                     }
                     RejectionClass::Transient => tracing::warn!(
                         sms.provider = provider, sms.code = %code, sms.request_id = %request_id, sms.reason = reason,
@@ -132,7 +132,7 @@ impl VendorError {
                         tracing::info!(
                             sms.provider = provider, sms.code = %code, sms.request_id = %request_id, sms.reason = reason,
                             "{provider} does not send an SMS code to this number ({reason}): {code}"
-                        )
+                        );
                     }
                 }
             }

@@ -27,7 +27,7 @@ async fn check(case: Case) {
         SmsProvider::Webhook
     };
     let sms = town.sms_with(&[case.first, next], |config| {
-        config.timeout = patience(&case.scenario)
+        config.timeout = patience(&case.scenario);
     });
     town.vendors.set_scenario(case.first, case.scenario.clone());
     let (first, scenario) = (case.first, &case.scenario);
@@ -173,7 +173,7 @@ async fn a_vendor_that_is_not_reachable_has_sent_nothing() {
     let town = Town::new().await;
     let (_held, endpoint) = nowhere();
     let sms = town.sms_with(&[SmsProvider::Aliyun, SmsProvider::Tencent], |config| {
-        config.aliyun.endpoint = endpoint.clone()
+        config.aliyun.endpoint = endpoint.clone();
     });
     assert_eq!(town.send(&sms).await, Ok(()));
     assert_eq!(town.vendors.sent()[0].provider, SmsProvider::Tencent);
@@ -189,7 +189,7 @@ async fn a_vendor_that_is_not_reachable_has_sent_nothing() {
 async fn the_timeout_is_for_the_whole_of_one_call() {
     let town = Town::new().await;
     let sms = town.sms_with(&[SmsProvider::Tencent], |config| {
-        config.timeout = HumanDuration::millis(200)
+        config.timeout = HumanDuration::millis(200);
     });
     town.vendors
         .set_scenario(SmsProvider::Tencent, Scenario::Hang);

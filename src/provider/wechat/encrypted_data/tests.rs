@@ -418,13 +418,13 @@ fn the_members_are_exactly_these_and_agree() {
     ];
     for name in ["phoneNumber", "purePhoneNumber", "countryCode", "watermark"] {
         bad.push(with(&|value| {
-            drop(value.as_object_mut().unwrap().remove(name))
+            drop(value.as_object_mut().unwrap().remove(name));
         }));
         bad.push(with(&|value| value[name] = Value::Null));
     }
     for name in ["timestamp", "appid"] {
         bad.push(with(&|value| {
-            drop(value["watermark"].as_object_mut().unwrap().remove(name))
+            drop(value["watermark"].as_object_mut().unwrap().remove(name));
         }));
     }
     for bad in bad {
