@@ -1,8 +1,8 @@
 //! What the gate does with a request, and why, for people who write rules.
 //!
 //! Must stay true: the outcome and its reasons are what [`Trace`] saw while the gate itself decided
-//! on a head as a client sends it; nothing here decides. No credential is in an explanation, nor a
-//! query or the value of a header that was given.
+//! on the head; nothing here decides. An explanation has no credential, no query and no value of a
+//! header of the client.
 
 mod text;
 mod trace;
@@ -20,54 +20,53 @@ use crate::{
         AdmittedRequest, Decision, DryRunDecision, ForwardAuthAllowed, Gate, LocalRoute,
         PathReading, Rejection,
     },
-    policy::{Origin, Parsed, TokenLocations, credential, head, headers},
+    policy::{Origin, Parsed, Rule, TokenLocations, credential, head, headers},
     types::Timestamp,
 };
 use trace::{SeenCredential, Trace};
 
-/// What happens to one request, and why. The names of its JSON are kept.
+/// What happens to one request, and why. The names of its JSON fields are stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// Whether it would pass.
+    /// Whether it passes.
     pub passes: bool,
     /// `forwarded`, `answered`, `preflight`, `verified` or `refused`.
     pub outcome: &'static str,
     /// What responds to the client: `backend`, `auth_api`, `dialect` or `gate`.
     pub answered_by: &'static str,
-    /// Code and HTTP status of the refusal, and what was wrong.
+    /// Error code and HTTP status of the rejection, and its reason.
     pub code: Option<&'static str>,
     pub status: Option<u16>,
     pub detail: Option<String>,
-    /// The gate only reports here: the code with which it would have rejected.
+    /// The error code that a gate that only reports would have rejected it with.
     pub would_refuse: Option<&'static str>,
     pub method: String,
     /// Without the query.
     pub path: String,
     /// How the head was read: `sound`, or what is wrong with it.
     pub head: String,
-    /// How the path was read: `one reading`, or what is wrong with it; `None`: it did not come to
-    /// that.
+    /// How the path was read: `one reading`, or what is wrong with it; `None`: it was not read.
     pub path_reading: Option<String>,
-    /// A proxy asks; method and path are those that it asks about.
+    /// It is a forward-auth request; method and path are those of the request that it is about.
     pub forward_auth: bool,
     pub client_ip: String,
-    /// The name of the rule that decides; `None`: it does not come to rules.
+    /// The name of the rule that decides; `None`: none does.
     pub rule: Option<String>,
     pub rule_index: Option<usize>,
-    /// What that rule asks for.
+    /// What that rule requires.
     pub asks: Option<String>,
     /// Every rule in order.
     pub rules: Vec<CheckedRule>,
     pub token: TokenReport,
-    /// The user that the backend is told; `None`: anonymous.
+    /// The user that the backend gets; `None`: anonymous.
     pub user: Option<String>,
-    /// What the backend is told, names and values.
+    /// The headers that the backend gets from menshen, names and values.
     pub backend_gets: Vec<HeaderNote>,
     /// Headers of the client that the backend does not get, and why.
     pub stripped: Vec<HeaderNote>,
 }
 
-/// What a rule has to do with it.
+/// The part of one rule in the decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckedRule {
     pub index: usize,
@@ -76,13 +75,13 @@ pub struct CheckedRule {
     pub why: String,
 }
 
-/// What the credential is good for.
+/// The state of the credential.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenReport {
-    /// `none`, `malformed`, `valid`, or the code of what is wrong with it.
+    /// `none`, `malformed`, `valid`, or the error code of an invalid one.
     pub state: &'static str,
     pub why: Option<String>,
-    /// Whether the rule has a use for it.
+    /// Whether the rule uses it.
     pub matters: bool,
     pub user: Option<String>,
     pub user_type: Option<String>,
@@ -93,7 +92,7 @@ pub struct TokenReport {
     pub expires: Option<String>,
 }
 
-/// The name of a header, and its value or what is to be said of it.
+/// The name of a header, and its value or a note on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HeaderNote {
     pub name: String,
@@ -109,8 +108,8 @@ impl HeaderNote {
     }
 }
 
-/// Explains what the gate makes of `bytes`, a whole head. `config` is the one that this gate was
-/// compiled from.
+/// Explains the decision of the gate on `bytes`, a whole head. `config` is the one that this gate
+/// was compiled from.
 pub fn explain(
     gate: &Gate,
     config: &Config,
@@ -146,8 +145,8 @@ pub fn explain(
     let rule = explanation
         .rule_index
         .and_then(|index| gate.rules().rules().nth(index));
-    // A request for the auth API has no rule; each of its routes asks for what it needs.
-    let matters = rule.is_some_and(text::wants_token);
+    // A request for the auth API has no rule; its routes check tokens themselves.
+    let matters = rule.is_some_and(Rule::needs_token);
     let token = TokenReport {
         matters,
         ..explainer.token(&explanation.path, bytes, now)
@@ -158,7 +157,7 @@ pub fn explain(
     }
 }
 
-/// A decision with all that was seen of it.
+/// A decision, with everything that was seen of it.
 struct Explainer<'a> {
     gate: &'a Gate,
     config: &'a Config,
@@ -180,7 +179,7 @@ impl Explainer<'_> {
         let mut explanation = self.with_rule(explanation, rejection.rule);
         explanation.detail = detail.or_else(|| {
             let rule = self.gate.rules().rules().nth(rejection.rule?)?;
-            Some(text::of_rejection(
+            Some(text::describe_rejection(
                 rejection.code,
                 rule,
                 rejection.identity.as_deref(),
@@ -266,20 +265,19 @@ impl Explainer<'_> {
                 index: rule.index,
                 name: rule.name.to_string(),
                 decides: rule.index == index,
-                why: text::of_outcome(*outcome, self.config.rule.get(rule.index)),
+                why: text::describe_outcome(*outcome, self.config.rule.get(rule.index)),
             });
         let rule = rules().nth(index);
         Explanation {
             rule: rule.map(|rule| rule.name.to_string()),
             rule_index: Some(index),
-            asks: rule.map(text::of_access),
+            asks: rule.map(text::describe_access),
             rules: checked.collect(),
             ..explanation
         }
     }
 
-    /// What the credential is good for. Where the gate did not look at it, what it would be good
-    /// for.
+    /// The state of the credential, even if the gate did not check it.
     fn token(&self, path: &str, bytes: &[u8], now: Timestamp) -> TokenReport {
         let unseen;
         let credential = if let Some(credential) = &self.trace.credential {
@@ -312,7 +310,7 @@ impl Explainer<'_> {
         }
     }
 
-    /// The credential that the gate leaves to the auth API, or never came to.
+    /// The credential of a request on which the gate decided without it.
     fn unseen_credential(&self, path: &str, bytes: &[u8]) -> SeenCredential {
         let mut slots: Vec<_> = (0..=self.config.server.max_headers)
             .map(|_| MaybeUninit::uninit())
@@ -330,7 +328,9 @@ impl Explainer<'_> {
     fn stripped(&self, websocket: bool) -> Vec<HeaderNote> {
         let removed = self.trace.removed.iter();
         removed
-            .map(|(_, name, reason)| HeaderNote::new(name, text::of_removal(*reason, websocket)))
+            .map(|(_, name, reason)| {
+                HeaderNote::new(name, text::describe_removal(*reason, websocket))
+            })
             .collect()
     }
 }
@@ -394,7 +394,7 @@ impl TokenReport {
     }
 }
 
-/// The headers that say who is calling.
+/// The headers that name the user.
 fn identity_headers(identity: Option<&Identity>) -> Vec<HeaderNote> {
     let headers = identity
         .into_iter()

@@ -1,9 +1,8 @@
 //! The gate's decision on one request head, in its fixed order: origin -> framing -> target -> rule
 //! -> token -> headers.
 //!
-//! It reads the bytes that the client sent, before anything else does, and the target that it lets
-//! through is forwarded as it stands. Nothing here waits, reads the store or does I/O; for a token
-//! seen before it makes no signature check either.
+//! It is the first to read the client's bytes, and a target that passes is forwarded unchanged.
+//! Nothing here waits, reads the store or does I/O; a cached token needs no signature check either.
 //!
 //! Must stay true: what cannot be decided is rejected; the rules see exactly the path that is
 //! forwarded.
@@ -35,6 +34,7 @@ use crate::{
     types::Timestamp,
 };
 use access::{AccessPolicy, Allowed, Denied, RequestKind};
+use forward_auth::ForwardAuthGate;
 use header_filter::{Admission, HeaderFilter};
 use received::Received;
 
@@ -46,12 +46,12 @@ pub use message_framing::MessageFraming;
 pub use observer::{DecisionObserver, LocalRoute, PathReading, RemovalReason};
 pub use rejection::Rejection;
 
-/// Header slots on the stack; more only where the config allows more.
+/// Header slots on the stack; they are on the heap only if the config allows more fields.
 const STACK_SLOTS: usize = 101;
 
 type Slot<'a> = MaybeUninit<httparse::Header<'a>>;
 
-/// Everything the decision depends on: one immutable snapshot.
+/// Everything that a decision depends on: one immutable snapshot.
 pub struct Gate {
     access: AccessPolicy,
     headers: HeaderFilter,
@@ -60,23 +60,23 @@ pub struct Gate {
     trusted_proxies: Vec<ipnet::IpNet>,
 }
 
-/// What is to be done with a request.
+/// The decision on a request.
 #[derive(Debug)]
 pub enum Decision {
-    /// The gate answers with this code. Nothing is forwarded.
+    /// The gate responds with this error code. Nothing is forwarded.
     Reject(Box<Rejection>),
-    /// The auth API or a dialect answers.
+    /// The auth API or a dialect responds.
     AuthApi(Box<AdmittedRequest>),
-    /// The backend answers.
+    /// The backend responds.
     Forward(Box<AdmittedRequest>),
-    /// The gate answers a browser that asks what a page may send.
+    /// The gate responds to a CORS preflight.
     Preflight(Box<AdmittedRequest>),
-    /// The gate answers a proxy that may forward the request.
+    /// The gate allows a proxy to forward a request.
     AllowForwardAuth(Box<ForwardAuthAllowed>),
 }
 
 impl Decision {
-    /// Where the request ends on its connection, where that is known.
+    /// The framing of the request on its connection, if it is known.
     pub fn framing(&self) -> Option<&MessageFraming> {
         match self {
             Self::Reject(rejection) => rejection.framing.as_ref(),
@@ -87,7 +87,7 @@ impl Decision {
         }
     }
 
-    /// The request id of a trusted proxy, where it is fit to be kept.
+    /// The request id of a trusted proxy, if it is valid.
     pub fn request_id(&self) -> Option<&str> {
         match self {
             Self::Reject(rejection) => rejection.request_id.as_deref(),
@@ -98,7 +98,7 @@ impl Decision {
         }
     }
 
-    /// Length of the head in bytes, where it is known.
+    /// Length of the head in bytes, if it is known.
     pub fn head_len(&self) -> Option<usize> {
         self.framing().map(|framing| framing.head_len)
     }
@@ -160,23 +160,23 @@ impl Gate {
         &self.access.rules
     }
 
-    /// How proxies ask, where they may.
+    /// Forward-auth, if it is enabled.
     pub const fn forward_auth(&self) -> Option<&ForwardAuth> {
         self.forward_auth.as_ref()
     }
 
-    /// Whether a token without `Bearer` is taken on this path.
+    /// Whether a token without `Bearer` is accepted on this path.
     pub fn takes_bare_token(&self, path: &str) -> bool {
         self.access.local_routes.takes_bare_token(path)
     }
 
-    /// What tokens are checked by.
+    /// The verifier of access tokens.
     pub fn authorizer(&self) -> &Authorizer {
         &self.access.authorizer
     }
 
-    /// Decides on the HTTP/1 request that starts at `bytes[0]`; `None`: its head has not arrived
-    /// whole. `peer`: `None` on a Unix socket.
+    /// Decides on the HTTP/1 request that starts at `bytes[0]`; `None`: its head is incomplete.
+    /// `peer`: `None` on a Unix socket.
     pub fn decide_http1(
         &self,
         bytes: &[u8],
@@ -186,7 +186,7 @@ impl Gate {
         self.decide_http1_observed(bytes, peer, now, &mut ())
     }
 
-    /// The same, seen step by step.
+    /// The same; the observer sees each step.
     pub fn decide_http1_observed(
         &self,
         bytes: &[u8],
@@ -238,8 +238,7 @@ impl Gate {
         head.lend(|head| self.decide(head, peer, now))
     }
 
-    /// Decides on a request, whichever front end has read its head. `peer`: `None` on a Unix
-    /// socket.
+    /// Decides on a request of any HTTP version. `peer`: `None` on a Unix socket.
     pub fn decide(&self, head: &Head<'_>, peer: Option<IpAddr>, now: Timestamp) -> Decision {
         self.decide_observed(head, peer, now, &mut ())
     }
@@ -263,7 +262,7 @@ impl Gate {
         now: Timestamp,
         observer: &mut impl DecisionObserver,
     ) -> Result<Decision, Box<Rejection>> {
-        // Where it comes from, and where it ends.
+        // Its origin and its framing.
         let (forwarded_for, forwarded_proto) = (
             head.values("x-forwarded-for"),
             head.values("x-forwarded-proto"),
@@ -282,42 +281,26 @@ impl Gate {
             websocket: checked.websocket,
         };
 
-        // Questions about a request that is not this one.
-        if let Some(forward_auth) = self
-            .forward_auth
-            .as_ref()
-            .filter(|it| it.is_auth_request(head.target))
+        // Requests that are about another request.
+        if let Some(config) = &self.forward_auth
+            && config.is_auth_request(head.target)
         {
-            let allowed = forward_auth::decide(
-                forward_auth,
-                &self.access,
-                &self.headers,
-                received,
-                peer,
-                now,
-                observer,
-            )?;
+            let gate = ForwardAuthGate {
+                config,
+                access: &self.access,
+                headers: &self.headers,
+            };
+            let allowed = gate.decide(received, peer, now, observer)?;
             return Ok(Decision::AllowForwardAuth(Box::new(allowed)));
         }
         if let Some(preflight) = preflight::decide(&self.access, received, observer) {
             return Ok(Decision::Preflight(Box::new(preflight)));
         }
 
-        // The path that is decided on is the one that is forwarded.
+        // The decision is about the path that is forwarded.
         let target = match self.access.target(head.target, head.method, observer) {
             Ok(target) => target,
-            Err(reason) => {
-                let raw = self.access.raw_target(head.target);
-                let raw = raw.ok_or_else(|| self.reject(head, reason, origin, Some(framing)))?;
-                let dry_run = Some(DryRunDecision::Reject(reason.code));
-                let admission = Admission {
-                    dry_run,
-                    ..Admission::default()
-                };
-                return Ok(Decision::Forward(
-                    self.headers.admit(received, raw, admission, observer),
-                ));
-            }
+            Err(reason) => return self.forward_raw_target(received, reason, observer),
         };
         if let Some(route) = self.access.local_route(head.method, target.path) {
             observer.local_route_found(route);
@@ -325,7 +308,7 @@ impl Gate {
                 .headers
                 .admit(received, target, Admission::default(), observer);
             request.cors = self.access.cors_fields(head, None);
-            // The auth API gets everything that the client sent.
+            // The auth API gets all header fields of the client.
             request.forward.forwarded_headers = head
                 .headers
                 .iter()
@@ -334,7 +317,7 @@ impl Gate {
             return Ok(Decision::AuthApi(request));
         }
 
-        // Its rule, the token that the rule asks for, and the headers that go on.
+        // Its rule, the token that the rule requires, and the headers that are forwarded.
         let matched = self.access.rule(target.path, head.method, observer);
         let rule = matched.rule;
         let kind = RequestKind::Proxied {
@@ -363,9 +346,33 @@ impl Gate {
         Ok(Decision::Forward(request))
     }
 
-    /// The rejection of a request whose head could not be read; its connection ends. `request_ids`:
-    /// the values of `X-Request-Id`, as far as they could be read, which count if a trusted proxy
-    /// sent them.
+    /// A request with an ambiguous target, which only a gate that reports everywhere forwards.
+    fn forward_raw_target(
+        &self,
+        received: Received<'_>,
+        reason: RejectReason,
+        observer: &mut impl DecisionObserver,
+    ) -> Result<Decision, Box<Rejection>> {
+        let Received {
+            head,
+            origin,
+            framing,
+            ..
+        } = received;
+        let Some(target) = self.access.raw_target(head.target) else {
+            return Err(self.reject(head, reason, origin, Some(framing)));
+        };
+        let admission = Admission {
+            dry_run: Some(DryRunDecision::Reject(reason.code)),
+            ..Admission::default()
+        };
+        let request = self.headers.admit(received, target, admission, observer);
+        Ok(Decision::Forward(request))
+    }
+
+    /// The rejection of a request whose head is unreadable; its connection is closed.
+    /// `request_ids`: the readable values of `X-Request-Id`, which count if a trusted proxy sent
+    /// them.
     pub fn malformed<'v>(
         &self,
         detail: &'static str,
@@ -389,7 +396,7 @@ impl Gate {
         }
     }
 
-    /// A rejection before any rule has been asked, which pages of allowed origins may read.
+    /// A rejection before a rule was found, which pages of allowed origins may read.
     fn reject(
         &self,
         head: &Head<'_>,

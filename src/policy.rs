@@ -1,11 +1,11 @@
-//! The security core: what a request must look like, who it is from, and what of it may go on.
+//! The security core: the form of a request, its user, and which parts of it are forwarded.
 //!
-//! Everything in front of the backend hangs on the two servers reading one request in one way. So
-//! these are pure functions over a borrowed head, without I/O, and each known way to make two
-//! servers disagree is a row of a test table beside them.
+//! A gate protects a backend only if both read a request alike. So these are pure functions over a
+//! borrowed head, without I/O, and each known way to make two servers disagree is a row of a test
+//! table beside them.
 //!
-//! Must stay true: what is decided on is exactly what is forwarded; nothing is repaired; what
-//! cannot be decided is rejected. The order is [`head::parse`], [`framing::check`],
+//! Must stay true: a decision is about exactly the bytes that are forwarded; nothing is repaired;
+//! what cannot be decided is rejected. The order is [`head::parse`], [`framing::check`],
 //! [`path::check`], [`RuleSet::find`], [`rule_decision::decide`]; the client's headers go through
 //! [`HeaderPolicy::verdict`] on every route before anything of ours is set.
 

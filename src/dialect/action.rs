@@ -1,20 +1,20 @@
-//! What the routes of a dialect do: the inputs that each takes, and the places that its answer has.
+//! The actions of routes: the inputs of each, and the placeholders of its response.
 
 use super::placeholder::{self, Placeholder};
 use crate::config::DialectAction;
 
-/// The inputs of an action, by the names that the auth API has for them.
-pub(super) struct Inputs {
-    /// Has to be named in the config.
+/// The inputs of an action, by the auth API's names.
+pub(super) struct ActionInputs {
+    /// The config has to name them.
     pub(super) required: &'static [&'static str],
     pub(super) optional: &'static [&'static str],
 }
 
-/// Where the access token is, unless it is named: in `Authorization`.
+/// The input for the access token. A route without it reads `Authorization`.
 pub const ACCESS_TOKEN: &str = "access_token";
 
-/// What it takes.
-pub(super) const fn inputs(action: DialectAction) -> Inputs {
+/// The inputs of an action.
+pub(super) const fn inputs(action: DialectAction) -> ActionInputs {
     let (required, optional): (&[_], &[_]) = match action {
         DialectAction::WechatLogin => (
             &["code"],
@@ -53,10 +53,10 @@ pub(super) const fn inputs(action: DialectAction) -> Inputs {
             &[ACCESS_TOKEN, "sms_code", "wechat_code"],
         ),
     };
-    Inputs { required, optional }
+    ActionInputs { required, optional }
 }
 
-/// The places of its answer, besides those of every answer.
+/// The placeholders of its response.
 pub(super) const fn placeholders(action: DialectAction) -> &'static [&'static [Placeholder]] {
     match action {
         DialectAction::WechatLogin
@@ -67,7 +67,7 @@ pub(super) const fn placeholders(action: DialectAction) -> &'static [&'static [P
         DialectAction::SmsSend => &[placeholder::COMMON, placeholder::SENT],
         DialectAction::Logout => &[placeholder::COMMON],
         DialectAction::Me | DialectAction::ChangeMe => &[placeholder::COMMON, placeholder::USER],
-        // Where two accounts become one there may be a new session.
+        // Merging two accounts can open a new session.
         DialectAction::PhoneWechat | DialectAction::PhoneSms => &[
             placeholder::COMMON,
             placeholder::PHONE,

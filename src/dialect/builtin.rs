@@ -9,7 +9,7 @@ const NEST: &str = include_str!("builtin/nest.toml");
 const SUCCESS_DATA: &str = include_str!("builtin/success-data.toml");
 const CODE_DATA: &str = include_str!("builtin/code-data.toml");
 
-/// A built-in dialect as a team could write it; a custom one has no other source than its own.
+/// The source of a built-in dialect; a custom one is in the config only.
 pub const fn source(kind: DialectKind) -> Option<&'static str> {
     match kind {
         DialectKind::Simplejwt => Some(SIMPLEJWT),
@@ -25,7 +25,7 @@ struct File {
     dialect: Vec<DialectConfig>,
 }
 
-/// What the config says, laid over the built-in dialect that it names.
+/// The built-in dialect that the config names, with the keys of the config laid over it.
 pub(super) fn merged(config: &DialectConfig) -> Result<DialectConfig, String> {
     let Some(source) = source(config.kind) else {
         return Ok(config.clone());

@@ -1,4 +1,4 @@
-//! From the config to dialects, or to everything that is wrong with them.
+//! Compiles the dialects of the config, or reports everything that is wrong with them.
 
 mod route;
 
@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use http::{HeaderName, Method, StatusCode};
 
 use super::{
-    Dialect, DialectProblems, Route, builtin,
+    builtin,
+    definition::{Dialect, DialectProblems, Route},
     error_template::{ErrorTemplate, SUBCODES},
     placeholder::{self, Placeholder},
     template::Template,
@@ -24,10 +25,9 @@ use crate::{
     token::RESERVED_CLAIMS,
 };
 
-/// Claims that a refresh token inside a JWT has already.
+/// Claims that menshen sets in a refresh token inside a JWT.
 const RESERVED_IN_REFRESH: [&str; 6] = ["iss", "sub", "iat", "exp", "jti", "token_use"];
-/// Header fields that say how an answer is framed or who made it, and so are not a dialect's to
-/// say.
+/// Header fields that frame a response or describe its origin, which a dialect may not set.
 const RESERVED_HEADERS: [&str; 16] = [
     "allow",
     "cache-control",
@@ -46,7 +46,7 @@ const RESERVED_HEADERS: [&str; 16] = [
     "x-menshen-error",
     "x-request-id",
 ];
-/// With any leeway less than a revocation is remembered.
+/// With any leeway shorter than the retention of revocations.
 const MAX_ACCESS_TTL: Duration = Duration::from_hours(7 * 24);
 
 /// Every dialect of the config.
@@ -73,7 +73,7 @@ pub(super) fn all(config: &Config) -> Result<Vec<Dialect>, DialectProblems> {
     }
 }
 
-/// What can only be said of all of them together: no path may have two meanings.
+/// Checks the dialects against each other: no path may have two meanings.
 fn check_conflicts(
     dialects: &[(String, Dialect)],
     config: &Config,
@@ -86,7 +86,7 @@ fn check_conflicts(
             .any(|(_, other)| other.prefix == dialect.prefix)
         {
             let says = format!(
-                "{:?} is the prefix of another dialect: refusals under it can have one shape only",
+                "{:?} is the prefix of another dialect: rejections under it can have only one format",
                 dialect.prefix
             );
             problems.push((format!("{key}.prefix"), says));
@@ -133,9 +133,9 @@ impl Compiler<'_> {
         self.problems.push((key.to_owned(), message.into()));
     }
 
-    /// What was made, or nothing and a problem of this key.
-    fn or_problem<T>(&mut self, key: &str, made: Result<T, String>) -> Option<T> {
-        made.map_err(|message| self.add(key, message)).ok()
+    /// The value, or a problem of this key.
+    fn or_problem<T>(&mut self, key: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|message| self.add(key, message)).ok()
     }
 
     fn dialect(&mut self, given: &DialectConfig, number: usize, key: &str) -> Option<Dialect> {
@@ -160,7 +160,7 @@ impl Compiler<'_> {
         if merged.error.iter().all(|error| !error.codes.is_empty()) {
             self.add(
                 key,
-                "has no [[dialect.error]] without `codes`: some refusals would have no shape",
+                "has no [[dialect.error]] without `codes`: some rejections would have no format",
             );
         }
         let prefix = merged.prefix.clone().unwrap_or_default();
@@ -200,7 +200,7 @@ impl Compiler<'_> {
                 .iter()
                 .any(|(_, text)| text.uses(Placeholder::UserOpenid))
         };
-        // A custom dialect has the openid where it asks for it.
+        // A custom dialect shows the openid wherever it has the placeholder.
         let openid = merged.openid.unwrap_or(given.kind == DialectKind::Custom);
         let token_profile = TokenProfile {
             number,
@@ -284,7 +284,7 @@ impl Compiler<'_> {
                 || "docs/errors.md has them all".to_owned(),
                 |near| format!("did you mean `{near}`?"),
             );
-            self.add(key, format!("{code:?} is no code of a refusal; {near}"));
+            self.add(key, format!("{code:?} is no error code; {near}"));
         }
         is_known
     }
@@ -329,10 +329,10 @@ impl Compiler<'_> {
             if given && status.is_some_and(has_no_body) {
                 self.add(
                     &format!("{key}.status"),
-                    "has no body, and a refusal has one",
+                    "has no body, and a rejection has one",
                 );
             }
-            let allowed: &[_] = &[placeholder::COMMON, placeholder::REFUSAL];
+            let allowed: &[_] = &[placeholder::COMMON, placeholder::REJECTION];
             let body = self.or_problem(
                 &format!("{key}.body"),
                 Template::parse(&error.body, allowed),
@@ -440,8 +440,8 @@ fn has_no_body(status: StatusCode) -> bool {
     )
 }
 
-/// A path that every server reads in one way: segments of letters, digits, `-`, `_` and `.`; a
-/// slash may stand at its end.
+/// Whether every server reads the path alike: segments of letters, digits, `-`, `_` and `.`, and
+/// an optional slash at the end.
 fn is_plain(path: &str) -> bool {
     let Some(rest) = path.strip_prefix('/') else {
         return false;

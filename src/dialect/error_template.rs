@@ -1,17 +1,16 @@
-//! What a refusal looks like in a dialect.
+//! Error templates: how a dialect renders rejections.
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    Dialect, language,
     placeholder::{Placeholder, PlaceholderSource, PlaceholderValue},
     template::Template,
     text::Text,
 };
-use crate::{config::Language, error::ErrorCode, types::Timestamp};
+use crate::{error::ErrorCode, types::Timestamp};
 
-/// What a config can name that is finer than a wire code.
+/// Subcodes, which a config can use like error codes: each is a special case of one.
 pub(super) const SUBCODES: [&str; 6] = [
     "code_missing",
     "refresh_expired",
@@ -21,10 +20,10 @@ pub(super) const SUBCODES: [&str; 6] = [
     "wechat_unusable",
 ];
 
-/// The shape of some refusals.
+/// How some rejections are rendered.
 #[derive(Debug, Clone)]
 pub(super) struct ErrorTemplate {
-    /// Wire codes and finer ones; none: all.
+    /// Error codes and subcodes; none: all.
     pub(super) codes: Vec<String>,
     pub(super) status: Option<StatusCode>,
     pub(super) headers: Vec<(HeaderName, Text)>,
@@ -32,7 +31,7 @@ pub(super) struct ErrorTemplate {
     pub(super) item: Option<Template>,
 }
 
-/// A refusal, before it has a shape.
+/// A rejection, before it is rendered.
 #[derive(Debug, Clone)]
 pub struct DialectRejection<'a> {
     pub code: ErrorCode,
@@ -42,26 +41,26 @@ pub struct DialectRejection<'a> {
     pub status: StatusCode,
     /// The English text.
     pub detail: &'a str,
-    /// In whole seconds.
+    /// Whole seconds.
     pub retry_after: Option<u64>,
-    /// What WeChat said, and the published text of it.
+    /// WeChat's errcode and its published text.
     pub errcode: Option<(i64, &'static str)>,
     pub fields: Vec<InvalidField>,
     pub request_id: &'a str,
     pub now: Timestamp,
 }
 
-/// A field that was not valid.
+/// An invalid field.
 #[derive(Debug, Clone)]
 pub struct InvalidField {
-    /// As the client calls it.
+    /// The client's name of it.
     pub name: String,
     pub message: String,
     /// As it was sent.
     pub value: Option<Value>,
 }
 
-/// A refusal in its shape.
+/// A response to a success or a rejection.
 #[derive(Debug, Clone)]
 pub struct RenderedResponse {
     pub status: StatusCode,
@@ -70,75 +69,20 @@ pub struct RenderedResponse {
 }
 
 impl ErrorTemplate {
-    /// Whether it is for this refusal.
-    fn fits(&self, rejection: &DialectRejection<'_>) -> bool {
+    /// Whether it is for this rejection.
+    pub(super) fn fits(&self, rejection: &DialectRejection<'_>) -> bool {
         self.codes.is_empty() || self.codes.iter().any(|code| rejection.is(code))
     }
 }
 
 impl DialectRejection<'_> {
-    /// By its wire code or its finer one.
+    /// Compares its error code and its subcode.
     fn is(&self, name: &str) -> bool {
         self.code.as_str() == name || self.subcode == Some(name)
     }
 }
 
-impl Dialect {
-    /// A refusal on any path under the prefix, or on one of the routes.
-    pub fn render_error(
-        &self,
-        route: Option<usize>,
-        rejection: &DialectRejection<'_>,
-    ) -> RenderedResponse {
-        let own = route
-            .and_then(|n| self.routes.get(n))
-            .map_or(&[][..], |route| &route.errors);
-        let Some(template) = own
-            .iter()
-            .chain(&self.errors)
-            .find(|template| template.fits(rejection))
-        else {
-            // A dialect without a shape for it; the check of the config asks for one.
-            return RenderedResponse {
-                status: rejection.status,
-                headers: Vec::new(),
-                body: Vec::new(),
-            };
-        };
-        let values = RejectionValues {
-            rejection,
-            status: template.status.unwrap_or(rejection.status),
-            message: self.message(rejection),
-            item: template.item.as_ref(),
-        };
-        RenderedResponse {
-            status: values.status,
-            headers: fill_headers(&template.headers, &values),
-            body: template.body.fill(&values),
-        }
-    }
-
-    fn message(&self, rejection: &DialectRejection<'_>) -> String {
-        // A finer text comes before that of the wire code.
-        let subcode = rejection
-            .subcode
-            .and_then(|subcode| self.messages.get(subcode));
-        match subcode.or_else(|| self.messages.get(rejection.code.as_str())) {
-            Some(text) => text.fill(&RejectionValues {
-                rejection,
-                status: rejection.status,
-                message: String::new(),
-                item: None,
-            }),
-            None => match self.language {
-                Language::En => rejection.detail.to_owned(),
-                Language::Zh => language::zh(rejection.code).to_owned(),
-            },
-        }
-    }
-}
-
-/// Header fields with places. One that cannot stand in a header is left out.
+/// Fills header fields. A value that no header field can have is left out.
 pub(super) fn fill_headers(
     headers: &[(HeaderName, Text)],
     from: &impl PlaceholderSource,
@@ -150,11 +94,12 @@ pub(super) fn fill_headers(
     filled.collect()
 }
 
-struct RejectionValues<'a> {
-    rejection: &'a DialectRejection<'a>,
-    status: StatusCode,
-    message: String,
-    item: Option<&'a Template>,
+/// The values of one rejection.
+pub(super) struct RejectionValues<'a> {
+    pub(super) rejection: &'a DialectRejection<'a>,
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+    pub(super) item: Option<&'a Template>,
 }
 
 impl PlaceholderSource for RejectionValues<'_> {
@@ -206,7 +151,7 @@ fn listed(item: &Template, fields: &[InvalidField]) -> String {
     format!("[{}]", items.join(","))
 }
 
-/// `{"name":["message","message"]}`, in the order in which the fields were found wrong.
+/// `{"name":["message","message"]}`, in the order in which the fields were found invalid.
 fn by_field(fields: &[InvalidField]) -> String {
     let mut all: Vec<(&str, Vec<&str>)> = Vec::new();
     for field in fields {
@@ -229,7 +174,7 @@ impl PlaceholderSource for InvalidField {
             Placeholder::FieldMessage => PlaceholderValue::text(Some(&self.message)),
             Placeholder::FieldValue => match &self.value {
                 None => PlaceholderValue::Null,
-                // A `null` that was sent is something.
+                // A `null` of the client is a value.
                 Some(Value::Null) => PlaceholderValue::RawJson("null".to_owned()),
                 Some(Value::String(text)) => PlaceholderValue::text(Some(text)),
                 Some(other) => PlaceholderValue::Json(other.clone()),

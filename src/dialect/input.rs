@@ -1,4 +1,4 @@
-//! Where a route finds its inputs, and what they have to look like.
+//! The locations of inputs, and the checks on them.
 
 use http::HeaderName;
 use regex::{Regex, RegexBuilder};
@@ -10,17 +10,17 @@ use super::{
 };
 use crate::config::{CheckRule, DialectCheck};
 
-/// Where an input is.
+/// The location of an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InputLocation {
-    /// A field of the body, inside those before it.
+    /// A path of nested fields of the body.
     Body(Vec<String>),
     Header(HeaderName),
     Query(String),
 }
 
 impl InputLocation {
-    /// Reads `body.field`, `header.Name` or `query.name`.
+    /// Parses `body.field`, `header.Name` or `query.name`.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let (location, name) = text.split_once('.').unwrap_or((text, ""));
         match location {
@@ -31,16 +31,16 @@ impl InputLocation {
                 .map(Self::Header)
                 .map_err(|_| "names no header field"),
             "query" if !name.is_empty() => Ok(Self::Query(name.to_owned())),
-            _ => Err("is no place of an input: write body.field, header.Name or query.name"),
+            _ => Err("is no location of an input: write body.field, header.Name or query.name"),
         }
     }
 
-    /// Whether the body has to be read for it.
+    /// Whether it is in the body.
     pub const fn is_in_body(&self) -> bool {
         matches!(self, Self::Body(_))
     }
 
-    /// The name that the client gives it.
+    /// The client's name of the input.
     pub fn name(&self) -> &str {
         match self {
             Self::Body(steps) => steps.last().map_or("", String::as_str),
@@ -50,12 +50,12 @@ impl InputLocation {
     }
 }
 
-/// The places of one input, at least one. The first that has something counts.
+/// The locations of one input, at least one. The first that has a value counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputLocations(Vec<InputLocation>);
 
 impl InputLocations {
-    /// Reads `body.field|query.name`, as alternatives stand in a placeholder.
+    /// Parses `body.field|query.name`, like the alternatives of a slot.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         text.split('|')
             .map(|part| InputLocation::parse(part.trim()))
@@ -63,21 +63,21 @@ impl InputLocations {
             .map(Self)
     }
 
-    /// In the order in which they are looked at.
+    /// In the order in which they are read.
     pub fn iter(&self) -> impl Iterator<Item = &InputLocation> {
         self.0.iter()
     }
 
-    /// The name that the client gives it, at the first place.
+    /// The client's name of the input at its first location.
     pub fn name(&self) -> &str {
         self.0.first().map_or("", InputLocation::name)
     }
 }
 
-/// One thing that an input has to be.
+/// One check on an input.
 #[derive(Debug, Clone)]
 pub struct Check {
-    /// By the name that the auth API has for it.
+    /// The auth API's name.
     pub input: String,
     rule: Rule,
     pub message: String,
@@ -86,13 +86,13 @@ pub struct Check {
 #[derive(Debug, Clone)]
 enum Rule {
     Text,
-    /// Characters, from and to.
+    /// Minimum and maximum, in characters.
     Length(usize, usize),
     Pattern(Regex),
     Named(CheckRule),
 }
 
-/// A message has no places.
+/// A message has no placeholders.
 struct NoPlaceholders;
 
 impl PlaceholderSource for NoPlaceholders {
@@ -101,8 +101,8 @@ impl PlaceholderSource for NoPlaceholders {
     }
 }
 
-/// The pattern with the classes of JavaScript: `\d`, `\w`, `\s` and `\b` are about ASCII, all else
-/// about characters.
+/// The pattern with JavaScript's classes: `\d`, `\w`, `\s` and `\b` are ASCII only, everything
+/// else is about characters.
 fn with_ascii_classes(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len());
     let mut signs = pattern.chars();
@@ -126,12 +126,11 @@ fn with_ascii_classes(pattern: &str) -> String {
     out
 }
 
-/// Most bytes of a compiled pattern.
+/// Limit on a compiled pattern, in bytes.
 const MAX_PATTERN_SIZE: usize = 256 * 1024;
 
 impl Check {
-    /// What the config says, for inputs that the route has; else the key in it that is wrong, and
-    /// how.
+    /// Compiles a check of the config, or returns the invalid key and a message.
     pub(super) fn compile(config: &DialectCheck) -> Result<Self, (&'static str, String)> {
         let rule = match (config.length.as_slice(), &config.pattern) {
             ([], None) => config.rule.map_or(Rule::Text, Rule::Named),
@@ -181,8 +180,8 @@ impl Check {
         })
     }
 
-    /// Whether this is what it has to be. A number passes for its digits; what is missing passes
-    /// for the empty text, but is none.
+    /// Whether a value passes. A number counts as its digits, a missing value as the empty text
+    /// (except for `Rule::Text`).
     pub fn passes(&self, value: Option<&Value>) -> bool {
         let text = match value {
             Some(Value::String(text)) => Some(text.clone()),
@@ -201,7 +200,7 @@ impl Check {
     }
 }
 
-/// Each rule refuses another kind of value, so at most one of them fails.
+/// The rules reject disjoint sets of values, so at most one of them fails.
 fn passes_rule(rule: CheckRule, value: Option<&Value>) -> bool {
     match (rule, value) {
         (CheckRule::Required, value) => value.is_some(),
@@ -215,7 +214,7 @@ fn passes_rule(rule: CheckRule, value: Option<&Value>) -> bool {
     }
 }
 
-/// As Python's `str.strip` has it: the four separators count besides Unicode's blanks.
+/// What Python's `str.strip` removes: Unicode white space and the four separators.
 const fn is_blank(sign: char) -> bool {
     sign.is_whitespace() || matches!(sign, '\u{1c}'..='\u{1f}')
 }

@@ -1,12 +1,12 @@
-//! The claims of the tokens that are minted for the backend: the language of dialects, filled from
-//! a token alone, since nothing is looked up on the way of a request.
+//! The claims of the tokens that are minted for the backend: in the language of dialects, filled
+//! from a token only, because the path of a request has no lookup.
 
 use serde_json::{Map, Value};
 
 use super::{
-    DialectProblems,
+    definition::DialectProblems,
     placeholder::{Placeholder, PlaceholderSource, PlaceholderValue},
-    text::Text,
+    text::{self, Text},
     user_values,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     types::{Timestamp, UserType},
 };
 
-/// What can stand in a claim: what a token says of its bearer.
+/// The placeholders of a claim: those that a token has values for.
 const PLACEHOLDERS: &[Placeholder] = &[
     Placeholder::Now,
     Placeholder::Jti,
@@ -28,8 +28,8 @@ const PLACEHOLDERS: &[Placeholder] = &[
     Placeholder::SessionId,
 ];
 
-/// Claims that `[mint]` has keys for, or sets itself.
-const RESERVED: [(&str, &str); 5] = [
+/// Claims that `[mint]` has keys for, or that are always set.
+const RESERVED_CLAIMS: [(&str, &str); 5] = [
     ("iat", "is always set"),
     ("exp", "is always set: `mint.ttl`"),
     ("nbf", "is never set: `iat` is early enough"),
@@ -44,7 +44,7 @@ pub struct MintClaims {
     ids: UserIds,
 }
 
-/// Whom a token is minted for.
+/// The values for one minted token.
 struct MintValues<'a> {
     claims: &'a VerifiedClaims,
     ids: UserIds,
@@ -53,13 +53,16 @@ struct MintValues<'a> {
 }
 
 impl MintClaims {
-    /// Reads `mint.claims`. Every problem comes with its key.
+    /// Compiles `mint.claims`; reports every problem with its key.
     pub fn compile(config: &MintConfig, ids: UserIds) -> Result<Self, DialectProblems> {
         let mut problems = Vec::new();
         let mut claims = Vec::with_capacity(config.claims.len());
         for (name, text) in &config.claims {
             let key = format!("mint.claims.{name}");
-            if let Some((_, says)) = RESERVED.iter().find(|(reserved, _)| reserved == name) {
+            if let Some((_, says)) = RESERVED_CLAIMS
+                .iter()
+                .find(|(reserved, _)| reserved == name)
+            {
                 problems.push((key, (*says).to_owned()));
                 continue;
             }
@@ -85,26 +88,22 @@ impl MintClaims {
         }
     }
 
-    /// Whether a token has a name of its own.
+    /// Whether the tokens have an id.
     pub fn has_jti(&self) -> bool {
         self.claims
             .iter()
             .any(|(_, text)| text.uses(Placeholder::Jti))
     }
 
-    /// The claims of a token for this caller. One that has nothing to say is left out.
+    /// The claims of a token for this caller. A `null` claim is left out.
     pub fn fill(&self, claims: &VerifiedClaims, jti: &str, now: Timestamp) -> Map<String, Value> {
-        let caller = MintValues {
+        let values = MintValues {
             claims,
             ids: self.ids,
             jti,
             now,
         };
-        let filled = self
-            .claims
-            .iter()
-            .map(|(name, text)| (name.clone(), text.value(&caller)));
-        filled.filter(|(_, value)| !value.is_null()).collect()
+        text::fill_claims(&self.claims, &values)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What can stand in a template: the places that are filled in, and what fills them.
+//! The placeholders of templates, and the values that they stand for.
 
 use std::borrow::Cow;
 
@@ -8,14 +8,14 @@ use crate::types::Timestamp;
 
 macro_rules! placeholders {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// A place of a template. Its name is what stands between the braces.
+        /// A placeholder of a template. Its name stands between braces.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Placeholder {
             $($(#[$doc])* $name,)*
         }
 
         impl Placeholder {
-            /// Every place.
+            /// Every placeholder.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// Its name.
@@ -29,13 +29,13 @@ macro_rules! placeholders {
 }
 
 placeholders! {
-    /// The time of the answer.
+    /// The time of the response.
     Now = "now",
     /// The request in the logs.
     RequestId = "request_id",
-    /// In a token that is minted: its own name, never given twice.
+    /// In a minted token: its unique id.
     Jti = "jti",
-    /// The status of the answer, a number.
+    /// The status of the response, a number.
     Status = "status",
     /// The name of the status: `Unauthorized`.
     Reason = "reason",
@@ -43,9 +43,9 @@ placeholders! {
     AccessToken = "access_token",
     /// Opaque.
     RefreshToken = "refresh_token",
-    /// The refresh token inside a JWT, for clients that look at its `exp`.
+    /// The refresh token inside a JWT, for clients that read its `exp`.
     RefreshJwt = "refresh_jwt",
-    /// What the access token, or a code that was sent, is good for: whole seconds.
+    /// Lifetime of the access token, or of an SMS code: whole seconds.
     ExpiresIn = "expires_in",
     /// Whole seconds.
     RefreshExpiresIn = "refresh_expires_in",
@@ -65,11 +65,11 @@ placeholders! {
     /// Masked or whole, as `phone` of the dialect says.
     UserPhone = "user.phone",
     UserPhoneMasked = "user.phone_masked",
-    /// Nothing where `openid` of the dialect is off.
+    /// `null` if `openid` of the dialect is off.
     UserOpenid = "user.openid",
     /// Whether the user is an administrator.
     UserIsStaff = "user.is_staff",
-    /// `true` for an administrator, nothing for others.
+    /// `true` for an administrator, `null` for others.
     UserIsSuperuser = "user.is_superuser",
     /// A list of texts.
     UserRoles = "user.roles",
@@ -85,36 +85,36 @@ placeholders! {
     /// Without the country code.
     PhoneNational = "phone.national",
     PhoneCountryCode = "phone.country_code",
-    /// Seconds since 1970; nothing where the phone came by a code.
+    /// Seconds since 1970; `null` if the phone was bound with a code.
     PhoneWatermarkTimestamp = "phone.watermark.timestamp",
     PhoneWatermarkAppid = "phone.watermark.appid",
 
-    /// The wire code of a refusal.
+    /// The error code of a rejection.
     Code = "code",
-    /// What a person is told: from `messages`, or in the language of the dialect.
+    /// For people: from `messages`, or in the language of the dialect.
     Message = "message",
-    /// Whole seconds, as in `Retry-After`; nothing where there is none.
+    /// Whole seconds, as in `Retry-After`; `null` without one.
     RetryAfter = "retry_after",
     /// The same with its unit: `1 second`, `2 seconds`.
     RetryAfterSeconds = "retry_after.seconds",
-    /// WeChat's own code of a refusal, a number.
+    /// WeChat's errcode, a number.
     WechatErrcode = "wechat.errcode",
-    /// The published text of that code.
+    /// The published text of that errcode.
     WechatErrmsg = "wechat.errmsg",
-    /// Each field that was not valid, in the shape of `item`.
+    /// A list of the invalid fields, each rendered with `item`.
     Errors = "errors",
-    /// An object: for each field that was not valid the list of its messages.
+    /// An object: for each invalid field, the list of its messages.
     ErrorsByField = "errors.by_field",
 
-    /// In an `item`: the name that the client gives the field.
+    /// In an `item`: the client's name of the field.
     FieldName = "field.name",
     FieldMessage = "field.message",
-    /// What was sent; nothing where nothing was.
+    /// The value in the request; `null` without one.
     FieldValue = "field.value",
 }
 
 impl Placeholder {
-    /// Whether it is an instant, which has formats of its own.
+    /// Whether it is a time, which has formats of its own.
     pub(super) const fn is_time(self) -> bool {
         matches!(
             self,
@@ -123,7 +123,7 @@ impl Placeholder {
     }
 }
 
-/// In every answer.
+/// In every response.
 pub(super) const COMMON: &[Placeholder] = &[
     Placeholder::Now,
     Placeholder::RequestId,
@@ -163,7 +163,7 @@ pub(super) const SESSION: &[Placeholder] = &[
     Placeholder::ClientType,
 ];
 
-/// Of a code that was sent.
+/// Of an SMS code that was sent.
 pub(super) const SENT: &[Placeholder] = &[Placeholder::ExpiresIn, Placeholder::ResendAfter];
 
 /// Of a phone that was bound.
@@ -176,11 +176,11 @@ pub(super) const PHONE: &[Placeholder] = &[
     Placeholder::PhoneWatermarkAppid,
 ];
 
-/// Of a claim, besides a user's.
+/// Of a claim, in addition to those of a user.
 pub(super) const CLAIM: &[Placeholder] = &[Placeholder::ClientType, Placeholder::SessionId];
 
-/// Of a refusal.
-pub(super) const REFUSAL: &[Placeholder] = &[
+/// Of a rejection.
+pub(super) const REJECTION: &[Placeholder] = &[
     Placeholder::Code,
     Placeholder::Message,
     Placeholder::RetryAfter,
@@ -191,7 +191,7 @@ pub(super) const REFUSAL: &[Placeholder] = &[
     Placeholder::ErrorsByField,
 ];
 
-/// Of a message about a refusal.
+/// Of a message about a rejection.
 pub(super) const MESSAGE: &[Placeholder] = &[
     Placeholder::Code,
     Placeholder::RetryAfter,
@@ -200,39 +200,39 @@ pub(super) const MESSAGE: &[Placeholder] = &[
     Placeholder::WechatErrmsg,
 ];
 
-/// Of one field that was not valid.
+/// Of one invalid field.
 pub(super) const FIELD: &[Placeholder] = &[
     Placeholder::FieldName,
     Placeholder::FieldMessage,
     Placeholder::FieldValue,
 ];
 
-/// What fills a place.
+/// The value of a placeholder.
 #[derive(Debug, Clone)]
 pub enum PlaceholderValue<'a> {
-    /// `null`; the next alternative counts.
+    /// `null`: the next alternative is taken.
     Null,
     Bool(bool),
     Number(i64),
     Text(Cow<'a, str>),
     Time(Timestamp),
     Json(Value),
-    /// JSON whose members stand in an order of their own.
+    /// Serialized JSON, whose members keep their order.
     RawJson(String),
 }
 
 impl<'a> PlaceholderValue<'a> {
-    /// A text that may not be there.
+    /// A text, or `null`.
     pub fn text(text: Option<&'a str>) -> Self {
         text.map_or(Self::Null, |text| Self::Text(text.into()))
     }
 
-    /// A text made just now.
+    /// An owned text.
     pub const fn owned(text: String) -> Self {
         Self::Text(Cow::Owned(text))
     }
 
-    /// A count; one that no JSON reader takes for the same number is nothing.
+    /// A count; one that not every JSON reader keeps exact is `null`.
     pub fn count(count: u64) -> Self {
         i64::try_from(count)
             .ok()
@@ -241,8 +241,8 @@ impl<'a> PlaceholderValue<'a> {
     }
 }
 
-/// What fills the places of one answer.
+/// The values of one response.
 pub trait PlaceholderSource {
-    /// What stands at this place; nothing where the answer has no such thing.
+    /// The value of a placeholder; `null` if the response has none.
     fn get(&self, placeholder: Placeholder) -> PlaceholderValue<'_>;
 }

@@ -1,10 +1,10 @@
-//! JSON with places, in the order in which it was written.
+//! JSON with placeholders, whose members keep their order.
 //!
-//! A text that is one place and nothing else becomes the value of the place, whatever its type; a
-//! member whose name ends with `?` is left out where its value is `null`.
+//! A text that is one placeholder and nothing else becomes its value, whatever its type; a member
+//! whose name ends with `?` is left out if its value is `null`.
 //!
-//! Must stay true: what is filled in is only ever a value. It is written by a JSON writer, so
-//! nothing that a client sent can become a member or a bracket.
+//! Must stay true: a placeholder becomes a value and nothing else. A JSON serializer writes it, so
+//! nothing from a client can become a member or a bracket.
 
 use serde::{
     Deserialize, Deserializer,
@@ -17,13 +17,13 @@ use super::{
     text::{Substitution, Text},
 };
 
-/// A JSON document with places.
+/// A JSON document with placeholders.
 #[derive(Debug, Clone)]
 pub(super) struct Template(Node);
 
 #[derive(Debug, Clone)]
 enum Node {
-    /// Neither a text nor made of others.
+    /// `null`, a bool or a number.
     Fixed(Value),
     Text(Text),
     List(Vec<Node>),
@@ -33,13 +33,13 @@ enum Node {
 #[derive(Debug, Clone)]
 struct Member {
     name: String,
-    /// Left out where the value is `null`.
+    /// Left out if the value is `null`.
     is_optional: bool,
     value: Node,
 }
 
 impl Template {
-    /// Reads JSON in which only these places may stand.
+    /// Parses JSON in which only these placeholders are allowed.
     pub(super) fn parse(json: &str, allowed: &[&[Placeholder]]) -> Result<Self, String> {
         let raw: Raw = serde_json::from_str(json).map_err(|error| {
             let text = error.to_string();
@@ -50,24 +50,24 @@ impl Template {
                 error.column()
             )
         })?;
-        Ok(Self(Node::of(raw, allowed)?))
+        Ok(Self(Node::from_raw(raw, allowed)?))
     }
 
-    /// The document, filled in, without spaces between its parts.
+    /// The document with its placeholders filled, without spaces between its parts.
     pub(super) fn fill(&self, from: &impl PlaceholderSource) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         self.0.write(&mut out, from);
         out
     }
 
-    /// Whether it has this place.
+    /// Whether it has this placeholder.
     pub(super) fn uses(&self, placeholder: Placeholder) -> bool {
         self.0.uses(placeholder)
     }
 }
 
 impl Node {
-    fn of(raw: Raw, allowed: &[&[Placeholder]]) -> Result<Self, String> {
+    fn from_raw(raw: Raw, allowed: &[&[Placeholder]]) -> Result<Self, String> {
         Ok(match raw {
             Raw::Null => Self::Fixed(Value::Null),
             Raw::Bool(truth) => Self::Fixed(truth.into()),
@@ -76,15 +76,15 @@ impl Node {
             Raw::List(items) => Self::List(
                 items
                     .into_iter()
-                    .map(|item| Self::of(item, allowed))
+                    .map(|item| Self::from_raw(item, allowed))
                     .collect::<Result<_, _>>()?,
             ),
             Raw::Object(members) => {
                 let members = members.into_iter().map(|(name, value)| {
                     if name.contains(['{', '}']) {
-                        return Err(format!("has a place in the name of the member `{name}`: only values have places"));
+                        return Err(format!("has a placeholder in the name of the member `{name}`: only values have placeholders"));
                     }
-                    let value = Self::of(value, allowed)?;
+                    let value = Self::from_raw(value, allowed)?;
                     let (name, is_optional) = match name.strip_suffix('?') {
                         Some(name) => (name.to_owned(), true),
                         None => (name, false),
@@ -108,9 +108,9 @@ impl Node {
 
     fn write(&self, out: &mut Vec<u8>, from: &impl PlaceholderSource) {
         match self {
-            Self::Fixed(value) => put(out, value),
+            Self::Fixed(value) => write_json(out, value),
             Self::Text(text) => match text.filled(from) {
-                Substitution::Value(value) => put(out, &value),
+                Substitution::Value(value) => write_json(out, &value),
                 Substitution::RawJson(json) => out.extend_from_slice(json.as_bytes()),
             },
             Self::List(items) => {
@@ -127,13 +127,13 @@ impl Node {
                 out.push(b'{');
                 let mut is_first = true;
                 for member in members {
-                    if member.is_optional && member.value.is_nothing(from) {
+                    if member.is_optional && member.value.is_null(from) {
                         continue;
                     }
                     if !std::mem::take(&mut is_first) {
                         out.push(b',');
                     }
-                    put(out, &Value::String(member.name.clone()));
+                    write_json(out, &Value::String(member.name.clone()));
                     out.push(b':');
                     member.value.write(out, from);
                 }
@@ -142,7 +142,7 @@ impl Node {
         }
     }
 
-    fn is_nothing(&self, from: &impl PlaceholderSource) -> bool {
+    fn is_null(&self, from: &impl PlaceholderSource) -> bool {
         match self {
             Self::Fixed(value) => value.is_null(),
             Self::Text(text) => text.filled(from).is_null(),
@@ -160,14 +160,14 @@ impl Node {
     }
 }
 
-/// Writing a value into memory does not fail.
-fn put(out: &mut Vec<u8>, value: &Value) {
+/// Serializing into memory does not fail.
+fn write_json(out: &mut Vec<u8>, value: &Value) {
     if serde_json::to_writer(&mut *out, value).is_err() {
         out.extend_from_slice(b"null");
     }
 }
 
-/// JSON as it was written: members in their order.
+/// JSON with the members of objects in their order.
 enum Raw {
     Null,
     Bool(bool),
@@ -179,8 +179,8 @@ enum Raw {
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
+        struct OrderedVisitor;
+        impl<'de> Visitor<'de> for OrderedVisitor {
             type Value = Raw;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("JSON")
@@ -220,7 +220,7 @@ impl<'de> Deserialize<'de> for Raw {
                 Ok(Raw::Object(members))
             }
         }
-        from.deserialize_any(InOrder)
+        from.deserialize_any(OrderedVisitor)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod problems;
 
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::*;

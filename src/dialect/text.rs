@@ -1,15 +1,15 @@
-//! Texts with places: `微信登录失败: {wechat.errmsg}`.
+//! Texts with placeholders: `微信登录失败: {wechat.errmsg}`.
 //!
-//! Between braces stands a place, or several with `|` between them, of which the first that has
-//! something counts; the last may be a text in single quotes. After `:` comes a format. `{{` and
-//! `}}` are braces.
+//! A slot in braces has one placeholder, or alternatives with `|` between them, of which the first
+//! that is not `null` is taken; the last may be a text in single quotes. After `:` comes a format.
+//! `{{` and `}}` are braces.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::placeholder::{Placeholder, PlaceholderSource, PlaceholderValue};
 use crate::{config::nearest, types::Timestamp};
 
-/// A text with places.
+/// A text with placeholders.
 #[derive(Debug, Clone)]
 pub struct Text(Vec<Part>);
 
@@ -19,14 +19,14 @@ enum Part {
     Slot(Slot),
 }
 
-/// What a slot became.
+/// The value of a slot.
 pub(super) enum Substitution {
     Value(Value),
-    /// JSON, to be copied as it is.
+    /// Serialized JSON.
     RawJson(String),
 }
 
-/// What stands between two braces.
+/// The alternatives between two braces, and their format.
 #[derive(Debug, Clone)]
 struct Slot {
     alternatives: Vec<Alternative>,
@@ -42,13 +42,13 @@ enum Alternative {
 /// How a value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
-    /// As it is; an instant as RFC 3339 with whole seconds.
+    /// Unchanged; a time as RFC 3339 with whole seconds.
     Own,
-    /// A number or a truth as a text.
+    /// A number or a bool as a text.
     Text,
-    /// An instant as JavaScript's `toISOString` gives it: `2024-10-16T12:00:00.000Z`.
+    /// A time as JavaScript's `toISOString` gives it: `2024-10-16T12:00:00.000Z`.
     Iso,
-    /// An instant as Django REST framework gives it, in UTC: microseconds where there are any.
+    /// A time as Django REST framework gives it, in UTC: with microseconds unless they are zero.
     IsoMicros,
     /// Seconds since 1970.
     Unix,
@@ -65,7 +65,7 @@ const FORMATS: [(&str, Format); 5] = [
 ];
 
 impl Text {
-    /// Reads a text in which only these places may stand.
+    /// Parses a text in which only these placeholders are allowed.
     pub(super) fn parse(text: &str, allowed: &[&[Placeholder]]) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut plain = String::new();
@@ -94,7 +94,7 @@ impl Text {
         Ok(Self(parts))
     }
 
-    /// The one slot that is all of the text.
+    /// The slot, if the text is nothing else.
     fn lone_slot(&self) -> Option<&Slot> {
         match self.0.as_slice() {
             [Part::Slot(slot)] => Some(slot),
@@ -102,7 +102,7 @@ impl Text {
         }
     }
 
-    /// The text, filled in. What is not there is left out.
+    /// The text with its slots filled. A `null` is left out.
     pub fn fill(&self, from: &impl PlaceholderSource) -> String {
         let mut out = String::new();
         for part in &self.0 {
@@ -120,7 +120,7 @@ impl Text {
         out
     }
 
-    /// What fills a lone slot as it is, anything else as a text.
+    /// The value of a lone slot, whatever its type; of anything else a text.
     pub(super) fn filled(&self, from: &impl PlaceholderSource) -> Substitution {
         self.lone_slot().map_or_else(
             || Substitution::Value(Value::String(self.fill(from))),
@@ -136,7 +136,7 @@ impl Text {
         }
     }
 
-    /// Whether it has this place.
+    /// Whether it has this placeholder.
     pub(super) fn uses(&self, placeholder: Placeholder) -> bool {
         self.0.iter().any(|part| match part {
             Part::Plain(_) => false,
@@ -148,8 +148,19 @@ impl Text {
     }
 }
 
+/// Fills the claims of a token. A `null` claim is left out.
+pub(super) fn fill_claims(
+    claims: &[(String, Text)],
+    values: &impl PlaceholderSource,
+) -> Map<String, Value> {
+    let filled = claims
+        .iter()
+        .map(|(name, text)| (name.clone(), text.value(values)));
+    filled.filter(|(_, value)| !value.is_null()).collect()
+}
+
 impl Slot {
-    /// Reads what follows a `{`, up to its `}`; gives the rest too.
+    /// Parses what follows a `{`, up to its `}`; returns the rest too.
     fn parse<'t>(text: &'t str, allowed: &[&[Placeholder]]) -> Result<(Self, &'t str), String> {
         const OPEN: &str = "has a `{` without a `}`: write `{{` for a brace";
         let mut alternatives = Vec::new();
@@ -201,7 +212,7 @@ impl Slot {
         }
     }
 
-    /// The first choice that has something.
+    /// The first alternative that is not `null`.
     fn fill(&self, from: &impl PlaceholderSource) -> Substitution {
         let mut filled = self
             .alternatives

@@ -1,4 +1,4 @@
-//! What the tokens of a route say besides what all tokens say, and how long they live.
+//! How long the tokens of a route live, and which further claims they have.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     placeholder::{Placeholder, PlaceholderSource, PlaceholderValue},
-    text::Text,
+    text::{self, Text},
     user_values::{UserFormat, UserValues},
 };
 use crate::{
@@ -16,25 +16,25 @@ use crate::{
     types::{OpenId, Timestamp},
 };
 
-/// The terms on which a dialect gives tokens.
+/// How long the tokens of a dialect live, and which further claims they have.
 #[derive(Debug, Clone)]
 pub struct TokenProfile {
-    /// Tells them from all others of the process; 0 are those of the auth API.
+    /// Unique in the process; 0: that of the auth API.
     pub number: usize,
     pub access_ttl: Option<Duration>,
     pub user_format: UserFormat,
     pub claims: Vec<(String, Text)>,
     pub refresh_claims: Vec<(String, Text)>,
-    /// Whether its access tokens may be traded for new ones.
+    /// Whether its access tokens can be exchanged for new ones.
     pub renews: bool,
-    /// Whether an answer has a place for a refresh token inside a JWT.
+    /// Whether a response has a placeholder for a refresh token inside a JWT.
     pub wraps_refresh_token: bool,
-    /// Whether an answer or a claim has a place for the openid, which has to be looked up when a
-    /// session is renewed.
+    /// Whether a response or a claim has a placeholder for the openid, which has to be looked up
+    /// when a session is renewed.
     pub names_openid: bool,
 }
 
-/// Whom a token is for.
+/// The values for the claims of one token.
 struct ClaimValues<'a> {
     user_values: UserValues<'a>,
     session: &'a Session,
@@ -42,7 +42,7 @@ struct ClaimValues<'a> {
 }
 
 impl TokenProfile {
-    /// Those of the auth API: nothing besides.
+    /// That of the auth API: no further claims.
     pub const fn plain() -> Self {
         Self {
             number: 0,
@@ -69,19 +69,11 @@ impl TokenProfile {
         session: &Session,
         now: Timestamp,
     ) -> AccessTokenOptions {
-        let values = ClaimValues {
-            user_values: UserValues {
-                user,
-                openid,
-                form: &self.user_format,
-            },
-            session,
-            now,
-        };
+        let values = self.values(user, openid, session, now);
         AccessTokenOptions {
             ttl: self.access_ttl,
             renewable: self.renews,
-            claims: filled(&self.claims, &values),
+            claims: text::fill_claims(&self.claims, &values),
             identity_claims: IdentityClaims::default(),
         }
     }
@@ -94,7 +86,18 @@ impl TokenProfile {
         session: &Session,
         now: Timestamp,
     ) -> Map<String, Value> {
-        let values = ClaimValues {
+        let values = self.values(user, openid, session, now);
+        text::fill_claims(&self.refresh_claims, &values)
+    }
+
+    fn values<'a>(
+        &'a self,
+        user: &'a User,
+        openid: Option<&'a OpenId>,
+        session: &'a Session,
+        now: Timestamp,
+    ) -> ClaimValues<'a> {
+        ClaimValues {
             user_values: UserValues {
                 user,
                 openid,
@@ -102,17 +105,8 @@ impl TokenProfile {
             },
             session,
             now,
-        };
-        filled(&self.refresh_claims, &values)
+        }
     }
-}
-
-/// A claim that has nothing to say is left out.
-fn filled(claims: &[(String, Text)], values: &ClaimValues<'_>) -> Map<String, Value> {
-    let filled = claims
-        .iter()
-        .map(|(name, text)| (name.clone(), text.value(values)));
-    filled.filter(|(_, value)| !value.is_null()).collect()
 }
 
 impl PlaceholderSource for ClaimValues<'_> {

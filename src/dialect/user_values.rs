@@ -1,4 +1,4 @@
-//! A user as the templates of a dialect show one.
+//! The values of a user's placeholders.
 
 use std::collections::BTreeMap;
 
@@ -18,21 +18,21 @@ pub struct UserFormat {
     pub ids: UserIds,
     pub openid: bool,
     pub phone: ShownPhone,
-    /// Other names of kinds of user.
+    /// Other names of user types.
     pub user_types: BTreeMap<String, String>,
 }
 
-/// Somebody, and how to show them.
+/// A user, and how a dialect shows it.
 #[derive(Debug, Clone, Copy)]
 pub struct UserValues<'a> {
     pub user: &'a User,
-    /// By which WeChat knows them here, where that was asked.
+    /// Where it was looked up.
     pub openid: Option<&'a OpenId>,
     pub form: &'a UserFormat,
 }
 
 impl<'a> UserValues<'a> {
-    /// What stands at a place of a user; nothing at any other.
+    /// The value of a placeholder of a user; `null` for any other.
     pub fn get(self, placeholder: Placeholder) -> PlaceholderValue<'a> {
         let User {
             id,
@@ -84,7 +84,7 @@ impl<'a> UserValues<'a> {
     }
 }
 
-/// An id; a number where ids are that, unless it is too large for the numbers of JSON.
+/// An id; a number if ids are integers, unless it is too large for the numbers of JSON.
 pub(super) fn id(id: &UserId, ids: UserIds) -> PlaceholderValue<'_> {
     match id
         .as_str()
@@ -104,7 +104,7 @@ fn masked(phone: Option<&Phone>) -> PlaceholderValue<'_> {
     })
 }
 
-/// As the databases of such backends have it: of mainland China without the country code, else
+/// A phone number as such backends store it: without the country code in mainland China, else
 /// E.164.
 pub fn national(phone: &Phone) -> &str {
     phone.mainland_number().unwrap_or(phone.as_str())

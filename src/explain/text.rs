@@ -1,4 +1,4 @@
-//! Explanations in words.
+//! The texts of explanations.
 
 use crate::{
     auth::Identity,
@@ -8,24 +8,16 @@ use crate::{
     policy::{DropReason, HeaderVerdict, Rule, RuleOutcome},
 };
 
-/// Of a head.
+/// A valid head.
 pub(super) const SOUND: &str = "sound";
-/// Of a path.
+/// A path with one reading.
 pub(super) const ONE_READING: &str = "one reading";
 
-/// Of one that a rule allows.
+/// A path with several readings that its rule allows.
 pub(super) const ALLOWED_READINGS: &str = "decoded once or twice it is another, which comes to the same rule, and that allows it (allow_encoded)";
 
-/// Whether a token makes a difference.
-pub(super) const fn wants_token(rule: &Rule) -> bool {
-    match rule.access {
-        Access::Public | Access::Deny => false,
-        Access::Optional | Access::Required => true,
-    }
-}
-
-/// What a rule asks for.
-pub(super) fn of_access(rule: &Rule) -> String {
+/// What a rule requires.
+pub(super) fn describe_access(rule: &Rule) -> String {
     match rule.access {
         Access::Public => "public: nobody is asked, and no token is looked at".to_owned(),
         Access::Deny => "deny: nobody passes".to_owned(),
@@ -62,8 +54,8 @@ fn one_of(what: &str, names: impl Iterator<Item = String>) -> String {
     }
 }
 
-/// Why a rule decides or does not.
-pub(super) fn of_outcome(outcome: RuleOutcome, rule: Option<&RuleConfig>) -> String {
+/// Why a rule decides, or why not.
+pub(super) fn describe_outcome(outcome: RuleOutcome, rule: Option<&RuleConfig>) -> String {
     let covers = covers(rule);
     match outcome {
         RuleOutcome::Decides if rule.is_none() => "no other rule matches".to_owned(),
@@ -91,8 +83,8 @@ pub(super) fn of_outcome(outcome: RuleOutcome, rule: Option<&RuleConfig>) -> Str
 /// What lenient backends do.
 const IGNORES: &str = "ignores case, encoding, a slash at the end, blanks around a name or dots at its end, or takes HEAD for GET";
 
-/// Why the rule refuses.
-pub(super) fn of_rejection(code: ErrorCode, rule: &Rule, user: Option<&Identity>) -> String {
+/// Why the rule rejects a request.
+pub(super) fn describe_rejection(code: ErrorCode, rule: &Rule, user: Option<&Identity>) -> String {
     match (code, user) {
         (ErrorCode::TokenMissing, _) => "the rule asks for a token, and there is none".to_owned(),
         (ErrorCode::Forbidden, _) if rule.access == Access::Deny => "nobody passes here".to_owned(),
@@ -112,21 +104,21 @@ pub(super) fn of_rejection(code: ErrorCode, rule: &Rule, user: Option<&Identity>
     }
 }
 
-/// What happens to a cookie that brings a token.
+/// What happens to a cookie that carries a token.
 const COOKIE: &str = "the cookie with the token is taken out; the others go on (token_cookie)";
 
 /// Why the backend does not get a header.
-pub(super) const fn of_removal(reason: RemovalReason, websocket: bool) -> &'static str {
+pub(super) const fn describe_removal(reason: RemovalReason, websocket: bool) -> &'static str {
     match reason {
         RemovalReason::TokenCookie => COOKIE,
         RemovalReason::Connection => {
             "the Connection header says that it is for this connection only"
         }
-        RemovalReason::Name(verdict) => of_verdict(verdict, websocket),
+        RemovalReason::Name(verdict) => describe_verdict(verdict, websocket),
     }
 }
 
-const fn of_verdict(verdict: HeaderVerdict, websocket: bool) -> &'static str {
+const fn describe_verdict(verdict: HeaderVerdict, websocket: bool) -> &'static str {
     match verdict {
         HeaderVerdict::Pass => "it passes",
         HeaderVerdict::Handshake if websocket => "set anew for the WebSocket handshake",

@@ -1,4 +1,4 @@
-//! What was seen while the gate decided.
+//! The observer of a decision.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use crate::{
     types::Secret,
 };
 
-/// The steps of one decision. What does not come to pass stays empty.
+/// The steps of one decision. A step that does not happen stays empty.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
-    /// Why the head has no certain reading or end.
+    /// Why the head was rejected.
     pub(super) head_rejected: Option<&'static str>,
     pub(super) path: Option<PathReading>,
     pub(super) local_route: Option<LocalRoute>,
-    /// How the rules compared with the request, of those that were compared since the last match.
+    /// How rules compared with the request, since the last match.
     checks: Vec<(usize, RuleCheck)>,
-    /// What each rule has to do with it, in order.
+    /// The part of each rule in the decision, in order.
     pub(super) rules: Vec<RuleOutcome>,
     pub(super) credential: Option<SeenCredential>,
-    /// What became of the token, where the rule asks for one.
+    /// The result of checking the token, if the rule needs one.
     pub(super) token: Option<Result<Arc<Identity>, ErrorCode>>,
-    /// Header fields that do not go to the backend, by their place in the head.
+    /// Header fields that are not forwarded, with their index in the head.
     pub(super) removed: Vec<(usize, String, RemovalReason)>,
 }
 

@@ -1,5 +1,4 @@
-//! Which requests pass: the target, the rule that matches it, and the credential, without anything
-//! of HTTP around them.
+//! Which requests pass: decides on the target, the rule that matches it, and the credential.
 
 use std::sync::Arc;
 
@@ -17,39 +16,39 @@ use crate::{
     types::Timestamp,
 };
 
-/// The rules, the routes that menshen answers itself, and what tokens are checked by.
+/// The rules, the routes that menshen answers itself, and the verifier of tokens.
 pub(super) struct AccessPolicy {
     pub(super) rules: RuleSet,
     pub(super) authorizer: Arc<Authorizer>,
     pub(super) auth_prefix: String,
     pub(super) local_routes: LocalRoutes,
     pub(super) cors: Option<Cors>,
-    /// The gate only reports for every path: no rule is enforced that a second reading of a request
-    /// could get around.
+    /// The gate only reports, for every path: no rule is enforced, so a second reading of a request
+    /// cannot evade one.
     pub(super) report_only_everywhere: bool,
 }
 
-/// How a request came to the gate.
+/// How a request reaches the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestKind {
-    /// It is to be forwarded from here.
+    /// Menshen forwards it.
     Proxied { websocket: bool },
-    /// A proxy asks about it, and shows as much of it as it likes.
+    /// A proxy asks about it, and may omit parts of it.
     ForwardAuth,
 }
 
-/// What a rule lets pass.
+/// A request that passes its rule.
 pub(super) struct Allowed {
     /// The user of the token; `None`: anonymous.
     pub(super) identity: Option<Arc<Identity>>,
-    /// The rule only reports: what it would have done.
+    /// What a rule that only reports would have decided.
     pub(super) dry_run: Option<DryRunDecision>,
 }
 
-/// What a rule does not let pass.
+/// A request that does not pass its rule.
 pub(super) struct Denied {
     pub(super) reason: RejectReason,
-    /// The user of a good token that the rule does not admit.
+    /// The user of a valid token that does not pass the rule.
     pub(super) identity: Option<Arc<Identity>>,
 }
 
@@ -74,7 +73,7 @@ impl AccessPolicy {
         read
     }
 
-    /// The same where some rule allows delimiters to be percent-encoded.
+    /// The same if some rule allows percent-encoded delimiters.
     #[cold]
     fn target_by_rule<'t>(
         &self,
@@ -94,8 +93,7 @@ impl AccessPolicy {
         })
     }
 
-    /// The parts of an ambiguous target that the backend gets all the same, because no rule is
-    /// enforced that it could belong to.
+    /// The parts of an ambiguous target that is forwarded anyway, because no rule is enforced.
     pub(super) fn raw_target<'t>(&self, target: &'t str) -> Option<Target<'t>> {
         let parts = self
             .report_only_everywhere
@@ -104,8 +102,8 @@ impl AccessPolicy {
         (!is_under(parts.path, &self.auth_prefix)).then_some(parts)
     }
 
-    /// Who of menshen answers this request itself: the auth API every one under its prefix, a
-    /// dialect those of its routes.
+    /// The part of menshen that answers this request: the auth API if it is under its prefix, a
+    /// dialect if it has the route.
     pub(super) fn local_route(&self, method: &str, path: &str) -> Option<LocalRoute> {
         if self.local_routes.has(method, path) {
             return Some(LocalRoute::Dialect);
@@ -113,7 +111,7 @@ impl AccessPolicy {
         is_under(path, &self.auth_prefix).then_some(LocalRoute::AuthApi)
     }
 
-    /// The rule that decides on a request for this path.
+    /// The rules that decide on a request for this path.
     pub(super) fn rule(
         &self,
         path: &str,
@@ -127,7 +125,7 @@ impl AccessPolicy {
         matched
     }
 
-    /// What the rule makes of the credential of a request.
+    /// Whether the credential of a request passes the rule.
     pub(super) fn check(
         &self,
         head: &Head<'_>,
@@ -188,11 +186,11 @@ impl AccessPolicy {
         observer: &mut impl DecisionObserver,
     ) -> (RuleDecision, Option<Arc<Identity>>) {
         let token = match credential {
-            Credential::Bearer(token) if rule_decision::needs_token(matched) => token,
+            Credential::Bearer(token) if matched.rule.needs_token() => token,
             Credential::Malformed => {
                 return (rule_decision::decide(matched, TokenState::Malformed), None);
             }
-            // A rule that has no use for a token does not look at it.
+            // A rule that needs no token ignores it.
             Credential::None | Credential::Bearer(_) => {
                 return (rule_decision::decide(matched, TokenState::Missing), None);
             }
@@ -215,7 +213,7 @@ impl AccessPolicy {
         }
     }
 
-    /// Where a token may stand in a request of this kind.
+    /// The locations of a token in a request of this kind.
     fn token_locations<'r>(
         &self,
         matched: RuleMatch<'r>,
@@ -230,13 +228,13 @@ impl AccessPolicy {
         }
     }
 
-    /// Header fields for a page that may read what menshen answers where this rule decides, or
-    /// where none was asked.
+    /// CORS header fields of a response of menshen, if this rule decides (`None`: no rule) and has
+    /// CORS.
     pub(super) fn cors_fields(&self, head: &Head<'_>, rule: Option<&Rule>) -> Option<CorsFields> {
         let cors = self
             .cors
             .as_ref()
             .filter(|_| rule.is_none_or(|rule| rule.cors));
-        cors.map(|cors| cors.answer(head))
+        cors.map(|cors| cors.response_fields(head))
     }
 }

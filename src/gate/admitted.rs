@@ -1,4 +1,4 @@
-//! A request that goes on: what is forwarded, what is logged, and where it ends on its connection.
+//! An admitted request: what is forwarded, what is logged, and its framing on its connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,22 +12,20 @@ use crate::{
     policy::{CorsFields, Head, HeaderRange, Origin, Target},
 };
 
-/// A request that goes on, and all that is to be done to it.
+/// An admitted request.
 #[derive(Debug)]
 pub struct AdmittedRequest {
     pub forward: ForwardedRequest,
-    /// Where it comes from.
     pub origin: Origin,
     /// The user of its token; `None`: anonymous.
     pub identity: Option<Arc<Identity>>,
-    /// Header fields for a page that may read a response of menshen; those of the backend have
-    /// their own.
+    /// CORS header fields of a response of menshen; responses of the backend have their own.
     pub cors: Option<CorsFields>,
     pub log: LoggedRequest,
     pub framing: MessageFraming,
 }
 
-/// What the backend gets of the client's request.
+/// The parts of the client's request that the backend gets.
 #[derive(Debug)]
 pub struct ForwardedRequest {
     pub method: Method,
@@ -37,34 +35,34 @@ pub struct ForwardedRequest {
     pub path_len: usize,
     /// The client's header fields that are forwarded, as ranges of the bytes of the head.
     pub forwarded_headers: Vec<HeaderRange>,
-    /// Those that are not, but for what is of this hop alone.
+    /// Those that are not, except for hop-by-hop fields.
     pub removed_headers: Vec<HeaderRange>,
-    /// The client's cookies without the one that brought a token, where there was one; then no
+    /// The client's cookies without the one that carried the token, if there was one; then no
     /// `Cookie` is among `forwarded_headers`.
     pub cookie: Option<HeaderValue>,
     /// The client's own `Host`, for `X-Forwarded-Host`. It is among `forwarded_headers`.
     pub host: Option<HeaderRange>,
     /// It is a WebSocket handshake.
     pub websocket: bool,
-    /// The client takes trailers (RFC 9110 section 10.1.4), and its HTTP version can carry them.
+    /// The client accepts trailers (RFC 9110 section 10.1.4), and its HTTP version has them.
     pub trailers: bool,
     /// The rule's own idle timeout of streams.
     pub idle_timeout: Option<Duration>,
 }
 
-/// What the access log says of the decision.
+/// The decision, for the access log.
 #[derive(Debug)]
 pub struct LoggedRequest {
-    /// Index of the rule that decided; `None`: no rule was asked.
+    /// Index of the rule that decided; `None`: no rule did.
     pub rule: Option<usize>,
-    /// The request id of a trusted proxy, where it is fit to be kept.
+    /// The request id of a trusted proxy, if it is valid.
     pub request_id: Option<String>,
-    /// The gate only reports here: what it would have done.
+    /// What a gate that only reports would have decided.
     pub dry_run: Option<DryRunDecision>,
 }
 
 impl AdmittedRequest {
-    /// A request that is not forwarded from here: a preflight, or one that a proxy asks about and
+    /// A request that menshen does not forward: a preflight, or one that a proxy asks about and
     /// forwards itself.
     pub(super) fn not_forwarded(
         received: Received<'_>,
@@ -116,8 +114,7 @@ impl ForwardedRequest {
     }
 }
 
-/// The method of a head that [`crate::policy::framing::check`] accepted, so it is one that `http`
-/// knows.
+/// The method of a head that [`crate::policy::framing::check`] accepted, so `http` knows it.
 pub(super) fn method(head: &Head<'_>) -> Method {
     Method::from_bytes(head.method.as_bytes()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What a config says of the gate, compiled, with every problem of it.
+//! Compiles the parts of a config that are for the gate, and reports every problem.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,10 +7,10 @@ use crate::{
     policy::{HeaderPolicy, RuleSet, identity},
 };
 
-/// Configuration that cannot be compiled: key and message, for each problem.
+/// Problems of a config: a key and a message for each.
 pub type GateProblems = Vec<(String, String)>;
 
-/// The claims, besides those that every token has, that some rule or header of the config asks for.
+/// The claims that some rule or header of the config uses, in addition to those of every token.
 pub fn kept_claims(config: &Config) -> Arc<[Arc<str>]> {
     let of_rules = config
         .rule
@@ -22,7 +22,7 @@ pub fn kept_claims(config: &Config) -> Arc<[Arc<str>]> {
     names.into_iter().map(Arc::from).collect()
 }
 
-/// The rules and header names of a config, compiled; every problem of either.
+/// Compiles the rules and header names of a config, or reports every problem of both.
 pub fn compile_policy(config: &Config) -> Result<(RuleSet, HeaderPolicy), GateProblems> {
     let rules =
         RuleSet::compile(&config.rule).map(|rules| rules.with_report_only(config.gate.report_only));

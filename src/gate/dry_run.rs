@@ -1,8 +1,8 @@
-//! What a gate that only reports would have done (`gate.report_only`).
+//! What a gate that only reports would have decided (`gate.report_only`).
 
 use crate::error::ErrorCode;
 
-/// What the gate would have done with a request that it forwards because it only reports.
+/// What the gate would have decided on a request that it forwards because it only reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DryRunDecision {
     Allow,

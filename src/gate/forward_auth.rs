@@ -1,4 +1,4 @@
-//! The decision on a request that a proxy asks about and forwards itself, as if it had come here.
+//! The decision on a request that a proxy asks about and forwards itself.
 
 use std::net::IpAddr;
 
@@ -21,120 +21,132 @@ use crate::{
 /// The decision to allow, for a forward-auth request.
 #[derive(Debug)]
 pub struct ForwardAuthAllowed {
-    /// The request that the proxy asked about, which this connection does not carry; `framing` is
-    /// that of the forward-auth request.
+    /// The request that the proxy asks about, which is not on this connection; `framing` is that of
+    /// the forward-auth request.
     pub request: AdmittedRequest,
-    /// Names that the client sent and the backend must not get.
+    /// Headers of the client that the backend must not get.
     pub removed_headers: Vec<HeaderName>,
-    /// The client's credential, where the backend is to get it.
+    /// The client's credential, if the backend gets it.
     pub authorization: Option<HeaderValue>,
 }
 
-/// Decides on the request that the received one asks about.
-pub(super) fn decide(
-    forward_auth: &ForwardAuth,
-    access: &AccessPolicy,
-    headers: &HeaderFilter,
-    received: Received<'_>,
-    peer: Option<IpAddr>,
-    now: Timestamp,
-    observer: &mut impl DecisionObserver,
-) -> Result<ForwardAuthAllowed, Box<Rejection>> {
-    let head = received.head;
-    let asked = forward_auth
-        .auth_request(head, peer)
-        .map_err(|reason| reject(received, reason))?;
-    let subject = Head {
-        method: asked.method,
-        target: asked.target,
-        ..*head
-    };
-    let received = Received {
-        head: &subject,
-        ..received
-    };
-    let parts = access
-        .target(asked.target, asked.method, observer)
-        .map_err(|reason| reject(received, reason))?;
-    let path = parts.path;
-    if access.local_route(asked.method, path).is_some() {
-        let detail = "menshen answers this path itself: the proxy has to send it here, unasked.";
-        return Err(reject(
-            received,
-            RejectReason::new(ErrorCode::Forbidden, detail),
-        ));
-    }
-    let spoofed = spoofed_headers(forward_auth, headers, head, observer);
-    let matched = access.rule(path, asked.method, observer);
-    // The proxy would forward it, and then no rule has seen which path or method the backend takes
-    // it for.
-    let has_override = || {
-        let is_override = HeaderVerdict::Drop(DropReason::Override);
-        spoofed
-            .iter()
-            .any(|name| headers.policy.verdict(name.as_str()) == is_override)
-    };
-    let is_excused = matched.report_only && (access.report_only_everywhere || !has_override());
-    if !spoofed.is_empty() && forward_auth.rejects_spoofed() && !is_excused {
-        let detail = "The request has a header that clients may not send.";
-        return Err(reject(
-            received,
-            RejectReason::new(ErrorCode::RequestMalformed, detail),
-        ));
-    }
-    let rule = Some(matched.rule.index);
-    let Allowed { identity, dry_run } = access
-        .check(
-            &subject,
-            path,
-            matched,
-            RequestKind::ForwardAuth,
-            now,
-            observer,
-        )
-        .map_err(|Denied { reason, identity }| {
-            Box::new(Rejection {
-                rule,
-                identity,
-                ..*reject(received, reason)
-            })
-        })?;
-    let keep_authorization = headers.keep_authorization || matched.report_only;
-    let authorization = head
-        .values("authorization")
-        .next()
-        .filter(|_| keep_authorization);
-    let request = AdmittedRequest::not_forwarded(received, asked.target, parts, rule);
-    Ok(ForwardAuthAllowed {
-        request: AdmittedRequest {
-            identity,
-            log: LoggedRequest {
-                dry_run,
-                ..request.log
-            },
-            ..request
-        },
-        removed_headers: spoofed,
-        authorization: authorization.and_then(|value| HeaderValue::from_bytes(value).ok()),
-    })
+/// The parts of the gate that decide on the requests of proxies.
+pub(super) struct ForwardAuthGate<'g> {
+    pub(super) config: &'g ForwardAuth,
+    pub(super) access: &'g AccessPolicy,
+    pub(super) headers: &'g HeaderFilter,
 }
 
-/// Names of headers that the client has set and only menshen may.
-fn spoofed_headers(
-    forward_auth: &ForwardAuth,
-    headers: &HeaderFilter,
-    head: &Head<'_>,
-    observer: &mut impl DecisionObserver,
-) -> Vec<HeaderName> {
-    let mut spoofed = Vec::new();
-    for (index, header) in head.headers.iter().enumerate() {
-        let verdict = headers.policy.verdict(header.name);
-        if forward_auth.is_spoofed(header.name, verdict) {
-            observer.header_removed(index, header.name, RemovalReason::Name(verdict));
-            spoofed.extend(HeaderName::from_bytes(header.name.as_bytes()));
+impl ForwardAuthGate<'_> {
+    /// Decides on the request that the received one is about.
+    pub(super) fn decide(
+        &self,
+        received: Received<'_>,
+        peer: Option<IpAddr>,
+        now: Timestamp,
+        observer: &mut impl DecisionObserver,
+    ) -> Result<ForwardAuthAllowed, Box<Rejection>> {
+        let Self {
+            config,
+            access,
+            headers,
+        } = self;
+        let head = received.head;
+        let subject = config
+            .auth_request(head, peer)
+            .map_err(|reason| reject(received, reason))?;
+        let subject = Head {
+            method: subject.method,
+            target: subject.target,
+            ..*head
+        };
+        let received = Received {
+            head: &subject,
+            ..received
+        };
+        let parts = access
+            .target(subject.target, subject.method, observer)
+            .map_err(|reason| reject(received, reason))?;
+        let path = parts.path;
+        if access.local_route(subject.method, path).is_some() {
+            let detail =
+                "menshen answers this path itself: the proxy has to send it here, unasked.";
+            return Err(reject(
+                received,
+                RejectReason::new(ErrorCode::Forbidden, detail),
+            ));
         }
+        let spoofed = self.spoofed_headers(head, observer);
+        let matched = access.rule(path, subject.method, observer);
+        // The proxy would forward it, and no rule would have seen the path or method that the
+        // backend reads.
+        let has_override = || {
+            let is_override = HeaderVerdict::Drop(DropReason::Override);
+            spoofed
+                .iter()
+                .any(|name| headers.policy.verdict(name.as_str()) == is_override)
+        };
+        let is_exempt = matched.report_only && (access.report_only_everywhere || !has_override());
+        if !spoofed.is_empty() && config.rejects_spoofed() && !is_exempt {
+            let detail = "The request has a header that clients may not send.";
+            return Err(reject(
+                received,
+                RejectReason::new(ErrorCode::RequestMalformed, detail),
+            ));
+        }
+        let rule = Some(matched.rule.index);
+        let Allowed { identity, dry_run } = access
+            .check(
+                &subject,
+                path,
+                matched,
+                RequestKind::ForwardAuth,
+                now,
+                observer,
+            )
+            .map_err(|Denied { reason, identity }| {
+                Box::new(Rejection {
+                    rule,
+                    identity,
+                    ..*reject(received, reason)
+                })
+            })?;
+        let keep_authorization = headers.keep_authorization || matched.report_only;
+        let authorization = head
+            .values("authorization")
+            .next()
+            .filter(|_| keep_authorization);
+        let request = AdmittedRequest::not_forwarded(received, subject.target, parts, rule);
+        Ok(ForwardAuthAllowed {
+            request: AdmittedRequest {
+                identity,
+                log: LoggedRequest {
+                    dry_run,
+                    ..request.log
+                },
+                ..request
+            },
+            removed_headers: spoofed,
+            authorization: authorization.and_then(|value| HeaderValue::from_bytes(value).ok()),
+        })
     }
-    spoofed
+
+    /// Names of headers that the client has sent and only menshen may set.
+    fn spoofed_headers(
+        &self,
+        head: &Head<'_>,
+        observer: &mut impl DecisionObserver,
+    ) -> Vec<HeaderName> {
+        let mut spoofed = Vec::new();
+        for (index, header) in head.headers.iter().enumerate() {
+            let verdict = self.headers.policy.verdict(header.name);
+            if self.config.is_spoofed(header.name, verdict) {
+                observer.header_removed(index, header.name, RemovalReason::Name(verdict));
+                spoofed.extend(HeaderName::from_bytes(header.name.as_bytes()));
+            }
+        }
+        spoofed
+    }
 }
 
 /// The rejection of a forward-auth request.

@@ -1,7 +1,7 @@
 //! Which parts of a client's request are forwarded: its header fields, its cookies, its target.
 //!
-//! Must stay true: every header field is asked about on every route, before anything of ours is
-//! set; what brought the token goes no further.
+//! Must stay true: every header field of every request gets a verdict, before menshen sets its own;
+//! the field, cookie or parameter that carried the token is not forwarded.
 
 use std::sync::Arc;
 
@@ -28,17 +28,17 @@ pub(super) struct HeaderFilter {
     pub(super) policy: HeaderPolicy,
     /// `Authorization` is forwarded.
     pub(super) keep_authorization: bool,
-    /// Cookies that bring tokens, on whatever path; none where the backend is to get them.
+    /// Cookies that carry tokens, on any path; empty if the backend gets them.
     pub(super) token_cookies: Vec<Box<str>>,
-    /// The gate only reports for every path.
+    /// The gate only reports, for every path.
     pub(super) report_only_everywhere: bool,
     pub(super) metrics: Metrics,
 }
 
-/// What was decided about a request.
+/// The decision to admit a request.
 #[derive(Default)]
 pub(super) struct Admission<'a> {
-    /// `None`: no rule was asked.
+    /// `None`: no rule decided.
     pub(super) rule: Option<&'a Rule>,
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) dry_run: Option<DryRunDecision>,
@@ -75,7 +75,7 @@ impl HeaderFilter {
         } = admission;
         let mut filtered = self.filter(head, dry_run.is_some(), observer);
         let mut sent_target = None;
-        // What brought the token ends here; a gate that only reports forwards what came.
+        // The token ends here; a gate that only reports forwards everything.
         if dry_run.is_none() {
             self.remove_token_cookies(head, &mut filtered, observer);
             if websocket && !self.keep_authorization && rule.is_some_and(|rule| rule.token_in_query)
@@ -149,7 +149,7 @@ impl HeaderFilter {
                     filtered.forwarded.push(range);
                     continue;
                 }
-                // These end at every hop; the exchange with the backend makes a handshake anew.
+                // Hop-by-hop; the exchange with the backend makes its own handshake.
                 HeaderVerdict::Handshake => nominates = true,
                 HeaderVerdict::Drop(DropReason::HopByHop) => {
                     filtered.trailers |=
@@ -162,7 +162,7 @@ impl HeaderFilter {
             }
             observer.header_removed(index, header.name, RemovalReason::Name(verdict));
         }
-        // What `Connection` names is for this hop only.
+        // The fields that `Connection` names are for this hop only.
         if nominates {
             for name in self.policy.nominated(head) {
                 filtered.remove(head, name, RemovalReason::Connection, observer);
@@ -194,7 +194,7 @@ impl HeaderFilter {
 }
 
 impl Filtered {
-    /// Takes the fields of a name out of those that are forwarded.
+    /// Moves the fields of a name from the forwarded to the removed ones.
     fn remove<O: DecisionObserver>(
         &mut self,
         head: &Head<'_>,
@@ -218,7 +218,7 @@ impl Filtered {
     }
 }
 
-/// Whether a `TE` says that its sender takes trailers.
+/// Whether a `TE` accepts trailers.
 fn accepts_trailers(value: &[u8]) -> bool {
     value
         .split(|&byte| byte == b',')

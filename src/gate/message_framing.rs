@@ -1,15 +1,15 @@
-//! Where a request ends on its connection, for the reader of what follows.
+//! The framing of a request on its connection.
 
 use crate::policy::{BodyLength, Framing, Head, HttpVersion};
 
-/// Where a request ends on its connection.
+/// The framing of a request on its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageFraming {
     pub version: HttpVersion,
     /// Length of the head in bytes; of HTTP/1, its blank line included.
     pub head_len: usize,
     pub body: BodyLength,
-    /// The client wants to send more requests on this connection.
+    /// The connection persists after this request.
     pub keep_alive: bool,
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,

@@ -1,8 +1,7 @@
-//! What can be seen of a decision while it is taken. `menshen explain` prints what it saw, so that
-//! it cannot say anything else than what the gate does.
+//! Observers of a decision. `menshen explain` prints what its observer saw, so it cannot differ from
+//! the gate.
 //!
-//! Must stay true: nothing is decided here, and without an observer (`()`) an observation costs
-//! nothing.
+//! Must stay true: an observer decides nothing, and without one (`()`) observation costs nothing.
 
 use std::sync::Arc;
 
@@ -12,13 +11,13 @@ use crate::{
     policy::{Credential, HeaderVerdict, RejectReason, Rule, RuleCheck, RuleMatch, RuleSet},
 };
 
-/// Sees the steps of a decision as they are taken. A step that is taken anew (a preflight that
-/// turns out to be none) is seen anew.
+/// Sees the steps of a decision. A step that is repeated (for a preflight that turns out to be
+/// none) is seen again.
 pub trait DecisionObserver {
-    /// Whether anything is done with what is seen.
+    /// Whether it uses what it sees.
     const OBSERVES: bool = true;
 
-    /// The head has no certain reading, or no certain end.
+    /// The head is ambiguous, or its end is uncertain.
     fn head_rejected(&mut self, detail: &'static str);
 
     fn path_read(&mut self, reading: PathReading);
@@ -29,19 +28,19 @@ pub trait DecisionObserver {
     /// A rule was compared with the request.
     fn rule_checked(&mut self, rule: &Rule, check: RuleCheck);
 
-    /// The rule that decides was found.
+    /// The rules that decide were found.
     fn rule_matched(&mut self, rules: &RuleSet, path: &str, matched: RuleMatch<'_>);
 
     fn credential_read(&mut self, credential: Result<Credential<'_>, RejectReason>);
 
-    /// The rule asks for a token, and this is what became of it.
+    /// The token was checked, because the rule needs one.
     fn token_checked(&mut self, token: Result<&Arc<Identity>, ErrorCode>);
 
-    /// A header field of the client does not go to the backend. `index`: its place in the head.
+    /// A header field of the client is not forwarded. `index`: its index in the head.
     fn header_removed(&mut self, index: usize, name: &str, reason: RemovalReason);
 }
 
-/// How a path was read.
+/// The reading of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathReading {
     /// It has one reading.
@@ -59,14 +58,14 @@ pub enum LocalRoute {
     Dialect,
 }
 
-/// Why the backend does not get a header field.
+/// Why a header field is not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemovalReason {
-    /// What its name means.
+    /// By the verdict on its name.
     Name(HeaderVerdict),
     /// `Connection` names it.
     Connection,
-    /// A cookie in it brought the token; the others go on.
+    /// A cookie in it carried the token; the others are forwarded.
     TokenCookie,
 }
 

@@ -1,4 +1,4 @@
-//! The response to a CORS preflight, where that is menshen's to give.
+//! The decision on a CORS preflight that menshen answers.
 
 use super::{
     access::AccessPolicy, admitted::AdmittedRequest, observer::DecisionObserver, received::Received,
@@ -24,7 +24,7 @@ pub(super) fn decide(
             (target, Some(rule.index))
         }
         Err(_) if access.raw_target(head.target).is_some() => return None,
-        // The request itself will be rejected, and the page may read why.
+        // The request itself will be rejected, and the page may read the reason.
         Err(_) => {
             let target = path::raw_target(head.target)?;
             (
@@ -35,7 +35,7 @@ pub(super) fn decide(
     };
     let request = AdmittedRequest::not_forwarded(received, head.target, target, rule);
     Some(AdmittedRequest {
-        cors: Some(cors.preflight(head)),
+        cors: Some(cors.preflight_fields(head)),
         ..request
     })
 }

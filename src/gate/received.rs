@@ -1,9 +1,9 @@
-//! A request as it was received, once its head is framed.
+//! A received request whose framing is checked.
 
 use super::message_framing::MessageFraming;
 use crate::policy::{Head, Origin};
 
-/// A request as it was received.
+/// A received request.
 #[derive(Clone, Copy)]
 pub(super) struct Received<'r> {
     pub(super) head: &'r Head<'r>,

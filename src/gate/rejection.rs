@@ -1,4 +1,4 @@
-//! What the gate says no with: the code, and as much of the request as was understood.
+//! The rejection of a request: the error code, and the parts of the request that were readable.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -9,33 +9,33 @@ use crate::{
     policy::{CorsFields, Head, Origin, RejectReason, client_ip},
 };
 
-/// A rejection, with as much of the request as was understood.
+/// The rejection of a request, with the parts of it that were readable.
 #[derive(Debug)]
 pub struct Rejection {
     pub code: ErrorCode,
-    /// A text for people, where it is more than the code's usual text.
+    /// A text for people, if it differs from the default text of the code.
     pub detail: Option<&'static str>,
-    /// Index of the rule that decided, if it came to that.
+    /// Index of the rule that decided, if one did.
     pub rule: Option<usize>,
     pub method: String,
-    /// Without the query; empty when the head could not be read.
+    /// Without the query; empty if the head was unreadable.
     pub path: String,
     pub origin: Origin,
-    /// `None`: where this request ends is in doubt, so the connection ends with it.
+    /// `None`: the end of the request is uncertain, so the connection is closed.
     pub framing: Option<MessageFraming>,
-    /// The user of the token, where the rule rejects a good one.
+    /// The user of the token, if the rule rejects a valid one.
     pub identity: Option<Arc<Identity>>,
-    /// Header fields for a page that may read the response.
+    /// CORS header fields of the response.
     pub cors: Option<CorsFields>,
-    /// A forward-auth request; method and path are those of the request that it is about, as far as
-    /// they could be read.
+    /// It is a forward-auth request; method and path are those of the request that it is about, if
+    /// they were readable.
     pub forward_auth: bool,
-    /// The request id of a trusted proxy, where it is fit to be kept.
+    /// The request id of a trusted proxy, if it is valid.
     pub request_id: Option<String>,
 }
 
 impl Rejection {
-    /// The rejection of a request of which nothing but the peer is known; its connection ends.
+    /// The rejection of a request of which only the peer is known; its connection is closed.
     pub fn malformed(code: ErrorCode, detail: &'static str, peer: Option<IpAddr>) -> Self {
         Self {
             code,
@@ -52,7 +52,7 @@ impl Rejection {
         }
     }
 
-    /// The rejection of a request whose head could be read.
+    /// The rejection of a request whose head was readable.
     pub(super) fn new(
         head: &Head<'_>,
         reason: RejectReason,
@@ -84,7 +84,7 @@ impl Rejection {
     }
 }
 
-/// A rejected target may hold anything, and a terminal may show the log.
+/// A rejected target may hold any bytes, and the log may be on a terminal.
 #[cold]
 fn printable(path: &str) -> String {
     path.chars()

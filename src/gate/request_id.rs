@@ -1,8 +1,8 @@
-//! The request id that a trusted proxy has given a request.
+//! The request id from a trusted proxy.
 
 use crate::policy::{Head, Origin};
 
-/// The request id that a trusted proxy has given.
+/// The request id from a trusted proxy, if it is valid.
 pub(super) fn from_proxy(head: &Head<'_>, origin: Origin) -> Option<String> {
     if origin.trusted_peer {
         only_valid(head.values("x-request-id"))

@@ -1,11 +1,11 @@
-//! Who is calling: the peer, or what proxies that we trust say of it.
+//! The address of the client: that of the peer, or the one that trusted proxies report.
 //!
-//! `X-Forwarded-For` is a list to which each proxy appends whom it saw, so only its end was written
-//! by somebody we know. We walk from the right, and the first address that is not a trusted proxy
-//! is the client: whatever a client wrote is left of it.
+//! `X-Forwarded-For` is a list to which each proxy appends the address of its peer, so only its end
+//! comes from trusted proxies. It is read from the right, and the first address that is not a
+//! trusted proxy is the client: whatever the client wrote is left of it.
 //!
-//! Must stay true: nobody is trusted by default, not even private networks (CVE-2024-45806); a peer
-//! that is not trusted has no say at all.
+//! Must stay true: no address is trusted by default, not even private networks (CVE-2024-45806);
+//! the header fields of an untrusted peer are ignored.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -17,24 +17,24 @@ use crate::types::ClientIp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
     pub ip: ClientIp,
-    /// The client came by TLS, to us or to a trusted proxy. False where nobody said so.
+    /// The client used TLS, to menshen or to a trusted proxy. False if it is not known.
     pub https: bool,
     /// The peer is a trusted proxy, so its `X-Forwarded-*` and request id mean something.
     pub trusted_peer: bool,
 }
 
 impl Origin {
-    /// The connection itself is safe or not; of one from a trusted proxy, the proxy says what the
-    /// client's was.
+    /// Whether the connection uses TLS. On one from a trusted proxy, the proxy's own statement
+    /// counts instead.
     pub const fn mark_tls(&mut self, tls: bool) {
         self.https |= tls && !self.trusted_peer;
     }
 }
 
-/// Finds the client.
+/// Determines the origin of a request.
 ///
-/// `peer` is `None` on a Unix socket; it counts as 127.0.0.1, so trusting the proxy behind the
-/// socket means to list that. `forwarded_for` and `forwarded_proto` are all values of
+/// `peer` is `None` on a Unix socket; it counts as 127.0.0.1, so listing that trusts the proxy
+/// behind the socket. `forwarded_for` and `forwarded_proto` are all values of
 /// `X-Forwarded-For` and `X-Forwarded-Proto`, in order. Networks in `trusted` are plain IPv4 or
 /// IPv6; an IPv4 address in IPv6 form is looked up as IPv4.
 pub fn resolve<'a>(
@@ -61,7 +61,7 @@ pub fn resolve<'a>(
         .rev()
         .flat_map(|value| value.rsplit(|&byte| byte == b','))
     {
-        // What cannot be read was not written by a proxy that we know, nor was anything left of it.
+        // A trusted proxy writes only addresses, so this entry and all left of it are not its own.
         let Some(hop) = parse_hop(entry) else { break };
         ip = hop;
         if !is_trusted(hop) {
@@ -75,7 +75,7 @@ pub fn resolve<'a>(
     }
 }
 
-/// An address as proxies write it: alone, with a port, IPv6 with brackets or without.
+/// Parses an address as proxies write it: with a port or without, IPv6 with brackets or without.
 fn parse_hop(entry: &[u8]) -> Option<ClientIp> {
     let text = str::from_utf8(entry).ok()?.trim_matches([' ', '\t']);
     let bare = text
@@ -91,7 +91,7 @@ fn parse_hop(entry: &[u8]) -> Option<ClientIp> {
     Some(ClientIp::new(address))
 }
 
-/// A chain is as safe as its weakest part.
+/// Whether every proxy of the chain reports TLS.
 fn all_https<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
     let mut entries = values
         .flat_map(|value| value.split(|&byte| byte == b','))

@@ -1,13 +1,13 @@
-//! CORS: which pages may read our answers, and what a browser is told before it sends a request
-//! (Fetch standard, section 3.3).
+//! CORS: which pages may read menshen's responses, and the response to a preflight (Fetch standard,
+//! section 3.3).
 //!
-//! This protects no backend: it only lets a browser show an answer to a page of another origin. The
-//! fields are made once for each origin, so a request costs a comparison, and only where it has an
-//! `Origin`.
+//! This protects no backend: it only lets a browser show a response to a page of another origin.
+//! The fields are made once for each origin, so a request costs a comparison, and only if it has
+//! an `Origin`.
 //!
-//! Must stay true: an origin is allowed when it is, byte by byte, one of the list; what a request
-//! says is never put into an answer; everybody (`*`) and credentials never go together; an answer
-//! of the backend keeps its own fields.
+//! Must stay true: an origin is allowed if it equals one of the list byte by byte; nothing from a
+//! request gets into a response; `*` and credentials exclude each other; responses of the backend
+//! keep their own fields.
 
 use std::sync::Arc;
 
@@ -16,48 +16,50 @@ use http::{HeaderName, HeaderValue, header};
 use super::head::Head;
 use crate::config::CorsConfig;
 
-/// Header fields for an answer of ours.
+/// CORS header fields of a response of menshen.
 pub type CorsFields = Arc<[(HeaderName, HeaderValue)]>;
 
-/// Methods that a page may use: all that pass but `OPTIONS`, which is the browser's own.
+/// Methods that a page may use: all that pass, except `OPTIONS`, which only the browser sends.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 
-/// The pages that may call, compiled.
+/// The allowed origins, compiled.
 #[derive(Debug, Clone)]
 pub struct Cors {
     origins: Origins,
-    /// For requests of nobody who is allowed.
+    /// For requests without an allowed origin.
     default: CorsFields,
     credentials: bool,
 }
 
 #[derive(Debug, Clone)]
 enum Origins {
-    Everybody(Allowed),
-    Listed(Vec<(Box<[u8]>, Allowed)>),
+    Any(OriginFields),
+    Listed(Vec<(Box<[u8]>, OriginFields)>),
 }
 
-/// What an allowed origin is told.
+/// The fields for an allowed origin.
 #[derive(Debug, Clone)]
-struct Allowed {
-    answer: CorsFields,
+struct OriginFields {
+    response: CorsFields,
     preflight: CorsFields,
 }
 
 impl Cors {
-    /// `None`: no page may call.
+    /// `None`: no origin is allowed.
     pub fn compile(config: &CorsConfig) -> Option<Self> {
         let listed: Vec<_> = config
             .allowed_origins
             .iter()
             .filter(|origin| *origin != "*")
-            .filter_map(|origin| Some((origin.as_bytes().into(), Allowed::new(config, origin)?)))
+            .filter_map(|origin| {
+                Some((origin.as_bytes().into(), OriginFields::new(config, origin)?))
+            })
             .collect();
         let everybody = config.allowed_origins.iter().any(|origin| origin == "*");
         let credentials = config.allow_credentials;
         match (everybody, listed.is_empty()) {
             (true, _) => {
-                let origins = Origins::Everybody(Allowed::new(config, "*")?);
+                let origins = Origins::Any(OriginFields::new(config, "*")?);
                 Some(Self {
                     origins,
                     default: Arc::new([]),
@@ -76,32 +78,32 @@ impl Cors {
         }
     }
 
-    /// The fields of an answer to this request.
-    pub fn answer(&self, head: &Head<'_>) -> CorsFields {
+    /// The fields of the response to this request.
+    pub fn response_fields(&self, head: &Head<'_>) -> CorsFields {
         self.allowed(head)
-            .map_or(&self.default, |allowed| &allowed.answer)
+            .map_or(&self.default, |allowed| &allowed.response)
             .clone()
     }
 
-    /// The fields of the answer to this preflight.
-    pub fn preflight(&self, head: &Head<'_>) -> CorsFields {
+    /// The fields of the response to this preflight.
+    pub fn preflight_fields(&self, head: &Head<'_>) -> CorsFields {
         self.allowed(head)
             .map_or(&self.default, |allowed| &allowed.preflight)
             .clone()
     }
 
-    /// Whether the page that sent this may use what the browser keeps for us: it is listed, and
-    /// credentials are allowed.
+    /// Whether a page of this origin may send cookies: the origin is listed, and credentials are
+    /// allowed.
     pub fn admits_with_credentials(&self, head: &Head<'_>) -> bool {
         self.credentials
             && matches!(self.origins, Origins::Listed(_))
             && self.allowed(head).is_some()
     }
 
-    fn allowed(&self, head: &Head<'_>) -> Option<&Allowed> {
+    fn allowed(&self, head: &Head<'_>) -> Option<&OriginFields> {
         let origin = only(head, "origin")?;
         match &self.origins {
-            Origins::Everybody(allowed) => Some(allowed),
+            Origins::Any(allowed) => Some(allowed),
             Origins::Listed(listed) => listed
                 .iter()
                 .find(|(known, _)| **known == *origin)
@@ -110,7 +112,7 @@ impl Cors {
     }
 }
 
-impl Allowed {
+impl OriginFields {
     fn new(config: &CorsConfig, origin: &str) -> Option<Self> {
         let text = |text: &str| HeaderValue::from_str(text).ok();
         let mut common = vec![(header::ACCESS_CONTROL_ALLOW_ORIGIN, text(origin)?)];
@@ -123,9 +125,9 @@ impl Allowed {
                 ));
             }
         }
-        let (mut answer, mut preflight) = (common.clone(), common);
+        let (mut response, mut preflight) = (common.clone(), common);
         if !config.expose_headers.is_empty() {
-            answer.push((
+            response.push((
                 header::ACCESS_CONTROL_EXPOSE_HEADERS,
                 text(&config.expose_headers.join(", "))?,
             ));
@@ -142,14 +144,13 @@ impl Allowed {
             HeaderValue::from(config.max_age.get().as_secs()),
         ));
         Some(Self {
-            answer: answer.into(),
+            response: response.into(),
             preflight: preflight.into(),
         })
     }
 }
 
-/// The method that a preflight asks about; `None` for every other request, `OPTIONS` of other kinds
-/// too.
+/// The method that a preflight asks about; `None`: the request is no preflight.
 pub fn requested_method<'a>(head: &Head<'a>) -> Option<&'a str> {
     if head.method != "OPTIONS" {
         return None;
@@ -158,7 +159,7 @@ pub fn requested_method<'a>(head: &Head<'a>) -> Option<&'a str> {
     str::from_utf8(only(head, "access-control-request-method")?).ok()
 }
 
-/// The one value of a header.
+/// The only value of a header.
 fn only<'a>(head: &Head<'a>, name: &str) -> Option<&'a [u8]> {
     let mut values = head.values(name);
     let value = values.next()?;
@@ -207,7 +208,7 @@ mod tests {
 
     fn answer(cors: &Cors, origins: &[&str]) -> Vec<String> {
         let sent: Vec<_> = origins.iter().map(|origin| ("Origin", *origin)).collect();
-        with_head("GET", &sent, |head| lines(&cors.answer(head)))
+        with_head("GET", &sent, |head| lines(&cors.response_fields(head)))
     }
 
     #[test]
@@ -274,7 +275,7 @@ mod tests {
             ("Access-Control-Request-Headers", "x-evil"),
         ];
         assert_eq!(
-            with_head("OPTIONS", &sent, |head| lines(&cors.preflight(head))),
+            with_head("OPTIONS", &sent, |head| lines(&cors.preflight_fields(head))),
             [
                 "access-control-allow-origin: https://shop.example",
                 "vary: Origin",

@@ -1,30 +1,30 @@
-//! The one credential of a request: where it may stand, and that there is no second.
+//! The only credential of a request: its locations, and the rejection of a second one.
 //!
-//! `Authorization: Bearer` always counts (RFC 6750 section 2.1). A bare token, a cookie, and
-//! `access_token` in the query of a WebSocket handshake (section 2.3) count only where the config
-//! says so: queries end in logs, and a cookie is sent by the browser whichever page asks for it.
+//! `Authorization: Bearer` always counts (RFC 6750 section 2.1). A token without a scheme, a cookie,
+//! and `access_token` in the query of a WebSocket handshake (section 2.3) count only where the
+//! config says so: queries end in logs, and a browser sends a cookie for the pages of all sites.
 //!
-//! An empty field, cookie or parameter is no credential: it is what a client sends that has no
-//! token yet (`wx.getStorageSync("token")` before the first login).
+//! An empty field, cookie or parameter is no credential: a client that has no token yet sends it
+//! (`wx.getStorageSync("token")` before the first login).
 //!
-//! Must stay true: several credentials are refused, since proxies and backends differ on which one
+//! Must stay true: several credentials are rejected, since proxies and backends differ on which one
 //! counts, and so are several `Authorization` fields and several parameters, empty or not; nothing
-//! is decoded or repaired; a cookie is worth nothing to a page of another site that changes
-//! something or opens a WebSocket.
+//! is decoded or repaired; a cookie does not count if a page of another site changes something or
+//! opens a WebSocket.
 
 use super::{cors::Cors, head::Head, reject_reason::RejectReason};
 use crate::error::ErrorCode;
 
-/// The parameter that may bring a token (RFC 6750 section 2.3).
+/// The query parameter for a token (RFC 6750 section 2.3).
 const PARAMETER: &str = "access_token";
 
-/// What a request brings to prove who it is from.
+/// The credential of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Credential<'a> {
     None,
-    /// A token in the form of RFC 6750 section 2.1; nothing of it is checked yet.
+    /// A token in the form of RFC 6750 section 2.1, not verified yet.
     Bearer(&'a str),
-    /// Something else: another scheme, no token.
+    /// Anything else: another scheme, no token.
     Malformed,
 }
 
@@ -39,30 +39,30 @@ impl std::fmt::Debug for Credential<'_> {
     }
 }
 
-/// Where a token may stand besides `Authorization: Bearer`.
+/// Locations of a token in addition to `Authorization: Bearer`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TokenLocations<'r> {
-    /// In `Authorization`, without a scheme.
+    /// `Authorization`, without a scheme.
     pub bare: bool,
-    /// In the cookie of this name.
+    /// The cookie of this name.
     pub cookie: Option<&'r str>,
-    /// In the query. The request is a WebSocket handshake.
+    /// The query. The request is a WebSocket handshake.
     pub query: bool,
-    /// A proxy asks about the request, and may keep some of it to itself.
+    /// It is a forward-auth request, which may lack some fields of the original one.
     pub forward_auth: bool,
 }
 
 /// Reads the credential.
 pub fn read<'a>(
     head: &Head<'a>,
-    places: TokenLocations<'_>,
+    locations: TokenLocations<'_>,
     cors: Option<&Cors>,
 ) -> Result<Credential<'a>, RejectReason> {
-    let credential = in_header(head, places.bare)?;
-    if places.cookie.is_none() && !places.query {
+    let credential = in_header(head, locations.bare)?;
+    if locations.cookie.is_none() && !locations.query {
         return Ok(credential);
     }
-    in_other_places(head, credential, places, cors)
+    in_other_locations(head, credential, locations, cors)
 }
 
 fn in_header<'a>(head: &Head<'a>, bare: bool) -> Result<Credential<'a>, RejectReason> {
@@ -82,18 +82,18 @@ fn in_header<'a>(head: &Head<'a>, bare: bool) -> Result<Credential<'a>, RejectRe
     Ok(token.map_or(Credential::Malformed, Credential::Bearer))
 }
 
-fn in_other_places<'a>(
+fn in_other_locations<'a>(
     head: &Head<'a>,
     in_header: Credential<'a>,
-    places: TokenLocations<'_>,
+    locations: TokenLocations<'_>,
     cors: Option<&Cors>,
 ) -> Result<Credential<'a>, RejectReason> {
     let as_credential = |text: &'a [u8]| match text {
         [] => Credential::None,
         _ => b64token(text).map_or(Credential::Malformed, Credential::Bearer),
     };
-    // A page that takes its cookie back may leave it empty.
-    let cookies = places
+    // A page that deletes its cookie may leave it empty.
+    let cookies = locations
         .cookie
         .into_iter()
         .flat_map(|name| cookies(head).filter_map(move |crumb| value_of(crumb, name)));
@@ -101,7 +101,7 @@ fn in_other_places<'a>(
     let query = head
         .target
         .split_once('?')
-        .filter(|_| places.query)
+        .filter(|_| locations.query)
         .map_or("", |(_, query)| query);
     let parameters = query
         .split('&')
@@ -123,7 +123,7 @@ fn in_other_places<'a>(
         found = as_credential(value);
         of_cookie = is_cookie;
     }
-    if of_cookie && !may_use_cookie(head, places.forward_auth, cors) {
+    if of_cookie && !may_use_cookie(head, locations.forward_auth, cors) {
         return Err(RejectReason::new(
             ErrorCode::Forbidden,
             "A page of another site may not act with the cookie of this one.",
@@ -132,16 +132,16 @@ fn in_other_places<'a>(
     Ok(found)
 }
 
-/// Whether a cookie counts: it is a plain read that a link may bring, or the page that asks is of
-/// this site or listed, or no page asks.
+/// Whether a cookie counts: the request is a plain read, which a link could cause, or it comes from
+/// a page of this site, from a listed page, or from no page.
 ///
-/// Browsers say so themselves in `Sec-Fetch-Site` (Fetch Metadata, section 2.3); those that do not
-/// send `Origin` with everything that is not a plain read, and with WebSocket handshakes (RFC 6454,
-/// RFC 6455 section 10.2). Neither is there where no browser is; a proxy that asks may have kept
-/// them, so there what is no read is refused without them.
+/// Browsers send `Sec-Fetch-Site` (Fetch Metadata, section 2.3); older ones send `Origin` with
+/// everything that is not a plain read, and with WebSocket handshakes (RFC 6454, RFC 6455 section
+/// 10.2). Other clients send neither. A forward-auth request may lack them, so there a request
+/// without them that is no plain read is rejected.
 fn may_use_cookie(head: &Head<'_>, forward_auth: bool, cors: Option<&Cors>) -> bool {
     let has = |name| head.values(name).next().is_some();
-    // Proxies that ask do not show `Upgrade`, and some of them none of the others.
+    // Forward-auth requests lack `Upgrade`, and some of them lack the others too.
     let websocket = [
         "upgrade",
         "sec-websocket-version",
@@ -179,12 +179,12 @@ fn cookies<'a>(head: &Head<'a>) -> impl Iterator<Item = &'a [u8]> {
         .map(<[u8]>::trim_ascii)
 }
 
-/// What stands after `name=`.
+/// The value after `name=`.
 fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
     pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
 }
 
-/// All cookies but those of these names, as one field; `None`: none of them is there.
+/// All cookies except those of these names, as one field; `None`: there are none of these names.
 pub fn without_cookies(head: &Head<'_>, names: &[Box<str>]) -> Option<Vec<u8>> {
     let is_named = |crumb: &&[u8]| names.iter().any(|name| value_of(crumb, name).is_some());
     if names.is_empty() || !cookies(head).any(|crumb| is_named(&crumb)) {
@@ -196,7 +196,7 @@ pub fn without_cookies(head: &Head<'_>, names: &[Box<str>]) -> Option<Vec<u8>> {
     Some(left.join(&b"; "[..]))
 }
 
-/// A target without the token in its query; `None`: there is none in it.
+/// A target without the token in its query; `None`: it has none.
 pub fn without_parameter(target: &str) -> Option<String> {
     let (path, query) = target.split_once('?')?;
     let is_token = |pair: &&str| value_of(pair.as_bytes(), PARAMETER).is_some();
@@ -223,7 +223,7 @@ fn bearer(value: &[u8]) -> Option<&str> {
     }
 }
 
-/// All of it one b64token.
+/// The whole text as one b64token.
 fn b64token(token: &[u8]) -> Option<&str> {
     let padding = token.iter().rev().take_while(|&&byte| byte == b'=').count();
     let body = &token[..token.len() - padding];
@@ -233,8 +233,8 @@ fn b64token(token: &[u8]) -> Option<&str> {
     str::from_utf8(token).ok()
 }
 
-/// Whether all of it are letters, digits or `-._~+/`. Without a branch for a byte, so that many are
-/// compared at once: a token is the longest thing that each request brings.
+/// Whether every byte is a letter, a digit or one of `-._~+/`. Without branches, so that many bytes
+/// are compared at once: a token is the longest part of most heads.
 #[expect(
     clippy::needless_bitwise_bool,
     reason = "a branch for each byte would keep them from being compared at once"
@@ -242,7 +242,7 @@ fn b64token(token: &[u8]) -> Option<&str> {
 fn is_b64token_body(body: &[u8]) -> bool {
     body.iter().fold(true, |is_plain, &byte| {
         let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-        // `-./` and the digits stand together.
+        // `-./` and the digits are adjacent.
         let digit = byte.wrapping_sub(b'-') <= b'9' - b'-';
         is_plain & (letter | digit | (byte == b'_') | (byte == b'~') | (byte == b'+'))
     })

@@ -1,12 +1,12 @@
-//! Forward-auth: which request a proxy asks about.
+//! Forward-auth: the request that a proxy asks about.
 //!
-//! Here the path that is decided on is not the one that this connection carries, so it counts only
-//! from proxies that are listed, and only where the config says that this kind of proxy puts it: a
-//! client can send every other such header through the same proxy (CVE-2026-40575).
+//! The decision is about another path than that of the request on this connection, so only listed
+//! proxies may ask, and the path is read only from the location that the config names for this kind
+//! of proxy: a client can send all other such headers through the same proxy (CVE-2026-40575).
 //!
-//! Must stay true: nobody may ask by default; one convention is read and no other; what is not
-//! there exactly once is refused; a prefix is taken off first, and what remains is checked as any
-//! target is (CVE-2026-48020).
+//! Must stay true: no proxy may ask by default; only one convention is read; a value that is not
+//! there exactly once is rejected; the prefix is removed first, and the rest is checked like any
+//! target (CVE-2026-48020).
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -28,7 +28,7 @@ use crate::{
 /// The last segment of the route.
 const ROUTE: &str = "/verify";
 
-/// How questions are read, compiled from the config.
+/// How forward-auth requests are read, compiled from the config.
 #[derive(Debug, Clone)]
 pub struct ForwardAuth {
     /// The whole route: `/auth/verify`.
@@ -36,11 +36,11 @@ pub struct ForwardAuth {
     dialect: ForwardAuthDialect,
     callers: Vec<IpNet>,
     rejects_spoofed: bool,
-    /// What the proxy has to take from the client's request wherever the answer does not set it.
+    /// Headers that the proxy has to remove from the client's request unless the response sets them.
     reserved: Vec<HeaderName>,
 }
 
-/// A question of a proxy: may this request pass?
+/// The request that a proxy asks about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuthRequest<'a> {
     pub method: &'a str,
@@ -61,7 +61,7 @@ impl ForwardAuth {
         })
     }
 
-    /// Whether a request with this target, as sent, is a question.
+    /// Whether a request with this target, as sent, is a forward-auth request.
     pub fn is_auth_request(&self, target: &str) -> bool {
         match (target.strip_prefix(&self.route), self.dialect) {
             (None, _) => false,
@@ -72,7 +72,7 @@ impl ForwardAuth {
         }
     }
 
-    /// What is asked, or why there is no answer but no. `peer`: `None` on a Unix socket.
+    /// The request that the proxy asks about, or why it is rejected. `peer`: `None` on a Unix socket.
     pub fn auth_request<'a>(
         &self,
         head: &Head<'a>,
@@ -108,16 +108,16 @@ impl ForwardAuth {
         Ok(AuthRequest { method, target })
     }
 
-    /// Whether a header of the client must not reach the backend, which here the proxy has to see
-    /// to. What the proxy itself adds is not meant.
+    /// Whether a client has sent a header that must not reach the backend, which the proxy has to
+    /// ensure here. Headers that the proxy itself adds do not count.
     pub fn is_spoofed(&self, name: &str, verdict: HeaderVerdict) -> bool {
         let ours = match self.dialect {
             ForwardAuthDialect::Nginx => ["x-original-method", "x-original-uri"].as_slice(),
             ForwardAuthDialect::Traefik => [].as_slice(),
-            // Envoy takes its own headers from clients, and puts some of them into its questions.
+            // Envoy removes its own headers from requests of clients, and sends some itself.
             ForwardAuthDialect::Envoy => {
-                // A CDN in front may have set it, so it is no reason to say no; but it can be
-                // removed here.
+                // A CDN in front may have set it, so it is no reason for a rejection; but Envoy can
+                // remove it.
                 let is_address = verdict == HeaderVerdict::Drop(DropReason::ClientAddress);
                 return (is_foreign(verdict) || is_address) && !begins_with_envoy(name);
             }
@@ -125,13 +125,13 @@ impl ForwardAuth {
         is_foreign(verdict) && !ours.iter().any(|own| name.eq_ignore_ascii_case(own))
     }
 
-    /// Whether a forged header is a reason to say no. Envoy removes them instead.
+    /// Whether a spoofed header is a reason for a rejection. Envoy removes them instead.
     pub fn rejects_spoofed(&self) -> bool {
-        self.rejects_spoofed && !self.tells_what_to_remove()
+        self.rejects_spoofed && !self.removes_headers()
     }
 
-    /// Whether this proxy removes the headers that the answer names.
-    pub fn tells_what_to_remove(&self) -> bool {
+    /// Whether this proxy removes the headers that the response names.
+    pub fn removes_headers(&self) -> bool {
         self.dialect == ForwardAuthDialect::Envoy
     }
 
@@ -141,7 +141,7 @@ impl ForwardAuth {
     }
 }
 
-/// Something that a client sent and no proxy adds.
+/// Whether a client has sent the header, because no proxy adds it.
 const fn is_foreign(verdict: HeaderVerdict) -> bool {
     match verdict {
         HeaderVerdict::Pass | HeaderVerdict::Handshake => false,
@@ -296,96 +296,96 @@ mod tests {
         Result<&'a str, ErrorCode>,
     );
 
-    #[test]
-    fn one_convention_is_read_and_no_other() {
+    const NGINX: [(&str, &str); 2] = [("X-Original-Method", "POST"), ("x-original-uri", "/a?b=c")];
+    const TRAEFIK: [(&str, &str); 2] = [
+        ("X-Forwarded-Method", "GET"),
+        ("X-Forwarded-Uri", "/public"),
+    ];
+    const BOTH: [(&str, &str); 4] = [NGINX[0], NGINX[1], TRAEFIK[0], TRAEFIK[1]];
+    const VERIFY: (&str, &str) = ("GET", "/auth/verify");
+
+    const QUESTIONS: &[Row<'_>] = {
         use ErrorCode::{MethodNotAllowed, PathAmbiguous, RequestMalformed};
         use ForwardAuthDialect::{Envoy, Nginx, Traefik};
-        let nginx = [("X-Original-Method", "POST"), ("x-original-uri", "/a?b=c")];
-        let traefik = [
-            ("X-Forwarded-Method", "GET"),
-            ("X-Forwarded-Uri", "/public"),
-        ];
-        let both = [nginx, traefik].concat();
-        let verify = ("GET", "/auth/verify");
-        let table: &[Row<'_>] = &[
-            (Nginx, verify, &nginx, Ok("POST /a?b=c")),
-            (Nginx, verify, &both, Ok("POST /a?b=c")),
-            (Traefik, verify, &both, Ok("GET /public")),
+        &[
+            (Nginx, VERIFY, &NGINX, Ok("POST /a?b=c")),
+            (Nginx, VERIFY, &BOTH, Ok("POST /a?b=c")),
+            (Traefik, VERIFY, &BOTH, Ok("GET /public")),
             (
                 Envoy,
                 ("PUT", "/auth/verify/a?b=c"),
-                &both,
+                &BOTH,
                 Ok("PUT /a?b=c"),
             ),
             (Envoy, ("GET", "/auth/verify/"), &[], Ok("GET /")),
-            (Nginx, verify, &traefik, Err(RequestMalformed)),
-            (Traefik, verify, &nginx, Err(RequestMalformed)),
-            (Nginx, verify, &nginx[..1], Err(RequestMalformed)),
-            (Nginx, verify, &nginx[1..], Err(RequestMalformed)),
+            (Nginx, VERIFY, &TRAEFIK, Err(RequestMalformed)),
+            (Traefik, VERIFY, &NGINX, Err(RequestMalformed)),
+            (Nginx, VERIFY, &[NGINX[0]], Err(RequestMalformed)),
+            (Nginx, VERIFY, &[NGINX[1]], Err(RequestMalformed)),
             (
                 Nginx,
-                verify,
-                &[nginx[0], nginx[1], nginx[1]],
+                VERIFY,
+                &[NGINX[0], NGINX[1], NGINX[1]],
                 Err(RequestMalformed),
             ),
             (
                 Nginx,
-                verify,
-                &[nginx[0], nginx[0], nginx[1]],
+                VERIFY,
+                &[NGINX[0], NGINX[0], NGINX[1]],
                 Err(RequestMalformed),
             ),
             (
                 Nginx,
-                verify,
-                &[nginx[0], ("X-Original-URI", "")],
+                VERIFY,
+                &[NGINX[0], ("X-Original-URI", "")],
                 Err(RequestMalformed),
             ),
             (
                 Nginx,
-                verify,
-                &[nginx[0], ("X-Original-URL", "/a")],
+                VERIFY,
+                &[NGINX[0], ("X-Original-URL", "/a")],
                 Err(RequestMalformed),
             ),
             (
                 Nginx,
-                verify,
-                &[nginx[0], ("X_Original_URI", "/a")],
+                VERIFY,
+                &[NGINX[0], ("X_Original_URI", "/a")],
                 Err(RequestMalformed),
             ),
             (
                 Nginx,
-                verify,
-                &[nginx[0], ("X-Original-URI", "/a/../b")],
+                VERIFY,
+                &[NGINX[0], ("X-Original-URI", "/a/../b")],
                 Err(PathAmbiguous),
             ),
             (
                 Nginx,
-                verify,
-                &[nginx[0], ("X-Original-URI", "/a%2fb")],
+                VERIFY,
+                &[NGINX[0], ("X-Original-URI", "/a%2fb")],
                 Err(PathAmbiguous),
             ),
             (
                 Nginx,
-                verify,
-                &[nginx[0], ("X-Original-URI", "//a")],
+                VERIFY,
+                &[NGINX[0], ("X-Original-URI", "//a")],
                 Err(PathAmbiguous),
             ),
             (
                 Nginx,
-                verify,
-                &[nginx[0], ("X-Original-URI", "http://x/a")],
+                VERIFY,
+                &[NGINX[0], ("X-Original-URI", "http://x/a")],
                 Err(PathAmbiguous),
             ),
             (
                 Nginx,
-                verify,
-                &[("X-Original-Method", "TRACE"), nginx[1]],
+                VERIFY,
+                &[("X-Original-Method", "TRACE"), NGINX[1]],
                 Err(MethodNotAllowed),
             ),
             (
                 Nginx,
-                verify,
-                &[("X-Original-Method", "post"), nginx[1]],
+                VERIFY,
+                &[("X-Original-Method", "post"), NGINX[1]],
                 Err(MethodNotAllowed),
             ),
             (Envoy, ("GET", "/auth/verify//a"), &[], Err(PathAmbiguous)),
@@ -396,8 +396,12 @@ mod tests {
                 &[],
                 Err(PathAmbiguous),
             ),
-        ];
-        for (dialect, line, sent, expected) in table {
+        ]
+    };
+
+    #[test]
+    fn one_convention_is_read_and_no_other() {
+        for (dialect, line, sent, expected) in QUESTIONS {
             let asked = ask(*dialect, "10.0.0.1", *line, sent);
             assert_eq!(
                 asked,

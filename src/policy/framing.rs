@@ -1,12 +1,12 @@
-//! Where a request ends, and what it asks of the connection: one reading, or none.
+//! Where a request ends, and what it asks of its connection: one reading, or a rejection.
 //!
 //! Request smuggling is a disagreement on length between two servers in a row. A request passes
-//! here only when every server that follows any reading of RFC 9112 section 6 finds the same end;
-//! whatever is merely tolerated elsewhere is refused.
+//! only if every server that follows any reading of RFC 9112 section 6 finds the same end; what
+//! other servers merely tolerate is rejected.
 //!
-//! Must stay true: at most one of `Content-Length` and `Transfer-Encoding`, once, in its one
-//! canonical spelling; exactly one valid `Host`; no second value of a field that decides anything.
-//! Every refusal closes, since what follows is in doubt.
+//! Must stay true: at most one of `Content-Length` and `Transfer-Encoding`, once, in its canonical
+//! spelling; exactly one valid `Host`; no second value of a field that decides anything. Every
+//! rejection closes the connection, because the end of the request is uncertain.
 
 use super::{
     head::{Head, HttpVersion, is_name},
@@ -22,24 +22,24 @@ use crate::error::ErrorCode;
 /// opens a tunnel.
 pub const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// Longest body that can be announced, in bytes: the largest number that every JSON and floating
-/// point reader keeps exact.
+/// Largest `Content-Length`, in bytes: the largest number that every JSON and floating point reader
+/// keeps exact.
 pub const MAX_BODY_LEN: u64 = 1 << 53;
 
 /// The version of the WebSocket protocol (RFC 6455 section 4.1).
 pub const WEBSOCKET_VERSION: &str = "13";
 
-/// Most options in `Connection`: each names a field to be looked for.
+/// Limit on the options in `Connection`: each costs a search for the field that it names.
 const MAX_CONNECTION_OPTIONS: usize = 9;
 
 /// How long the body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyLength {
-    /// Nothing announced: a request without a body (RFC 9112 section 6.3).
+    /// A request without a body (RFC 9112 section 6.3).
     None,
-    /// So many bytes, 0 to [`MAX_BODY_LEN`].
+    /// `Content-Length`, 0 to [`MAX_BODY_LEN`].
     Length(u64),
-    /// Not announced: chunked transfer coding on HTTP/1.1, as long as the stream on HTTP/2.
+    /// Chunked transfer coding on HTTP/1.1; on HTTP/2, the stream ends it.
     Unknown,
 }
 
@@ -50,27 +50,26 @@ impl BodyLength {
     }
 }
 
-/// What the head says of the message and the connection.
+/// The framing of a message, and the options of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Framing {
     pub body: BodyLength,
-    /// A valid WebSocket handshake (RFC 6455 section 4.1). No other upgrade is one: their header
-    /// has no effect.
+    /// A valid WebSocket handshake (RFC 6455 section 4.1). Other upgrades are ignored.
     pub websocket: bool,
-    /// The client waits for a 100 before it sends the body.
+    /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
-    /// The client wants to send more on this connection (RFC 9112 section 9.3).
+    /// The connection persists after this request (RFC 9112 section 9.3).
     pub keep_alive: bool,
 }
 
-/// Limits of the config that a head has to keep.
+/// Limits of the config on a head.
 #[derive(Debug, Clone, Copy)]
 pub struct FramingLimits {
-    /// Most header fields.
+    /// Number of header fields.
     pub max_headers: usize,
 }
 
-/// Reads the framing of a head, or says why it has none.
+/// Reads the framing of a head, or returns why it is rejected.
 pub fn check(head: &Head<'_>, limits: &FramingLimits) -> Result<Framing, RejectReason> {
     if head.headers.len() > limits.max_headers {
         return Err(RejectReason::malformed("There are too many header fields."));
@@ -82,7 +81,7 @@ pub fn check(head: &Head<'_>, limits: &FramingLimits) -> Result<Framing, RejectR
     let expects_continue = fields.expects_continue(head.version, body)?;
     let websocket = fields.websocket(head, body)?;
     if websocket && head.is_followed {
-        // There can be nothing before the answer (CVE-2026-2833).
+        // A client sends nothing before the response to a handshake (CVE-2026-2833).
         return Err(RejectReason::malformed(
             "A WebSocket handshake is not followed by anything before its answer.",
         ));
@@ -100,7 +99,7 @@ fn check_method(method: &str) -> Result<(), RejectReason> {
     if METHODS.contains(&method) {
         return Ok(());
     }
-    // Some backends fold case, so `get` may become a GET behind rules that saw none.
+    // Some backends fold case, so `get` could become a GET that no rule has seen.
     if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase()) {
         return Err(RejectReason::malformed("The method is not valid."));
     }
@@ -111,7 +110,7 @@ fn check_method(method: &str) -> Result<(), RejectReason> {
     })
 }
 
-/// The fields that decide, each at most once, and the options in `Connection`.
+/// The fields that decide the framing, each at most once, and the options in `Connection`.
 #[derive(Default)]
 struct DecidingFields<'a> {
     host: Option<&'a [u8]>,
@@ -136,7 +135,7 @@ impl<'a> DecidingFields<'a> {
             let Some(first) = header.name.bytes().next() else {
                 continue;
             };
-            // The length and the first letter tell nearly all other headers apart at once.
+            // Length and first letter already exclude nearly all other fields.
             let (name, slot) = match (header.name.len(), first | 0x20) {
                 (4, b'h') => ("host", &mut fields.host),
                 (6, b'e') => ("expect", &mut fields.expect),
@@ -179,7 +178,7 @@ impl<'a> DecidingFields<'a> {
         }
     }
 
-    /// HTTP/1.0 has no `Host` of its own, and simple health checks send none.
+    /// HTTP/1.0 does not require `Host`, and simple health checks send none.
     fn check_host(&self, version: HttpVersion) -> Result<(), RejectReason> {
         match (self.host, version) {
             (Some(host), _) if is_host(host) => Ok(()),
@@ -231,7 +230,7 @@ impl<'a> DecidingFields<'a> {
         }
     }
 
-    /// What `Content-Length` says.
+    /// The value of `Content-Length`.
     fn announced(&self) -> Result<Option<u64>, RejectReason> {
         let Some(value) = self.content_length else {
             return Ok(None);
@@ -242,8 +241,7 @@ impl<'a> DecidingFields<'a> {
         ))
     }
 
-    /// RFC 9110 section 10.1.1. An expectation without a body to wait for has been a smuggling
-    /// vector of its own.
+    /// RFC 9110 section 10.1.1. An expectation without a body has been a smuggling vector itself.
     fn expects_continue(
         &self,
         version: HttpVersion,
@@ -275,8 +273,8 @@ impl<'a> DecidingFields<'a> {
             && body.is_empty()
             && self.connection_upgrade;
         if asks && self.websocket_version != Some(WEBSOCKET_VERSION.as_bytes()) {
-            // Of another version, more may follow the head than HTTP knows of, as the 8 bytes of
-            // hixie-76.
+            // In other versions, bytes that HTTP does not know of may follow the head, like the 8
+            // bytes of hixie-76.
             return Err(RejectReason {
                 code: ErrorCode::WebsocketVersionUnsupported,
                 detail: "WebSocket is spoken here in version 13 (RFC 6455).",
@@ -294,8 +292,8 @@ impl<'a> DecidingFields<'a> {
     }
 }
 
-/// `1*DIGIT` in its shortest form. `+5`, `005`, `5,5`, `1_0` and the empty value each mean
-/// something to some server.
+/// `1*DIGIT` in its shortest form. Some servers accept `+5`, `005`, `5,5`, `1_0` or the empty
+/// value.
 fn canonical_length(value: &[u8]) -> Option<u64> {
     let shortest = value == b"0" || value.first().is_some_and(|b| (b'1'..=b'9').contains(b));
     if !shortest || value.len() > 16 || !value.iter().all(u8::is_ascii_digit) {
@@ -307,9 +305,9 @@ fn canonical_length(value: &[u8]) -> Option<u64> {
     (length <= MAX_BODY_LEN).then_some(length)
 }
 
-/// `host [":" port]` (RFC 9110 section 7.2), the host a name, an IPv4 address or an IPv6 address in
-/// brackets. Of RFC 3986's names only those with letters, digits, `.`, `-` and `_`: the rest does
-/// not occur and is read in several ways.
+/// `host [":" port]` (RFC 9110 section 7.2): the host is a name, an IPv4 address or an IPv6 address
+/// in brackets. Of RFC 3986's names only those of letters, digits, `.`, `-` and `_`: others do not
+/// occur, and servers read them differently.
 pub fn is_host(value: &[u8]) -> bool {
     let end = value
         .iter()

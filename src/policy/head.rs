@@ -1,11 +1,11 @@
-//! A request head: what both front ends fill, and the gate decides on.
+//! A request head of any HTTP version, which the gate decides on.
 //!
-//! That of HTTP/1 is read strictly from the bytes it came in; that of HTTP/2 is copied into bytes
-//! of its own ([`http2`]).
+//! A head of HTTP/1 is parsed strictly from the bytes of the connection; one of HTTP/2 is copied
+//! into a buffer of its own ([`http2`]).
 //!
-//! The parser is the one that the proxy library uses too, so both read the same bytes alike; what
-//! it forgives (a bare LF as a line end, any number of empty lines in front) is refused here,
-//! because a server behind may not forgive it.
+//! The proxy library uses the same parser, so both read the same bytes alike; what it tolerates (a
+//! bare LF as a line end, any number of empty lines in front) is rejected here, because a server
+//! behind may not tolerate it.
 //!
 //! Must stay true: every line of a parsed head ends in CRLF; names are tokens (RFC 9110 section
 //! 5.6.2) of at most [`MAX_NAME_LEN`]; values hold no NUL, CR, LF or other control byte but the
@@ -19,11 +19,11 @@ use httparse::{Error, Header, Status};
 
 use super::reject_reason::RejectReason;
 
-/// Longest header name. Real ones stay below 50; beyond 255 a proxy has wrapped its counter
-/// (CVE-2021-40346).
+/// Longest header name, in bytes. Real ones are shorter than 50; beyond 255, a proxy's counter has
+/// overflowed (CVE-2021-40346).
 pub const MAX_NAME_LEN: usize = 128;
 
-/// The version of HTTP that a request came in.
+/// The HTTP version of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpVersion {
     Http10,
@@ -31,25 +31,24 @@ pub enum HttpVersion {
     Http2,
 }
 
-/// A request head, borrowed from the bytes it came in.
+/// A request head, borrowed from its bytes.
 #[derive(Clone, Copy)]
 pub struct Head<'a> {
-    /// All of the head. Everything else here is part of it.
+    /// The whole head, of which the other fields are parts.
     pub bytes: &'a [u8],
-    /// As sent; case matters (RFC 9110 section 9.1).
+    /// Case-sensitive (RFC 9110 section 9.1).
     pub method: &'a str,
     /// The request target as sent, query included.
     pub target: &'a str,
     pub version: HttpVersion,
-    /// In the order they came, duplicates included; values without the white space around them.
+    /// In their order, with duplicates; values without the white space around them.
     pub headers: &'a [Header<'a>],
-    /// Whether anything follows the head. Of HTTP/1: bytes that came together with it. Of HTTP/2: a
-    /// body, since the stream goes on.
+    /// Whether anything follows the head. HTTP/1: bytes that arrived together with it. HTTP/2: a
+    /// body, because the stream is still open.
     pub is_followed: bool,
 }
 
-/// Where a slice of these bytes is in them. Of a slice of anything else, a range that is not in
-/// them.
+/// The range of a slice of these bytes. For a slice of anything else, a range outside of them.
 pub fn range_within(bytes: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
     start..start.saturating_add(part.len())
@@ -63,13 +62,13 @@ pub struct HeaderRange {
 }
 
 impl HeaderRange {
-    /// Of a header that was read from these bytes: its name and its value are slices of them.
+    /// `name` and `value` are slices of `bytes`.
     pub fn within(bytes: &[u8], name: &[u8], value: &[u8]) -> Self {
         Self::new(range_within(bytes, name), range_within(bytes, value))
     }
 
     fn new(name: Range<usize>, value: Range<usize>) -> Self {
-        // A head is much shorter than 4 GiB; a range that could not be is empty of anything.
+        // A head is much shorter than 4 GiB.
         let range = |range: Range<usize>| {
             (
                 u32::try_from(range.start).unwrap_or(u32::MAX),
@@ -82,12 +81,12 @@ impl HeaderRange {
         }
     }
 
-    /// Where the name is.
+    /// The range of the name.
     pub const fn name(self) -> Range<usize> {
         self.name.0 as usize..self.name.1 as usize
     }
 
-    /// Where the value is, without the white space around it.
+    /// The range of the value, without the white space around it.
     pub const fn value(self) -> Range<usize> {
         self.value.0 as usize..self.value.1 as usize
     }
@@ -103,7 +102,7 @@ impl<'a> Head<'a> {
             .map(|header| header.value)
     }
 
-    /// Where a header of this head is in its bytes.
+    /// The ranges of a header of this head.
     #[inline]
     pub fn range(&self, header: &Header<'_>) -> HeaderRange {
         HeaderRange::within(self.bytes, header.name.as_bytes(), header.value)
@@ -120,8 +119,8 @@ impl fmt::Debug for Head<'_> {
     }
 }
 
-/// Whether a header name is, in any case, this one, which is in lower case and has letters, digits
-/// and `-` alone. Eight bytes are compared at once.
+/// Whether a header name equals, in any case, `known`, which consists of lower-case letters, digits
+/// and `-`. Compares eight bytes at once.
 #[inline]
 pub(super) fn is_name(name: &str, known: &str) -> bool {
     let (name, known) = (name.as_bytes(), known.as_bytes());
@@ -139,8 +138,8 @@ pub(super) fn is_name(name: &str, known: &str) -> bool {
             .all(|(eight, known)| is_same_eight(*eight, *known))
 }
 
-/// A letter in lower case, a digit and `-` have the bit by which the cases of a letter differ; no
-/// control character that would be one of them with that bit has it or the next.
+/// Lower-case letters, digits and `-` have the bit that distinguishes the cases of a letter. A
+/// control character that would equal one of them with that bit has neither it nor the next.
 #[inline]
 const fn is_same_eight(name: [u8; 8], known: [u8; 8]) -> bool {
     const CASE: u64 = 0x2020_2020_2020_2020;
@@ -148,7 +147,7 @@ const fn is_same_eight(name: [u8; 8], known: [u8; 8]) -> bool {
     (name | CASE) == known && (name | name >> 1) & CASE == CASE
 }
 
-/// What the bytes read so far are.
+/// What the bytes so far contain.
 #[derive(Debug, Clone, Copy)]
 pub enum Parsed<'a> {
     /// A whole head; what follows its bytes is the body or the next request.
@@ -157,13 +156,12 @@ pub enum Parsed<'a> {
     Partial,
 }
 
-/// Reads a head. There are as many header fields at most as there are `slots`.
+/// Parses a head with at most as many header fields as there are `slots`.
 pub fn parse<'b: 'h, 'h>(
     bytes: &'b [u8],
     slots: &'h mut [MaybeUninit<Header<'b>>],
 ) -> Result<Parsed<'h>, RejectReason> {
-    // One empty line in front is forgiven, as RFC 9112 section 2.2 asks; a stream of them is not a
-    // request.
+    // One empty line in front is tolerated, as RFC 9112 section 2.2 asks; more are not a request.
     if bytes.starts_with(b"\n") || bytes.starts_with(b"\r\n\r\n") || bytes.starts_with(b"\r\n\n") {
         return Err(RejectReason::malformed(
             "The request does not begin with a request line.",
@@ -209,19 +207,18 @@ pub fn parse<'b: 'h, 'h>(
     Ok(Parsed::Complete(head))
 }
 
-/// Whether `bytes` may hold a whole head, when nothing but the bytes after the first `seen` is new.
+/// Whether `bytes` may hold a whole head, if only the bytes after the first `seen` are new.
 ///
-/// A cheap look that spares a reader from parsing again after each byte of a slow client. It says
-/// yes too often, never no wrongly.
+/// A cheap check, so that a reader need not parse again after each byte of a slow client. It has
+/// false positives, but no false negatives.
 pub fn may_be_complete(bytes: &[u8], seen: usize) -> bool {
     let new = &bytes[seen.saturating_sub(2).min(bytes.len())..];
     memchr::memchr_iter(b'\n', new)
         .any(|at| matches!(new[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
 }
 
-/// Every value of a field in bytes that are no sound head, or not a whole one: of lines that have
-/// come whole, up to an empty one. For what has to be told of a request that is refused, and for
-/// nothing else.
+/// Every value of a field in the bytes of an invalid or incomplete head: from complete lines, up to
+/// an empty one. Only for the log and the response of a request that is rejected.
 pub fn raw_values<'b>(bytes: &'b [u8], name: &'static str) -> impl Iterator<Item = &'b [u8]> {
     let lines = bytes
         .split_inclusive(|&byte| byte == b'\n')
@@ -238,10 +235,11 @@ pub fn raw_values<'b>(bytes: &'b [u8], name: &'static str) -> impl Iterator<Item
     })
 }
 
-/// The parser takes a bare LF for a line end, others do not (RFC 9112 section 2.2, CVE-2025-22871).
+/// The parser accepts a bare LF as a line end, others do not (RFC 9112 section 2.2,
+/// CVE-2025-22871).
 ///
-/// A line feed stands only where a line ends: before each name, and at the end of the last field
-/// and of the head. The beginning has been looked at.
+/// After parsing, line feeds are only at line ends: before each name, and at the end of the last
+/// field and of the head. The start has been checked already.
 fn lines_end_in_crlf(head: &Head<'_>) -> bool {
     let ends_so = |end: usize| {
         head.bytes

@@ -1,12 +1,12 @@
-//! What a client may not send: names that only we, or a proxy in front, may set.
+//! Header names that a client may not send, because only menshen or a proxy in front sets them.
 //!
-//! The backend believes these headers, so whoever can set one is anybody. Backends fold names
-//! (`X_User_Id`, `x.user.id` and `X-User-Id` are one to WSGI, CGI and PHP), so ours are compared
-//! folded, and other names with such signs do not pass at all.
+//! The backend trusts these headers, so a client that can set one can be any user. Backends fold
+//! names (`X_User_Id`, `x.user.id` and `X-User-Id` are the same to WSGI, CGI and PHP), so reserved
+//! names are compared folded, and other names with such characters do not pass at all.
 //!
-//! Must stay true: the verdict is asked for every header of every request, public routes too,
-//! before anything of ours is set; it does not depend on what `Connection` says; there is one
-//! folding function. A verdict allocates nothing.
+//! Must stay true: every header of every request gets a verdict, on public routes too, before
+//! menshen sets its own; the verdict does not depend on `Connection`; there is one folding
+//! function. A verdict allocates nothing.
 
 mod common;
 mod names;
@@ -19,32 +19,32 @@ use http::HeaderName;
 use super::head::Head;
 use crate::config::{Config, IdentityConfig, UpstreamAuthorization};
 use common::CommonNames;
-use names::{Kind, STANDARD};
+use names::{NameKind, STANDARD};
 
 pub use verdict::{DropReason, HeaderVerdict};
 
-/// Set on every request, from the rule and token: `authenticated` or `anonymous`.
+/// Set on every request to the backend: `authenticated` or `anonymous`.
 pub const AUTH_STATE: &str = "X-Auth-State";
 /// The same as a name.
 pub const AUTH_STATE_NAME: HeaderName = HeaderName::from_static("x-auth-state");
-/// Carries a signed statement for the backend; nobody else's may arrive.
+/// A signed assertion for the backend, which only menshen sets.
 pub const AUTH_ASSERTION: &str = "X-Auth-Assertion";
 /// The same as a name.
 pub const AUTH_ASSERTION_NAME: HeaderName = HeaderName::from_static("x-auth-assertion");
-/// Marks an answer as ours. A backend cannot set it.
+/// Marks an error response of menshen. A backend cannot set it.
 pub const ERROR_HEADER: &str = "X-Menshen-Error";
 /// The same as a name.
 pub const X_MENSHEN_ERROR: HeaderName = HeaderName::from_static("x-menshen-error");
-/// Which request it is, in requests to the backend, in responses, and in the logs.
+/// The request id, in requests to the backend, in responses and in the logs.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// One byte of a folded name: lower case, and `-` for everything that is not a letter or digit. The
-/// one folding function.
+/// Folds one byte of a name: to lower case, and to `-` unless it is a letter or digit. The one
+/// folding function.
 pub const fn fold_byte(byte: u8) -> u8 {
     FOLDED[byte as usize]
 }
 
-/// What each byte folds to; looked up, because it is asked for each byte of each header name.
+/// Lookup table of the folding function, which runs on each byte of each header name.
 const FOLDED: [u8; 256] = {
     let mut table = [b'-'; 256];
     let mut byte = 0;
@@ -64,41 +64,40 @@ pub fn fold(name: &str) -> String {
         .collect()
 }
 
-/// What is wrong in the config of headers.
+/// A problem of the config of headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderProblem {
     /// The key, from the top: `server.allow_headers`, `identity.headers`,
     /// `identity.reserved_prefixes` or that of a header.
     pub key: &'static str,
-    /// The entry that is wrong.
+    /// The invalid entry.
     pub entry: String,
     pub message: &'static str,
 }
 
-/// What passes and what does not, compiled from the config.
+/// The verdicts on header names, compiled from the config.
 #[derive(Debug, Clone)]
 pub struct HeaderPolicy {
     /// Folded names with a verdict of their own, by length.
     by_length: Vec<Vec<(Box<[u8]>, HeaderVerdict)>>,
-    /// Folded beginnings that decide, by first byte.
+    /// Folded prefixes that decide.
     prefixes: Vec<(Box<[u8]>, DropReason)>,
-    /// The letters that a prefix may have in its first and in its third place, which tells nearly
-    /// all other names apart.
+    /// The first and the third letters of the prefixes, which exclude nearly all other names.
     prefix_letters: [Letters; 2],
-    /// Odd names that pass, in lower case.
+    /// Names with odd characters that pass, in lower case.
     allowed: Vec<Box<str>>,
-    /// The verdicts on the names that nearly all requests are made of.
+    /// The verdicts on the most frequent names.
     common: CommonNames,
 }
 
 impl HeaderPolicy {
-    /// Compiles the policy, or tells everything that is wrong.
+    /// Compiles the policy, or reports everything that is wrong.
     pub fn compile(config: &Config) -> Result<Self, Vec<HeaderProblem>> {
         let (allow_headers, identity) = (&config.server.allow_headers, &config.identity);
         let mut problems = check_names(config);
         let policy = Self::build(config);
         for entry in allow_headers {
-            if let Some(message) = policy.objection(entry, identity) {
+            if let Some(message) = policy.allow_problem(entry, identity) {
                 problems.push(HeaderProblem {
                     key: "server.allow_headers",
                     entry: entry.clone(),
@@ -121,7 +120,7 @@ impl HeaderPolicy {
         })
     }
 
-    /// What happens to a header of the client before anything of ours is set.
+    /// The verdict on a header of the client.
     pub fn verdict(&self, name: &str) -> HeaderVerdict {
         if let Some(verdict) = self.common.get(name) {
             return verdict;
@@ -132,12 +131,12 @@ impl HeaderPolicy {
         self.plain_verdict(name)
     }
 
-    /// What happens to it while the gate only reports: it passes, as it would without us, unless it
-    /// would be taken for one of ours, is for this connection only, or is in another spelling the
-    /// name of a header that frames, routes or names the client.
+    /// The verdict while the gate only reports: a header passes, as it would without menshen, unless
+    /// a backend could take it for one of menshen's, it is for this connection only, or it is in
+    /// another spelling the name of a header that frames, routes or names the client.
     ///
-    /// What gives the backend another path or method passes only if the gate reports `everywhere`:
-    /// elsewhere it would lead past rules that are enforced.
+    /// A header that gives the backend another path or method passes only if the gate reports
+    /// `everywhere`: otherwise it would evade rules that are enforced.
     pub fn dry_run_verdict(
         &self,
         name: &str,
@@ -162,8 +161,8 @@ impl HeaderPolicy {
     }
 
     /// The headers that `Connection` names for removal (RFC 9110 section 7.6.1) and that may be
-    /// removed: never one that frames the message or routes it, and, as ours are not set yet, never
-    /// one of ours.
+    /// removed: never one that frames or routes the message, and never one of menshen's, which are
+    /// not set yet.
     pub fn nominated<'a>(&self, head: &Head<'a>) -> impl Iterator<Item = &'a str> {
         head.values("connection")
             .flat_map(|value| value.split(|&byte| byte == b','))
@@ -175,7 +174,7 @@ impl HeaderPolicy {
             })
     }
 
-    /// A name with a sign that some backend folds: it passes only when it is allowed by name.
+    /// A name with a character that some backend folds: it passes only if it is allowed by name.
     #[cold]
     fn odd_verdict(&self, name: &str) -> HeaderVerdict {
         match self.plain_verdict(name) {
@@ -248,13 +247,13 @@ impl HeaderPolicy {
         }
         for (name, kind) in names::BUILT_IN {
             let verdict = match kind {
-                Kind::Forwarding => HeaderVerdict::Drop(DropReason::Forwarding),
-                Kind::ClientAddress => HeaderVerdict::Drop(DropReason::ClientAddress),
-                Kind::Override => HeaderVerdict::Drop(DropReason::Override),
-                Kind::HopByHop => HeaderVerdict::Drop(DropReason::HopByHop),
-                Kind::Handshake => HeaderVerdict::Handshake,
-                Kind::Credential if keep_authorization => HeaderVerdict::Pass,
-                Kind::Credential => HeaderVerdict::Drop(DropReason::Credential),
+                NameKind::Forwarding => HeaderVerdict::Drop(DropReason::Forwarding),
+                NameKind::ClientAddress => HeaderVerdict::Drop(DropReason::ClientAddress),
+                NameKind::Override => HeaderVerdict::Drop(DropReason::Override),
+                NameKind::HopByHop => HeaderVerdict::Drop(DropReason::HopByHop),
+                NameKind::Handshake => HeaderVerdict::Handshake,
+                NameKind::Credential if keep_authorization => HeaderVerdict::Pass,
+                NameKind::Credential => HeaderVerdict::Drop(DropReason::Credential),
             };
             policy.add_name(name, verdict);
         }
@@ -281,8 +280,8 @@ impl HeaderPolicy {
         self.prefixes.push((folded.into(), reason));
     }
 
-    /// Why an entry of `server.allow_headers` cannot be allowed.
-    fn objection(&self, entry: &str, identity: &IdentityConfig) -> Option<&'static str> {
+    /// Why an entry of `server.allow_headers` is invalid.
+    fn allow_problem(&self, entry: &str, identity: &IdentityConfig) -> Option<&'static str> {
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if entry.is_empty() || !entry.bytes().all(token) {
             return Some("is not a header name");
@@ -299,20 +298,25 @@ impl HeaderPolicy {
     }
 }
 
-/// Whether a header of the backend's answer may go to the client. Only we say that an answer is
-/// ours.
+/// Whether a header of the backend's response may go to the client. Only menshen marks its own
+/// responses.
 pub fn backend_may_send(name: impl AsRef<[u8]>) -> bool {
     !starts_with_folded(name.as_ref(), b"x-menshen-")
 }
 
 /// Whether a field of the backend's trailers may go to the client: none that frames or routes a
-/// message, says how it is to be read, stored or answered, or belongs to a connection (RFC 9110
-/// section 6.5.1). Whoever merges trailers into the head, as some do, would believe them too late.
+/// message, controls its processing, caching or response, or belongs to a connection (RFC 9110
+/// section 6.5.1). A recipient that merges trailers into the head would apply them too late.
 pub fn backend_may_trail(name: &str) -> bool {
     let is = |known: &str| {
         name.len() == known.len() && starts_with_folded(name.as_bytes(), known.as_bytes())
     };
-    let of_connection = |kind| matches!(kind, Kind::HopByHop | Kind::Handshake | Kind::Credential);
+    let of_connection = |kind| {
+        matches!(
+            kind,
+            NameKind::HopByHop | NameKind::Handshake | NameKind::Credential
+        )
+    };
     backend_may_send(name)
         && !is_standard(name.as_bytes())
         && !names::BUILT_IN
@@ -321,14 +325,13 @@ pub fn backend_may_trail(name: &str) -> bool {
         && !names::NOT_IN_TRAILERS.iter().any(|known| is(known))
 }
 
-/// The header that a minted token is sent in, where that is not the one which every credential
-/// comes in.
+/// The header for minted tokens, if it is not `Authorization`.
 fn mint_header(config: &Config) -> Option<&str> {
     let minting = config.upstream.authorization == UpstreamAuthorization::Mint;
     Some(&*config.mint.header).filter(|name| minting && !name.eq_ignore_ascii_case("authorization"))
 }
 
-/// What is wrong with the names that we set.
+/// Checks the names of the headers that menshen sets.
 fn check_names(config: &Config) -> Vec<HeaderProblem> {
     let Config {
         identity, upstream, ..
@@ -404,19 +407,19 @@ fn check_names(config: &Config) -> Vec<HeaderProblem> {
     problems
 }
 
-/// Whether the folded name is one that HTTP itself gives a meaning.
+/// Whether the folded name has a meaning in HTTP itself.
 fn is_standard(name: &[u8]) -> bool {
     STANDARD.iter().any(|standard| {
         name.len() == standard.len() && starts_with_folded(name, standard.as_bytes())
     })
 }
 
-/// Letters, digits and `-`: what every server reads as the same name.
+/// Letters, digits and `-`, which every server reads alike.
 const fn is_plain(byte: u8) -> bool {
     fold_byte(byte) != b'-' || byte == b'-'
 }
 
-/// Compares the beginning of a name with what is folded already.
+/// Whether a name, folded, starts with a folded prefix.
 fn starts_with_folded(name: &[u8], folded: &[u8]) -> bool {
     name.len() >= folded.len()
         && name
@@ -425,9 +428,9 @@ fn starts_with_folded(name: &[u8], folded: &[u8]) -> bool {
             .all(|(&byte, &wanted)| fold_byte(byte) == wanted)
 }
 
-/// Whether the name ends as those do that bring a client's address.
+/// Whether the name has the ending of a header for a client's address.
 fn is_client_address(name: &[u8]) -> bool {
-    // Their last letters, which tell nearly all other names apart.
+    // The last letter excludes nearly all other names.
     if !matches!(name.last(), Some(b'p' | b'P' | b'r' | b'R')) {
         return false;
     }
@@ -440,13 +443,12 @@ fn is_client_address(name: &[u8]) -> bool {
     })
 }
 
-/// A set of letters, one bit each; all other signs share the highest bit.
+/// A set of letters, one bit each; all other characters share the highest bit.
 #[derive(Debug, Clone, Copy)]
 struct Letters(u32);
 
 impl Letters {
-    /// Adds a letter. None stands for all: a prefix that is too short says nothing about that
-    /// place.
+    /// Adds a letter. `None`, of a prefix that is too short, adds all.
     fn add(&mut self, byte: Option<&u8>) {
         self.0 |= byte.map_or(u32::MAX, |&byte| Self::bit(byte));
     }

@@ -1,8 +1,8 @@
-//! Which claims reach the backend, and under which header names.
+//! The claims that the backend gets, and their header names.
 //!
-//! Must stay true: a claim becomes a header only when it is visible ASCII and not empty; a claim
-//! that is absent sets no header, and never an empty one. What people chose themselves (a nickname)
-//! and what others say is percent-encoded, so that it is.
+//! Must stay true: a claim becomes a header only if it is visible ASCII and not empty; an absent
+//! claim sets no header, not an empty one. Values that a user chooses (a nickname) or another issuer
+//! sets are percent-encoded, so that they are visible ASCII.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -16,8 +16,8 @@ use crate::{
     token::{RESERVED_CLAIMS, VerifiedClaims},
 };
 
-/// Names that identity may not be written under: they frame or route the request, or carry a
-/// credential, or are set by menshen itself.
+/// Names that identity headers may not have: they frame or route the request, carry a credential,
+/// or are set by menshen itself.
 const TAKEN: [&str; 16] = [
     "authorization",
     "connection",
@@ -37,24 +37,23 @@ const TAKEN: [&str; 16] = [
     "x-request-id",
 ];
 
-/// The headers that tell the backend who is calling.
+/// The headers that name the user to the backend.
 #[derive(Debug, Clone)]
 pub struct IdentityHeaders {
     names: Arc<[HeaderName]>,
-    /// Of each name, in the same order.
+    /// The claim of each name, in the same order.
     claims: Vec<Claim>,
 }
 
-/// The identity headers of one caller. As many of these are kept as tokens are remembered, so all
-/// values share one buffer.
+/// The identity headers of one user. Every cached token has them, so all values share one buffer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IdentityFields {
     names: Arc<[HeaderName]>,
-    /// A line for each name: its value, or nothing where there is no such header.
+    /// A line for each name: its value; empty if there is no such header.
     lines: Bytes,
 }
 
-/// A claim that can be told to the backend.
+/// A claim that the backend can get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Claim {
     Subject,
@@ -66,15 +65,14 @@ enum Claim {
     Unionid,
     Phone,
     Nickname,
-    /// One that is not ours, by its name.
+    /// A claim of a dialect or another issuer, by its name.
     Custom(Arc<str>),
 }
 
-/// In front of the name of a claim that is not ours.
+/// Prefix of the name of a claim of a dialect or another issuer.
 const CUSTOM: &str = "claim:";
 
-/// What a value is written with where it may be any text: the rest as `%` and two hex digits for
-/// each byte of its UTF-8.
+/// The ASCII characters that are percent-encoded in a value that may be any text.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
 
 impl Claim {
@@ -127,8 +125,8 @@ impl Claim {
         }
     }
 
-    /// `None`: absent.
-    fn of<'c>(&self, claims: &'c VerifiedClaims) -> Option<Cow<'c, str>> {
+    /// The value of the claim; `None`: absent.
+    fn value<'c>(&self, claims: &'c VerifiedClaims) -> Option<Cow<'c, str>> {
         let text =
             |text: &'c Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(escaped);
         match self {
@@ -158,7 +156,7 @@ impl Claim {
 }
 
 impl IdentityHeaders {
-    /// Reads `identity.headers`. Every problem comes with its key.
+    /// Compiles `identity.headers`; reports every problem with its key.
     pub fn compile(config: &IdentityConfig) -> Result<Self, Vec<(String, String)>> {
         let (mut names, mut claims) = (Vec::new(), Vec::new());
         let mut problems = Vec::new();
@@ -195,15 +193,15 @@ impl IdentityHeaders {
         }
     }
 
-    /// The names that are set, all of them reserved.
+    /// The names of the headers, all of them reserved.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
         self.names.iter()
     }
 
-    /// The headers for these claims. A claim that could not be one header value makes the token
+    /// The headers for these claims. A claim that cannot be one header value makes the token
     /// invalid.
     pub fn fields(&self, claims: &VerifiedClaims) -> Result<IdentityFields, ErrorCode> {
-        // A comma in a role would make two roles of one.
+        // A role with a comma would become two.
         if claims
             .roles()
             .iter()
@@ -213,7 +211,7 @@ impl IdentityHeaders {
         }
         let mut lines = String::new();
         for claim in &self.claims {
-            if let Some(value) = claim.of(claims) {
+            if let Some(value) = claim.value(claims) {
                 if !is_visible(&value) {
                     return Err(ErrorCode::TokenInvalid);
                 }
@@ -236,7 +234,7 @@ impl IdentityFields {
             .split(|&byte| byte == b'\n')
             .map(|line| self.lines.slice_ref(line));
         self.names.iter().zip(values).filter_map(|(name, value)| {
-            // All of them are visible ASCII.
+            // Every value is visible ASCII.
             Some((
                 name,
                 HeaderValue::from_maybe_shared(value)
@@ -257,7 +255,7 @@ impl Default for IdentityFields {
     }
 }
 
-/// The values are personal.
+/// The values are personal data, so they do not print.
 impl fmt::Debug for IdentityFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
@@ -270,9 +268,9 @@ fn escaped(text: &str) -> Cow<'_, str> {
     utf8_percent_encode(text, ESCAPED).into()
 }
 
-/// What the tokens of ours have to say of the person, so that the headers can.
+/// The claims about the user that menshen's tokens need for these headers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
+#[expect(clippy::struct_excessive_bools, reason = "each is requested by itself")]
 pub struct RequestedClaims {
     pub openid: bool,
     pub unionid: bool,
@@ -281,19 +279,19 @@ pub struct RequestedClaims {
 }
 
 impl RequestedClaims {
-    /// As `identity.headers` has it.
+    /// The claims that `identity.headers` names.
     pub fn from_config(config: &IdentityConfig) -> Self {
-        let is_auth_request = |claim: &str| config.headers.values().any(|asked| asked == claim);
+        let is_requested = |claim: &str| config.headers.values().any(|name| name == claim);
         Self {
-            openid: is_auth_request("openid"),
-            unionid: is_auth_request("unionid"),
-            phone: is_auth_request("phone"),
-            nickname: is_auth_request("nickname"),
+            openid: is_requested("openid"),
+            unionid: is_requested("unionid"),
+            phone: is_requested("phone"),
+            nickname: is_requested("nickname"),
         }
     }
 }
 
-/// The claims that are not ours which `identity.headers` asks for.
+/// The claims of dialects and other issuers that `identity.headers` names.
 pub fn custom_claims(config: &IdentityConfig) -> impl Iterator<Item = &str> {
     config
         .headers

@@ -1,31 +1,30 @@
-//! Which requests menshen answers itself, and where a token may stand alone.
+//! Which requests menshen answers itself, and where a token needs no scheme.
 
-/// What the gate knows of the APIs behind it.
+/// What the gate knows of the dialects.
 #[derive(Debug, Clone, Default)]
 pub struct LocalRoutes {
-    /// Method and whole path of each route of a dialect. Any other method of the path is the
-    /// backend's.
+    /// Method and path of each route of a dialect. Other methods of the path go to the backend.
     pub routes: Vec<(String, String)>,
-    /// Prefixes under which `Authorization` may be a token alone.
+    /// Prefixes under which `Authorization` may be a token without a scheme.
     pub bare_token: Vec<String>,
 }
 
 impl LocalRoutes {
-    /// Whether a dialect has a route for it.
+    /// Whether a dialect has this route.
     pub fn has(&self, method: &str, path: &str) -> bool {
         self.routes
             .iter()
             .any(|(known, route)| route == path && known == method)
     }
 
-    /// Whether a token without `Bearer` is taken on this path.
+    /// Whether a token without `Bearer` is accepted on this path.
     pub fn takes_bare_token(&self, path: &str) -> bool {
         self.bare_token.iter().any(|prefix| is_under(path, prefix))
     }
 }
 
-/// Whether a path is under a prefix, which is of whole segments (`/authors` is not under `/auth`);
-/// all are under the empty one.
+/// Whether a path is under a prefix of whole segments (`/authors` is not under `/auth`). Every path
+/// is under the empty prefix.
 pub fn is_under(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

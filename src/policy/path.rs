@@ -1,15 +1,15 @@
-//! One path truth: a target that two servers could read differently is refused, never repaired.
+//! One reading of a path: a target that two servers could read differently is rejected, never
+//! repaired.
 //!
-//! The rules decide on the very bytes that are forwarded. That is sound only when no decoding,
-//! merging or cutting that a backend may do leads to another path: so neither dot segments, empty
-//! segments, `;`, `\`, `#`, nor an encoding of anything that matters to routing gets through. What
-//! remains after one decoding holds nothing that a second one would change. A rule may allow `%2F`
-//! and `%25` in its paths (`allow_encoded`): then the path is checked decoded once and twice as
-//! well.
+//! The rules decide on exactly the bytes that are forwarded. That is sound only if no decoding,
+//! merging or trimming by a backend leads to another path: so dot segments, empty segments, `;`,
+//! `\`, `#` and encodings of characters that matter to routing are rejected. A second decoding
+//! changes nothing that the first has left. A rule may allow `%2F` and `%25` in its paths
+//! (`allow_encoded`): then the path is also checked decoded once and twice.
 //!
 //! Must stay true: an accepted path begins with one `/`, is visible ASCII, and its percent-encoded
-//! bytes are valid UTF-8 without control characters; no segment of it is nothing but dots and
-//! blanks, however often it is decoded. The query never decides anything.
+//! bytes are valid UTF-8 without control characters; no segment consists of dots and blanks only,
+//! however often it is decoded. The query decides nothing.
 
 use super::reject_reason::RejectReason;
 use crate::{config::EncodedDelimiter, error::ErrorCode};
@@ -26,8 +26,7 @@ pub struct Target<'a> {
     pub query: Option<&'a str>,
 }
 
-/// Delimiters that may be percent-encoded in a path, although servers read such a path in several
-/// ways.
+/// Delimiters that may be percent-encoded in a path, although servers read such paths differently.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AllowedDelimiters {
     slash: bool,
@@ -62,15 +61,15 @@ impl AllowedDelimiters {
     }
 }
 
-/// Reads a target. Absolute-form, authority-form and `*` are refused: they name no path below this
+/// Reads a target. Absolute-form, authority-form and `*` are rejected: they are no path of this
 /// host.
 pub fn check(target: &str) -> Result<Target<'_>, RejectReason> {
     check_target(target, AllowedDelimiters::NONE)
 }
 
-/// Reads a target whose path may have some delimiters encoded. A server may decode it once or
-/// twice, or not at all, so it has to be a good path each time, and `comes_to_same_rule`, which is
-/// asked about the path decoded once and twice.
+/// Reads a target whose path may have some delimiters encoded. A server may decode it once, twice,
+/// or not at all, so each result has to be a valid path for which the same rule decides
+/// (`comes_to_same_rule`).
 pub fn check_decoded(
     target: &str,
     allowed: AllowedDelimiters,
@@ -120,8 +119,8 @@ const fn ambiguous(detail: &'static str) -> RejectReason {
     RejectReason::new(ErrorCode::PathAmbiguous, detail)
 }
 
-/// A target without a single reading, for a gate that only reports: its parts, if it can be sent on
-/// exactly as it came.
+/// The parts of an ambiguous target, for a gate that only reports, if it can be forwarded
+/// unchanged.
 pub fn raw_target(target: &str) -> Option<Target<'_>> {
     let same = http::uri::PathAndQuery::try_from(target).is_ok_and(|read| read.as_str() == target);
     let plain = target.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic());
@@ -144,51 +143,51 @@ fn check_path_allowing(path: &str, allowed: AllowedDelimiters) -> Result<(), &'s
     check_segments(path)
 }
 
-/// Whether a path that begins with `/` has neither an encoded byte nor a bad one, and no segment
-/// that is empty or nothing but dots: what nearly all paths are, in one pass. It never says yes to
-/// what [`check_bytes`] or [`check_segments`] would reject.
+/// Whether a path that begins with `/` has no encoded and no invalid byte, and no segment that is
+/// empty or consists of dots: nearly all paths are like this, and one pass finds out. It accepts
+/// nothing that [`check_bytes`] or [`check_segments`] would reject.
 fn is_plain(path: &str) -> bool {
     let mut has_name = true;
     for &byte in path.as_bytes() {
         match KINDS[byte as usize] {
-            Kind::Name => has_name = true,
-            Kind::Dot => {}
-            Kind::Slash if has_name => has_name = false,
-            Kind::Slash | Kind::Other => return false,
+            ByteKind::Name => has_name = true,
+            ByteKind::Dot => {}
+            ByteKind::Slash if has_name => has_name = false,
+            ByteKind::Slash | ByteKind::Other => return false,
         }
     }
     has_name || path.ends_with('/')
 }
 
-/// What a byte is to [`is_plain`].
+/// The class of a byte, for [`is_plain`].
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// It stands for itself, and makes a segment more than dots.
+enum ByteKind {
+    /// It stands for itself, and is not a dot.
     Name,
     Dot,
     Slash,
-    /// It may be bad, or stand for another.
+    /// It may be invalid, or encode another.
     Other,
 }
 
-const KINDS: [Kind; 256] = {
-    let mut table = [Kind::Other; 256];
+const KINDS: [ByteKind; 256] = {
+    let mut table = [ByteKind::Other; 256];
     let mut byte = 0_u8;
     while byte < 128 {
         table[byte as usize] = match byte {
-            b'/' => Kind::Slash,
-            b'.' => Kind::Dot,
-            _ if stands_for_itself(byte) => Kind::Name,
-            _ => Kind::Other,
+            b'/' => ByteKind::Slash,
+            b'.' => ByteKind::Dot,
+            _ if stands_for_itself(byte) => ByteKind::Name,
+            _ => ByteKind::Other,
         };
         byte += 1;
     }
     table
 };
 
-/// pchar of RFC 3986 without `;`, which starts a parameter that Java and Ruby servers cut off; and
-/// four signs that browsers send as they are (path percent-encode set of the WHATWG URL standard)
-/// and no server reads in two ways. And the slash.
+/// pchar of RFC 3986 without `;`, which starts a parameter that Java and Ruby servers cut off; four
+/// characters that browsers do not encode (path percent-encode set of the WHATWG URL standard) and
+/// that all servers read alike; and the slash.
 const fn stands_for_itself(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -216,9 +215,9 @@ const fn stands_for_itself(byte: u8) -> bool {
         )
 }
 
-/// Looks at a path as a server has it that has decoded it.
+/// Checks a path as a server sees it after decoding.
 fn check_plain(path: &str) -> Result<(), &'static str> {
-    // What IIS takes for a character.
+    // IIS decodes this to a character.
     let is_wide = |six: &[u8]| matches!(six, [b'%', b'u' | b'U', digits @ ..] if digits.iter().all(u8::is_ascii_hexdigit));
     if path.contains(char::is_control) {
         return Err(CONTROL);
@@ -251,9 +250,9 @@ fn check_segments(path: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether nothing remains of a segment when dots and blanks are cut off, as Windows does with
-/// names and routers do with their input. `.. ` is `..` then, `...` may be, and a segment of blanks
-/// is an empty one.
+/// Whether a segment is empty after dots and blanks are trimmed, as Windows does with names and
+/// routers do with their input. `.. ` is `..` then, `...` may be, and a segment of blanks is
+/// empty.
 fn is_dots_and_blanks(segment: &str) -> bool {
     let mut rest = segment;
     while !rest.is_empty() {
@@ -268,7 +267,7 @@ fn is_dots_and_blanks(segment: &str) -> bool {
     true
 }
 
-/// White space, and what shows nothing at all.
+/// White space, and invisible characters.
 pub(super) const fn is_blank(sign: char) -> bool {
     let is_visually_empty = matches!(
         sign,
@@ -292,14 +291,14 @@ fn check_bytes(path: &[u8], allowed: AllowedDelimiters) -> Result<(), &'static s
     Ok(())
 }
 
-/// Looks at what begins with `%`: one ASCII character, or all bytes of one UTF-8 character. Gives
-/// the length it takes.
+/// Checks a percent-encoded character, of one byte or all bytes of its UTF-8. Returns its length in
+/// the path.
 fn check_encoded(rest: &[u8], allowed: AllowedDelimiters) -> Result<usize, &'static str> {
     match decode(rest).ok_or(BAD_ENCODING)? {
         b'/' if allowed.slash => Ok(3),
         b'%' if allowed.percent => Ok(3),
-        // Whoever decodes once more, or not at all, would see another path: separators, delimiters,
-        // `%` itself, and plain characters, for which `/%61dmin` is `/admin`.
+        // A server that decodes once more, or not at all, would see another path: separators,
+        // delimiters, `%` itself, and plain characters, for which `/%61dmin` is `/admin`.
         b'/' | b'\\' | b';' | b'?' | b'#' | b'%' => Err("The path has an encoded delimiter."),
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
             Err("The path has an encoded character that needs no encoding.")
@@ -314,8 +313,7 @@ fn check_encoded(rest: &[u8], allowed: AllowedDelimiters) -> Result<usize, &'sta
     }
 }
 
-/// The first character of a text, decoded where it is percent-encoded, and the length that it
-/// takes.
+/// The first character of a text, decoded if it is percent-encoded, and its length in the text.
 pub(super) fn first_char(text: &str) -> Option<(char, usize)> {
     if text.starts_with('%')
         && let Some(encoded) = encoded_char(text.as_bytes())
@@ -325,8 +323,8 @@ pub(super) fn first_char(text: &str) -> Option<(char, usize)> {
     text.chars().next().map(|sign| (sign, sign.len_utf8()))
 }
 
-/// The character that stands percent-encoded at the start of `text`, in UTF-8, and the length that
-/// it takes. Overlong forms and surrogates are not UTF-8.
+/// The percent-encoded character at the start of `text`, in UTF-8, and its length in the text.
+/// Overlong forms and surrogates are not UTF-8.
 fn encoded_char(text: &[u8]) -> Option<(char, usize)> {
     let count = match decode(text)? {
         0..=0x7f => 1,
@@ -346,7 +344,7 @@ fn encoded_char(text: &[u8]) -> Option<(char, usize)> {
         .map(|sign| (sign, count * 3))
 }
 
-/// A path as a server has it that has decoded it, and leaves alone what it cannot decode.
+/// A path as a server sees it after decoding; invalid encodings stay.
 fn decode_path(path: &str) -> Result<String, &'static str> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
@@ -374,7 +372,7 @@ pub(super) fn decode(text: &[u8]) -> Option<u8> {
     }
 }
 
-/// A query is the backend's own; it only has to stay in its line and in its part of the target.
+/// The query is for the backend; it only must not end the line or its part of the target.
 fn check_query(query: &str) -> Result<(), RejectReason> {
     let plain = |b: u8| (0x21..=0x7e).contains(&b) && !matches!(b, b'"' | b'#' | b'<' | b'>');
     if query.bytes().all(plain) {

@@ -1,10 +1,10 @@
 //! Path patterns of rules: exact, `*` for one segment, `/**` for everything below.
 //!
-//! A pattern is compared segment by segment, so `/public/**` never covers `/publicx`. Two readings
-//! are told apart: the path byte by byte, and the path as a lenient backend may take it (letter
-//! case, percent-encoding and a trailing slash ignored, as Express does by default; dots and blanks
-//! at the end of a name, as Windows does, and blanks in front of it, as servers do that trim
-//! names). Only the first may open a path; the second may close one.
+//! A pattern is compared segment by segment, so `/public/**` never covers `/publicx`. There are two
+//! readings: the path byte by byte, and the path as a lenient backend may read it (it ignores letter
+//! case, percent-encoding and a trailing slash, as Express does by default; dots and blanks at the
+//! end of a name, as Windows does; blanks in front of it, as servers do that trim names). Only the
+//! first may open a path; the second may close one.
 
 use super::path::{self, first_char, is_blank};
 
@@ -42,10 +42,10 @@ enum Segment {
     },
 }
 
-/// A path cut into its names, once for all the patterns that it is compared with.
+/// A path split into its names, once for all patterns.
 pub(super) struct PathNames<'p> {
     first: [&'p str; MAX_CUT],
-    /// What follows those.
+    /// The rest of the path.
     rest: &'p str,
     count: usize,
     /// A slash follows the last name.
@@ -54,8 +54,8 @@ pub(super) struct PathNames<'p> {
     is_folded: bool,
 }
 
-/// Names of a path that are cut beforehand; the few paths that have more are cut again for the
-/// patterns that do.
+/// Names that are split in advance. The few paths that have more are split again for patterns that
+/// have more too.
 const MAX_CUT: usize = 8;
 
 impl<'p> PathNames<'p> {
@@ -90,11 +90,11 @@ impl<'p> PathNames<'p> {
     #[inline]
     fn push(&mut self, names: &'p str, start: usize, end: usize) {
         let name = &names[start..end];
-        // Servers that merge slashes find no name between them.
+        // Servers that merge slashes see no name between them.
         let (Some(first), Some(last)) = (name.bytes().next(), name.bytes().next_back()) else {
             return;
         };
-        // Other blanks are not ASCII.
+        // All other blanks are not ASCII.
         self.is_folded &= last != b'.' && last > b' ' && first > b' ';
         match self.first.get_mut(self.count) {
             Some(slot) => *slot = name,
@@ -123,7 +123,7 @@ impl<'p> PathNames<'p> {
 }
 
 impl Pattern {
-    /// Reads a pattern, or says what is wrong with it.
+    /// Parses a pattern, or returns what is wrong with it.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         path::check_path(text).map_err(|detail| format!("no request has such a path: {detail}"))?;
         let (fixed, below) = match text.strip_suffix("/**") {
@@ -150,12 +150,12 @@ impl Pattern {
         }
     }
 
-    /// Whether it covers a path that [`path::check`] accepted.
+    /// How it covers a path that [`path::check`] accepted.
     pub(super) fn covers(&self, path: &PathNames<'_>) -> Match {
         self.covers_by(path, |text, _, name| *text == *name)
     }
 
-    /// The same of a path that has been percent-decoded.
+    /// The same for a path that has been percent-decoded.
     pub(super) fn covers_decoded(&self, path: &PathNames<'_>) -> Match {
         self.covers_by(path, |_, decoded, name| *decoded == *name.as_bytes())
     }

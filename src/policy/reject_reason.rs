@@ -5,12 +5,12 @@ use crate::error::ErrorCode;
 /// Why a request is rejected before anything of it is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RejectReason {
-    /// What the client is told.
+    /// The error code of the response.
     pub code: ErrorCode,
-    /// For people: what was wrong. Never what was sent.
+    /// For people: what is wrong. Never anything from the request.
     pub detail: &'static str,
-    /// Where the request ends is in doubt, so the connection must be closed: what follows on it
-    /// cannot be read.
+    /// The end of the request is uncertain, so the connection has to be closed: nothing after the
+    /// request can be read.
     pub close: bool,
 }
 
@@ -24,7 +24,7 @@ impl RejectReason {
         }
     }
 
-    /// The request is well framed, and wrong in itself.
+    /// The request is well framed; the connection goes on.
     pub const fn new(code: ErrorCode, detail: &'static str) -> Self {
         Self {
             code,

@@ -1,43 +1,35 @@
-//! May this request pass, and as whom: the rule and the token, and nothing else.
+//! Whether a request passes, and as which user: decided by the rule and the token only.
 //!
-//! Must stay true: nothing but the credential has a say; on a public path a token is not looked at;
-//! a token that is bad is never half-trusted; a fault that has nothing to do with the token is
-//! never taken for one, and never lets anybody pass.
+//! Must stay true: nothing else of the request counts; a token on a public path is ignored; an
+//! invalid token is never trusted in part; an internal error is not taken for an invalid token, and
+//! never lets a request pass.
 
 use super::rules::RuleMatch;
 use crate::{config::Access, error::ErrorCode, token::VerifiedClaims};
 
-/// What came out of looking at the credential.
+/// The state of the credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenState<'a> {
     Missing,
-    /// There is a credential that is no bearer token.
+    /// The credential is not a bearer token.
     Malformed,
-    /// Everything about the token is right; this is whom it names.
+    /// The token is valid and has these claims.
     Valid(&'a VerifiedClaims),
-    /// It is not, or it could not be checked.
+    /// The token is invalid, or could not be checked.
     Invalid(ErrorCode),
 }
 
-/// What happens to the request.
+/// The decision on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuleDecision {
-    /// Passes without an identity.
+    /// It passes without an identity.
     Anonymous,
-    /// Passes as the user of the token.
+    /// It passes as the user of the token.
     Authenticated,
     Reject(ErrorCode),
 }
 
-/// Whether the token has any influence, so that it need not be checked where it has none.
-pub const fn needs_token(matched: RuleMatch<'_>) -> bool {
-    match matched.rule.access {
-        Access::Public | Access::Deny => false,
-        Access::Optional | Access::Required => true,
-    }
-}
-
-/// Decides.
+/// The decision on a request with this token.
 pub fn decide(matched: RuleMatch<'_>, token: TokenState<'_>) -> RuleDecision {
     match matched.rule.access {
         Access::Public => RuleDecision::Anonymous,
@@ -72,7 +64,7 @@ fn required(matched: RuleMatch<'_>, token: TokenState<'_>) -> RuleDecision {
     }
 }
 
-/// The client sent a bad token, as opposed to a fault of ours while looking at it.
+/// Whether the token itself is invalid, as opposed to an internal error while it was checked.
 const fn is_token_error(code: ErrorCode) -> bool {
     matches!(
         code,

@@ -43,7 +43,7 @@ pub(super) fn allow(
     if let Some(forward_auth) = snapshot
         .gate
         .forward_auth()
-        .filter(|it| it.tells_what_to_remove())
+        .filter(|it| it.removes_headers())
     {
         // Envoy removes headers after it has set them, so those that are set here must not be
         // named.

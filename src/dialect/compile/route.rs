@@ -1,4 +1,4 @@
-//! One route: where its inputs are, what they have to look like, and what its answer is.
+//! Compiles one route: the locations of its inputs, the checks on them, and its response.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,8 @@ use super::{Compiler, has_no_body, is_plain};
 use crate::{
     config::{DialectAction, DialectRoute, ProfileOfLogin, nearest},
     dialect::{
-        Route, action,
+        action,
+        definition::Route,
         input::{Check, InputLocation, InputLocations},
         template::Template,
     },

@@ -50,7 +50,7 @@ fn what_is_wrong_is_said_where_it_stands() {
         (
             with("messages = { token_mising = 'x' }"),
             &[
-                "dialect[0].messages.token_mising: \"token_mising\" is no code of a refusal; did you mean `token_missing`?",
+                "dialect[0].messages.token_mising: \"token_mising\" is no error code; did you mean `token_missing`?",
             ],
         ),
         (
@@ -94,7 +94,7 @@ fn what_is_wrong_with_a_route_is_said_where_it_stands() {
         (
             with("").replace("'body.code'", "'cookie.code'"),
             &[
-                "dialect[0].route[0].inputs.code: \"cookie.code\" is no place of an input: write body.field, header.Name or query.name",
+                "dialect[0].route[0].inputs.code: \"cookie.code\" is no location of an input: write body.field, header.Name or query.name",
             ],
         ),
         (
@@ -140,7 +140,7 @@ fn what_is_wrong_with_a_route_is_said_where_it_stands() {
         (
             route("body = '{\"{user.id}\": 1}'"),
             &[
-                "dialect[0].route[0].body: has a place in the name of the member `{user.id}`: only values have places",
+                "dialect[0].route[0].body: has a placeholder in the name of the member `{user.id}`: only values have placeholders",
             ],
         ),
         (
@@ -174,8 +174,8 @@ fn what_is_wrong_with_a_shape_is_said_where_it_stands() {
         (
             shape("codes = ['nope']\nbody = '{}'"),
             &[
-                "dialect[0]: has no [[dialect.error]] without `codes`: some refusals would have no shape",
-                "dialect[0].error[0].codes[0]: \"nope\" is no code of a refusal; docs/errors.md has them all",
+                "dialect[0]: has no [[dialect.error]] without `codes`: some rejections would have no format",
+                "dialect[0].error[0].codes[0]: \"nope\" is no error code; docs/errors.md has them all",
             ],
         ),
         (
@@ -184,7 +184,7 @@ fn what_is_wrong_with_a_shape_is_said_where_it_stands() {
         ),
         (
             shape("status = 204\nbody = '{}'"),
-            &["dialect[0].error[0].status: has no body, and a refusal has one"],
+            &["dialect[0].error[0].status: has no body, and a rejection has one"],
         ),
         (
             shape("body = '{ \"e\": \"{errors}\" }'"),
@@ -196,7 +196,7 @@ fn what_is_wrong_with_a_shape_is_said_where_it_stands() {
             "[[dialect]]\nkind = 'custom'".to_owned(),
             &[
                 "dialect[0]: has no [[dialect.route]]: it would answer nothing",
-                "dialect[0]: has no [[dialect.error]] without `codes`: some refusals would have no shape",
+                "dialect[0]: has no [[dialect.error]] without `codes`: some rejections would have no format",
             ],
         ),
     ] {

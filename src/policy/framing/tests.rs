@@ -1,5 +1,7 @@
 //! What `policy::framing` promises.
 
+mod websocket;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -59,122 +61,124 @@ fn a_plain_request_has_one_length() {
     );
 }
 
+/// Header fields that give a length two readings.
+const TWO_LENGTHS: &[(&str, &[&str])] = &[
+    // section 1 rows 4, 5; CVE-2023-40167, CVE-2024-1135, HTTP Garden 10, CVE-2023-40225,
+    // CVE-2018-7159, CVE-2021-32714
+    ("plus sign", &["Content-Length: +5"]),
+    ("minus sign", &["Content-Length: -5"]),
+    ("minus zero", &["Content-Length: -0"]),
+    ("leading zeros", &["Content-Length: 005"]),
+    ("double zero", &["Content-Length: 00"]),
+    ("list", &["Content-Length: 5,5"]),
+    ("list with space", &["Content-Length: 5, 5"]),
+    ("empty", &["Content-Length:"]),
+    ("blank", &["Content-Length:   "]),
+    ("inner space", &["Content-Length: 5 0"]),
+    ("inner tab", &["Content-Length: 5\t0"]),
+    ("underscore, as Python reads it", &["Content-Length: 1_0"]),
+    ("plus and underscore", &["Content-Length: +1_0"]),
+    ("hexadecimal", &["Content-Length: 0x5"]),
+    ("octal", &["Content-Length: 0o5"]),
+    ("exponent", &["Content-Length: 1e1"]),
+    ("fraction", &["Content-Length: 5.0"]),
+    ("trailing letter", &["Content-Length: 5a"]),
+    ("quoted", &["Content-Length: \"5\""]),
+    ("other digits", &["Content-Length: ٥"]),
+    ("semicolon", &["Content-Length: 5;"]),
+    ("above 2^53", &["Content-Length: 9007199254740993"]),
+    ("2^63", &["Content-Length: 9223372036854775808"]),
+    ("2^64", &["Content-Length: 18446744073709551616"]),
+    ("2^64 and 5", &["Content-Length: 18446744073709551621"]),
+    ("twice, equal", &["Content-Length: 5", "Content-Length: 5"]),
+    (
+        "twice, differing",
+        &["Content-Length: 5", "Content-Length: 6"],
+    ),
+    (
+        "twice, other case",
+        &["Content-Length: 5", "content-length: 5"],
+    ),
+    // section 1 row 7; CVE-2026-2835, CVE-2022-32213, CVE-2022-32215, CVE-2024-6827,
+    // CVE-2019-18801, Kettle CL.TE and TE.CL
+    ("both", &["Content-Length: 5", "Transfer-Encoding: chunked"]),
+    (
+        "both, other order",
+        &["Transfer-Encoding: chunked", "Content-Length: 5"],
+    ),
+    (
+        "both, other coding",
+        &["Transfer-Encoding: identity", "Content-Length: 5"],
+    ),
+    (
+        "both, zero",
+        &["Transfer-Encoding: chunked", "Content-Length: 0"],
+    ),
+    (
+        "both, empty length",
+        &["Transfer-Encoding: chunked", "Content-Length:"],
+    ),
+    (
+        "both, empty coding",
+        &["Transfer-Encoding:", "Content-Length: 5"],
+    ),
+    ("two codings", &["Transfer-Encoding: gzip, chunked"]),
+    ("chunked first", &["Transfer-Encoding: chunked, gzip"]),
+    (
+        "chunked, identity",
+        &["Transfer-Encoding: chunked, identity"],
+    ),
+    (
+        "chunked twice in a line",
+        &["Transfer-Encoding: chunked, chunked"],
+    ),
+    (
+        "chunked twice",
+        &["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
+    ),
+    (
+        "two lines",
+        &["Transfer-Encoding: gzip", "Transfer-Encoding: chunked"],
+    ),
+    (
+        "two lines, other case",
+        &["Transfer-Encoding: chunked", "transfer-encoding: identity"],
+    ),
+    ("identity", &["Transfer-Encoding: identity"]),
+    ("cow", &["Transfer-Encoding: cow"]),
+    ("xchunked", &["Transfer-Encoding: xchunked"]),
+    ("parameter", &["Transfer-Encoding: chunked;x=1"]),
+    ("quoted coding", &["Transfer-Encoding: \"chunked\""]),
+    ("trailing comma", &["Transfer-Encoding: chunked,"]),
+    ("leading comma", &["Transfer-Encoding: ,chunked"]),
+    ("empty coding", &["Transfer-Encoding:"]),
+    ("inner space in coding", &["Transfer-Encoding: chun ked"]),
+    ("NBSP after coding", &["Transfer-Encoding: chunked\u{a0}"]),
+    // CVE-2025-32094, CVE-2024-24791, section 1 row 15, Kettle 2025
+    ("unknown expectation", &["Expect: x", "Content-Length: 5"]),
+    (
+        "expectation and more",
+        &["Expect: 100-continue, x", "Content-Length: 5"],
+    ),
+    (
+        "obscured expectation",
+        &["Expect: y 100-continue", "Content-Length: 5"],
+    ),
+    ("empty expectation", &["Expect:", "Content-Length: 5"]),
+    (
+        "two expectations",
+        &[
+            "Expect: 100-continue",
+            "Expect: 100-continue",
+            "Content-Length: 5",
+        ],
+    ),
+    ("expectation without body", &["Expect: 100-continue"]),
+];
+
 #[test]
 fn whatever_gives_a_length_two_readings_is_refused() {
-    let table: &[(&str, &[&str])] = &[
-        // section 1 rows 4, 5; CVE-2023-40167, CVE-2024-1135, HTTP Garden 10, CVE-2023-40225,
-        // CVE-2018-7159, CVE-2021-32714
-        ("plus sign", &["Content-Length: +5"]),
-        ("minus sign", &["Content-Length: -5"]),
-        ("minus zero", &["Content-Length: -0"]),
-        ("leading zeros", &["Content-Length: 005"]),
-        ("double zero", &["Content-Length: 00"]),
-        ("list", &["Content-Length: 5,5"]),
-        ("list with space", &["Content-Length: 5, 5"]),
-        ("empty", &["Content-Length:"]),
-        ("blank", &["Content-Length:   "]),
-        ("inner space", &["Content-Length: 5 0"]),
-        ("inner tab", &["Content-Length: 5\t0"]),
-        ("underscore, as Python reads it", &["Content-Length: 1_0"]),
-        ("plus and underscore", &["Content-Length: +1_0"]),
-        ("hexadecimal", &["Content-Length: 0x5"]),
-        ("octal", &["Content-Length: 0o5"]),
-        ("exponent", &["Content-Length: 1e1"]),
-        ("fraction", &["Content-Length: 5.0"]),
-        ("trailing letter", &["Content-Length: 5a"]),
-        ("quoted", &["Content-Length: \"5\""]),
-        ("other digits", &["Content-Length: ٥"]),
-        ("semicolon", &["Content-Length: 5;"]),
-        ("above 2^53", &["Content-Length: 9007199254740993"]),
-        ("2^63", &["Content-Length: 9223372036854775808"]),
-        ("2^64", &["Content-Length: 18446744073709551616"]),
-        ("2^64 and 5", &["Content-Length: 18446744073709551621"]),
-        ("twice, equal", &["Content-Length: 5", "Content-Length: 5"]),
-        (
-            "twice, differing",
-            &["Content-Length: 5", "Content-Length: 6"],
-        ),
-        (
-            "twice, other case",
-            &["Content-Length: 5", "content-length: 5"],
-        ),
-        // section 1 row 7; CVE-2026-2835, CVE-2022-32213, CVE-2022-32215, CVE-2024-6827,
-        // CVE-2019-18801, Kettle CL.TE and TE.CL
-        ("both", &["Content-Length: 5", "Transfer-Encoding: chunked"]),
-        (
-            "both, other order",
-            &["Transfer-Encoding: chunked", "Content-Length: 5"],
-        ),
-        (
-            "both, other coding",
-            &["Transfer-Encoding: identity", "Content-Length: 5"],
-        ),
-        (
-            "both, zero",
-            &["Transfer-Encoding: chunked", "Content-Length: 0"],
-        ),
-        (
-            "both, empty length",
-            &["Transfer-Encoding: chunked", "Content-Length:"],
-        ),
-        (
-            "both, empty coding",
-            &["Transfer-Encoding:", "Content-Length: 5"],
-        ),
-        ("two codings", &["Transfer-Encoding: gzip, chunked"]),
-        ("chunked first", &["Transfer-Encoding: chunked, gzip"]),
-        (
-            "chunked, identity",
-            &["Transfer-Encoding: chunked, identity"],
-        ),
-        (
-            "chunked twice in a line",
-            &["Transfer-Encoding: chunked, chunked"],
-        ),
-        (
-            "chunked twice",
-            &["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
-        ),
-        (
-            "two lines",
-            &["Transfer-Encoding: gzip", "Transfer-Encoding: chunked"],
-        ),
-        (
-            "two lines, other case",
-            &["Transfer-Encoding: chunked", "transfer-encoding: identity"],
-        ),
-        ("identity", &["Transfer-Encoding: identity"]),
-        ("cow", &["Transfer-Encoding: cow"]),
-        ("xchunked", &["Transfer-Encoding: xchunked"]),
-        ("parameter", &["Transfer-Encoding: chunked;x=1"]),
-        ("quoted coding", &["Transfer-Encoding: \"chunked\""]),
-        ("trailing comma", &["Transfer-Encoding: chunked,"]),
-        ("leading comma", &["Transfer-Encoding: ,chunked"]),
-        ("empty coding", &["Transfer-Encoding:"]),
-        ("inner space in coding", &["Transfer-Encoding: chun ked"]),
-        ("NBSP after coding", &["Transfer-Encoding: chunked\u{a0}"]),
-        // CVE-2025-32094, CVE-2024-24791, section 1 row 15, Kettle 2025
-        ("unknown expectation", &["Expect: x", "Content-Length: 5"]),
-        (
-            "expectation and more",
-            &["Expect: 100-continue, x", "Content-Length: 5"],
-        ),
-        (
-            "obscured expectation",
-            &["Expect: y 100-continue", "Content-Length: 5"],
-        ),
-        ("empty expectation", &["Expect:", "Content-Length: 5"]),
-        (
-            "two expectations",
-            &[
-                "Expect: 100-continue",
-                "Expect: 100-continue",
-                "Content-Length: 5",
-            ],
-        ),
-        ("expectation without body", &["Expect: 100-continue"]),
-    ];
-    for (name, headers) in table {
+    for (name, headers) in TWO_LENGTHS {
         for line in [
             "POST /x HTTP/1.1",
             "GET / HTTP/1.1",
@@ -363,149 +367,6 @@ fn only_methods_that_everybody_knows_pass() {
         let refusal = request(&format!("{method} / HTTP/1.1"), &[]).expect_err(method);
         assert_eq!(refusal.code, ErrorCode::RequestMalformed, "{method}");
     }
-}
-
-const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
-const V13: &str = "Sec-WebSocket-Version: 13";
-
-#[test]
-fn a_websocket_handshake_is_whole_or_refused() {
-    let get =
-        |headers: &[&str]| request("GET /ws HTTP/1.1", headers).map(|framing| framing.websocket);
-    let (up, ws) = ("Connection: Upgrade", "Upgrade: websocket");
-    assert_eq!(get(&[up, ws, KEY, V13]), Ok(true));
-    assert_eq!(
-        get(&[
-            "Connection: keep-alive, upgrade",
-            "upgrade: WebSocket",
-            KEY,
-            V13
-        ]),
-        Ok(true)
-    );
-    assert_eq!(get(&["Connection: keep-alive", up, ws, KEY, V13]), Ok(true));
-    // No body in so many words.
-    assert_eq!(get(&[up, ws, KEY, V13, "Content-Length: 0"]), Ok(true));
-    // CVE-2026-2833, CVE-2025-64763
-    let table: &[(&str, &[&str])] = &[
-        ("no Connection", &[ws, KEY, V13]),
-        (
-            "Connection names something else",
-            &["Connection: upgraded", ws, KEY, V13],
-        ),
-        ("no key", &[up, ws, V13]),
-        ("empty key", &[up, ws, "Sec-WebSocket-Key:", V13]),
-        ("short key", &[up, ws, "Sec-WebSocket-Key: AAAA", V13]),
-        (
-            "bad key",
-            &[up, ws, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ!==", V13],
-        ),
-        ("body", &[up, ws, KEY, V13, "Content-Length: 5"]),
-        ("two versions", &[up, ws, KEY, V13, V13]),
-        (
-            "neither body nor version",
-            &[up, ws, KEY, "Content-Length: 5"],
-        ),
-        ("chunked", &[up, ws, KEY, V13, "Transfer-Encoding: chunked"]),
-        ("two protocols", &[up, "Upgrade: websocket, h2c", KEY, V13]),
-        (
-            "two protocols, other order",
-            &[up, "Upgrade: h2c, websocket", KEY, V13],
-        ),
-        ("two lines", &[up, ws, ws, KEY, V13]),
-    ];
-    for (name, headers) in table {
-        let refusal = get(headers).expect_err(name);
-        assert_eq!(
-            (refusal.code, refusal.close),
-            (ErrorCode::RequestMalformed, true),
-            "{name}"
-        );
-    }
-    assert!(
-        request("POST /ws HTTP/1.1", &[up, ws, KEY, V13]).is_err(),
-        "not GET"
-    );
-    assert!(
-        request("GET /ws HTTP/1.0", &[up, ws, KEY, V13]).is_err(),
-        "not HTTP/1.1"
-    );
-}
-
-#[test]
-fn a_websocket_of_another_version_is_told_which_is_spoken() {
-    let get =
-        |line: &str, headers: &[&str]| request(line, headers).map(|framing| framing.websocket);
-    let (up, ws) = ("Connection: Upgrade", "Upgrade: websocket");
-    for version in ["", "8", "0", "013", "13, 8", "8, 13", "13.0", "x", "1 3"] {
-        let sent = format!("Sec-WebSocket-Version: {version}");
-        let refusal = get("GET /ws HTTP/1.1", &[up, ws, KEY, &sent]).expect_err(version);
-        assert_eq!(
-            (refusal.code, refusal.close),
-            (ErrorCode::WebsocketVersionUnsupported, true),
-            "{version:?}"
-        );
-    }
-    // Drafts had neither version nor key.
-    for sent in [
-        &[up, ws][..],
-        &[up, ws, KEY],
-        &[up, ws, "Content-Length: 0"],
-    ] {
-        let refusal = get("GET /ws HTTP/1.1", sent).expect_err("another version");
-        assert_eq!(
-            (refusal.code, refusal.close),
-            (ErrorCode::WebsocketVersionUnsupported, true),
-            "{sent:?}"
-        );
-    }
-    // What is no handshake in any version is only wrong.
-    for (line, sent) in [
-        (
-            "POST /ws HTTP/1.1",
-            &[up, ws, KEY, "Sec-WebSocket-Version: 8"][..],
-        ),
-        (
-            "GET /ws HTTP/1.0",
-            &[up, ws, KEY, "Sec-WebSocket-Version: 8"],
-        ),
-        ("GET /ws HTTP/1.1", &[ws, KEY, "Sec-WebSocket-Version: 8"]),
-    ] {
-        assert_eq!(
-            get(line, sent).map_err(|refusal| refusal.code),
-            Err(ErrorCode::RequestMalformed),
-            "{line}"
-        );
-    }
-}
-
-#[test]
-fn other_upgrades_have_no_effect() {
-    // section 1 row 14
-    for upgrade in ["h2c", "TLS/1.0", "foo", "websocketx", ""] {
-        let framing = post(&[
-            "Connection: Upgrade, HTTP2-Settings",
-            &format!("Upgrade: {upgrade}"),
-            "Content-Length: 5",
-        ]);
-        assert_eq!(
-            framing.map(|framing| (framing.websocket, framing.body)),
-            Ok((false, BodyLength::Length(5))),
-            "{upgrade}"
-        );
-    }
-}
-
-#[test]
-fn nothing_follows_a_handshake_before_its_answer() {
-    // CVE-2026-2833
-    let handshake = format!(
-        "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{KEY}\r\n{V13}\r\n\r\n"
-    );
-    assert!(read(handshake.as_bytes()).unwrap().websocket);
-    let followed = format!("{handshake}GET /admin HTTP/1.1\r\n\r\n");
-    assert!(read(followed.as_bytes()).is_err_and(|reason| reason.close));
-    assert!(read(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").is_ok());
 }
 
 #[test]

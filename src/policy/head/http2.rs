@@ -1,8 +1,8 @@
 //! The head of an HTTP/2 request, laid into one buffer as the gate reads every head.
 //!
-//! Method, target and fields are copied once, and what is decided on and forwarded is read from
-//! that copy. What makes an HTTP/2 request malformed is rejected here (RFC 9113 sections 8.2 and
-//! 8.3); how long its body is, [`framing::check`](super::super::framing::check) says.
+//! Method, target and fields are copied once, and both the decision and the forwarded request use
+//! that copy. A malformed HTTP/2 request (RFC 9113 sections 8.2 and 8.3) is rejected here; the
+//! length of its body comes from [`framing::check`](super::super::framing::check).
 //!
 //! Must stay true: the head has one `host`, which is the `:authority`; no field belongs to a
 //! connection of HTTP/1.1; the crumbs of the cookie are one field.
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Http2Head {
 }
 
 impl Http2Head {
-    /// Copies the head of a request, or says why it is malformed. `ends_stream`: no body follows
+    /// Copies the head of a request, or returns why it is malformed. `ends_stream`: no body follows
     /// it.
     pub fn new(request: &Parts, ends_stream: bool) -> Result<Self, &'static str> {
         let target = target(request)?;
@@ -62,10 +62,10 @@ impl Http2Head {
                 return Err("A header value begins or ends with white space.");
             }
             match *name {
-                // The one is copied above, the others are joined below.
+                // The host is copied above, the cookies are joined below.
                 header::HOST | header::COOKIE => {}
                 header::TE if value != "trailers" => return Err("TE can only be trailers."),
-                // Met by menshen itself, so it does not go on (RFC 9110 section 10.1.1).
+                // Menshen meets it itself, so it is not forwarded (RFC 9110 section 10.1.1).
                 header::EXPECT
                     if value.as_bytes().eq_ignore_ascii_case(b"100-continue") && !ends_stream => {}
                 _ => buffer.field(name.as_str(), value.as_bytes())?,
@@ -96,8 +96,7 @@ impl Http2Head {
         &self.bytes
     }
 
-    /// Length in bytes of the HTTP/1.1 head that says the same, which is what
-    /// `server.max_header_bytes` limits.
+    /// Length in bytes of the equivalent HTTP/1.1 head, which `server.max_header_bytes` limits.
     pub fn http1_len(&self) -> usize {
         // "METHOD TARGET HTTP/1.1", the line ends of that line and of the last, and ": " and a line
         // end for each field.
@@ -168,7 +167,7 @@ impl Buffer {
 }
 
 /// `:path`. A CONNECT has neither that nor a scheme (RFC 9113 section 8.5); its target is the
-/// authority, as in HTTP/1.1 (RFC 9112 section 3.2.3), so that the gate rejects it as any other.
+/// authority, as in HTTP/1.1 (RFC 9112 section 3.2.3), so that the gate rejects it like any other.
 fn target(request: &Parts) -> Result<&str, &'static str> {
     match (
         request.uri.scheme_str(),
@@ -184,7 +183,7 @@ fn target(request: &Parts) -> Result<&str, &'static str> {
     }
 }
 
-/// `:authority`, or `Host` where that stands alone (RFC 9113 section 8.3.1).
+/// `:authority`, or `Host` if there is no `:authority` (RFC 9113 section 8.3.1).
 fn authority(request: &Parts) -> Result<&[u8], &'static str> {
     let mut hosts = request.headers.get_all(header::HOST).iter();
     let host = hosts.next().map(HeaderValue::as_bytes);

@@ -1,11 +1,10 @@
-//! The header names that nearly all requests are made of, with their verdicts looked up at once.
+//! The most frequent header names, with their verdicts in a table.
 //!
-//! Must stay true: what is found is the verdict that the name itself has got, when the config was
-//! compiled.
+//! Must stay true: the table has the verdict that the policy itself gave when it was compiled.
 
 use super::{super::head::is_name, verdict::HeaderVerdict};
 
-/// Names that clients and the proxies in front send all the time. Plain, in lower case.
+/// Names that clients and proxies in front send most often. Plain, in lower case.
 pub(super) const NAMES: [&str; 46] = [
     "accept",
     "accept-encoding",
@@ -55,49 +54,49 @@ pub(super) const NAMES: [&str; 46] = [
     "x-requested-with",
 ];
 
-/// Places of the table; each name has one of its own.
-const PLACES: usize = 128;
+/// Slots of the table; each name has one of its own.
+const SLOTS: usize = 128;
 
 /// The verdicts on common names.
 #[derive(Debug, Clone)]
-pub(super) struct CommonNames(Box<[Option<(&'static str, HeaderVerdict)>; PLACES]>);
+pub(super) struct CommonNames(Box<[Option<(&'static str, HeaderVerdict)>; SLOTS]>);
 
 impl Default for CommonNames {
-    /// Without any.
+    /// An empty table.
     fn default() -> Self {
-        Self(Box::new([None; PLACES]))
+        Self(Box::new([None; SLOTS]))
     }
 }
 
 impl CommonNames {
-    /// With the verdicts that these names get.
+    /// A table with the verdicts on these names.
     pub(super) fn new(verdict: impl Fn(&str) -> HeaderVerdict) -> Self {
         let mut table = Self::default();
         for name in NAMES {
-            if let Some(place) = table.0.get_mut(place(name.as_bytes())) {
-                place.get_or_insert((name, verdict(name)));
+            if let Some(slot) = table.0.get_mut(slot(name.as_bytes())) {
+                slot.get_or_insert((name, verdict(name)));
             }
         }
         table
     }
 
-    /// The verdict on a name, if it is a common one; in any case.
+    /// The verdict on a name in any case, if it is in the table.
     #[inline]
     pub(super) fn get(&self, name: &str) -> Option<HeaderVerdict> {
-        let (known, verdict) = self.0.get(place(name.as_bytes())).copied().flatten()?;
+        let (known, verdict) = self.0.get(slot(name.as_bytes())).copied().flatten()?;
         is_name(name, known).then_some(verdict)
     }
 }
 
-/// Where a name stands: by its length and its first, fourth last and last letter, in any case. The
-/// factors are found by trying, so that no two of [`NAMES`] stand in one place.
+/// The slot of a name: a hash of its length and its first, fourth last and last letter, in any case.
+/// The factors were found by trial, so that no two of [`NAMES`] share a slot.
 #[inline]
-fn place(name: &[u8]) -> usize {
+fn slot(name: &[u8]) -> usize {
     let letter = |at: usize| usize::from(name.get(at).copied().unwrap_or_default() & 0x1f);
     let length = name.len();
     (length * 3
         + letter(0) * 48
         + letter(length.wrapping_sub(4)) * 29
         + letter(length.wrapping_sub(1)) * 16)
-        % PLACES
+        % SLOTS
 }

@@ -1,11 +1,10 @@
-//! Header names that mean something to proxies and frameworks, whatever the config says. Written
-//! folded.
+//! Header names with a meaning to proxies and frameworks, whatever the config says. Written folded.
 
 use super::verdict::DropReason;
 
-/// What kind of header a built-in name is.
+/// The kind of a built-in name.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum NameKind {
     Forwarding,
     ClientAddress,
     Override,
@@ -15,64 +14,64 @@ pub(super) enum Kind {
 }
 
 /// Names with a fixed meaning.
-pub(super) const BUILT_IN: [(&str, Kind); 42] = [
-    ("authorization", Kind::Credential),
-    ("connection", Kind::Handshake),
-    ("upgrade", Kind::Handshake),
+pub(super) const BUILT_IN: [(&str, NameKind); 42] = [
+    ("authorization", NameKind::Credential),
+    ("connection", NameKind::Handshake),
+    ("upgrade", NameKind::Handshake),
     // RFC 9110 section 7.6.1, and the older names that some servers still honour. HTTP2-Settings
     // belongs to h2c.
-    ("keep-alive", Kind::HopByHop),
-    ("proxy-connection", Kind::HopByHop),
-    ("proxy-authenticate", Kind::HopByHop),
-    ("proxy-authorization", Kind::HopByHop),
-    ("te", Kind::HopByHop),
-    ("trailer", Kind::HopByHop),
-    ("http2-settings", Kind::HopByHop),
-    // What proxies say of a request. The same of this connection is set anew.
-    ("forwarded", Kind::Forwarding),
-    ("x-forwarded", Kind::Forwarding),
-    ("x-real-ip", Kind::Forwarding),
-    ("x-scheme", Kind::Forwarding),
-    ("x-url-scheme", Kind::Forwarding),
-    ("front-end-https", Kind::Forwarding),
-    ("x-request-id", Kind::Forwarding),
-    // The client's address as CDNs and load balancers name it, where the name has none of
-    // `CLIENT_ADDRESS_ENDINGS`. Under a reserved prefix as well, which would make it a forged one.
-    ("x-client-ip", Kind::ClientAddress),
-    ("remote-addr", Kind::ClientAddress),
-    ("x-remote-addr", Kind::ClientAddress),
-    ("x-remote-ip", Kind::ClientAddress),
-    ("x-originating-ip", Kind::ClientAddress),
-    ("x-proxyuser-ip", Kind::ClientAddress),
-    ("cf-connecting-ipv6", Kind::ClientAddress),
-    ("cf-pseudo-ipv4", Kind::ClientAddress),
-    ("cloudfront-viewer-address", Kind::ClientAddress),
-    ("x-azure-clientip", Kind::ClientAddress),
-    ("x-azure-socketip", Kind::ClientAddress),
-    ("x-sucuri-clientip", Kind::ClientAddress),
-    ("x-appengine-user-ip", Kind::ClientAddress),
-    ("x-nf-client-connection-ip", Kind::ClientAddress),
-    // Another path, method or host than the one that was decided on.
-    ("x-rewrite-url", Kind::Override),
-    ("x-override-url", Kind::Override),
-    ("x-http-method", Kind::Override),
-    ("x-http-method-override", Kind::Override),
-    ("x-method-override", Kind::Override),
-    ("x-http-host-override", Kind::Override),
-    ("x-host", Kind::Override),
-    // httpoxy (CVE-2016-5385): CGI makes HTTP_PROXY of it.
-    ("proxy", Kind::Override),
-    // Meant between an application and the server in front of it.
-    ("x-sendfile-type", Kind::Override),
-    ("script-name", Kind::Override),
-    ("path-info", Kind::Override),
+    ("keep-alive", NameKind::HopByHop),
+    ("proxy-connection", NameKind::HopByHop),
+    ("proxy-authenticate", NameKind::HopByHop),
+    ("proxy-authorization", NameKind::HopByHop),
+    ("te", NameKind::HopByHop),
+    ("trailer", NameKind::HopByHop),
+    ("http2-settings", NameKind::HopByHop),
+    // Statements of proxies about a request. Menshen sets its own.
+    ("forwarded", NameKind::Forwarding),
+    ("x-forwarded", NameKind::Forwarding),
+    ("x-real-ip", NameKind::Forwarding),
+    ("x-scheme", NameKind::Forwarding),
+    ("x-url-scheme", NameKind::Forwarding),
+    ("front-end-https", NameKind::Forwarding),
+    ("x-request-id", NameKind::Forwarding),
+    // The client's address, as CDNs and load balancers name it without one of
+    // `CLIENT_ADDRESS_ENDINGS`. Here so that one under a reserved prefix does not count as spoofed.
+    ("x-client-ip", NameKind::ClientAddress),
+    ("remote-addr", NameKind::ClientAddress),
+    ("x-remote-addr", NameKind::ClientAddress),
+    ("x-remote-ip", NameKind::ClientAddress),
+    ("x-originating-ip", NameKind::ClientAddress),
+    ("x-proxyuser-ip", NameKind::ClientAddress),
+    ("cf-connecting-ipv6", NameKind::ClientAddress),
+    ("cf-pseudo-ipv4", NameKind::ClientAddress),
+    ("cloudfront-viewer-address", NameKind::ClientAddress),
+    ("x-azure-clientip", NameKind::ClientAddress),
+    ("x-azure-socketip", NameKind::ClientAddress),
+    ("x-sucuri-clientip", NameKind::ClientAddress),
+    ("x-appengine-user-ip", NameKind::ClientAddress),
+    ("x-nf-client-connection-ip", NameKind::ClientAddress),
+    // Another path, method or host than that of the decision.
+    ("x-rewrite-url", NameKind::Override),
+    ("x-override-url", NameKind::Override),
+    ("x-http-method", NameKind::Override),
+    ("x-http-method-override", NameKind::Override),
+    ("x-method-override", NameKind::Override),
+    ("x-http-host-override", NameKind::Override),
+    ("x-host", NameKind::Override),
+    // httpoxy (CVE-2016-5385): CGI turns it into HTTP_PROXY.
+    ("proxy", NameKind::Override),
+    // For an application and the server in front of it.
+    ("x-sendfile-type", NameKind::Override),
+    ("script-name", NameKind::Override),
+    ("path-info", NameKind::Override),
 ];
 
-/// Beginnings with a fixed meaning.
+/// Prefixes with a fixed meaning.
 pub(super) const BUILT_IN_PREFIXES: [(&str, DropReason); 6] = [
     ("x-forwarded-", DropReason::Forwarding),
     ("x-original-", DropReason::Override),
-    // CVE-2023-27487: `x-envoy-original-path` was taken for the path.
+    // CVE-2023-27487: `x-envoy-original-path` replaced the path.
     ("x-envoy-", DropReason::Override),
     // CVE-2025-29927: `x-middleware-subrequest` skipped the middleware.
     ("x-middleware-", DropReason::Override),
@@ -80,9 +79,9 @@ pub(super) const BUILT_IN_PREFIXES: [(&str, DropReason); 6] = [
     ("x-menshen-", DropReason::Reserved),
 ];
 
-/// How names end that bring the client's address: `EO-Connecting-IP`, `True-Client-IP`,
+/// Endings of names for the client's address: `EO-Connecting-IP`, `True-Client-IP`,
 /// `Ali-Cdn-Real-Ip`, `Cdn-Src-Ip`, `X-Vercel-Forwarded-For`. Each CDN has a name of its own, so
-/// they are known by their last words, alone or after a `-`.
+/// their last words identify them, alone or after a `-`.
 pub(super) const CLIENT_ADDRESS_ENDINGS: [&str; 5] = [
     "connecting-ip",
     "client-ip",
@@ -91,7 +90,7 @@ pub(super) const CLIENT_ADDRESS_ENDINGS: [&str; 5] = [
     "forwarded-for",
 ];
 
-/// Fields of an answer that come before its body or not at all, besides those of [`STANDARD`].
+/// Fields of a response that may not be in trailers, in addition to [`STANDARD`].
 pub(super) const NOT_IN_TRAILERS: [&str; 10] = [
     "age",
     "authentication-control",
@@ -105,8 +104,8 @@ pub(super) const NOT_IN_TRAILERS: [&str; 10] = [
     "www-authenticate",
 ];
 
-/// Names that HTTP or CGI gives a meaning to. They are no identity headers, no look-alike of one
-/// may be allowed, and `Connection` cannot remove them.
+/// Names with a meaning in HTTP or CGI. They cannot be identity headers, none that folds to one may
+/// be allowed, and `Connection` cannot remove them.
 pub(super) const STANDARD: [&str; 35] = [
     "accept",
     "accept-encoding",

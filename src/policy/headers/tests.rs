@@ -1,5 +1,7 @@
 //! What `policy::headers` promises.
 
+mod config;
+
 use std::mem::MaybeUninit;
 
 use proptest::prelude::*;
@@ -163,11 +165,10 @@ fn a_common_name_gets_the_verdict_of_any_other() {
     }
 }
 
-#[test]
-fn what_only_we_may_set_is_dropped_in_every_spelling() {
+/// Names that clients may not send, with the reason.
+const RESERVED_NAMES: &[(&str, DropReason, &[&str])] = {
     use DropReason::{Forwarding, HopByHop, Override, Reserved, ReservedPrefix, WechatCloud};
-    let policy = policy();
-    let table: &[(&str, DropReason, &[&str])] = &[
+    &[
         // CVE-2025-64484, CVE-2015-0219, CVE-2026-33433, CVE-2026-39858, CVE-2026-54763,
         // CVE-2026-52845, section 1 row 17
         (
@@ -256,8 +257,13 @@ fn what_only_we_may_set_is_dropped_in_every_spelling() {
             WechatCloud,
             &["X-WX-OPENID", "X-WX-UNIONID", "X-WX-Source"],
         ),
-    ];
-    for (class, reason, names) in table {
+    ]
+};
+
+#[test]
+fn what_only_we_may_set_is_dropped_in_every_spelling() {
+    let policy = policy();
+    for (class, reason, names) in RESERVED_NAMES {
         for name in *names {
             for spelling in spellings(name) {
                 assert_eq!(
@@ -406,48 +412,6 @@ fn an_odd_name_passes_only_as_it_was_allowed() {
 }
 
 #[test]
-fn nothing_that_matters_can_be_allowed() {
-    let names = [
-        "X_User_Id",
-        "x.user.id",
-        "X_User_Role",
-        "Content_Length",
-        "content.type",
-        "Transfer_Encoding",
-        "Host_",
-        "X_Forwarded_For",
-        "Connection",
-        "X_WX_OPENID",
-        "Author_ization",
-        "Authorization",
-        "authorization",
-        "user_agent",
-        "Te",
-        "X-Real_IP",
-        "a b",
-        "",
-        "a:b",
-        "é",
-        "X_Menshen_Error",
-        "X_Original_URL",
-    ];
-    let mut objections = 0;
-    for name in names {
-        let result = compiled(
-            &[name.to_owned()],
-            &IdentityConfig::default(),
-            &UpstreamConfig::default(),
-        );
-        // Folded, these two are names that mean nothing.
-        let harmless = ["Host_", "Author_ization"].contains(&name);
-        assert_eq!(result.is_ok(), harmless, "{name:?}");
-        objections +=
-            usize::from(result.is_err_and(|problems| problems[0].key == "server.allow_headers"));
-    }
-    assert_eq!(objections, names.len() - 2);
-}
-
-#[test]
 fn the_credential_passes_only_to_a_backend_that_looks_at_it() {
     let keep = compiled(&[], &IdentityConfig::default(), &keeping()).unwrap();
     assert_eq!(keep.verdict("Authorization"), HeaderVerdict::Pass);
@@ -482,98 +446,6 @@ fn wechat_cloud_headers_pass_where_the_config_says_so() {
     let policy = compiled(&[], &ours, &UpstreamConfig::default()).unwrap();
     assert_eq!(
         policy.verdict("x_wx_openid"),
-        HeaderVerdict::Drop(DropReason::Reserved)
-    );
-}
-
-#[test]
-fn an_identity_header_has_a_name_of_its_own() {
-    let names = [
-        "",
-        "X User",
-        "X_User",
-        "X:User",
-        "X-Üser",
-        "-X",
-        "1x",
-        "Host",
-        "content-length",
-        "Authorization",
-        "Cookie",
-        "Connection",
-        "TE",
-        "X-Forwarded-User",
-        "X-Real-IP",
-        "Forwarded",
-        "X-Original-URL",
-        "X-Auth-State",
-        "x-auth-assertion",
-        "X-Menshen-Error",
-        "X-Request-Id",
-        "Set-Cookie",
-    ];
-    for name in names {
-        let problems =
-            compiled(&[], &identity(&[name], &[]), &UpstreamConfig::default()).expect_err(name);
-        assert_eq!(
-            (problems.len(), problems[0].key),
-            (1, "identity.headers"),
-            "{name}"
-        );
-    }
-    assert!(
-        compiled(
-            &[],
-            &identity(&["X-User-Id", "x-user-id"], &[]),
-            &UpstreamConfig::default()
-        )
-        .is_err()
-    );
-    for name in ["Remote-User", "X-Menshen-User", "uid", "X-Uid2"] {
-        let policy =
-            compiled(&[], &identity(&[name], &[]), &UpstreamConfig::default()).expect(name);
-        assert_eq!(
-            policy.verdict(&name.to_ascii_uppercase()),
-            HeaderVerdict::Drop(DropReason::Reserved),
-            "{name}"
-        );
-    }
-}
-
-#[test]
-fn a_reserved_prefix_leaves_what_every_request_needs() {
-    for prefix in ["", "X_User", "C", "co", "h", "Authorization", "a", "X "] {
-        assert!(
-            compiled(&[], &identity(&[], &[prefix]), &UpstreamConfig::default()).is_err(),
-            "{prefix:?}"
-        );
-    }
-    let policy = compiled(
-        &[],
-        &identity(&[], &["Tenant-", "7-", "Zz", "Q-9-"]),
-        &UpstreamConfig::default(),
-    )
-    .unwrap();
-    for name in ["zz", "Zz1", "ZZ-top", "q-9-", "Q_9_x"] {
-        assert_eq!(
-            policy.verdict(name),
-            HeaderVerdict::Drop(DropReason::ReservedPrefix),
-            "{name}"
-        );
-    }
-    assert_eq!(policy.verdict("z"), HeaderVerdict::Pass);
-    assert_eq!(
-        policy.verdict("tenant_id"),
-        HeaderVerdict::Drop(DropReason::ReservedPrefix)
-    );
-    assert_eq!(
-        policy.verdict("7-x"),
-        HeaderVerdict::Drop(DropReason::ReservedPrefix)
-    );
-    assert_eq!(policy.verdict("8-x"), HeaderVerdict::Pass);
-    // Ours stay ours, whatever the list says.
-    assert_eq!(
-        policy.verdict("X_Menshen_Error"),
         HeaderVerdict::Drop(DropReason::Reserved)
     );
 }

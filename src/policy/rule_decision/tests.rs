@@ -167,7 +167,11 @@ fn the_token_is_looked_at_only_where_it_matters() {
         )
         .unwrap();
         assert_eq!(
-            needs_token(RuleSet::compile(&[config]).unwrap().find("/", "GET")),
+            RuleSet::compile(&[config])
+                .unwrap()
+                .find("/", "GET")
+                .rule
+                .needs_token(),
             expected,
             "{access:?}"
         );

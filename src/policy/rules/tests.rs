@@ -3,7 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::token::{AccessClaims, CustomClaims, fixture};
+use crate::{
+    config::EncodedDelimiter,
+    policy::AllowedDelimiters,
+    token::{AccessClaims, CustomClaims, VerifiedClaims, fixture},
+    types::UserType,
+};
 
 fn rule(name: &str, path: &str, access: Access) -> RuleConfig {
     RuleConfig {
