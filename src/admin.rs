@@ -1,18 +1,20 @@
-//! The admin listener: metrics, probes and what operators do, on a port of its own and on the main
-//! thread, so that they answer while every worker is busy.
+//! The admin listener: metrics, probes and the admin API, on a port of its own and on the main
+//! thread, so that it responds while every worker is busy.
 //!
-//! `/livez`: the process works; false when its store has failed in a way that only a restart can
-//! mend. `/startupz`: it has begun to serve. `/readyz`: send clients here; false from the moment
-//! menshen is told to stop. None of them depends on the backend: a sidecar starts before it.
+//! `/livez`: the process works; false when its store has failed until a restart. `/startupz`: it
+//! serves. `/readyz`: send clients here; false from the moment menshen gets a signal to stop. None
+//! of them depends on the backend: a sidecar starts before it.
 //!
-//! `/admin`: what the commands ask of a running process, for the bearer of the admin token. No URL
-//! holds anything personal. A refusal is `{"error": text}`.
+//! `/admin`: the operations of the CLI's commands on a running process, for the bearer of the admin
+//! token. No URL holds personal data. A rejection is `{"error": text}`.
 
-mod exchange;
 pub mod import;
+mod json_body;
 pub mod keys;
 pub mod lending;
+mod rejection;
 pub mod sessions;
+mod state;
 pub mod store;
 pub mod users;
 
@@ -42,30 +44,28 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tower::{ServiceExt, service_fn};
 
 use crate::{
-    audit::Audit,
-    auth::Administration,
-    clock::Clock,
-    crypto::{self, Key},
-    entropy::Entropy,
+    crypto,
     metrics::Metrics,
     store::{Store, StoreError},
-    token::{Keyrings, TrustedIssuers},
+    token::TrustedIssuers,
     types::Secret,
 };
+use json_body::MAX_BODY_LEN;
+use rejection::AdminRejection;
 
-use exchange::{LONGEST_BODY, Refused};
+pub use state::AdminState;
 
-/// Time for a request head, so that nobody holds a place by sending slowly.
+/// Time for a request head, so that a slow client does not hold a connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connections at once; more wait. Scrapers and probes need a few, and file descriptors belong to
-/// the clients of the gate.
-const MOST_CONNECTIONS: usize = 64;
+/// Concurrent connections; more wait. Scrapers and probes need a few, and the file descriptors are
+/// for the clients of the gate.
+const MAX_CONNECTIONS: usize = 64;
 
-/// How long a probe waits for the store.
-const STORE_PATIENCE: Duration = Duration::from_millis(500);
+/// Timeout of a probe for the store.
+const STORE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How far the process has come.
+/// The stage of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     Starting,
@@ -73,23 +73,23 @@ pub enum Stage {
     Stopping,
 }
 
-/// What the probes look at.
+/// What the probes report.
 #[derive(Clone)]
 pub struct Probes {
     pub stage: watch::Receiver<Stage>,
     pub store: Arc<dyn Store>,
     pub metrics: Metrics,
-    pub details: Arc<Details>,
+    pub details: Arc<ReadinessDetails>,
     pub issuers: Arc<TrustedIssuers>,
 }
 
-/// What `/readyz` says of the parts that do not make menshen unready: one short line each, without
-/// anything secret.
+/// The parts that `/readyz` reports and that do not make menshen unready: one short line each,
+/// without anything secret.
 #[derive(Debug, Default)]
-pub struct Details(Mutex<BTreeMap<&'static str, String>>);
+pub struct ReadinessDetails(Mutex<BTreeMap<&'static str, String>>);
 
-impl Details {
-    /// The state of a part is this from now on.
+impl ReadinessDetails {
+    /// Sets the state of a part.
     pub fn set(&self, part: &'static str, state: impl Into<String>) {
         self.0
             .lock()
@@ -105,22 +105,8 @@ impl Details {
     }
 }
 
-/// What operators work with.
-pub struct Operations {
-    pub administration: Arc<Administration>,
-    pub keyrings: Arc<Keyrings>,
-    pub store: Arc<dyn Store>,
-    pub audit: Audit,
-    pub clock: Clock,
-    pub entropy: Entropy,
-    /// What exports are sealed with; `None`: the store's key is in memory alone.
-    pub export_key: Option<Key>,
-    /// Logins go on: what is exported ages at once.
-    pub is_live: bool,
-}
-
 /// The routes of the listener. Without a token there is no admin API, only metrics and probes.
-pub fn router(probes: Probes, token: Option<Secret<String>>, state: Operations) -> Router {
+pub fn router(probes: Probes, token: Option<Secret<String>>, state: AdminState) -> Router {
     let open = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
@@ -128,7 +114,7 @@ pub fn router(probes: Probes, token: Option<Secret<String>>, state: Operations) 
         .route("/readyz", get(readyz))
         .with_state(probes);
     match token {
-        Some(token) => open.merge(operations(state).layer(middleware::from_fn_with_state(
+        Some(token) => open.merge(operator_routes(state).layer(middleware::from_fn_with_state(
             Arc::new(token),
             require_token,
         ))),
@@ -136,8 +122,8 @@ pub fn router(probes: Probes, token: Option<Secret<String>>, state: Operations) 
     }
 }
 
-/// The admin API, for whoever may already do everything.
-pub fn operations(state: Operations) -> Router {
+/// The admin API without authentication.
+pub fn operator_routes(state: AdminState) -> Router {
     Router::new()
         .route("/admin/keys", get(keys::list))
         .route("/admin/keys/rotate", post(keys::rotate))
@@ -153,22 +139,21 @@ pub fn operations(state: Operations) -> Router {
         .route("/admin/store/rotate-key", post(store::rotate_key))
         .route("/admin/store/reseal", post(store::reencrypt))
         .route("/admin/store/export", get(store::export))
-        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY_LEN))
         .merge(
             Router::new()
                 .route("/admin/users/import", post(import::users))
-                .layer(DefaultBodyLimit::max(import::LONGEST_BODY)),
+                .layer(DefaultBodyLimit::max(import::MAX_BODY_LEN)),
         )
-        .layer(middleware::from_fn(to_the_end))
+        .layer(middleware::from_fn(run_to_completion))
         .with_state(Arc::new(state))
 }
 
-/// What was begun is finished, recorded and bites, also when whoever asked for it has gone away
-/// meanwhile.
-async fn to_the_end(request: Request, next: Next) -> Response {
+/// Completes, records and applies an operation even if its client has disconnected meanwhile.
+async fn run_to_completion(request: Request, next: Next) -> Response {
     let done = tokio::spawn(next.run(request)).await;
     done.unwrap_or_else(|_| {
-        Refused::new(
+        AdminRejection::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "menshen failed: see its log",
         )
@@ -176,7 +161,7 @@ async fn to_the_end(request: Request, next: Next) -> Response {
     })
 }
 
-/// Lets only the bearer of this token pass.
+/// Rejects requests without this token.
 async fn require_token(
     State(token): State<Arc<Secret<String>>>,
     request: Request,
@@ -191,26 +176,27 @@ async fn require_token(
             next.run(request).await
         }
         Some(_) | None => {
-            Refused::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong").into_response()
+            AdminRejection::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong")
+                .into_response()
         }
     }
 }
 
-/// Serves the routes of the moment until the task is dropped.
+/// Serves the current routes until the task is dropped.
 pub async fn serve(listener: TcpListener, routes: Arc<ArcSwap<Router>>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if connections.len() < MOST_CONNECTIONS => match accepted {
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
                     let routes = routes.clone();
                     let service = TowerToHyperService::new(service_fn(move |request| routes.load().as_ref().clone().oneshot(request)));
                     connections.spawn(async move {
                         let mut server = hyper::server::conn::http1::Builder::new();
                         server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-                        // A scraper that goes away is no event.
+                        // A scraper that disconnects is not worth a log line.
                         drop(server.serve_connection(TokioIo::new(stream), service).await);
                     });
                 }
@@ -225,9 +211,9 @@ pub async fn serve(listener: TcpListener, routes: Arc<ArcSwap<Router>>) -> io::R
 }
 
 async fn metrics(State(probes): State<Probes>) -> Response {
-    // A disk that hangs must not take the other figures with it.
+    // A disk that hangs must not block the other metrics.
     let (stats, (is_good, _)) = tokio::join!(
-        timeout(STORE_PATIENCE, probes.store.stats()),
+        timeout(STORE_TIMEOUT, probes.store.stats()),
         store_state(&probes)
     );
     if let Ok(Ok(stats)) = stats {
@@ -246,9 +232,8 @@ async fn metrics(State(probes): State<Probes>) -> Response {
 }
 
 async fn livez(State(probes): State<Probes>) -> Response {
-    // A store that has failed for good does not heal while the process lives: a restart may. One
-    // that takes long may heal.
-    match timeout(STORE_PATIENCE, probes.store.check())
+    // A store that has failed recovers only with a restart. A slow one may recover by itself.
+    match timeout(STORE_TIMEOUT, probes.store.check())
         .await
         .unwrap_or(Ok(()))
     {
@@ -275,7 +260,7 @@ async fn readyz(State(probes): State<Probes>) -> Response {
     if !details.is_empty() {
         report["details"] = json!(details);
     }
-    // Without the keys of another issuer its tokens alone are refused.
+    // Without the keys of another issuer, only its tokens are rejected.
     let issuers: Map<String, Value> = probes
         .issuers
         .health()
@@ -287,11 +272,11 @@ async fn readyz(State(probes): State<Probes>) -> Response {
     (status(good), Json(report)).into_response()
 }
 
-/// Whether requests are to come here, as far as the store goes, and what it is called.
+/// Whether the store lets requests come here, and the name of its state.
 async fn store_state(probes: &Probes) -> (bool, &'static str) {
-    // Without its store menshen signs nobody in, but goes on checking tokens: taking it out of
-    // service would stop everybody.
-    match timeout(STORE_PATIENCE, probes.store.check()).await {
+    // Without its store menshen rejects logins, but still checks tokens: taking it out of service
+    // would stop all requests.
+    match timeout(STORE_TIMEOUT, probes.store.check()).await {
         Ok(Ok(())) => (true, "ok"),
         Ok(Err(StoreError::Failed(_) | StoreError::Closed)) => (false, "failed until a restart"),
         Ok(Err(StoreError::Unavailable(_) | StoreError::Damaged(_))) | Err(_) => (true, "failing"),
@@ -340,7 +325,7 @@ mod tests {
         };
         let router: Router = Router::new()
             .route("/", post(change))
-            .layer(middleware::from_fn(to_the_end));
+            .layer(middleware::from_fn(run_to_completion));
         let request = Request::post("/").body(Body::empty()).unwrap();
         let asked = tokio::spawn(router.oneshot(request));
         begun.notified().await;

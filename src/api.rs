@@ -1,73 +1,38 @@
 //! The auth API: what menshen answers itself, as an axum router over the use cases.
 //!
-//! It needs no socket: the gate's bridge hands it requests that passed the framing checks, with a
-//! [`RequestContext`] as an extension. Handlers give a value or a [`problem::Problem`]; `error`
-//! alone writes refusals.
+//! It needs no socket: the proxy hands it requests that passed the framing checks, with a
+//! [`RequestContext`] as an extension. Handlers return a value or a [`problem::Problem`]; only
+//! `error` writes rejections.
 
-mod answer;
 mod body;
 mod caller;
 mod dialects;
 mod error;
+mod error_renderer;
 mod json_object;
 mod openapi;
 pub mod problem;
+mod rendered_error;
+#[expect(dead_code, reason = "the schemas of bodies that `BodyFields` reads")]
+mod request_bodies;
+mod responses;
 mod routes;
-mod said;
-mod voice;
-
-use std::sync::Arc;
+mod state;
 
 use axum::{
-    Router,
-    extract::FromRequestParts,
-    http::request::Parts,
-    middleware,
+    Router, middleware,
     routing::{delete, get, post},
 };
 
-pub use body::{BODY_TIME, LONGEST_BODY};
+pub use body::{BODY_TIMEOUT, MAX_BODY_LEN};
 pub use error::respond;
+pub use error_renderer::ErrorRenderer;
 pub use openapi::{errors_markdown, openapi_json};
-pub use said::Said;
-pub use voice::Voices;
+pub use rendered_error::RenderedError;
+pub use state::{ApiState, RequestContext};
 
-use crate::{
-    auth::{Auth, Authorizer},
-    dialect::{Dialects, TokenProfile},
-    error::ErrorCode,
-    metrics::Metrics,
-    provider::wechat::PushReceiver,
-    token::Keyrings,
-    types::ClientIp,
-};
+use crate::error::ErrorCode;
 use problem::Problem;
-
-/// What the routes work with.
-#[derive(Clone)]
-pub struct ApiState {
-    pub auth: Arc<Auth>,
-    pub authorizer: Arc<Authorizer>,
-    /// Whose public half is served.
-    pub keyrings: Arc<Keyrings>,
-    /// Where the routes start: `/auth`, without a slash at its end.
-    pub prefix: String,
-    /// Put the `openid` into the answer of a login.
-    pub openid_in_answers: bool,
-    /// On which the routes of this API give tokens.
-    pub terms: Arc<TokenProfile>,
-    pub dialects: Arc<Dialects>,
-    /// `None`: WeChat's pushes are not taken.
-    pub pushes: Option<Arc<PushReceiver>>,
-    pub metrics: Metrics,
-}
-
-/// What the gate knows of a request. The bridge puts it into the request's extensions.
-#[derive(Debug, Clone)]
-pub struct RequestContext {
-    pub request_id: String,
-    pub client_ip: ClientIp,
-}
 
 /// Every route. Anything else under any path is 404 `not_found`.
 pub fn router(state: ApiState) -> Router {
@@ -97,22 +62,11 @@ pub fn router(state: ApiState) -> Router {
         .route(&at("/sessions"), get(routes::sessions::list))
         .route(&at("/sessions/{sid}"), delete(routes::sessions::end))
         .route(&at("/jwks.json"), get(routes::jwks::get))
-        .route(&at("/openapi.json"), get(routes::openapi::get))
+        .route(&at("/openapi.json"), get(openapi::get))
         .fallback(async || Problem::new(ErrorCode::NotFound))
         .method_not_allowed_fallback(async || Problem::new(ErrorCode::MethodNotAllowed))
         .with_state(state)
-        .layer(middleware::from_fn(error::finish))
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
-            tracing::error!("a request reached the auth API without its context");
-            Problem::new(ErrorCode::Internal)
-        })
-    }
+        .layer(middleware::from_fn(error::finish_response))
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
-//! `/admin/users/import`: users of another system, some at a time, for `menshen import users`.
-
-use std::sync::Arc;
+//! `/admin/users/import`: users of another system, in batches, for `menshen import users`.
 
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Operations,
-    exchange::{Refused, Sent},
+    json_body::JsonBody,
+    rejection::{AdminRejection, JsonResult},
+    state::SharedState,
 };
 use crate::{
     auth::profile,
@@ -16,25 +15,25 @@ use crate::{
 };
 
 /// Longest body, in bytes.
-pub const LONGEST_BODY: usize = 2 * 1024 * 1024;
-/// Most users of one call: bounds how long logins wait for it.
-pub const MOST_USERS: usize = 200;
-/// Most openids of one user.
-const MOST_OPENIDS: usize = 16;
-/// Most roles of one user; their names are told to the backend in one header.
-const MOST_ROLES: usize = 32;
+pub const MAX_BODY_LEN: usize = 2 * 1024 * 1024;
+/// Users in one request: bounds how long logins wait for it.
+pub const MAX_USERS: usize = 200;
+/// Openids of one user.
+const MAX_OPENIDS: usize = 16;
+/// Roles of one user; the backend gets them in one header.
+const MAX_ROLES: usize = 32;
 
-/// Some users.
+/// A batch of users.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Batch {
-    /// Nothing is kept of it.
+pub struct ImportBatch {
+    /// A trial run: nothing is stored.
     #[serde(default)]
     pub is_trial: bool,
     pub users: Vec<ImportRow>,
 }
 
-/// One user, as text. Personal.
+/// One user, as text. Personal data.
 #[derive(Default, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImportRow {
@@ -42,7 +41,7 @@ pub struct ImportRow {
     /// App id and openid.
     pub openids: Vec<(String, String)>,
     pub unionid: Option<String>,
-    /// In any spelling; without a country code of mainland China.
+    /// In any spelling; without a country code it is of mainland China.
     pub phone: Option<String>,
     pub nickname: Option<String>,
     pub avatar_url: Option<String>,
@@ -53,54 +52,58 @@ pub struct ImportRow {
     pub created_at: Option<u64>,
 }
 
-/// What is wrong with a row: its field and why, without the value.
+/// Why a row is invalid: a field and a message, without the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WrongField {
+pub struct ImportFieldError {
     pub field: &'static str,
-    pub says: &'static str,
+    pub message: &'static str,
 }
 
-/// A row that was understood.
+/// A valid row.
 #[derive(Debug)]
-pub struct ReadRow {
+pub struct ParsedRow {
     pub user: ImportedUser,
-    /// Parts of the profile that have no form that is kept, and are left out.
+    /// Number of invalid parts of the profile, which are left out.
     pub left_out: usize,
 }
 
-/// What became of a batch: an outcome for each of its users, in order.
+/// The outcome for each user of a batch, in order.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Outcomes {
-    pub outcomes: Vec<Outcome>,
+pub struct RowOutcomes {
+    pub outcomes: Vec<RowOutcome>,
 }
 
-/// What became of one user.
+/// The outcome for one user.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum RowOutcome {
     Created,
     Linked,
     Unchanged,
     /// The field that is in the way, and why.
-    Refused {
+    #[serde(rename = "refused")]
+    Rejected {
         field: String,
-        says: String,
+        #[serde(rename = "says")]
+        message: String,
     },
 }
 
 pub(super) async fn users(
-    State(state): State<Arc<Operations>>,
-    Sent(batch): Sent<Batch>,
-) -> Result<Json<Outcomes>, Refused> {
-    if batch.users.len() > MOST_USERS {
-        return Err(Refused::from(Malformed("a call has at most 200 users")));
+    State(state): SharedState,
+    JsonBody(batch): JsonBody<ImportBatch>,
+) -> JsonResult<RowOutcomes> {
+    if batch.users.len() > MAX_USERS {
+        return Err(AdminRejection::from(Malformed(
+            "a call has at most 200 users",
+        )));
     }
     let now = state.clock.now();
-    // What cannot be read keeps its place among the outcomes.
-    let read: Vec<Result<ImportedUser, WrongField>> = batch
+    // An invalid row keeps its index among the outcomes.
+    let read: Vec<Result<ImportedUser, ImportFieldError>> = batch
         .users
         .iter()
-        .map(|row| row.read(now).map(|read| read.user))
+        .map(|row| row.parse(now).map(|parsed| parsed.user))
         .collect();
     let users: Vec<ImportedUser> = read
         .iter()
@@ -113,70 +116,70 @@ pub(super) async fn users(
         .into_iter();
     let outcomes = read.into_iter().map(|read| match read {
         Ok(_) => done.next().map_or_else(
-            || Outcome::refused("id", "was not looked at"),
-            Outcome::from,
+            || RowOutcome::rejected("id", "was not looked at"),
+            RowOutcome::from,
         ),
-        Err(WrongField { field, says }) => Outcome::refused(field, says),
+        Err(ImportFieldError { field, message }) => RowOutcome::rejected(field, message),
     });
-    Ok(Json(Outcomes {
+    Ok(Json(RowOutcomes {
         outcomes: outcomes.collect(),
     }))
 }
 
 impl ImportRow {
-    /// Reads the values, or says what is wrong with the first one that is.
-    pub fn read(&self, now: Timestamp) -> Result<ReadRow, WrongField> {
-        let id = UserId::parse(&self.id).map_err(wrong("id"))?;
-        if self.openids.len() > MOST_OPENIDS {
-            return Err(WrongField {
+    /// Parses the row, or returns its first error.
+    pub fn parse(&self, now: Timestamp) -> Result<ParsedRow, ImportFieldError> {
+        let id = UserId::parse(&self.id).map_err(invalid("id"))?;
+        if self.openids.len() > MAX_OPENIDS {
+            return Err(ImportFieldError {
                 field: "openid",
-                says: "must be 16 or fewer",
+                message: "must be 16 or fewer",
             });
         }
         let openid = |(app, openid): &(String, String)| {
             Ok((
-                AppId::parse(app).map_err(wrong("app_id"))?,
-                OpenId::parse(openid).map_err(wrong("openid"))?,
+                AppId::parse(app).map_err(invalid("app_id"))?,
+                OpenId::parse(openid).map_err(invalid("openid"))?,
             ))
         };
         let openids = self
             .openids
             .iter()
             .map(openid)
-            .collect::<Result<_, WrongField>>()?;
+            .collect::<Result<_, ImportFieldError>>()?;
         let unionid = self
             .unionid
             .as_deref()
             .map(UnionId::parse)
             .transpose()
-            .map_err(wrong("unionid"))?;
+            .map_err(invalid("unionid"))?;
         let phone = self
             .phone
             .as_deref()
             .map(Phone::parse_any)
             .transpose()
-            .map_err(wrong("phone"))?;
+            .map_err(invalid("phone"))?;
         let user_type = self
             .user_type
             .as_deref()
             .map_or_else(|| Ok(UserType::user()), UserType::parse);
-        let user_type = user_type.map_err(wrong("user_type"))?;
-        // What a token can carry, and a header can tell.
+        let user_type = user_type.map_err(invalid("user_type"))?;
+        // Tokens and header fields can carry these.
         let plain = |role: &String| {
             (1..=64).contains(&role.len())
                 && role.bytes().all(|b| b.is_ascii_graphic() && b != b',')
         };
-        if self.roles.len() > MOST_ROLES || !self.roles.iter().all(plain) {
-            return Err(WrongField {
+        if self.roles.len() > MAX_ROLES || !self.roles.iter().all(plain) {
+            return Err(ImportFieldError {
                 field: "roles",
-                says: "must be at most 32 names of visible ASCII without commas",
+                message: "must be at most 32 names of visible ASCII without commas",
             });
         }
         let created_at = self.created_at.map_or(now, Timestamp::from_millis);
         if created_at > now {
-            return Err(WrongField {
+            return Err(ImportFieldError {
                 field: "created_at",
-                says: "is in the future",
+                message: "is in the future",
             });
         }
         let nickname = self.nickname.as_deref().map(profile::nickname).transpose();
@@ -203,24 +206,24 @@ impl ImportRow {
             profile,
             created_at,
         };
-        Ok(ReadRow { user, left_out })
+        Ok(ParsedRow { user, left_out })
     }
 }
 
-fn wrong(field: &'static str) -> impl Fn(Malformed) -> WrongField {
-    move |Malformed(says)| WrongField { field, says }
+fn invalid(field: &'static str) -> impl Fn(Malformed) -> ImportFieldError {
+    move |Malformed(message)| ImportFieldError { field, message }
 }
 
-impl Outcome {
-    fn refused(field: impl Into<String>, says: impl Into<String>) -> Self {
-        Self::Refused {
+impl RowOutcome {
+    fn rejected(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Rejected {
             field: field.into(),
-            says: says.into(),
+            message: message.into(),
         }
     }
 }
 
-impl From<ImportOutcome> for Outcome {
+impl From<ImportOutcome> for RowOutcome {
     fn from(imported: ImportOutcome) -> Self {
         let name = |identity| match identity {
             IdentityKind::OpenId => "openid",
@@ -231,22 +234,22 @@ impl From<ImportOutcome> for Outcome {
             ImportOutcome::Created => Self::Created,
             ImportOutcome::Linked => Self::Linked,
             ImportOutcome::Unchanged => Self::Unchanged,
-            ImportOutcome::Refused(ImportConflict::IdTaken) => Self::refused(
+            ImportOutcome::Refused(ImportConflict::IdTaken) => Self::rejected(
                 "id",
                 "is that of a user here to whom none of these identities leads",
             ),
-            ImportOutcome::Refused(ImportConflict::IdDeleted) => Self::refused(
+            ImportOutcome::Refused(ImportConflict::IdDeleted) => Self::rejected(
                 "id",
                 "was that of a user here who was erased, or joined to another one",
             ),
             ImportOutcome::Refused(ImportConflict::IdentityTaken { identity, owner }) => {
-                Self::refused(name(identity), format!("leads to user {owner} here"))
+                Self::rejected(name(identity), format!("leads to user {owner} here"))
             }
             ImportOutcome::Refused(ImportConflict::HasAnother(IdentityKind::OpenId)) => {
-                Self::refused("openid", "is a second one in its app for this user")
+                Self::rejected("openid", "is a second one in its app for this user")
             }
             ImportOutcome::Refused(ImportConflict::HasAnother(identity)) => {
-                Self::refused(name(identity), "is another one than this user has here")
+                Self::rejected(name(identity), "is another one than this user has here")
             }
         }
     }
@@ -275,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_row_is_read_as_a_login_would_be() {
-        let read = row().read(NOW).unwrap();
+        let read = row().parse(NOW).unwrap();
         assert_eq!(read.user.phone.unwrap().as_str(), "+8613800138000");
         assert_eq!(
             (read.user.created_at, read.user.user_type),
@@ -286,7 +289,7 @@ mod tests {
             ..row()
         };
         assert_eq!(
-            pasted.read(NOW).unwrap().user.phone.unwrap().as_str(),
+            pasted.parse(NOW).unwrap().user.phone.unwrap().as_str(),
             "+8613800138000"
         );
     }
@@ -296,7 +299,7 @@ mod tests {
         fn read(change: impl Fn(&mut ImportRow)) -> &'static str {
             let mut row = row();
             change(&mut row);
-            row.read(NOW).unwrap_err().field
+            row.parse(NOW).unwrap_err().field
         }
         assert_eq!(read(|row| row.id = "a b".to_owned()), "id");
         assert_eq!(read(|row| row.openids[0].0 = String::new()), "app_id");
@@ -331,14 +334,14 @@ mod tests {
             avatar_url: Some("/media/a.png".to_owned()),
             ..row()
         };
-        let read = row.read(NOW).unwrap();
+        let read = row.parse(NOW).unwrap();
         assert_eq!((read.left_out, read.user.profile), (2, Profile::default()));
         let row = ImportRow {
             nickname: Some("微信用户".to_owned()),
             ..row
         };
         assert_eq!(
-            row.read(NOW).unwrap().left_out,
+            row.parse(NOW).unwrap().left_out,
             1,
             "nobody's name is nothing to tell about"
         );

@@ -1,11 +1,12 @@
 //! `/admin/keys`: the signing keys of a running process, for `menshen keys`.
 
-use std::sync::Arc;
-
 use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::{Operations, exchange::Refused};
+use super::{
+    rejection::{AdminRejection, JsonResult},
+    state::SharedState,
+};
 use crate::{
     audit::Event,
     token::{KeyringError, Keyrings, RotationResult},
@@ -20,7 +21,7 @@ pub struct Keys {
     pub algorithm: String,
     /// All that verify, the signing one first.
     pub verifying: Vec<String>,
-    /// The one that signs next, where that is known.
+    /// The one that signs next, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<NextKey>,
 }
@@ -41,7 +42,7 @@ pub struct KeyRotation {
 }
 
 impl Keys {
-    pub fn of(keyrings: &Keyrings) -> Self {
+    pub fn from_keyrings(keyrings: &Keyrings) -> Self {
         let keys = keyrings.current();
         Self {
             signing: keys.signing_kid().to_owned(),
@@ -55,13 +56,11 @@ impl Keys {
     }
 }
 
-pub(super) async fn list(State(state): State<Arc<Operations>>) -> Json<Keys> {
-    Json(Keys::of(&state.keyrings))
+pub(super) async fn list(State(state): SharedState) -> Json<Keys> {
+    Json(Keys::from_keyrings(&state.keyrings))
 }
 
-pub(super) async fn rotate(
-    State(state): State<Arc<Operations>>,
-) -> Result<Json<KeyRotation>, Refused> {
+pub(super) async fn rotate(State(state): SharedState) -> JsonResult<KeyRotation> {
     let now = state.clock.now();
     match state
         .keyrings
@@ -79,8 +78,8 @@ pub(super) async fn rotate(
         }
         Ok(RotationResult::Overtaken { kid }) => Ok(Json(KeyRotation { signing: kid })),
         Err(fault @ KeyringError::NotOurs) => {
-            Err(Refused::new(StatusCode::CONFLICT, fault.to_string()))
+            Err(AdminRejection::new(StatusCode::CONFLICT, fault.to_string()))
         }
-        Err(fault) => Err(Refused::fault(&fault)),
+        Err(fault) => Err(AdminRejection::internal(&fault)),
     }
 }

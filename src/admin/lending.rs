@@ -1,9 +1,9 @@
 //! `/wechat/access_token`: the access token of a mini program, lent to a backend that calls WeChat
 //! itself.
 //!
-//! WeChat's tokens have one owner, and that is menshen: a second one would take each other's away.
-//! It is opened by a secret of its own (`wechat.lend_token`), because whoever sends messages for a
-//! shop must not be able to ban its users.
+//! WeChat's tokens have one owner, and that is menshen: two owners would invalidate each other's
+//! tokens. The route has a secret of its own (`wechat.lend_token`), because a backend that sends
+//! messages must not be able to ban users.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{exchange::Refused, require_token};
+use super::{rejection::AdminRejection, require_token};
 use crate::{
     provider::wechat::Wechat,
     types::{AppId, Secret},
@@ -26,12 +26,12 @@ use crate::{
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct TokenQuery {
     /// Absent: the first of the config.
     app_id: Option<String>,
 }
 
-/// The one route, for whoever knows the secret.
+/// The one route, for clients that have the secret.
 pub fn router(wechat: Arc<Wechat>, secret: Secret<String>) -> Router {
     Router::new()
         .route("/wechat/access_token", get(lend))
@@ -44,12 +44,12 @@ pub fn router(wechat: Arc<Wechat>, secret: Secret<String>) -> Router {
 
 async fn lend(
     State(wechat): State<Arc<Wechat>>,
-    wanted: Result<Query<Wanted>, QueryRejection>,
-) -> Result<Response, Refused> {
-    let Query(Wanted { app_id }) = wanted?;
+    query: Result<Query<TokenQuery>, QueryRejection>,
+) -> Result<Response, AdminRejection> {
+    let Query(TokenQuery { app_id }) = query?;
     let app_id = app_id.as_deref().map(AppId::parse).transpose()?;
     let unknown = || {
-        Refused::new(
+        AdminRejection::new(
             StatusCode::NOT_FOUND,
             "this is no mini program of the config",
         )
@@ -57,13 +57,16 @@ async fn lend(
     let app = wechat.app(app_id.as_ref()).ok_or_else(unknown)?;
     match wechat.access_token(&app).await {
         Ok(Some(token)) => {
-            let said = Json(json!({ "app_id": app, "access_token": token.expose() }));
-            Ok(([(header::CACHE_CONTROL, "no-store")], said).into_response())
+            let token = Json(json!({ "app_id": app, "access_token": token.expose() }));
+            Ok(([(header::CACHE_CONTROL, "no-store")], token).into_response())
         }
-        Ok(None) => Err(Refused::new(
+        Ok(None) => Err(AdminRejection::new(
             StatusCode::NOT_FOUND,
             "this menshen has no access token: development, or token_mode",
         )),
-        Err(error) => Err(Refused::new(StatusCode::BAD_GATEWAY, error.to_string())),
+        Err(error) => Err(AdminRejection::new(
+            StatusCode::BAD_GATEWAY,
+            error.to_string(),
+        )),
     }
 }

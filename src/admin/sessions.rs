@@ -1,8 +1,6 @@
 //! `/admin/users/{id}/sessions` and `/admin/sessions/revoke`: logins of a running process, for
 //! `menshen sessions`.
 
-use std::sync::Arc;
-
 use axum::{
     Json,
     extract::{Path, State},
@@ -10,16 +8,17 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Operations,
-    exchange::{Refused, Sent},
-    users::Ended,
+    json_body::JsonBody,
+    rejection::{AdminRejection, JsonResult},
+    state::SharedState,
+    users::EndedSessions,
 };
 use crate::{
     store::Session,
     types::{AppId, ClientType, Malformed, SessionId, UserId},
 };
 
-/// Somebody's living sessions, newest login first.
+/// The active sessions of a user, newest login first.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Sessions {
     pub sessions: Vec<SessionRow>,
@@ -39,20 +38,20 @@ pub struct SessionRow {
     pub expires_at: String,
 }
 
-/// What to end: one of them.
+/// What to revoke: exactly one of these.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum Revocation {
     Session(String),
     User(String),
-    /// Has to be true, so that nobody gets it by leaving a value out.
+    /// Has to be true, so that a missing value does not revoke everything.
     Everything(bool),
 }
 
 pub(super) async fn list(
-    State(state): State<Arc<Operations>>,
+    State(state): SharedState,
     Path(id): Path<String>,
-) -> Result<Json<Sessions>, Refused> {
+) -> JsonResult<Sessions> {
     let sessions = state.administration.sessions(&UserId::parse(&id)?).await?;
     Ok(Json(Sessions {
         sessions: sessions.iter().map(SessionRow::from).collect(),
@@ -60,9 +59,9 @@ pub(super) async fn list(
 }
 
 pub(super) async fn revoke(
-    State(state): State<Arc<Operations>>,
-    Sent(what): Sent<Revocation>,
-) -> Result<Json<Ended>, Refused> {
+    State(state): SharedState,
+    JsonBody(what): JsonBody<Revocation>,
+) -> JsonResult<EndedSessions> {
     let administration = &state.administration;
     let sessions = match what {
         Revocation::Session(id) => {
@@ -73,12 +72,12 @@ pub(super) async fn revoke(
         Revocation::User(id) => administration.revoke_user(&UserId::parse(&id)?).await?,
         Revocation::Everything(true) => administration.revoke_everything().await?,
         Revocation::Everything(false) => {
-            return Err(Refused::from(Malformed(
+            return Err(AdminRejection::from(Malformed(
                 "everything must be true, or left out",
             )));
         }
     };
-    Ok(Json(Ended { sessions }))
+    Ok(Json(EndedSessions { sessions }))
 }
 
 impl From<&Session> for SessionRow {

@@ -1,11 +1,10 @@
-//! `/admin/store`: a change of the store's key while it is in use, for `menshen keys rotate
-//! --store`; and everything in it, sealed, for `menshen export`. Whoever has the admin token gets
-//! nothing readable by that: it needs the encryption key too.
+//! `/admin/store`: rotation of the store's key while the store is in use, for `menshen keys rotate
+//! --store`; and an encrypted export of the store, for `menshen export`. The admin token is not
+//! enough to read an export: that needs the encryption key too.
 
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -21,39 +20,38 @@ use serde::{Deserialize, Serialize};
 
 use tokio::sync::mpsc;
 
-use super::{Operations, exchange::Refused};
+use super::{
+    rejection::{AdminRejection, JsonResult},
+    state::SharedState,
+};
 use crate::{audit::Event, store::backup::Encryptor};
 
-/// Things in one sealed piece: even of the largest it is small.
-const PIECE: usize = 32;
+/// Records in one encrypted chunk: small even with the largest records.
+const CHUNK_RECORDS: usize = 32;
 
-/// Whether a change was begun.
+/// Whether a rotation was started.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct KeyChange {
-    /// `false`: one was under way already.
+    /// `false`: one was already in progress.
     pub begun: bool,
 }
 
-/// One step of a change.
+/// One step of a rotation.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ResealStep {
-    /// Records looked at in this step.
+    /// Records read in this step.
     pub records: usize,
-    /// Every record is under the newest key.
+    /// Every record is encrypted with the newest key.
     pub finished: bool,
 }
 
-pub(super) async fn rotate_key(
-    State(state): State<Arc<Operations>>,
-) -> Result<Json<KeyChange>, Refused> {
+pub(super) async fn rotate_key(State(state): SharedState) -> JsonResult<KeyChange> {
     Ok(Json(KeyChange {
         begun: state.administration.rotate_store_key().await?,
     }))
 }
 
-pub(super) async fn reencrypt(
-    State(state): State<Arc<Operations>>,
-) -> Result<Json<ResealStep>, Refused> {
+pub(super) async fn reencrypt(State(state): SharedState) -> JsonResult<ResealStep> {
     let step = state.administration.reencrypt().await?;
     Ok(Json(ResealStep {
         records: step.records,
@@ -61,19 +59,19 @@ pub(super) async fn reencrypt(
     }))
 }
 
-pub(super) async fn export(State(state): State<Arc<Operations>>) -> Result<Response, Refused> {
+pub(super) async fn export(State(state): SharedState) -> Result<Response, AdminRejection> {
     let Some(key) = &state.export_key else {
         let says = "this store has no key that outlives it, so nothing could read an export";
-        return Err(Refused::new(StatusCode::CONFLICT, says));
+        return Err(AdminRejection::new(StatusCode::CONFLICT, says));
     };
     let mut export = state
         .store
         .export()
         .await
-        .map_err(|fault| Refused::fault(&fault))?;
+        .map_err(|fault| AdminRejection::internal(&fault))?;
     let (mut encryptor, header) =
         Encryptor::begin(key, state.clock.now(), state.is_live, &state.entropy)
-            .map_err(|fault| Refused::fault(&fault))?;
+            .map_err(|fault| AdminRejection::internal(&fault))?;
     state.audit.record(&Event::StoreExported);
     let (hand, body) = mpsc::channel(2);
     tokio::spawn(async move {
@@ -82,7 +80,7 @@ pub(super) async fn export(State(state): State<Arc<Operations>>) -> Result<Respo
                 .await
                 .map_err(io::Error::other)?;
             while let Some(things) = export.next().await {
-                for chunk in things.map_err(io::Error::other)?.chunks(PIECE) {
+                for chunk in things.map_err(io::Error::other)?.chunks(CHUNK_RECORDS) {
                     let bytes = encryptor.chunk(chunk, false).map_err(io::Error::other)?;
                     hand.send(Ok(Bytes::from(bytes)))
                         .await
@@ -96,21 +94,21 @@ pub(super) async fn export(State(state): State<Arc<Operations>>) -> Result<Respo
         };
         if let Err(fault) = handed.await {
             tracing::warn!(error = %fault, "an export was broken off: {fault}");
-            // The answer must not look whole.
+            // The response must not look complete.
             drop(hand.send(Err(fault)).await);
         }
     });
     Ok((
         [(header::CONTENT_TYPE, "application/octet-stream")],
-        Body::new(Pieces(body)),
+        Body::new(ChunkStream(body)),
     )
         .into_response())
 }
 
-/// A body that comes as it is made.
-struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
+/// A body that is sent while it is produced.
+struct ChunkStream(mpsc::Receiver<io::Result<Bytes>>);
 
-impl axum::body::HttpBody for Pieces {
+impl axum::body::HttpBody for ChunkStream {
     type Data = Bytes;
     type Error = io::Error;
 

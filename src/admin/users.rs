@@ -1,7 +1,5 @@
 //! `/admin/users`: accounts of a running process, for `menshen users`.
 
-use std::sync::Arc;
-
 use axum::{
     Json,
     extract::{Path, Query, State, rejection::QueryRejection},
@@ -10,8 +8,9 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Operations,
-    exchange::{Refused, Sent},
+    json_body::JsonBody,
+    rejection::{AdminRejection, JsonResult},
+    state::SharedState,
 };
 use crate::{
     audit::Event,
@@ -20,19 +19,19 @@ use crate::{
     types::{AppId, Malformed, OpenId, Phone, Secret, UnionId, UserId, UserType, Username},
 };
 
-/// Users in one answer, at most and unless asked otherwise.
+/// Users in one response, at most and by default.
 const PAGE: usize = 100;
 
-/// A part of all users, in the order of their ids as text.
+/// A page of users, in the order of their ids as text.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Users {
     pub users: Vec<UserRow>,
-    /// What to ask for as `after` next; absent at the end.
+    /// `after` of the next page; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<UserId>,
 }
 
-/// A user without what is personal.
+/// A user without personal data.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct UserRow {
     pub id: UserId,
@@ -47,30 +46,30 @@ pub struct UserRow {
     pub phone_masked: Option<String>,
 }
 
-/// A user and what leads to them.
+/// A user and its identities.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct UserAnswer {
+pub struct UserDetails {
     #[serde(flatten)]
     pub user: UserRow,
-    /// The mini programs that this user has signed in to.
+    /// The mini programs that the user has signed in to.
     pub app_ids: Vec<AppId>,
-    /// Only where it was asked for.
+    /// Only on request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub personal: Option<Personal>,
+    pub personal: Option<PersonalData>,
 }
 
-/// What is personal.
+/// Personal data.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Personal {
+pub struct PersonalData {
     pub phone: Option<Phone>,
     pub profile: Profile,
-    pub openids: Vec<OpenIdIn>,
+    pub openids: Vec<AppOpenId>,
     pub unionids: Vec<UnionId>,
 }
 
-/// A person within one app id.
+/// The openid of a user in one mini program.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct OpenIdIn {
+pub struct AppOpenId {
     pub app_id: AppId,
     pub openid: OpenId,
 }
@@ -81,22 +80,22 @@ pub struct UserRef {
     pub id: UserId,
 }
 
-/// How many sessions ended with what was done.
+/// The number of sessions that an operation has ended.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Ended {
+pub struct EndedSessions {
     pub sessions: usize,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PageWanted {
+pub(super) struct PageQuery {
     after: Option<String>,
     limit: Option<usize>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct DetailWanted {
+pub(super) struct DetailQuery {
     #[serde(default)]
     personal: bool,
 }
@@ -121,23 +120,24 @@ pub(super) struct NewPassword {
     password: String,
 }
 
-/// By what somebody is looked for: one of them.
+/// How to find a user: exactly one of these.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub(super) enum Wanted {
+pub(super) enum UserQuery {
     Phone(String),
     Username(String),
     Openid { app_id: String, openid: String },
 }
 
-type Answer<T> = Result<Json<T>, Refused>;
-type Asked<T> = Result<Query<T>, QueryRejection>;
-type Shared = State<Arc<Operations>>;
+type QueryResult<T> = Result<Query<T>, QueryRejection>;
 
-pub(super) async fn list(State(state): Shared, wanted: Asked<PageWanted>) -> Answer<Users> {
-    let Query(wanted) = wanted?;
-    let after = wanted.after.as_deref().map(UserId::parse).transpose()?;
-    let limit = wanted.limit.unwrap_or(PAGE).clamp(1, PAGE);
+pub(super) async fn list(
+    State(state): SharedState,
+    query: QueryResult<PageQuery>,
+) -> JsonResult<Users> {
+    let Query(query) = query?;
+    let after = query.after.as_deref().map(UserId::parse).transpose()?;
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE);
     let users = state.administration.users(after.as_ref(), limit).await?;
     let next = users
         .last()
@@ -150,34 +150,37 @@ pub(super) async fn list(State(state): Shared, wanted: Asked<PageWanted>) -> Ans
 }
 
 pub(super) async fn show(
-    State(state): Shared,
+    State(state): SharedState,
     Path(id): Path<String>,
-    wanted: Asked<DetailWanted>,
-) -> Answer<UserAnswer> {
-    let Query(wanted) = wanted?;
+    query: QueryResult<DetailQuery>,
+) -> JsonResult<UserDetails> {
+    let Query(query) = query?;
     let found = state.administration.user(&UserId::parse(&id)?).await?;
-    if wanted.personal {
+    if query.personal {
         state.audit.record(&Event::AccountShown {
             user: &found.user.id,
         });
     }
-    Ok(Json(UserAnswer::new(found, wanted.personal)))
+    Ok(Json(UserDetails::new(found, query.personal)))
 }
 
-pub(super) async fn find(State(state): Shared, Sent(wanted): Sent<Wanted>) -> Answer<UserRef> {
-    let by = wanted.lookup()?;
+pub(super) async fn find(
+    State(state): SharedState,
+    JsonBody(query): JsonBody<UserQuery>,
+) -> JsonResult<UserRef> {
+    let by = query.lookup()?;
     Ok(Json(UserRef {
         id: state.administration.find(&by).await?,
     }))
 }
 
 pub(super) async fn add(
-    State(state): Shared,
-    Sent(new): Sent<NewUser>,
-) -> Result<(StatusCode, Json<UserRow>), Refused> {
-    let username = Username::parse(&new.username).map_err(|says| wrong("username", says))?;
-    let user_type = UserType::parse(&new.user_type).map_err(|says| wrong("user_type", says))?;
-    let password = chosen(new.password)?;
+    State(state): SharedState,
+    JsonBody(new): JsonBody<NewUser>,
+) -> Result<(StatusCode, Json<UserRow>), AdminRejection> {
+    let username = Username::parse(&new.username).map_err(|says| invalid("username", says))?;
+    let user_type = UserType::parse(&new.user_type).map_err(|says| invalid("user_type", says))?;
+    let password = parse_password(new.password)?;
     let user = state
         .administration
         .add(username, &password, user_type)
@@ -185,43 +188,51 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(UserRow::from(user))))
 }
 
-pub(super) async fn ban(state: Shared, id: Path<String>) -> Answer<Ended> {
+pub(super) async fn ban(state: SharedState, id: Path<String>) -> JsonResult<EndedSessions> {
     change(state, id, AccountChange::Ban).await
 }
 
-pub(super) async fn unban(state: Shared, id: Path<String>) -> Answer<Ended> {
+pub(super) async fn unban(state: SharedState, id: Path<String>) -> JsonResult<EndedSessions> {
     change(state, id, AccountChange::Unban).await
 }
 
 pub(super) async fn promote(
-    state: Shared,
+    state: SharedState,
     id: Path<String>,
-    Sent(to): Sent<Promotion>,
-) -> Answer<Ended> {
-    let kind = UserType::parse(&to.user_type).map_err(|says| wrong("user_type", says))?;
+    JsonBody(to): JsonBody<Promotion>,
+) -> JsonResult<EndedSessions> {
+    let kind = UserType::parse(&to.user_type).map_err(|says| invalid("user_type", says))?;
     change(state, id, AccountChange::UserType(kind)).await
 }
 
 pub(super) async fn password(
-    state: Shared,
+    state: SharedState,
     id: Path<String>,
-    Sent(new): Sent<NewPassword>,
-) -> Answer<Ended> {
-    change(state, id, AccountChange::Password(chosen(new.password)?)).await
+    JsonBody(new): JsonBody<NewPassword>,
+) -> JsonResult<EndedSessions> {
+    change(
+        state,
+        id,
+        AccountChange::Password(parse_password(new.password)?),
+    )
+    .await
 }
 
-pub(super) async fn erase(State(state): Shared, Path(id): Path<String>) -> Answer<Ended> {
-    Ok(Json(Ended {
+pub(super) async fn erase(
+    State(state): SharedState,
+    Path(id): Path<String>,
+) -> JsonResult<EndedSessions> {
+    Ok(Json(EndedSessions {
         sessions: state.administration.erase(&UserId::parse(&id)?).await?,
     }))
 }
 
 async fn change(
-    State(state): Shared,
+    State(state): SharedState,
     Path(id): Path<String>,
     change: AccountChange,
-) -> Answer<Ended> {
-    Ok(Json(Ended {
+) -> JsonResult<EndedSessions> {
+    Ok(Json(EndedSessions {
         sessions: state
             .administration
             .change(&UserId::parse(&id)?, change)
@@ -229,18 +240,18 @@ async fn change(
     }))
 }
 
-fn chosen(text: String) -> Result<Password, Refused> {
-    Password::parse_new(Secret::new(text).expose()).map_err(|says| wrong("password", says))
+fn parse_password(text: String) -> Result<Password, AdminRejection> {
+    Password::parse_new(Secret::new(text).expose()).map_err(|says| invalid("password", says))
 }
 
-fn wrong(field: &str, Malformed(says): Malformed) -> Refused {
-    Refused::new(StatusCode::BAD_REQUEST, format!("{field} {says}"))
+fn invalid(field: &str, Malformed(says): Malformed) -> AdminRejection {
+    AdminRejection::new(StatusCode::BAD_REQUEST, format!("{field} {says}"))
 }
 
-impl Wanted {
-    fn lookup(self) -> Result<UserIdentity, Refused> {
+impl UserQuery {
+    fn lookup(self) -> Result<UserIdentity, AdminRejection> {
         Ok(match self {
-            // Exactly as it is stored: which countries are served does not matter here.
+            // By the stored form: the countries that are served do not matter here.
             Self::Phone(text) => UserIdentity::Phone(Phone::parse_any(&text)?),
             Self::Username(text) => UserIdentity::Username(Username::parse(&text)?),
             Self::Openid { app_id, openid } => {
@@ -265,7 +276,7 @@ impl From<User> for UserRow {
     }
 }
 
-impl UserAnswer {
+impl UserDetails {
     fn new(found: Identities, with_personal: bool) -> Self {
         let Identities {
             user,
@@ -275,9 +286,9 @@ impl UserAnswer {
         let app_ids = openids.iter().map(|(app_id, _)| app_id.clone()).collect();
         let openids = openids
             .into_iter()
-            .map(|(app_id, openid)| OpenIdIn { app_id, openid })
+            .map(|(app_id, openid)| AppOpenId { app_id, openid })
             .collect();
-        let personal = Personal {
+        let personal = PersonalData {
             phone: user.phone.clone(),
             profile: user.profile.clone(),
             openids,

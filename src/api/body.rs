@@ -1,9 +1,9 @@
-//! Reading a JSON body: bounded in size, time and depth, every wrong field named at once.
+//! Reads a JSON body, bounded in size, time and depth; names all invalid fields at once.
 //!
-//! Must stay true: whatever is sent, the answer is a 4xx; a field that is read and given twice is
-//! refused, because two readers could take different ones; what no route reads is passed over
-//! ([`json_object`](super::json_object)); `application/json` is required, because a form on a
-//! foreign page cannot send it.
+//! Must stay true: an invalid body gets a 4xx, whatever is in it; a field that is read and stands
+//! there twice is rejected, because two readers could take different values; fields that no route
+//! reads are skipped ([`json_object`](super::json_object)); `application/json` is required, because
+//! a form on a page of another origin cannot send it.
 
 use std::time::Duration;
 
@@ -16,58 +16,56 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
 use super::{
-    json_object::{Found, JsonObject},
+    json_object::{JsonObject, MemberValue},
     problem::{FieldError, Problem},
 };
 use crate::{error::ErrorCode, types::Malformed};
 
 /// Longest body of any route, in bytes.
-pub const LONGEST_BODY: usize = 16 * 1024;
-/// Time for the whole of a body.
-pub const BODY_TIME: Duration = Duration::from_secs(10);
+pub const MAX_BODY_LEN: usize = 16 * 1024;
+/// Time for a whole body.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const NOT_JSON: &str = "Send a JSON object with Content-Type: application/json.";
 const NOT_AN_OBJECT: &str = "The body must be one JSON object in UTF-8, each field once.";
 
-/// The fields of a body, and what was wrong with those looked at. Fields that no route asks for are
-/// passed over.
+/// The fields of a body, and the errors of those read so far. Fields that no route reads are
+/// skipped.
 #[derive(Debug)]
-pub(super) struct Fields {
-    source: Source,
+pub(super) struct BodyFields {
+    source: FieldSource,
     errors: Vec<FieldError>,
-    /// A field that was looked at is there twice, or is not to be read.
+    /// A field that was read is there twice, or unreadable.
     is_malformed: bool,
 }
 
 #[derive(Debug)]
-enum Source {
-    /// Without a body there are none.
+enum FieldSource {
+    /// `None`: there is no body, so no field.
     Body(Option<JsonObject>),
     Inputs(Map<String, Value>),
 }
 
-impl Fields {
-    /// The body, which must be there.
+impl BodyFields {
+    /// Reads a body that is required.
     pub(super) async fn read(request: Request) -> Result<Self, Problem> {
         let (head, body) = request.into_parts();
         check_type(&head.headers, &head.method)?;
         let object = parse(&read(&head.headers, body).await?)?;
-        Ok(Self::from_source(Source::Body(Some(object))))
+        Ok(Self::new(FieldSource::Body(Some(object))))
     }
 
-    /// The body; none is the same as an empty object.
+    /// Reads a body; none is the same as an empty object.
     pub(super) async fn read_if_any(request: Request) -> Result<Self, Problem> {
-        Ok(Self::from_source(Source::Body(
-            object_if_any(request).await?,
-        )))
+        Ok(Self::new(FieldSource::Body(object_if_any(request).await?)))
     }
 
-    /// Fields that stood elsewhere.
+    /// Fields that a dialect has found in other locations.
     pub(super) const fn from_inputs(inputs: Map<String, Value>) -> Self {
-        Self::from_source(Source::Inputs(inputs))
+        Self::new(FieldSource::Inputs(inputs))
     }
 
-    const fn from_source(source: Source) -> Self {
+    const fn new(source: FieldSource) -> Self {
         Self {
             source,
             errors: Vec::new(),
@@ -78,23 +76,23 @@ impl Fields {
     /// Whether a field was sent, and not as null.
     pub(super) fn has(&mut self, field: &str) -> bool {
         let found = self.find(field);
-        self.is_malformed |= matches!(found, Found::Unreadable | Found::Repeated);
-        !matches!(found, Found::Absent | Found::Value(Value::Null))
+        self.is_malformed |= matches!(found, MemberValue::Unreadable | MemberValue::Repeated);
+        !matches!(found, MemberValue::Absent | MemberValue::Value(Value::Null))
     }
 
-    /// A text that must be there and have the right form.
+    /// A required text, which has to be valid.
     pub(super) fn required<T>(
         &mut self,
         field: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Malformed>,
     ) -> Option<T> {
         if !self.has(field) {
-            return self.wrong(field, "is required");
+            return self.invalid(field, "is required");
         }
         self.optional(field, parse)
     }
 
-    /// A text that may be absent or null, which is the same.
+    /// An optional text; null is the same as absent.
     pub(super) fn optional<T>(
         &mut self,
         field: &'static str,
@@ -103,19 +101,19 @@ impl Fields {
         self.patch(field, parse).flatten()
     }
 
-    /// A text that is as good as absent where it has not the right form.
+    /// An optional text; an invalid one is the same as absent.
     pub(super) fn if_valid<T>(
         &mut self,
         field: &str,
         parse: impl FnOnce(&str) -> Result<T, Malformed>,
     ) -> Option<T> {
         match self.find(field) {
-            Found::Value(Value::String(text)) => parse(&text).ok(),
-            Found::Repeated => {
+            MemberValue::Value(Value::String(text)) => parse(&text).ok(),
+            MemberValue::Repeated => {
                 self.is_malformed = true;
                 None
             }
-            Found::Absent | Found::Unreadable | Found::Value(_) => None,
+            MemberValue::Absent | MemberValue::Unreadable | MemberValue::Value(_) => None,
         }
     }
 
@@ -130,32 +128,32 @@ impl Fields {
         parse: impl FnOnce(&str) -> Result<T, Malformed>,
     ) -> Option<Option<T>> {
         let read = match self.find(field) {
-            Found::Absent => return None,
-            Found::Unreadable | Found::Repeated => {
+            MemberValue::Absent => return None,
+            MemberValue::Unreadable | MemberValue::Repeated => {
                 self.is_malformed = true;
                 return None;
             }
-            Found::Value(Value::Null) => return Some(None),
-            Found::Value(Value::String(text)) => parse(&text),
-            Found::Value(
+            MemberValue::Value(Value::Null) => return Some(None),
+            MemberValue::Value(Value::String(text)) => parse(&text),
+            MemberValue::Value(
                 Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_),
             ) => Err(Malformed("must be a string")),
         };
         match read {
             Ok(value) => Some(Some(value)),
-            Err(Malformed(says)) => self.wrong(field, says),
+            Err(Malformed(says)) => self.invalid(field, says),
         }
     }
 
-    /// Notes a field that cannot be used, for a reason that is not in itself.
-    pub(super) fn refuse(&mut self, field: &'static str, message: &'static str) {
+    /// Adds an error of a field for a reason other than its value.
+    pub(super) fn reject(&mut self, field: &'static str, message: &'static str) {
         self.errors.push(FieldError { field, message });
     }
 
-    /// What was built from the fields, or everything that was wrong with them.
+    /// What was built from the fields, or all of their errors.
     pub(super) fn finish<T>(self, built: Option<T>) -> Result<T, Problem> {
         if self.is_malformed {
-            return Err(not_readable());
+            return Err(unreadable_body());
         }
         match built {
             Some(built) if self.errors.is_empty() => Ok(built),
@@ -166,19 +164,19 @@ impl Fields {
         }
     }
 
-    fn wrong<T>(&mut self, field: &'static str, message: &'static str) -> Option<T> {
+    fn invalid<T>(&mut self, field: &'static str, message: &'static str) -> Option<T> {
         self.errors.push(FieldError { field, message });
         None
     }
 
-    fn find(&self, field: &str) -> Found {
+    fn find(&self, field: &str) -> MemberValue {
         match &self.source {
-            Source::Body(None) => Found::Absent,
-            Source::Body(Some(object)) => object.get(field),
-            Source::Inputs(inputs) => inputs
+            FieldSource::Body(None) => MemberValue::Absent,
+            FieldSource::Body(Some(object)) => object.get(field),
+            FieldSource::Inputs(inputs) => inputs
                 .get(field)
                 .cloned()
-                .map_or(Found::Absent, Found::Value),
+                .map_or(MemberValue::Absent, MemberValue::Value),
         }
     }
 }
@@ -195,11 +193,11 @@ pub(super) async fn object_if_any(request: Request) -> Result<Option<JsonObject>
 }
 
 fn parse(bytes: &Bytes) -> Result<JsonObject, Problem> {
-    JsonObject::parse(bytes).ok_or_else(not_readable)
+    JsonObject::parse(bytes).ok_or_else(unreadable_body)
 }
 
-/// The body, or a field of it that is read, is no JSON that can be read in one way.
-pub(super) fn not_readable() -> Problem {
+/// The body, or a field that is read, is not JSON with exactly one reading.
+pub(super) fn unreadable_body() -> Problem {
     malformed(NOT_AN_OBJECT)
 }
 
@@ -213,7 +211,7 @@ fn malformed(detail: &'static str) -> Problem {
     Problem::new(ErrorCode::RequestMalformed).detail(detail)
 }
 
-/// `application/json`, or `application/merge-patch+json` for what is one.
+/// `application/json`, or `application/merge-patch+json` for a merge patch.
 fn check_type(headers: &HeaderMap, method: &Method) -> Result<(), Problem> {
     let of = headers
         .get(header::CONTENT_TYPE)
@@ -236,7 +234,7 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
         return Err(malformed("Send the body without Content-Encoding."));
     }
     let collected =
-        tokio::time::timeout(BODY_TIME, Limited::new(body, LONGEST_BODY).collect()).await;
+        tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_LEN).collect()).await;
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {

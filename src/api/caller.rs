@@ -1,4 +1,4 @@
-//! Who is calling a route that needs an access token.
+//! The caller of a route that needs an access token.
 
 use std::sync::Arc;
 
@@ -7,7 +7,10 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 
-use super::{ApiState, RequestContext, problem::Problem};
+use super::{
+    problem::Problem,
+    state::{ApiState, RequestContext},
+};
 use crate::{
     auth::{self, Identity},
     dialect::TokenProfile,
@@ -16,34 +19,36 @@ use crate::{
     types::ClientIp,
 };
 
-/// Somebody whose access token is good. Taking it counts against the limit of the address.
-#[derive(Debug)]
-pub(super) struct Caller {
+/// The bearer of a valid access token. Extracting it counts against the limit of the address.
+pub(super) struct BearerCaller {
     claims: AccessClaims,
     from: ClientIp,
-    terms: Arc<TokenProfile>,
+    token_profile: Arc<TokenProfile>,
 }
 
-impl Caller {
+impl BearerCaller {
     /// As the use cases take it.
     pub(super) fn get(&self) -> auth::AuthenticatedCaller<'_> {
-        let AccessClaims {
-            sub,
-            sid,
-            client_type,
-            ..
-        } = &self.claims;
-        auth::AuthenticatedCaller {
-            user: sub,
-            session: *sid,
-            client_type: *client_type,
-            from: self.from,
-            terms: &self.terms,
-        }
+        from_claims(&self.claims, self.from, &self.token_profile)
     }
 }
 
-impl FromRequestParts<ApiState> for Caller {
+/// The session that these claims name, as the use cases take it.
+pub(super) fn from_claims<'a>(
+    claims: &'a AccessClaims,
+    from: ClientIp,
+    token_profile: &'a TokenProfile,
+) -> auth::AuthenticatedCaller<'a> {
+    auth::AuthenticatedCaller {
+        user: &claims.sub,
+        session: claims.sid,
+        client_type: claims.client_type,
+        from,
+        terms: token_profile,
+    }
+}
+
+impl FromRequestParts<ApiState> for BearerCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &ApiState) -> Result<Self, Problem> {
@@ -55,21 +60,20 @@ impl FromRequestParts<ApiState> for Caller {
         Ok(Self {
             claims,
             from: context.client_ip,
-            terms: Arc::clone(&api.terms),
+            token_profile: Arc::clone(&api.token_profile),
         })
     }
 }
 
-/// What the token says of a session of ours. One of another issuer is good for the backend and for
-/// nothing here: there is no session behind it. It gets 401, because a client that signs in has
-/// what it needs.
+/// The claims of a token of menshen's own. A token of another issuer is for the backend only: it
+/// has no session here. It gets 401, because signing in helps.
 pub(super) fn own(identity: &Identity) -> Result<&AccessClaims, ErrorCode> {
     identity.claims.own().ok_or(ErrorCode::TokenInvalid)
 }
 
-/// The one bearer token (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section 11.1);
-/// where `bare` says so it may stand alone. An empty field is none: it is what a client sends that
-/// has no token yet.
+/// The one bearer token (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section 11.1).
+/// `bare`: a token without a scheme is accepted. An empty field counts as no field: a client that
+/// has no token yet sends it.
 pub(super) fn token(headers: &HeaderMap, bare: bool) -> Result<&str, ErrorCode> {
     let mut sent = headers.get_all(header::AUTHORIZATION).iter();
     let value = match (sent.next(), sent.next()) {

@@ -1,10 +1,9 @@
-//! The routes of the dialects: what a client asks in words of its own, carried out by the use cases
-//! of the auth API.
+//! The routes of the dialects: requests of existing APIs, carried out by the use cases of the auth
+//! API.
 //!
-//! A route's inputs are brought under the names that the auth API has for them, and read by the
-//! very code that reads its bodies; so a dialect can take nothing that the auth API would refuse,
-//! but for the client's type, which is left out where it is not valid: the client of an existing
-//! API may have a field of that name for something else.
+//! A route's inputs get the auth API's names for them, and the code that reads the auth API's
+//! bodies reads them; so a dialect accepts nothing that the auth API would reject, except that an
+//! invalid client type is ignored: an existing API may use a field of that name for something else.
 
 mod inputs;
 mod success;
@@ -20,38 +19,37 @@ use axum::{
 use http::request::Parts;
 
 use super::{
-    ApiState, RequestContext,
-    body::Fields,
-    caller, error,
+    body::BodyFields,
+    caller, error, error_renderer,
     problem::Problem,
+    rendered_error::RenderedError,
     routes::{logout, me, password_login, phone, refresh, sms_login, sms_send, wechat_login},
-    said::Said,
-    voice,
+    state::{ApiState, RequestContext},
 };
 use crate::{
-    auth::{AuthError, AuthenticatedCaller, Refresh, SignedIn},
+    auth::{AuthError, AuthenticatedCaller, Refresh, SignedIn, limits::RateLimited},
     config::DialectAction,
-    dialect::{ACCESS_TOKEN, Dialect, DialectRejection, InvalidField, Route, TokenProfile},
+    dialect::{ACCESS_TOKEN, Dialect, DialectRejection, InvalidField, Route},
     error::ErrorCode,
     provider::wechat::{Errcode, WechatError},
     store::WechatSession,
     token::{AccessClaims, IssueError},
 };
 use inputs::Inputs;
-use success::{Outcome, Success};
+use success::{ActionResult, SuccessValues};
 
 /// Adds the routes of every dialect.
 pub(super) fn mount(mut router: Router<ApiState>, state: &ApiState) -> Router<ApiState> {
     for (d, dialect) in state.dialects.iter().enumerate() {
         for (n, route) in dialect.routes.iter().enumerate() {
-            // Checked with the config: one of five.
+            // The check of the config allows only five methods.
             let Ok(method) = MethodFilter::try_from(route.method.clone()) else {
                 continue;
             };
             let handler = move |State(api): State<ApiState>,
                                 context: RequestContext,
                                 request: Request| async move {
-                answer(&api, d, n, &context, request).await
+                respond(&api, d, n, &context, request).await
             };
             router = router.route(&route.path, on(method, handler));
         }
@@ -59,7 +57,7 @@ pub(super) fn mount(mut router: Router<ApiState>, state: &ApiState) -> Router<Ap
     router
 }
 
-async fn answer(
+async fn respond(
     api: &ApiState,
     d: usize,
     n: usize,
@@ -72,23 +70,24 @@ async fn answer(
         .nth(d)
         .and_then(|dialect| Some((dialect, dialect.routes.get(n)?)));
     let Some((dialect, route)) = found else {
-        return super::respond(&ErrorCode::NotFound.into(), &context.request_id);
+        return error::respond(&ErrorCode::NotFound.into(), &context.request_id);
     };
-    let asked = Asked {
+    let (head, body) = request.into_parts();
+    let request = DialectRequest {
         api,
         dialect,
         route,
         context,
+        head: &head,
     };
-    let (head, body) = request.into_parts();
     let mut inputs = match Inputs::read(route, &head, body).await {
         Ok(inputs) => inputs,
-        Err(problem) => return asked.refuse(n, problem.into()),
+        Err(problem) => return request.reject(n, problem.into()),
     };
-    match asked.carry_out(&head, &mut inputs).await {
-        Ok(outcome) => {
-            let success = Success {
-                outcome,
+    match request.execute(&mut inputs).await {
+        Ok(result) => {
+            let success = SuccessValues {
+                result,
                 auth: &api.auth,
                 dialect,
                 context,
@@ -96,284 +95,261 @@ async fn answer(
             };
             success::response(route.render(&success))
         }
-        Err(no) => asked.refuse(n, asked.named(no, &inputs)),
+        Err(rejection) => request.reject(n, request.name_fields(rejection, &inputs)),
     }
 }
 
 /// One request of a dialect.
-struct Asked<'a> {
+struct DialectRequest<'a> {
     api: &'a ApiState,
     dialect: &'a Dialect,
     route: &'a Route,
     context: &'a RequestContext,
+    head: &'a Parts,
 }
 
-/// Why it is not carried out, with all that a dialect can tell of it.
-struct No {
+/// Why an action fails, with everything that a dialect can say of it.
+struct ActionRejection {
     problem: Problem,
     subcode: Option<&'static str>,
     errcode: Option<Errcode>,
-    /// Inputs that are not as they have to be, under the client's names.
+    /// Invalid inputs, under the client's names.
     fields: Vec<InvalidField>,
 }
 
-/// Whom a request is from.
-enum Whom {
-    Token(Box<AccessClaims>),
-    Handle(Box<WechatSession>),
+/// What has authenticated a request.
+enum Authenticated {
+    AccessToken(Box<AccessClaims>),
+    SessionHandle(Box<WechatSession>),
 }
 
-impl Asked<'_> {
-    async fn carry_out(&self, head: &Parts, inputs: &mut Inputs<'_>) -> Result<Outcome, No> {
-        let Self {
-            api,
-            route,
-            context,
-            ..
-        } = self;
-        let (auth, terms, from) = (&api.auth, &self.dialect.token_profile, context.client_ip);
-        let wrong = inputs.wrong();
-        if !wrong.is_empty() {
-            return Err(No {
-                fields: wrong,
+impl DialectRequest<'_> {
+    /// The action of the route.
+    async fn execute(&self, inputs: &mut Inputs<'_>) -> Result<ActionResult, ActionRejection> {
+        let Self { api, route, .. } = self;
+        let (auth, from) = (&api.auth, self.context.client_ip);
+        let token_profile = &self.dialect.token_profile;
+        let invalid = inputs.failed_checks();
+        if !invalid.is_empty() {
+            return Err(ActionRejection {
+                fields: invalid,
                 ..ErrorCode::ValidationFailed.into()
             });
         }
-        inputs.forgive(route.action);
-        let fields = || Fields::from_inputs(inputs.named_as_ours());
-        Ok(match route.action {
+        inputs.ignore_invalid(route.action);
+        let fields = BodyFields::from_inputs(inputs.canonical_fields());
+        let signed_in = match route.action {
             DialectAction::WechatLogin => {
-                let mut login = wechat_login::read(fields(), terms)?;
-                login.profile_is_newer = route.profile_is_newer && !inputs.is_nobody();
-                Outcome::Session(
-                    auth.wechat_login(login, from)
-                        .await
-                        .map_err(|error| No::from(&*error))?,
-                )
+                let mut login = wechat_login::read(fields, token_profile)?;
+                login.profile_is_newer = route.profile_is_newer && !inputs.is_anonymous();
+                let signed_in = auth.wechat_login(login, from).await;
+                let signed_in = signed_in.map_err(|error| ActionRejection::from(&*error))?;
+                return Ok(ActionResult::Session(signed_in));
+            }
+            DialectAction::SmsLogin => {
+                let login = sms_login::read(fields, api, token_profile)?;
+                auth.sms_login(login, from).await?
+            }
+            DialectAction::PasswordLogin => self.password_login(fields, inputs).await?,
+            DialectAction::Refresh => self.refresh(fields).await?,
+            DialectAction::Renew => {
+                let token = self.token(inputs)?;
+                let claims = || api.authorizer.verify_for_renewal(&token, auth.now());
+                auth.renew(claims, token_profile, from).await?
             }
             DialectAction::SmsSend => {
-                let (phone, purpose) = sms_send::read(fields(), api)?;
-                Outcome::Sent(auth.sms_send(phone, purpose, from).await?)
-            }
-            DialectAction::SmsLogin => session(
-                auth.sms_login(sms_login::read(fields(), api, terms)?, from)
-                    .await?,
-            ),
-            DialectAction::PasswordLogin => {
-                // A name that nobody can have is one that nobody has.
-                let is_given = ["username", "password"]
-                    .iter()
-                    .all(|name| inputs.text(name).is_some_and(|text| !text.is_empty()));
-                let login = password_login::read(fields(), terms).map_err(|problem| {
-                    if is_given {
-                        ErrorCode::CredentialsInvalid.into()
-                    } else {
-                        problem
-                    }
-                })?;
-                session(auth.password_login(login, from).await?)
-            }
-            DialectAction::Refresh => {
-                let token = refresh::read(fields())?;
-                let refreshed = auth
-                    .refresh(
-                        Refresh {
-                            token: &token,
-                            rotates: route.rotates,
-                            terms,
-                        },
-                        from,
-                    )
-                    .await;
-                session(refreshed.map_err(|error| self.not_refreshed(&error, &token))?)
-            }
-            DialectAction::Renew => {
-                let token = self.token(head, inputs)?;
-                session(
-                    auth.renew(
-                        || api.authorizer.verify_for_renewal(&token, auth.now()),
-                        terms,
-                        from,
-                    )
-                    .await?,
-                )
+                let (phone, purpose) = sms_send::read(fields, api)?;
+                return Ok(ActionResult::Sent(
+                    auth.sms_send(phone, purpose, from).await?,
+                ));
             }
             DialectAction::Logout => {
                 auth.limits().api(from)?;
-                let token = self.token(head, inputs);
-                let asked = logout::read(fields())?;
-                logout::sign_out(
-                    api,
-                    token.as_deref().map_err(|code| *code),
-                    &asked,
-                    terms,
-                    from,
-                )
-                .await?;
-                Outcome::Done
+                let token = self.token(inputs);
+                let token = token.as_deref().map_err(|code| *code);
+                let logout = logout::read(fields)?;
+                logout::sign_out(api, token, &logout, token_profile, from).await?;
+                return Ok(ActionResult::Done);
             }
-            DialectAction::Me => {
-                let whom = self.whom(head, inputs).await?;
-                let caller = self.caller(&whom, terms);
-                Outcome::User(Box::new((
-                    auth.me(caller).await?,
-                    auth.openid_for(caller.session, terms).await?,
-                )))
+            DialectAction::Me
+            | DialectAction::ChangeMe
+            | DialectAction::PhoneWechat
+            | DialectAction::PhoneSms => return self.account_action(fields, inputs).await,
+        };
+        Ok(ActionResult::Session(Arc::new(signed_in)))
+    }
+
+    async fn password_login(
+        &self,
+        fields: BodyFields,
+        inputs: &Inputs<'_>,
+    ) -> Result<SignedIn, ActionRejection> {
+        // A name or password of an impossible form is one that no user has.
+        let is_given = ["username", "password"]
+            .iter()
+            .all(|name| inputs.text(name).is_some_and(|text| !text.is_empty()));
+        let login = password_login::read(fields, &self.dialect.token_profile);
+        let login = login.map_err(|problem| {
+            if is_given {
+                ErrorCode::CredentialsInvalid.into()
+            } else {
+                problem
             }
-            DialectAction::ChangeMe => {
-                let whom = self.whom(head, inputs).await?;
-                let change = me::read(fields())?;
-                let caller = self.caller(&whom, terms);
-                let changed = auth.change_profile(caller, &change).await?;
-                Outcome::User(Box::new((
-                    changed,
-                    auth.openid_for(caller.session, terms).await?,
-                )))
-            }
-            DialectAction::PhoneWechat => {
-                let whom = self.whom(head, inputs).await?;
-                let button = phone::read_button(fields(), api).map_err(|problem| match whom {
-                    Whom::Token(_) => No::from(problem),
-                    // By a handle everything that fails is one answer, also what is not there.
-                    Whom::Handle(_) => AuthError::PhoneDecryptFailed.into(),
-                })?;
-                Outcome::Bound(Box::new(
-                    button.bind(auth, self.caller(&whom, terms)).await?,
-                ))
-            }
-            DialectAction::PhoneSms => {
-                let whom = self.whom(head, inputs).await?;
-                let (phone, code, proof) = phone::read_sms(fields(), api)?;
-                Outcome::Bound(Box::new(
-                    auth.bind_by_sms(self.caller(&whom, terms), phone, &code, &proof)
-                        .await?,
-                ))
+        })?;
+        let from = self.context.client_ip;
+        Ok(self.api.auth.password_login(login, from).await?)
+    }
+
+    async fn refresh(&self, fields: BodyFields) -> Result<SignedIn, ActionRejection> {
+        let ApiState {
+            auth, authorizer, ..
+        } = self.api;
+        let token = refresh::read(fields)?;
+        let refresh = Refresh {
+            token: &token,
+            rotates: self.route.rotates,
+            terms: &self.dialect.token_profile,
+        };
+        let refreshed = auth.refresh(refresh, self.context.client_ip).await;
+        refreshed.map_err(|error| {
+            // Some backends tell a client that it has sent a good access token instead.
+            let is_access_token = || authorizer.rejection_reason(&token, auth.now()).is_none();
+            let wrong_type = matches!(error, AuthError::RefreshInvalid) && is_access_token();
+            let rejection = ActionRejection::from(error);
+            ActionRejection {
+                subcode: if wrong_type {
+                    Some("refresh_wrong_type")
+                } else {
+                    rejection.subcode
+                },
+                ..rejection
             }
         })
     }
 
-    /// Why a token refreshes nothing. Its bearer is told that it is a good access token, because
-    /// some backends tell it.
-    fn not_refreshed(&self, error: &AuthError, token: &str) -> No {
-        let is_access_token = || {
-            self.api
-                .authorizer
-                .rejection_reason(token, self.api.auth.now())
-                .is_none()
+    /// An action on the caller's own account.
+    async fn account_action(
+        &self,
+        fields: BodyFields,
+        inputs: &Inputs<'_>,
+    ) -> Result<ActionResult, ActionRejection> {
+        let (api, auth) = (self.api, &self.api.auth);
+        let authenticated = self.authenticate(inputs).await?;
+        let caller = self.caller(&authenticated);
+        let user = match self.route.action {
+            DialectAction::PhoneWechat => {
+                let phone = phone::read_wechat(fields, api);
+                let phone = phone.map_err(|problem| match authenticated {
+                    Authenticated::AccessToken(_) => ActionRejection::from(problem),
+                    // With a handle every failure looks the same, a missing input too.
+                    Authenticated::SessionHandle(_) => AuthError::PhoneDecryptFailed.into(),
+                })?;
+                let bound = phone.bind(auth, caller).await?;
+                return Ok(ActionResult::BoundPhone(Box::new(bound)));
+            }
+            DialectAction::PhoneSms => {
+                let (phone, code, proof) = phone::read_sms(fields, api)?;
+                let bound = auth.bind_by_sms(caller, phone, &code, &proof).await?;
+                return Ok(ActionResult::BoundPhone(Box::new(bound)));
+            }
+            DialectAction::ChangeMe => auth.change_profile(caller, &me::read(fields)?).await?,
+            _ => auth.me(caller).await?,
         };
-        match error {
-            AuthError::RefreshInvalid if is_access_token() => No {
-                subcode: Some("refresh_wrong_type"),
-                ..No::from(error)
-            },
-            _ => No::from(error),
-        }
+        let openid = auth.openid_for(caller.session, caller.terms).await?;
+        Ok(ActionResult::User(Box::new((user, openid))))
     }
 
-    /// The access token: where the route has it, else in `Authorization`.
-    fn token(&self, head: &Parts, inputs: &Inputs<'_>) -> Result<String, ErrorCode> {
+    /// The access token: from the route's own input for it, else from `Authorization`.
+    fn token(&self, inputs: &Inputs<'_>) -> Result<String, ErrorCode> {
         if self.route.inputs.contains_key(ACCESS_TOKEN) {
             let token = inputs.text(ACCESS_TOKEN).filter(|token| !token.is_empty());
             return token.map(str::to_owned).ok_or(ErrorCode::TokenMissing);
         }
-        caller::token(&head.headers, self.dialect.bare_token).map(str::to_owned)
+        caller::token(&self.head.headers, self.dialect.bare_token).map(str::to_owned)
     }
 
-    /// Who asks: by the handle of a session where the route takes one, else by an access token.
-    async fn whom(&self, head: &Parts, inputs: &Inputs<'_>) -> Result<Whom, No> {
+    /// By the handle of a session where the route takes one, else by an access token.
+    async fn authenticate(&self, inputs: &Inputs<'_>) -> Result<Authenticated, ActionRejection> {
         let (auth, from) = (&self.api.auth, self.context.client_ip);
         if self.route.inputs.contains_key("session_handle") {
-            let refused = AuthError::PhoneDecryptFailed;
+            let failed = AuthError::PhoneDecryptFailed;
             let Some(handle) = inputs.text("session_handle") else {
-                return Err(refused.into());
+                return Err(failed.into());
             };
             let session = auth.session_by_handle(handle, from).await?;
             let is_other = |openid: &str| openid != session.openid.as_str();
             let openid = inputs.text("openid");
             if self.route.inputs.contains_key("openid") && openid.is_none_or(is_other) {
-                return Err(refused.into());
+                return Err(failed.into());
             }
-            return Ok(Whom::Handle(Box::new(session)));
+            return Ok(Authenticated::SessionHandle(Box::new(session)));
         }
         auth.limits().api(from)?;
-        let token = self.token(head, inputs)?;
+        let token = self.token(inputs)?;
         let identity = self.api.authorizer.authorize(&token, auth.now())?;
-        Ok(Whom::Token(Box::new(caller::own(&identity)?.clone())))
+        let claims = caller::own(&identity)?.clone();
+        Ok(Authenticated::AccessToken(Box::new(claims)))
     }
 
-    fn caller<'c>(&self, whom: &'c Whom, terms: &'c TokenProfile) -> AuthenticatedCaller<'c> {
-        let from = self.context.client_ip;
-        match whom {
-            Whom::Token(claims) => AuthenticatedCaller {
-                user: &claims.sub,
-                session: claims.sid,
-                client_type: claims.client_type,
+    fn caller<'c>(&'c self, authenticated: &'c Authenticated) -> AuthenticatedCaller<'c> {
+        let (from, terms) = (self.context.client_ip, &*self.dialect.token_profile);
+        match authenticated {
+            Authenticated::AccessToken(claims) => caller::from_claims(claims, from, terms),
+            Authenticated::SessionHandle(known) => AuthenticatedCaller {
+                user: &known.session.user,
+                session: known.session.id,
+                client_type: known.session.client_type,
                 from,
                 terms,
             },
-            Whom::Handle(known) => {
-                let session = &known.session;
-                AuthenticatedCaller {
-                    user: &session.user,
-                    session: session.id,
-                    client_type: session.client_type,
-                    from,
-                    terms,
-                }
-            }
         }
     }
 
-    /// What the auth API finds wrong with a field, under the client's name for it and in the words
-    /// of the route.
-    fn named(&self, no: No, inputs: &Inputs<'_>) -> No {
-        let wrong = no.problem.errors.iter().map(|error| {
-            let of_route = self
-                .route
-                .checks
-                .iter()
-                .rev()
-                .find(|check| check.input == error.field);
+    /// Gives the fields that the auth API has found invalid the client's names and the route's
+    /// messages.
+    fn name_fields(&self, rejection: ActionRejection, inputs: &Inputs<'_>) -> ActionRejection {
+        let invalid = rejection.problem.errors.iter().map(|error| {
+            let checks = &self.route.checks;
+            let check = checks.iter().rfind(|check| check.input == error.field);
             InvalidField {
                 name: inputs.name_of(error.field).to_owned(),
-                message: of_route
+                message: check
                     .map_or(error.message, |check| &check.message)
                     .to_owned(),
                 value: inputs.value(error.field).cloned(),
             }
         });
-        let fields = no.fields.into_iter().chain(wrong).collect();
-        No { fields, ..no }
+        let fields = rejection.fields.into_iter().chain(invalid).collect();
+        ActionRejection {
+            fields,
+            ..rejection
+        }
     }
 
-    fn refuse(&self, n: usize, no: No) -> Response {
-        let No {
+    fn reject(&self, n: usize, rejection: ActionRejection) -> Response {
+        let ActionRejection {
             problem,
             subcode,
             errcode,
             fields,
-        } = no;
+        } = rejection;
         let request_id = &self.context.request_id;
         let errcode = errcode.map(|errcode| (errcode.get(), errcode.text()));
-        let refusal = DialectRejection {
+        let rejection = DialectRejection {
             subcode,
             errcode,
             fields,
-            ..voice::refusal(&problem, request_id, self.api.auth.now())
+            ..error_renderer::dialect_rejection(&problem, request_id, self.api.auth.now())
         };
         error::response(
             &problem,
-            Said::in_dialect(self.dialect, Some(n), &refusal),
+            RenderedError::dialect_error(self.dialect, Some(n), &rejection),
             request_id,
         )
     }
 }
 
-fn session(signed_in: SignedIn) -> Outcome {
-    Outcome::Session(Arc::new(signed_in))
-}
-
-impl From<Problem> for No {
+impl From<Problem> for ActionRejection {
     fn from(problem: Problem) -> Self {
         Self {
             problem,
@@ -384,25 +360,25 @@ impl From<Problem> for No {
     }
 }
 
-impl From<ErrorCode> for No {
+impl From<ErrorCode> for ActionRejection {
     fn from(code: ErrorCode) -> Self {
         Problem::new(code).into()
     }
 }
 
-impl From<crate::auth::limits::RateLimited> for No {
-    fn from(over: crate::auth::limits::RateLimited) -> Self {
-        Problem::from(over).into()
+impl From<RateLimited> for ActionRejection {
+    fn from(limited: RateLimited) -> Self {
+        Problem::from(limited).into()
     }
 }
 
-impl From<AuthError> for No {
+impl From<AuthError> for ActionRejection {
     fn from(error: AuthError) -> Self {
         Self::from(&error)
     }
 }
 
-impl From<&AuthError> for No {
+impl From<&AuthError> for ActionRejection {
     fn from(error: &AuthError) -> Self {
         let (subcode, errcode) = match error {
             AuthError::WechatRefused(_, errcode) => (Some("wechat_refused"), Some(*errcode)),

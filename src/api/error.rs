@@ -1,7 +1,7 @@
-//! The one place that turns a refusal or a fault into a response.
+//! The one place that turns a rejection or an error into a response.
 //!
-//! Handlers answer with a [`Problem`]; it travels as an extension until [`finish`], which knows the
-//! request id, writes it.
+//! Handlers return a [`Problem`]; it travels as an extension of the response until
+//! [`finish_response`], which knows the request id, writes it.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use axum::{
 };
 
 use super::{
-    RequestContext,
-    problem::{FieldError, MISCONFIGURED_RETRY_AFTER, Problem},
-    said::Said,
+    problem::{MISCONFIGURED_RETRY_AFTER, Problem},
+    rendered_error::RenderedError,
+    state::RequestContext,
 };
 use crate::{
     auth::{AuthError, limits::RateLimited},
@@ -26,26 +26,34 @@ use crate::{
     token::IssueError,
 };
 
-/// A refusal as a problem document of its own, for places outside the router.
+/// The response that is a problem document, for places outside the router.
 pub fn respond(problem: &Problem, request_id: &str) -> Response {
-    response(problem, Said::plainly(problem, request_id), request_id)
+    response(
+        problem,
+        RenderedError::problem_json(problem, request_id),
+        request_id,
+    )
 }
 
-/// A refusal in whatever shape as a response of its own.
-pub(super) fn response(problem: &Problem, said: Said, request_id: &str) -> Response {
-    let mut response = said.into_response();
-    complete(&mut response, problem, request_id);
+/// The response to a rejection, in whatever format it is rendered.
+pub(super) fn response(
+    problem: &Problem,
+    rendered_error: RenderedError,
+    request_id: &str,
+) -> Response {
+    let mut response = rendered_error.into_response();
+    add_error_headers(&mut response, problem, request_id);
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    name_request(&mut response, request_id);
+    add_request_id(&mut response, request_id);
     response
 }
 
-/// Around every route: writes refusals, names the request, and keeps what is personal out of
-/// caches. The body of an answer to `HEAD` is left to the router, which takes it away when it has
-/// counted it for `Content-Length`.
-pub(super) async fn finish(request: Request, next: Next) -> Response {
+/// Middleware of every route: writes problems, adds the request id, and keeps personal data out of
+/// caches. The router removes the body of a response to `HEAD`, after it has counted it for
+/// `Content-Length`.
+pub(super) async fn finish_response(request: Request, next: Next) -> Response {
     let request_id = request
         .extensions()
         .get()
@@ -54,30 +62,30 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
         });
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = write(response, &problem, &request_id);
+        response = write_problem(response, &problem, &request_id);
     }
     response
         .headers_mut()
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
-    name_request(&mut response, &request_id);
+    add_request_id(&mut response, &request_id);
     response
 }
 
-/// Writes a refusal over an answer; headers that are there already (`Allow`) stay.
-fn write(mut response: Response, problem: &Problem, request_id: &str) -> Response {
-    let said = Said::plainly(problem, request_id).into_response();
-    *response.status_mut() = said.status();
-    let (head, body) = said.into_parts();
+/// Replaces a response by a problem document; its own header fields (`Allow`) stay.
+fn write_problem(mut response: Response, problem: &Problem, request_id: &str) -> Response {
+    let rendered_error = RenderedError::problem_json(problem, request_id).into_response();
+    *response.status_mut() = rendered_error.status();
+    let (head, body) = rendered_error.into_parts();
     *response.body_mut() = body;
     response.headers_mut().remove(header::CONTENT_LENGTH);
     response.headers_mut().extend(head.headers);
-    complete(&mut response, problem, request_id);
+    add_error_headers(&mut response, problem, request_id);
     response
 }
 
-/// The header fields that follow from the refusal, whatever its shape.
-fn complete(response: &mut Response, problem: &Problem, request_id: &str) {
+/// Adds the header fields that follow from the problem, in whatever format it is rendered.
+fn add_error_headers(response: &mut Response, problem: &Problem, request_id: &str) {
     let status = response.status();
     let headers = response.headers_mut();
     headers.insert(
@@ -105,7 +113,7 @@ fn complete(response: &mut Response, problem: &Problem, request_id: &str) {
     }
 }
 
-fn name_request(response: &mut Response, request_id: &str) {
+fn add_request_id(response: &mut Response, request_id: &str) {
     if let Ok(id) = HeaderValue::from_str(request_id)
         && !id.is_empty()
     {
@@ -134,7 +142,7 @@ impl From<RateLimited> for Problem {
     }
 }
 
-/// What a client sees of what happened inside; faults are logged here, once.
+/// What a client sees of an internal error, which is logged here, once.
 impl From<&AuthError> for Problem {
     fn from(error: &AuthError) -> Self {
         let problem = Self::new(error.code());
@@ -147,33 +155,17 @@ impl From<&AuthError> for Problem {
             AuthError::SmsOff => problem
                 .detail("Text messages are not set up here.")
                 .retry_after(MISCONFIGURED_RETRY_AFTER),
-            AuthError::PhoneRefused => Self {
-                errors: vec![FieldError {
-                    field: "phone",
-                    message: "cannot be reached by text message",
-                }],
-                ..problem
-            },
-            AuthError::RawDataForged => Self {
-                errors: vec![FieldError {
-                    field: "signature",
-                    message: "does not fit raw_data",
-                }],
-                ..problem
-            },
+            AuthError::PhoneRefused => problem.field("phone", "cannot be reached by text message"),
+            AuthError::RawDataForged => problem.field("signature", "does not fit raw_data"),
             AuthError::OnlyIdentity => {
                 problem.detail("This phone number is the only way to sign in to this account.")
             }
             AuthError::NotFromWechat => {
                 problem.detail("This needs a session that began with a WeChat login.")
             }
-            AuthError::UnknownApp => Self {
-                errors: vec![FieldError {
-                    field: "app_id",
-                    message: "must be a mini program of this server",
-                }],
-                ..problem
-            },
+            AuthError::UnknownApp => {
+                problem.field("app_id", "must be a mini program of this server")
+            }
             AuthError::Wechat(refusal) | AuthError::WechatRefused(refusal, _) => match refusal {
                 WechatError::Busy { retry_after } | WechatError::RateLimited { retry_after } => {
                     problem.retry_after(*retry_after)

@@ -1,13 +1,13 @@
-//! One JSON object, of which a value is parsed when a route asks for it.
+//! A JSON object whose values are parsed only when a route reads them.
 //!
-//! Clients send more than a route reads, and JavaScript writes what not every reader takes:
+//! Clients send more than a route reads, and JavaScript writes JSON that some readers reject:
 //! `"小明🍧".slice(0, 3)` ends in half a surrogate pair, which JSON carries as `\ud83d` (RFC 8259
-//! section 8.2). So what no route asks for is passed over: its syntax is checked, and neither its
-//! texts, nor its numbers, nor its depth.
+//! section 8.2). So members that no route reads are skipped: only their syntax is checked, not
+//! their texts, numbers or depth.
 //!
-//! Must stay true: nothing here recurses with what was sent, except within `serde_json`'s limit on
-//! depth; a name that is asked for and stands there twice is told, because two readers could take
-//! different ones.
+//! Must stay true: nothing here recurses into the input, except within `serde_json`'s limit on
+//! depth; a name that is read and stands there twice is reported, because two readers could take
+//! different values.
 
 use std::ops::Range;
 
@@ -18,19 +18,19 @@ use serde_json::{Deserializer, Value};
 /// A byte order mark (RFC 8259 section 8.1: a reader may ignore one).
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// An object as it was sent.
+/// An object, as the client sent it.
 #[derive(Debug)]
 pub(super) struct JsonObject {
     bytes: Bytes,
     members: Vec<Member>,
 }
 
-/// What is at a name.
+/// The value of a name.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum MemberValue {
     Absent,
     Value(Value),
-    /// A value that cannot be held: half a surrogate pair, bytes that are no UTF-8, a number out of
+    /// A value that cannot be represented: half a surrogate pair, invalid UTF-8, a number out of
     /// range, too deep.
     Unreadable,
     /// The name is there twice.
@@ -39,13 +39,13 @@ pub(super) enum Found {
 
 #[derive(Debug)]
 struct Member {
-    /// `None`: not readable as text, so no route asks for it.
+    /// `None`: not a readable text, so no route reads it.
     name: Option<String>,
     value: Range<usize>,
 }
 
 impl JsonObject {
-    /// The bytes as one object; `None` where they are anything else.
+    /// Parses one object; `None`: the bytes are anything else.
     pub(super) fn parse(bytes: &Bytes) -> Option<Self> {
         let bytes = if bytes.starts_with(BOM) {
             bytes.slice(BOM.len()..)
@@ -57,47 +57,47 @@ impl JsonObject {
     }
 
     /// The value of a name.
-    pub(super) fn get(&self, name: &str) -> Found {
-        match once(&self.members, name) {
-            Ok(range) => self.bytes.get(range).map_or(Found::Absent, value),
-            Err(nothing) => nothing,
+    pub(super) fn get(&self, name: &str) -> MemberValue {
+        match only_member(&self.members, name) {
+            Ok(range) => self.bytes.get(range).map_or(MemberValue::Absent, value),
+            Err(value) => value,
         }
     }
 
-    /// The value at the end of a way through objects, each inside the one before.
-    pub(super) fn at(&self, path: &[String]) -> Found {
+    /// The value at a path through nested objects.
+    pub(super) fn at(&self, path: &[String]) -> MemberValue {
         let Some((first, rest)) = path.split_first() else {
-            return Found::Absent;
+            return MemberValue::Absent;
         };
-        let mut found =
-            once(&self.members, first).map(|range| self.bytes.get(range).unwrap_or_default());
+        let mut found = only_member(&self.members, first)
+            .map(|range| self.bytes.get(range).unwrap_or_default());
         for step in rest {
             found = found.and_then(|object| {
-                let range = once(&members(object).unwrap_or_default(), step)?;
+                let range = only_member(&members(object).unwrap_or_default(), step)?;
                 Ok(object.get(range).unwrap_or_default())
             });
         }
-        found.map_or_else(|nothing| nothing, value)
+        found.map_or_else(std::convert::identity, value)
     }
 }
 
-fn value(bytes: &[u8]) -> Found {
-    serde_json::from_slice(bytes).map_or(Found::Unreadable, Found::Value)
+fn value(bytes: &[u8]) -> MemberValue {
+    serde_json::from_slice(bytes).map_or(MemberValue::Unreadable, MemberValue::Value)
 }
 
-/// Where the one value of this name is.
-fn once(members: &[Member], name: &str) -> Result<Range<usize>, Found> {
+/// The range of the only value of this name.
+fn only_member(members: &[Member], name: &str) -> Result<Range<usize>, MemberValue> {
     let mut named = members
         .iter()
         .filter(|member| member.name.as_deref() == Some(name));
     match (named.next(), named.next()) {
-        (None, _) => Err(Found::Absent),
+        (None, _) => Err(MemberValue::Absent),
         (Some(member), None) => Ok(member.value.clone()),
-        (Some(_), Some(_)) => Err(Found::Repeated),
+        (Some(_), Some(_)) => Err(MemberValue::Repeated),
     }
 }
 
-/// The members of the object that the bytes are; `None` where they are anything else.
+/// The members of an object; `None`: the bytes are anything else.
 fn members(bytes: &[u8]) -> Option<Vec<Member>> {
     let mut reader = Reader { bytes, at: 0 };
     let mut members = Vec::new();
@@ -110,9 +110,9 @@ fn members(bytes: &[u8]) -> Option<Vec<Member>> {
         if reader.peek() != Some(b'"') {
             return None;
         }
-        let name = reader.pass_over()?;
+        let name = reader.skip_value()?;
         reader.expect(b':')?;
-        let value = reader.pass_over()?;
+        let value = reader.skip_value()?;
         let name = bytes
             .get(name)
             .and_then(|name| serde_json::from_slice(name).ok());
@@ -126,7 +126,7 @@ fn members(bytes: &[u8]) -> Option<Vec<Member>> {
     reader.is_at_end().then_some(members)
 }
 
-/// Reads from left to right, and blanks (RFC 8259 section 2) with it.
+/// Reads from left to right, and skips white space (RFC 8259 section 2).
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -156,9 +156,9 @@ impl<'a> Reader<'a> {
         self.peek().is_none()
     }
 
-    /// Passes over the next value and says where it is. `IgnoredAny` does not recurse, and takes
-    /// any text and number of the right syntax.
-    fn pass_over(&mut self) -> Option<Range<usize>> {
+    /// Skips the next value and returns its range. `IgnoredAny` does not recurse, and accepts any
+    /// text and number of valid syntax.
+    fn skip_value(&mut self) -> Option<Range<usize>> {
         self.peek()?;
         let mut values = Deserializer::from_slice(self.rest()).into_iter::<IgnoredAny>();
         values.next()?.ok()?;
@@ -212,19 +212,29 @@ mod tests {
                 around(br#"{"\ud83d":"#, br#","code":"a"}"#),
                 around(b"{\"\xff\":", br#","code":"a"}"#),
             ] {
-                assert_eq!(sent.get("code"), Found::Value(json!("a")), "{shown}");
-                assert_eq!(sent.get("y"), Found::Absent, "{shown}");
+                assert_eq!(sent.get("code"), MemberValue::Value(json!("a")), "{shown}");
+                assert_eq!(sent.get("y"), MemberValue::Absent, "{shown}");
             }
             let inside = around(br#"{"a":{"x":"#, br#","b":{"code":"a"}},"z":[]}"#);
             let at = |path: [&str; 3]| inside.at(&path.map(str::to_owned));
-            assert_eq!(at(["a", "b", "code"]), Found::Value(json!("a")), "{shown}");
+            assert_eq!(
+                at(["a", "b", "code"]),
+                MemberValue::Value(json!("a")),
+                "{shown}"
+            );
             assert_eq!(
                 (
                     at(["a", "b", "c"]),
                     at(["a", "c", "code"]),
                     at(["z", "b", "code"])
                 ),
-                { (Found::Absent, Found::Absent, Found::Absent) }
+                {
+                    (
+                        MemberValue::Absent,
+                        MemberValue::Absent,
+                        MemberValue::Absent,
+                    )
+                }
             );
         }
     }
@@ -232,11 +242,14 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_read_as_always() {
         for (value, found) in [
-            (r#""\ud83d""#, Found::Unreadable),
-            ("1e400", Found::Unreadable),
-            ("\"a\\u0062\\ud83c\\udf67\"", Found::Value(json!("ab🍧"))),
-            ("1", Found::Value(json!(1))),
-            (" null ", Found::Value(Value::Null)),
+            (r#""\ud83d""#, MemberValue::Unreadable),
+            ("1e400", MemberValue::Unreadable),
+            (
+                "\"a\\u0062\\ud83c\\udf67\"",
+                MemberValue::Value(json!("ab🍧")),
+            ),
+            ("1", MemberValue::Value(json!(1))),
+            (" null ", MemberValue::Value(Value::Null)),
         ] {
             assert_eq!(
                 object(format!(r#"{{"x":{value}}}"#)).unwrap().get("x"),
@@ -249,11 +262,11 @@ mod tests {
                 .unwrap()
                 .get("x")
         };
-        assert_eq!(deep(1000), Found::Unreadable);
-        assert!(matches!(deep(100), Found::Value(_)));
+        assert_eq!(deep(1000), MemberValue::Unreadable);
+        assert!(matches!(deep(100), MemberValue::Value(_)));
         assert_eq!(
             object(b"{\"x\":\"\xff\"}".to_vec()).unwrap().get("x"),
-            Found::Unreadable
+            MemberValue::Unreadable
         );
     }
 
@@ -266,15 +279,19 @@ mod tests {
         let at = |a: &str, b: &str| sent.at(&[a.to_owned(), b.to_owned()]);
         assert_eq!(
             [sent.get("code"), sent.get("x")],
-            [Found::Repeated, Found::Repeated]
+            [MemberValue::Repeated, MemberValue::Repeated]
         );
         assert_eq!(
             (at("o", "y"), at("o2", "y"), at("x", "y")),
-            (Found::Repeated, Found::Repeated, Found::Repeated)
+            (
+                MemberValue::Repeated,
+                MemberValue::Repeated,
+                MemberValue::Repeated
+            )
         );
         assert_eq!(
             (sent.get("o"), at("o", "z")),
-            (Found::Value(json!({ "y": 1 })), Found::Absent)
+            (MemberValue::Value(json!({ "y": 1 })), MemberValue::Absent)
         );
     }
 
@@ -342,11 +359,11 @@ mod tests {
                 let own = own.as_ref().expect("an object");
                 for (name, value) in whole {
                     let found = own.get(name);
-                    prop_assert!(found == Found::Repeated || found == Found::Value(value.clone()), "{name}: {found:?}");
+                    prop_assert!(found == MemberValue::Repeated || found == MemberValue::Value(value.clone()), "{name}: {found:?}");
                 }
             }
             if let Some(own) = own {
-                let is_read = own.members.iter().all(|member| member.name.is_some() && value(&own.bytes[member.value.clone()]) != Found::Unreadable);
+                let is_read = own.members.iter().all(|member| member.name.is_some() && value(&own.bytes[member.value.clone()]) != MemberValue::Unreadable);
                 prop_assert_eq!(is_read, whole.is_ok());
             }
         }

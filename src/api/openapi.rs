@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use axum::extract::State;
 use http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::{
@@ -16,23 +17,74 @@ use utoipa::{
 };
 
 use super::{
-    answer::{Export, Me, PhoneAnswer, Sessions, SmsSentAnswer, TokenAnswer},
     problem::{self, Problem, ProblemDocument},
-    routes::{
-        FreshProofBody, jwks, logout, me, openapi,
-        password_login::{self, PasswordLoginBody},
-        phone, refresh, sessions, sms_login, sms_send,
-        wechat_login::{self, WechatLoginBody},
-        wechat_push,
+    request_bodies::{
+        FreshProofBody, LogoutBody, MePatch, PasswordLoginBody, PhoneSmsBody, PhoneWechatBody,
+        RefreshBody, SmsLoginBody, SmsSendBody, WechatLoginBody,
     },
+    responses::{
+        Export, Me, PhoneResponse, PublicDocument, Sessions, SmsCodeResponse, TokenResponse,
+    },
+    routes::{
+        jwks, logout, me, password_login, phone, refresh, sessions, sms_login, sms_send,
+        wechat_login, wechat_push,
+    },
+    state::{ApiState, RequestContext},
 };
-use crate::{error::ErrorCode, types::MAINLAND};
+use crate::{
+    error::ErrorCode::{
+        self, BodyTooLarge, CodeInvalid, CredentialsInvalid, Forbidden, Internal, NotFound,
+        PhoneCodeInvalid, PhoneConflict, PhoneDecryptFailed, RateLimited, ReauthenticationRequired,
+        RefreshInvalid, RefreshReused, RegistrationClosed, RegistrationUnavailable,
+        RequestMalformed, SessionRevoked, SmsCooldown, SmsQuota, SmsUnavailable, StoreUnavailable,
+        TokenExpired, TokenInvalid, TokenMissing, TokenRevoked, UserDisabled, ValidationFailed,
+        WechatBlocked, WechatBusy, WechatCodeInvalid, WechatMisconfigured,
+    },
+    types::MAINLAND,
+};
+
+// Error codes that several routes have in common.
+const BODY: &[ErrorCode] = &[RequestMalformed, ValidationFailed, BodyTooLarge];
+const TOKEN: &[ErrorCode] = &[
+    RequestMalformed,
+    TokenMissing,
+    TokenInvalid,
+    TokenExpired,
+    TokenRevoked,
+];
+const ANY: &[ErrorCode] = &[RateLimited, Internal];
+const LOGIN: &[ErrorCode] = &[
+    WechatCodeInvalid,
+    WechatBlocked,
+    WechatBusy,
+    WechatMisconfigured,
+    RegistrationClosed,
+    RegistrationUnavailable,
+    UserDisabled,
+    StoreUnavailable,
+];
+const BIND: &[ErrorCode] = &[PhoneConflict, UserDisabled, StoreUnavailable];
+const FRESH: &[ErrorCode] = &[
+    ReauthenticationRequired,
+    SessionRevoked,
+    CodeInvalid,
+    WechatCodeInvalid,
+    Forbidden,
+];
+const WECHAT: &[ErrorCode] = &[WechatBlocked, WechatBusy, WechatMisconfigured];
+const REFRESH: &[ErrorCode] = &[
+    RefreshInvalid,
+    RefreshReused,
+    SessionRevoked,
+    UserDisabled,
+    StoreUnavailable,
+];
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "menshen auth API",
-        description = "Login for WeChat Mini Programs. Success is a plain JSON object; every refusal is a problem document \
+        description = "Login for WeChat Mini Programs. Success is a plain JSON object; every rejection is a problem document \
                        (RFC 9457) with a stable `code`, which is also in the header `X-Menshen-Error`."
     ),
     paths(
@@ -54,29 +106,44 @@ use crate::{error::ErrorCode, types::MAINLAND};
         sessions::list,
         sessions::end,
         jwks::get,
-        openapi::get
+        get
     ),
     components(schemas(
         WechatLoginBody,
         PasswordLoginBody,
-        sms_send::SmsSendBody,
-        sms_login::SmsLoginBody,
-        phone::PhoneSmsBody,
-        phone::PhoneWechatBody,
+        SmsSendBody,
+        SmsLoginBody,
+        PhoneSmsBody,
+        PhoneWechatBody,
         FreshProofBody,
-        SmsSentAnswer,
-        PhoneAnswer,
+        SmsCodeResponse,
+        PhoneResponse,
         Export,
-        refresh::RefreshBody,
-        logout::LogoutBody,
-        me::MePatch,
-        TokenAnswer,
+        RefreshBody,
+        LogoutBody,
+        MePatch,
+        TokenResponse,
         Me,
         Sessions,
         ProblemDocument
     ))
 )]
 struct Contract;
+
+/// This document.
+#[utoipa::path(
+    get, path = "/openapi.json", operation_id = "openapi", tag = "discovery",
+    responses((status = 200, description = "An OpenAPI 3.1 document.", body = Object, content_type = "application/json"))
+)]
+pub(super) async fn get(
+    State(api): State<ApiState>,
+    context: RequestContext,
+) -> Result<PublicDocument, Problem> {
+    api.auth.limits().api(context.client_ip)?;
+    Ok(PublicDocument(
+        openapi_json(&api.prefix, api.auth.countries()).into(),
+    ))
+}
 
 /// The `OpenAPI` 3.1 document of the API at `prefix`, which takes phones of these countries, as
 /// pretty JSON.
@@ -125,7 +192,7 @@ pub fn openapi_json(prefix: &str, countries: &[String]) -> String {
         .into_iter()
         .flatten()
         {
-            add_refusals(operation);
+            add_error_responses(operation);
             if let Some(RefOr::T(body)) = &mut operation.request_body {
                 without_null(body);
             }
@@ -174,51 +241,8 @@ fn phone_pattern(countries: &[String]) -> String {
     format!("^({})$", forms.collect::<Vec<_>>().join("|"))
 }
 
-/// What each route can refuse with.
-fn refusals(operation: &str) -> Vec<ErrorCode> {
-    use ErrorCode::{
-        BodyTooLarge, CodeInvalid, CredentialsInvalid, Forbidden, Internal, NotFound,
-        PhoneCodeInvalid, PhoneConflict, PhoneDecryptFailed, RateLimited, ReauthenticationRequired,
-        RefreshInvalid, RefreshReused, RegistrationClosed, RegistrationUnavailable,
-        RequestMalformed, SessionRevoked, SmsCooldown, SmsQuota, SmsUnavailable, StoreUnavailable,
-        TokenExpired, TokenInvalid, TokenMissing, TokenRevoked, UserDisabled, ValidationFailed,
-        WechatBlocked, WechatBusy, WechatCodeInvalid, WechatMisconfigured,
-    };
-    const BODY: &[ErrorCode] = &[RequestMalformed, ValidationFailed, BodyTooLarge];
-    const TOKEN: &[ErrorCode] = &[
-        RequestMalformed,
-        TokenMissing,
-        TokenInvalid,
-        TokenExpired,
-        TokenRevoked,
-    ];
-    const ANY: &[ErrorCode] = &[RateLimited, Internal];
-    const LOGIN: &[ErrorCode] = &[
-        WechatCodeInvalid,
-        WechatBlocked,
-        WechatBusy,
-        WechatMisconfigured,
-        RegistrationClosed,
-        RegistrationUnavailable,
-        UserDisabled,
-        StoreUnavailable,
-    ];
-    const BIND: &[ErrorCode] = &[PhoneConflict, UserDisabled, StoreUnavailable];
-    const FRESH: &[ErrorCode] = &[
-        ReauthenticationRequired,
-        SessionRevoked,
-        CodeInvalid,
-        WechatCodeInvalid,
-        Forbidden,
-    ];
-    const WECHAT: &[ErrorCode] = &[WechatBlocked, WechatBusy, WechatMisconfigured];
-    const REFRESH: &[ErrorCode] = &[
-        RefreshInvalid,
-        RefreshReused,
-        SessionRevoked,
-        UserDisabled,
-        StoreUnavailable,
-    ];
+/// The error codes that an operation can answer with.
+fn error_codes(operation: &str) -> Vec<ErrorCode> {
     let parts: &[&[ErrorCode]] = match operation {
         "wechat_login" => &[BODY, LOGIN, ANY],
         "password_login" => &[
@@ -289,9 +313,9 @@ fn refusals(operation: &str) -> Vec<ErrorCode> {
     parts.concat()
 }
 
-fn add_refusals(operation: &mut Operation) {
+fn add_error_responses(operation: &mut Operation) {
     let mut by_status: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
-    for code in refusals(operation.operation_id.as_deref().unwrap_or_default()) {
+    for code in error_codes(operation.operation_id.as_deref().unwrap_or_default()) {
         let codes = by_status.entry(problem::status(code).as_u16()).or_default();
         if !codes.contains(&code.as_str()) {
             codes.push(code.as_str());
@@ -312,11 +336,11 @@ fn add_refusals(operation: &mut Operation) {
     }
 }
 
-/// `docs/errors.md`: every code with its status and what a person is told.
+/// `docs/errors.md`: every code with its status and text.
 pub fn errors_markdown() -> String {
     let mut page = String::from(
-        "# Error codes\n\nPrinted from `src/error.rs` and `src/api/problem.rs`. A refusal by menshen has the code in the header \
-         `X-Menshen-Error`; its body is a problem document (RFC 9457) with the same `code`. A refusal without that header is \
+        "# Error codes\n\nPrinted from `src/error.rs` and `src/api/problem.rs`. A rejection by menshen has the code in the header \
+         `X-Menshen-Error`; its body is a problem document (RFC 9457) with the same `code`. A rejection without that header is \
          the backend's. Every 503 has `Retry-After`, in whatever it is written.\n\n| code | status | meaning |\n| --- | --- | --- |\n",
     );
     for code in ErrorCode::ALL {

@@ -1,7 +1,7 @@
-//! The one place that says what a refused client sees: status, headers and an RFC 9457 problem
-//! document for each code.
+//! The one place that maps each error code to what a client sees: status, headers and an RFC 9457
+//! problem document.
 //!
-//! Wrong, unknown and used look the same to a stranger; internal text never gets here.
+//! Wrong, unknown and used codes look the same to a client; internal text never gets here.
 
 use std::time::Duration;
 
@@ -10,19 +10,18 @@ use serde::Serialize;
 
 use crate::{error::ErrorCode, policy::framing::WEBSOCKET_VERSION};
 
-/// `Retry-After` where trying again helps only once an operator has changed something.
+/// `Retry-After` of an error that lasts until an operator changes something.
 pub(super) const MISCONFIGURED_RETRY_AFTER: Duration = Duration::from_mins(1);
 
-/// A refusal, before it is written in the shape that a path speaks.
+/// A rejection, before it is rendered in the format of its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub code: ErrorCode,
-    /// For people: what to do, in one sentence. A constant text, or one about field names; never
-    /// what was sent.
+    /// For people: what to do, in one sentence. Never anything from the request.
     pub detail: &'static str,
     /// `Retry-After` (RFC 9110 section 10.2.3), rounded up to whole seconds.
     pub retry_after: Option<Duration>,
-    /// Fields that were not valid.
+    /// Invalid fields.
     pub errors: Vec<FieldError>,
     /// `Allow` of a 405.
     pub allow: Option<String>,
@@ -69,11 +68,11 @@ fn every_code() -> utoipa::openapi::schema::Object {
 }
 
 impl Problem {
-    /// A refusal with the code's usual text.
+    /// A problem with the default text of its code.
     pub const fn new(code: ErrorCode) -> Self {
         Self {
             code,
-            detail: usual_detail(code),
+            detail: default_detail(code),
             retry_after: None,
             errors: Vec::new(),
             allow: None,
@@ -92,14 +91,20 @@ impl Problem {
         self
     }
 
+    /// With one more invalid field.
+    #[must_use]
+    pub(super) fn field(mut self, field: &'static str, message: &'static str) -> Self {
+        self.errors.push(FieldError { field, message });
+        self
+    }
+
     /// The status that goes with the code.
     pub const fn status(&self) -> StatusCode {
         status(self.code)
     }
 
-    /// `Retry-After` in whole seconds, at least 1: its own, or what its code has. Every way of
-    /// writing a refusal asks here, so that header and body of one refusal say the same number,
-    /// whatever they are written in.
+    /// `Retry-After` in whole seconds, at least 1: its own, or the default of its code. Every
+    /// renderer calls this, so that header and body have the same number in every format.
     pub fn retry_after_secs(&self, request_id: &str) -> Option<u64> {
         let own = self
             .retry_after
@@ -149,14 +154,13 @@ impl Problem {
     }
 }
 
-/// `Retry-After` of a 503 that has none of its own.
+/// The default `Retry-After` of a code.
 fn default_retry_after(code: ErrorCode, request_id: &str) -> Option<u64> {
     match code {
         // An operator has to change something first.
         ErrorCode::WechatMisconfigured => Some(MISCONFIGURED_RETRY_AFTER.as_secs()),
         ErrorCode::Overloaded | ErrorCode::UpstreamBusy => Some(1),
-        // 1 to 5 seconds, another for each request: clients of what was down must not all come back
-        // at once.
+        // 1 to 5 seconds, depending on the request, so that clients do not all retry at once.
         _ if status(code) == StatusCode::SERVICE_UNAVAILABLE => {
             let sum: u64 = request_id.bytes().map(u64::from).sum();
             Some(1 + sum % 5)
@@ -211,8 +215,8 @@ pub const fn status(code: ErrorCode) -> StatusCode {
     }
 }
 
-/// What a person is told, where the place that refuses has nothing better to say.
-const fn usual_detail(code: ErrorCode) -> &'static str {
+/// The text for people, unless a rejection has its own.
+const fn default_detail(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::TokenMissing => "Sign in first: this path needs an access token.",
         ErrorCode::TokenInvalid => "The access token is not valid.",

@@ -3,7 +3,6 @@
 pub(super) mod jwks;
 pub(super) mod logout;
 pub(super) mod me;
-pub(super) mod openapi;
 pub(super) mod password_login;
 pub(super) mod phone;
 pub(super) mod refresh;
@@ -13,16 +12,16 @@ pub(super) mod sms_send;
 pub(super) mod wechat_login;
 pub(super) mod wechat_push;
 
-use utoipa::ToSchema;
+use axum::extract::Request;
 
-use super::body::Fields;
+use super::{body::BodyFields, problem::Problem};
 use crate::{
     auth::ReauthenticationProof,
     provider::wechat::LoginCode,
     types::{ClientType, Malformed, SmsCode},
 };
 
-/// The methods that a route of the auth API takes, by its path after the prefix.
+/// The methods of a route of the auth API, by its path after the prefix.
 pub(super) fn methods(path: &str) -> Option<&'static [&'static str]> {
     Some(match path {
         "/wechat/login" | "/password/login" | "/sms/send" | "/sms/login" | "/phone/sms"
@@ -38,23 +37,14 @@ pub(super) fn methods(path: &str) -> Option<&'static [&'static str]> {
     })
 }
 
-/// Proof that it is me, where my login is not fresh: one of the two.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
-)]
-pub(super) struct FreshProofBody {
-    /// A code that was sent to my own phone, with the purpose `login`.
-    #[schema(pattern = "^[0-9]{6}$")]
-    sms_code: Option<String>,
-    /// A code of `wx.login`.
-    #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
-    wechat_code: Option<String>,
+/// The whole of a [`FreshProofBody`](super::request_bodies::FreshProofBody), which may be absent.
+async fn read_fresh_proof(request: Request) -> Result<ReauthenticationProof, Problem> {
+    let mut fields = BodyFields::read_if_any(request).await?;
+    let proof = fresh_proof(&mut fields);
+    fields.finish(Some(proof))
 }
 
-/// Reads the fields of a [`FreshProofBody`].
-fn fresh_proof(fields: &mut Fields) -> ReauthenticationProof {
+fn fresh_proof(fields: &mut BodyFields) -> ReauthenticationProof {
     let sms = fields
         .optional("sms_code", SmsCode::parse)
         .map(ReauthenticationProof::Sms);
@@ -64,7 +54,7 @@ fn fresh_proof(fields: &mut Fields) -> ReauthenticationProof {
     sms.or(wechat).unwrap_or(ReauthenticationProof::None)
 }
 
-/// Where somebody signs in, as requests name it.
+/// The kind of client that signs in, as requests name it.
 pub(super) fn client_type(text: &str) -> Result<ClientType, Malformed> {
     [ClientType::MiniProgram, ClientType::App, ClientType::Web]
         .into_iter()

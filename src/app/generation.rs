@@ -16,8 +16,8 @@ use super::{
     storage::export_key,
 };
 use crate::{
-    admin::{self, Operations, Probes},
-    api::{self, ApiState, Voices},
+    admin::{self, AdminState, Probes},
+    api::{self, ApiState, ErrorRenderer},
     auth::{Administration, AdministrationParts, Auth, AuthParts, AuthRules, Authorizer, Limits},
     config::Config,
     crypto,
@@ -398,7 +398,7 @@ impl<'a> Builder<'a> {
             keyrings: keyrings.clone(),
             prefix: config.auth.prefix.clone(),
             openid_in_answers: config.auth.openid_in_answers,
-            terms: Arc::new(TokenProfile::plain()),
+            token_profile: Arc::new(TokenProfile::plain()),
             dialects: dialects.clone(),
         });
         let routes = dialects.local_routes();
@@ -410,7 +410,7 @@ impl<'a> Builder<'a> {
             config,
             gate,
             api,
-            voices: Voices::new(dialects.clone(), clock.clone()),
+            error_renderer: ErrorRenderer::new(dialects.clone(), clock.clone()),
             upstreams: upstreams.clone(),
             streams: streams.clone(),
             assertions: upstream_assertions(self.process, config, keyrings).await?,
@@ -456,7 +456,7 @@ impl<'a> Builder<'a> {
         };
         let token =
             secrets::admin_token(&config.admin, &process.entropy).context("admin.token_file")?;
-        let operations = Operations {
+        let operations = AdminState {
             administration: administration.clone(),
             keyrings: keyrings.clone(),
             store: process.store.clone(),

@@ -7,7 +7,7 @@ use super::{
     storage::{export_key, open_store},
 };
 use crate::{
-    admin::Operations,
+    admin::AdminState,
     audit::Audit,
     auth::{Administration, AdministrationParts, AuthRules, Passwords},
     clock::Clock,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Opens the store for admin operations. The caller closes it.
-pub async fn operations(config: &Config) -> anyhow::Result<Operations> {
+pub async fn operations(config: &Config) -> anyhow::Result<AdminState> {
     let (entropy, metrics, clock) = (Entropy::default(), Metrics::new(), Clock::System);
     let audit = Audit::new(metrics.clone());
     let store: Arc<dyn Store> = open_store(config, &entropy)?.store;
@@ -39,7 +39,7 @@ pub async fn operations(config: &Config) -> anyhow::Result<Operations> {
         first_integer: AuthRules::from_config(config).first_integer,
         outbox: AuthRules::from_config(config).outbox,
     }));
-    Ok(Operations {
+    Ok(AdminState {
         administration,
         keyrings,
         store,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::{
-    admin::{Details, Stage},
+    admin::{ReadinessDetails, Stage},
     audit::Audit,
     auth::{AuthMemory, Denylist, OutboxDispatcher, Passwords},
     clock::Clock,
@@ -35,5 +35,5 @@ pub(super) struct Process {
     pub(super) entropy: Entropy,
     pub(super) sink: Sink,
     pub(super) stage: watch::Receiver<Stage>,
-    pub(super) details: Arc<Details>,
+    pub(super) details: Arc<ReadinessDetails>,
 }

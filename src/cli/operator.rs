@@ -106,7 +106,7 @@ impl Operator {
             Ok(operations) => {
                 let store = operations.store.clone();
                 Ok(Self::Offline {
-                    routes: admin::operations(operations),
+                    routes: admin::operator_routes(operations),
                     store,
                     log,
                 })

@@ -12,7 +12,7 @@ use super::{
     users,
 };
 use crate::{
-    admin::{sessions::Sessions, users::Ended},
+    admin::{sessions::Sessions, users::EndedSessions},
     config::Source,
     types::{Malformed, SessionId},
 };
@@ -106,7 +106,7 @@ fn revoke(
             (None, Some(session)) => json!({ "session": session }),
             (None, None) => json!({ "everything": true }),
         };
-        let ended: Ended = operator.post("/admin/sessions/revoke", &body).await?;
+        let ended: EndedSessions = operator.post("/admin/sessions/revoke", &body).await?;
         let said = if target.everything {
             "all sessions ended".to_owned()
         } else {

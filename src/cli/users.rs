@@ -12,7 +12,7 @@ use super::{
     user_ref::{UserArg, UserSelector},
 };
 use crate::{
-    admin::users::{Ended, UserAnswer, UserRow, Users},
+    admin::users::{EndedSessions, UserDetails, UserRow, Users},
     config::Source,
     types::{AppId, Malformed, UserType, Username},
 };
@@ -110,7 +110,7 @@ pub(super) fn run(
             show(operator, user, *personal, *json, out).await
         }),
         Command::Ban(UserArg { user }) => operator::with_operator(source, err, async |operator| {
-            let ended: Ended = post(operator, user, "ban", &json!({})).await?;
+            let ended: EndedSessions = post(operator, user, "ban", &json!({})).await?;
             Ok(writeln!(out, "banned, {}", sessions(&ended))?)
         }),
         Command::Unban(UserArg { user }) => {
@@ -190,7 +190,7 @@ fn delete(
     terminal::confirm(yes, question, err)?;
     operator::with_operator(source, err, async |operator| {
         let id = user.id(operator).await?;
-        let ended: Ended = operator.delete(&format!("/admin/users/{id}")).await?;
+        let ended: EndedSessions = operator.delete(&format!("/admin/users/{id}")).await?;
         Ok(writeln!(out, "erased, {}", sessions(&ended))?)
     })
 }
@@ -235,7 +235,7 @@ async fn show(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let id = user.id(operator).await?;
-    let found: UserAnswer = operator
+    let found: UserDetails = operator
         .get(&format!("/admin/users/{id}?personal={personal}"))
         .await?;
     if json {
@@ -252,7 +252,7 @@ async fn post(
     user: &UserSelector,
     what: &str,
     body: &serde_json::Value,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<EndedSessions> {
     let id = user.id(operator).await?;
     Ok(operator
         .post(&format!("/admin/users/{id}/{what}"), body)
@@ -260,7 +260,7 @@ async fn post(
 }
 
 /// How many sessions ended, as text.
-pub(super) fn sessions(Ended { sessions }: &Ended) -> String {
+pub(super) fn sessions(EndedSessions { sessions }: &EndedSessions) -> String {
     match sessions {
         1 => "1 session ended".to_owned(),
         many => format!("{many} sessions ended"),
@@ -287,8 +287,8 @@ fn columns([id, kind, state, created, last_login, name, phone]: [&str; 7]) -> St
 }
 
 /// Names and values, for a person to read.
-fn details(found: &UserAnswer) -> Vec<(&'static str, String)> {
-    let UserAnswer {
+fn details(found: &UserDetails) -> Vec<(&'static str, String)> {
+    let UserDetails {
         user,
         app_ids,
         personal,
@@ -330,7 +330,7 @@ fn details(found: &UserAnswer) -> Vec<(&'static str, String)> {
             ("birthday", field(&profile.birthday)),
         ]);
         let openid =
-            |of: &crate::admin::users::OpenIdIn| format!("{}/{}", of.app_id, of.openid.as_str());
+            |of: &crate::admin::users::AppOpenId| format!("{}/{}", of.app_id, of.openid.as_str());
         rows.extend(personal.openids.iter().map(|of| ("openid", openid(of))));
         rows.extend(
             personal

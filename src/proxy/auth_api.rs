@@ -17,7 +17,7 @@ use super::{
     request_context::RequestContext,
 };
 use crate::{
-    api::{self, BODY_TIME, LONGEST_BODY, problem::Problem},
+    api::{self, BODY_TIMEOUT, MAX_BODY_LEN, problem::Problem},
     error::ErrorCode,
     gate::AdmittedRequest,
     policy::headers::X_MENSHEN_ERROR,
@@ -30,9 +30,9 @@ pub(super) async fn serve(
     admitted: &AdmittedRequest,
     head: &Bytes,
 ) {
-    let time = context.snapshot.limits.body_timeout.min(BODY_TIME);
+    let time = context.snapshot.limits.body_timeout.min(BODY_TIMEOUT);
     let mut response = match client
-        .read_body(LONGEST_BODY, body_length(admitted.framing.body), time)
+        .read_body(MAX_BODY_LEN, body_length(admitted.framing.body), time)
         .await
     {
         Ok(body) => run_to_completion(client, route(context, admitted, head, body)).await,
@@ -49,7 +49,7 @@ pub(super) async fn serve(
             };
             context
                 .snapshot
-                .voices
+                .error_renderer
                 .respond(admitted.path(), &problem, &context.request_id)
         }
     };

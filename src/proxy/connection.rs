@@ -68,7 +68,7 @@ impl ConnectionService {
             snapshot.recorder.request_id(),
         );
         let RenderedRejection { response, .. } = render(
-            &snapshot.voices,
+            &snapshot.error_renderer,
             ResponseForm::Http,
             "",
             &problem,

@@ -15,7 +15,7 @@ use super::{
     request_context::RequestContext,
 };
 use crate::{
-    api::{Voices, problem::Problem},
+    api::{ErrorRenderer, problem::Problem},
     error::ErrorCode,
     gate::{AdmittedRequest, Rejection},
     policy::{CorsFields, headers::X_MENSHEN_ERROR},
@@ -49,7 +49,7 @@ impl RequestContext {
     ) -> RenderedRejection {
         let mut problem = Problem::new(rejection.code);
         if rejection.code == ErrorCode::MethodNotAllowed {
-            problem.allow = Some(self.snapshot.voices.allow(&rejection.path));
+            problem.allow = Some(self.snapshot.error_renderer.allow(&rejection.path));
         }
         if let Some(detail) = rejection.detail {
             problem = problem.detail(detail);
@@ -60,7 +60,7 @@ impl RequestContext {
             form_of(client)
         };
         render(
-            &self.snapshot.voices,
+            &self.snapshot.error_renderer,
             form,
             &rejection.path,
             &problem,
@@ -78,7 +78,7 @@ impl RequestContext {
     ) -> RenderedRejection {
         let (path, cors) = (admitted.path(), admitted.cors.as_ref());
         render(
-            &self.snapshot.voices,
+            &self.snapshot.error_renderer,
             form_of(client),
             path,
             problem,
@@ -98,7 +98,7 @@ fn form_of(client: &Client<'_>) -> ResponseForm {
 
 /// Renders a problem for a request with this path.
 pub(super) fn render(
-    voices: &Voices,
+    error_renderer: &ErrorRenderer,
     form: ResponseForm,
     path: &str,
     problem: &Problem,
@@ -114,7 +114,7 @@ pub(super) fn render(
             };
         }
         ResponseForm::Grpc => {
-            let status = voices.say(path, problem, request_id).status;
+            let status = error_renderer.render(path, problem, request_id).status;
             let mut fields = grpc::rejection(status, problem.detail);
             fields.extend(retry_after(problem, request_id));
             fields.extend(menshen_fields(problem, request_id));
@@ -125,7 +125,9 @@ pub(super) fn render(
         }
         ResponseForm::Http => {}
     }
-    let rendered = voices.say(path, problem, request_id).with(cors);
+    let rendered = error_renderer
+        .render(path, problem, request_id)
+        .with_headers(cors);
     let status = rendered.status;
     let mut fields = Vec::with_capacity(8 + rendered.headers.len());
     fields.push((
@@ -204,7 +206,7 @@ mod tests {
                            inputs = { code = 'body.code' }\nbody = '{}'\n\
                            [[dialect.error]]\nbody = '{ \"wait\": \"{retry_after}\" }'\n";
 
-    fn voices() -> Voices {
+    fn error_renderer() -> ErrorRenderer {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.toml");
         std::fs::write(&file, DIALECT).unwrap();
@@ -214,7 +216,7 @@ mod tests {
         })
         .unwrap()
         .config;
-        Voices::new(
+        ErrorRenderer::new(
             Arc::new(Dialects::compile(&config).unwrap()),
             Clock::manual(Timestamp::from_secs(1_800_000_000)),
         )
@@ -236,7 +238,7 @@ mod tests {
     /// `Retry-After` is the same in every form, and a 503 always has one.
     #[test]
     fn every_form_of_a_rejection_says_the_same_retry_after() {
-        let voices = voices();
+        let error_renderer = error_renderer();
         let read = |value: Option<&HeaderValue>| {
             value.map(|value| value.to_str().unwrap().parse().unwrap())
         };
@@ -254,7 +256,8 @@ mod tests {
                         ResponseForm::ForwardAuth,
                     ] {
                         for path in ["/x", "/old/x"] {
-                            let rendered = render(&voices, form, path, &problem, request_id, None);
+                            let rendered =
+                                render(&error_renderer, form, path, &problem, request_id, None);
                             assert_eq!(
                                 seconds(&rendered.response),
                                 expected,
@@ -263,7 +266,7 @@ mod tests {
                         }
                     }
                     let rendered = render(
-                        &voices,
+                        &error_renderer,
                         ResponseForm::Http,
                         "/old/x",
                         &problem,
@@ -273,7 +276,7 @@ mod tests {
                     let body: serde_json::Value =
                         serde_json::from_slice(&rendered.response.body).unwrap();
                     let api = api::respond(&problem, request_id);
-                    let route = voices.respond("/old/x", &problem, request_id);
+                    let route = error_renderer.respond("/old/x", &problem, request_id);
                     for (form, told) in [
                         ("the auth API", read(api.headers().get(header::RETRY_AFTER))),
                         (

@@ -44,7 +44,7 @@ use super::{
     upstream::session::Connections,
 };
 use crate::{
-    api::Voices,
+    api::ErrorRenderer,
     auth::{Authorizer, Denylist, UpstreamAssertions},
     clock::Clock,
     config::{Config, IdentityConfig, TokenConfig},
@@ -175,7 +175,7 @@ fn snapshot(config: &Config, metrics: &Metrics) -> Snapshot {
         gate: Gate::compile(config, LocalRoutes::default(), authorizer, metrics.clone())
             .expect("a rule"),
         api: Router::new(),
-        voices: Voices::new(dialects, Clock::manual(NOW)),
+        error_renderer: ErrorRenderer::new(dialects, Clock::manual(NOW)),
         upstreams: Arc::new(Upstreams::new(&config.upstream, metrics, None).expect("a backend")),
         streams: Arc::new(Streams::new(denylist, metrics)),
         assertions: UpstreamAssertions::new(None, None, metrics),

@@ -13,7 +13,7 @@ use super::{
     upstream_request::UpstreamHeaders,
 };
 use crate::{
-    api::Voices,
+    api::ErrorRenderer,
     auth::UpstreamAssertions,
     config::{Config, ServerConfig},
     entropy::{Entropy, NoEntropy},
@@ -30,7 +30,7 @@ pub struct Snapshot {
     pub(super) upstreams: Arc<Upstreams>,
     pub(super) upstream_headers: UpstreamHeaders,
     pub(super) recorder: Recorder,
-    pub(super) voices: Voices,
+    pub(super) error_renderer: ErrorRenderer,
     /// The open streams of the process, which outlive every snapshot.
     pub(super) streams: Arc<Streams>,
     pub(super) limits: Limits,
@@ -41,7 +41,7 @@ pub struct SnapshotParts<'a> {
     pub config: &'a Config,
     pub gate: Gate,
     pub api: Router,
-    pub voices: Voices,
+    pub error_renderer: ErrorRenderer,
     pub upstreams: Arc<Upstreams>,
     pub streams: Arc<Streams>,
     pub assertions: UpstreamAssertions,
@@ -107,7 +107,7 @@ impl Snapshot {
             config,
             gate,
             api,
-            voices,
+            error_renderer,
             upstreams,
             streams,
             assertions,
@@ -124,7 +124,7 @@ impl Snapshot {
             upstreams,
             upstream_headers: UpstreamHeaders::new(&config.upstream, assertions),
             recorder,
-            voices,
+            error_renderer,
             streams,
             limits,
         })

@@ -1,4 +1,4 @@
-//! The inputs of one request, wherever they stand.
+//! The inputs of one request, from body, header and query.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use http::{HeaderMap, request::Parts};
 use serde_json::{Map, Value};
 
 use crate::{
-    api::{body, json_object::Found, problem::Problem, routes::client_type},
+    api::{body, json_object::MemberValue, problem::Problem, routes::client_type},
     auth::profile,
     config::DialectAction,
     dialect::{InputLocation, InputLocations, InvalidField, Route},
@@ -18,16 +18,16 @@ use crate::{
     types::normalize_digits,
 };
 
-/// What was sent, by the names that the auth API has for it.
+/// The inputs that were found, by the auth API's names.
 pub(super) struct Inputs<'a> {
     route: &'a Route,
-    found: Map<String, Value>,
-    /// The client's names for those that were found.
+    values: Map<String, Value>,
+    /// The client's names of those that were found.
     names: BTreeMap<&'a str, &'a str>,
 }
 
 impl<'a> Inputs<'a> {
-    /// Reads the body if an input is in it, and every place that has one.
+    /// Reads every location of an input, and the body only if one of them is in it.
     pub(super) async fn read(route: &'a Route, head: &Parts, body: Body) -> Result<Self, Problem> {
         let in_body = route
             .inputs
@@ -42,19 +42,23 @@ impl<'a> Inputs<'a> {
         let query = Query::<Vec<(String, String)>>::try_from_uri(&head.uri)
             .map(|Query(pairs)| pairs)
             .unwrap_or_default();
-        let (mut found, mut names) = (Map::new(), BTreeMap::new());
+        let (mut values, mut names) = (Map::new(), BTreeMap::new());
         for (name, locations) in &route.inputs {
             for location in locations.iter() {
                 let value = match location {
                     InputLocation::Body(path) => match object
                         .as_ref()
-                        .map_or(Found::Absent, |object| object.at(path))
+                        .map_or(MemberValue::Absent, |object| object.at(path))
                     {
-                        Found::Absent => None,
-                        Found::Value(value) => Some(value),
-                        // As good as absent, like others that are not valid.
-                        Found::Unreadable if is_forgiven(route.action, name) => None,
-                        Found::Unreadable | Found::Repeated => return Err(body::not_readable()),
+                        MemberValue::Absent => None,
+                        MemberValue::Value(value) => Some(value),
+                        // The same as absent, like other invalid values of such an input.
+                        MemberValue::Unreadable if is_ignored_if_invalid(route.action, name) => {
+                            None
+                        }
+                        MemberValue::Unreadable | MemberValue::Repeated => {
+                            return Err(body::unreadable_body());
+                        }
                     },
                     InputLocation::Header(header) => in_headers(&head.headers, header.as_str())?,
                     InputLocation::Query(parameter) => once(
@@ -66,17 +70,17 @@ impl<'a> Inputs<'a> {
                 };
                 let value = value.map(|value| {
                     if is_typed(route.action, name) {
-                        as_typed(value)
+                        plain_digits_of(value)
                     } else {
                         value
                     }
                 });
-                // A null or an empty text counts as long as no later place has more.
+                // A null or an empty text counts unless a later location has a value.
                 if let Some(value) =
-                    value.filter(|value| has_something(value) || !found.contains_key(name))
+                    value.filter(|value| is_present(value) || !values.contains_key(name))
                 {
-                    let is_enough = has_something(&value);
-                    found.insert(name.clone(), value);
+                    let is_enough = is_present(&value);
+                    values.insert(name.clone(), value);
                     names.insert(name.as_str(), location.name());
                     if is_enough {
                         break;
@@ -86,39 +90,39 @@ impl<'a> Inputs<'a> {
         }
         Ok(Self {
             route,
-            found,
+            values,
             names,
         })
     }
 
-    /// The client's name for an input: where it was found, else where it is looked for first.
+    /// The client's name of an input: where it was found, else at its first location.
     pub(super) fn name_of<'n>(&'n self, input: &'n str) -> &'n str {
-        let found = self.names.get(input).copied();
-        found
+        let values = self.names.get(input).copied();
+        values
             .or_else(|| self.route.inputs.get(input).map(InputLocations::name))
             .unwrap_or(input)
     }
 
-    /// Everything that the checks of the route find wrong, in their order.
-    pub(super) fn wrong(&self) -> Vec<InvalidField> {
+    /// The inputs that fail a check of the route, in the order of the checks.
+    pub(super) fn failed_checks(&self) -> Vec<InvalidField> {
         let failed = self
             .route
             .checks
             .iter()
-            .filter(|check| !check.passes(self.found.get(&check.input)));
+            .filter(|check| !check.passes(self.values.get(&check.input)));
         let wrong = failed.map(|check| InvalidField {
             name: self.name_of(&check.input).to_owned(),
             message: check.message.clone(),
-            value: self.found.get(&check.input).cloned(),
+            value: self.values.get(&check.input).cloned(),
         });
         wrong.collect()
     }
 
-    /// Leaves out what a login can do without, where it is not valid.
-    pub(super) fn forgive(&mut self, action: DialectAction) {
-        self.found.retain(|name, value| {
+    /// Removes invalid inputs that a login does not need.
+    pub(super) fn ignore_invalid(&mut self, action: DialectAction) {
+        self.values.retain(|name, value| {
             let text = value.as_str();
-            !is_forgiven(action, name)
+            !is_ignored_if_invalid(action, name)
                 || match name.as_str() {
                     "nickname" => text.is_some_and(|text| profile::nickname(text).is_ok()),
                     "avatar_url" => text.is_some_and(|text| profile::avatar_url(text).is_ok()),
@@ -127,15 +131,15 @@ impl<'a> Inputs<'a> {
         });
     }
 
-    /// Whether the profile is the one that WeChat gives everybody in place of their own.
-    pub(super) fn is_nobody(&self) -> bool {
+    /// Whether the profile is the anonymous one, which WeChat gives in place of the real one.
+    pub(super) fn is_anonymous(&self) -> bool {
         self.text("nickname")
             .is_some_and(|text| profile::nickname(text) == Ok(None))
     }
 
-    /// As the auth API would have them in a body. A number is taken for its digits: clients send
-    /// phones and codes so.
-    pub(super) fn named_as_ours(&self) -> Map<String, Value> {
+    /// The inputs as the fields of an auth API body. A number becomes its digits: some clients send
+    /// phones and codes as numbers.
+    pub(super) fn canonical_fields(&self) -> Map<String, Value> {
         let own = |(name, value): (&String, &Value)| {
             let value = match value {
                 Value::Number(number) => Value::String(number.to_string()),
@@ -143,21 +147,21 @@ impl<'a> Inputs<'a> {
             };
             (name.clone(), value)
         };
-        self.found.iter().map(own).collect()
+        self.values.iter().map(own).collect()
     }
 
-    /// What was sent for an input.
+    /// The value of an input.
     pub(super) fn value(&self, name: &str) -> Option<&Value> {
-        self.found.get(name)
+        self.values.get(name)
     }
 
-    /// The same, where it is a text.
+    /// The same, if it is a text.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.value(name).and_then(Value::as_str)
     }
 }
 
-/// Whether this input is digits that a person types or pastes.
+/// Whether this input is digits that a user types or pastes.
 fn is_typed(action: DialectAction, name: &str) -> bool {
     match name {
         "phone" | "sms_code" => true,
@@ -166,16 +170,16 @@ fn is_typed(action: DialectAction, name: &str) -> bool {
     }
 }
 
-/// The digits plainly, so that the checks of the route see what is meant; anything else as it came.
-fn as_typed(value: Value) -> Value {
+/// Normalizes digits for the checks of the route; anything else is unchanged.
+fn plain_digits_of(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(normalize_digits(&text).unwrap_or(text)),
         other => other,
     }
 }
 
-/// Whether this input is left out where it is not valid.
-fn is_forgiven(action: DialectAction, name: &str) -> bool {
+/// Whether this input is removed if it is invalid.
+fn is_ignored_if_invalid(action: DialectAction, name: &str) -> bool {
     let is_login = matches!(
         action,
         DialectAction::WechatLogin | DialectAction::SmsLogin | DialectAction::PasswordLogin
@@ -183,8 +187,8 @@ fn is_forgiven(action: DialectAction, name: &str) -> bool {
     is_login && matches!(name, "nickname" | "avatar_url" | "client_type")
 }
 
-/// Whether a place has something, as placeholders of a template have it.
-fn has_something(value: &Value) -> bool {
+/// Whether a location has a value, in the sense of the placeholders of a template.
+fn is_present(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),
@@ -202,7 +206,7 @@ fn in_headers(headers: &HeaderMap, name: &str) -> Result<Option<Value>, Problem>
     once(values.collect::<Result<Vec<_>, _>>()?.into_iter())
 }
 
-/// The one value; several are refused, because two readers could take different ones.
+/// The only value; several are rejected, because two readers could take different ones.
 fn once(values: impl Iterator<Item = impl AsRef<str>>) -> Result<Option<Value>, Problem> {
     let mut values = values;
     let first = values

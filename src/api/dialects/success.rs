@@ -1,4 +1,4 @@
-//! What came of a request, as the templates of a dialect ask for it.
+//! The result of an action, as the values of a dialect's placeholders.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::{body::Body, response::Response};
 use http::{HeaderValue, header};
 
 use crate::{
-    api::{RequestContext, said::JSON},
+    api::{rendered_error::JSON, state::RequestContext},
     auth::{Auth, BoundPhone, SignedIn, SmsSendResponse},
     dialect::{
         Dialect, Placeholder, PlaceholderSource, PlaceholderValue, RenderedResponse, UserValues,
@@ -16,61 +16,66 @@ use crate::{
     types::{OpenId, Timestamp},
 };
 
-/// What came of it.
-pub(super) enum Outcome {
-    /// It may be shared with whoever else posted the same code.
+/// The result of an action.
+pub(super) enum ActionResult {
+    /// Concurrent requests with the same code share it.
     Session(Arc<SignedIn>),
     Sent(SmsSendResponse),
     User(Box<(User, Option<OpenId>)>),
-    Bound(Box<BoundPhone>),
+    BoundPhone(Box<BoundPhone>),
     Done,
 }
 
-/// The same with all that an answer can say besides.
-pub(super) struct Success<'a> {
-    pub(super) outcome: Outcome,
+/// The result, and everything else that a response can contain.
+pub(super) struct SuccessValues<'a> {
+    pub(super) result: ActionResult,
     pub(super) auth: &'a Auth,
     pub(super) dialect: &'a Dialect,
     pub(super) context: &'a RequestContext,
     pub(super) now: Timestamp,
 }
 
-impl PlaceholderSource for Success<'_> {
-    fn get(&self, place: Placeholder) -> PlaceholderValue<'_> {
-        match place {
+impl PlaceholderSource for SuccessValues<'_> {
+    fn get(&self, placeholder: Placeholder) -> PlaceholderValue<'_> {
+        match placeholder {
             Placeholder::Now => return PlaceholderValue::Time(self.now),
             Placeholder::RequestId => {
                 return PlaceholderValue::text(Some(&self.context.request_id));
             }
             _ => {}
         }
-        match &self.outcome {
-            Outcome::Session(signed_in) => self.of_session(signed_in, place),
-            Outcome::Sent(sent) => match place {
+        match &self.result {
+            ActionResult::Session(signed_in) => self.session_value(signed_in, placeholder),
+            ActionResult::Sent(sent) => match placeholder {
                 Placeholder::ExpiresIn => PlaceholderValue::count(sent.expires_in.as_secs()),
                 Placeholder::ResendAfter => PlaceholderValue::count(sent.resend_after.as_secs()),
                 _ => PlaceholderValue::Null,
             },
-            Outcome::User(known) => {
+            ActionResult::User(known) => {
                 let (user, openid) = &**known;
-                UserValues {
-                    user,
-                    openid: openid.as_ref(),
-                    form: &self.dialect.token_profile.user_format,
-                }
-                .get(place)
+                self.user_value(user, openid.as_ref(), placeholder)
             }
-            Outcome::Bound(bound) => self.of_phone(bound, place),
-            Outcome::Done => PlaceholderValue::Null,
+            ActionResult::BoundPhone(bound) => self.phone_value(bound, placeholder),
+            ActionResult::Done => PlaceholderValue::Null,
         }
     }
 }
 
-impl Success<'_> {
-    fn of_session<'a>(
+impl SuccessValues<'_> {
+    fn user_value<'a>(
+        &'a self,
+        user: &'a User,
+        openid: Option<&'a OpenId>,
+        placeholder: Placeholder,
+    ) -> PlaceholderValue<'a> {
+        let form = &self.dialect.token_profile.user_format;
+        UserValues { user, openid, form }.get(placeholder)
+    }
+
+    fn session_value<'a>(
         &'a self,
         signed_in: &'a SignedIn,
-        place: Placeholder,
+        placeholder: Placeholder,
     ) -> PlaceholderValue<'a> {
         let SignedIn {
             user,
@@ -78,7 +83,7 @@ impl Success<'_> {
             openid,
             ..
         } = signed_in;
-        match place {
+        match placeholder {
             Placeholder::AccessToken => PlaceholderValue::text(Some(&signed_in.access_token)),
             Placeholder::RefreshToken => PlaceholderValue::text(Some(&signed_in.refresh_token)),
             Placeholder::RefreshJwt => PlaceholderValue::text(signed_in.refresh_jwt.as_deref()),
@@ -94,18 +99,17 @@ impl Success<'_> {
                 PlaceholderValue::owned(self.auth.session_handle(session))
             }
             Placeholder::ClientType => PlaceholderValue::text(Some(session.client_type.as_str())),
-            other => UserValues {
-                user,
-                openid: openid.as_ref(),
-                form: &self.dialect.token_profile.user_format,
-            }
-            .get(other),
+            other => self.user_value(user, openid.as_ref(), other),
         }
     }
 
-    fn of_phone<'a>(&'a self, bound: &'a BoundPhone, place: Placeholder) -> PlaceholderValue<'a> {
+    fn phone_value<'a>(
+        &'a self,
+        bound: &'a BoundPhone,
+        placeholder: Placeholder,
+    ) -> PlaceholderValue<'a> {
         let stamp = bound.watermark.as_ref();
-        match place {
+        match placeholder {
             Placeholder::PhoneNumber => PlaceholderValue::text(Some(bound.phone.as_str())),
             Placeholder::PhoneMasked => PlaceholderValue::owned(bound.phone.masked()),
             Placeholder::PhoneNational => PlaceholderValue::text(Some(national(&bound.phone))),
@@ -122,13 +126,13 @@ impl Success<'_> {
                 .signed_in
                 .as_ref()
                 .map_or(PlaceholderValue::Null, |signed_in| {
-                    self.of_session(signed_in, other)
+                    self.session_value(signed_in, other)
                 }),
         }
     }
 }
 
-/// An answer may hold tokens and a phone: no cache keeps it.
+/// A response may hold tokens and a phone number, so no cache may store it.
 pub(super) fn response(rendered: RenderedResponse) -> Response {
     let has_body = !rendered.body.is_empty();
     let mut response = Response::new(Body::from(rendered.body));

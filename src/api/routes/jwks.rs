@@ -3,7 +3,11 @@
 use axum::extract::State;
 use bytes::Bytes;
 
-use crate::api::{ApiState, RequestContext, answer::Document, problem::Problem};
+use crate::api::{
+    problem::Problem,
+    responses::PublicDocument,
+    state::{ApiState, RequestContext},
+};
 
 /// The public keys that verify our tokens (RFC 7517 section 5).
 #[utoipa::path(
@@ -13,7 +17,9 @@ use crate::api::{ApiState, RequestContext, answer::Document, problem::Problem};
 pub(in crate::api) async fn get(
     State(api): State<ApiState>,
     context: RequestContext,
-) -> Result<Document, Problem> {
+) -> Result<PublicDocument, Problem> {
     api.auth.limits().api(context.client_ip)?;
-    Ok(Document(Bytes::from_owner(api.keyrings.current().jwks())))
+    Ok(PublicDocument(Bytes::from_owner(
+        api.keyrings.current().jwks(),
+    )))
 }

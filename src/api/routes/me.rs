@@ -5,52 +5,20 @@ use axum::{
     extract::{Request, State},
     http::StatusCode,
 };
-use utoipa::ToSchema;
 
 use crate::{
     api::{
-        ApiState,
-        answer::{Export, Me},
-        body::Fields,
-        caller::Caller,
+        body::BodyFields,
+        caller::BearerCaller,
         problem::Problem,
-        routes::{FreshProofBody, fresh_proof},
+        request_bodies::{FreshProofBody, MePatch},
+        responses::{Export, Me},
+        routes::read_fresh_proof,
+        state::ApiState,
     },
     auth::profile,
     store::ProfileChange,
 };
-
-/// A change of my profile, as a JSON merge patch (RFC 7396): what is absent stays, null clears.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
-)]
-pub(in crate::api) struct MePatch {
-    /// Trimmed; without control characters, and not all of it invisible. WeChat's anonymous
-    /// nickname is ignored.
-    #[schema(
-        min_length = 1,
-        max_length = 64,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F]*[0-9A-Za-z\u4E00-\u9FFF][^\x00-\x1F\x7F-\x9F]*$"
-    )]
-    nickname: Option<String>,
-    /// An http or https URL, and not of a file that only the mini program can see (`http://tmp/`).
-    #[schema(
-        max_length = 512,
-        pattern = r"^https?://([0-9A-Za-z]+(-[0-9A-Za-z]+)*\.)+[A-Za-z][0-9A-Za-z]*(-[0-9A-Za-z]+)*(:[1-9][0-9]{0,3})?([/?#][!-~]*)?$"
-    )]
-    avatar_url: Option<String>,
-    /// Line breaks and tabs are the only control characters.
-    #[schema(
-        max_length = 500,
-        pattern = r"^[^\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F]*$"
-    )]
-    bio: Option<String>,
-    /// From 1900-01-01 on.
-    #[schema(format = Date, pattern = r"^(((19|[2-9][0-9])[0-9]{2})-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))|((19|[2-9][0-9])(0[48]|[2468][048]|[13579][26])|(2[048]|3[26]|[468][048]|[579][26])00)-02-29)$")]
-    birthday: Option<String>,
-}
 
 /// My profile.
 #[utoipa::path(
@@ -59,7 +27,7 @@ pub(in crate::api) struct MePatch {
 )]
 pub(in crate::api) async fn get(
     State(api): State<ApiState>,
-    caller: Caller,
+    caller: BearerCaller,
 ) -> Result<Json<Me>, Problem> {
     Ok(Json(api.auth.me(caller.get()).await?.into()))
 }
@@ -72,16 +40,16 @@ pub(in crate::api) async fn get(
 )]
 pub(in crate::api) async fn patch(
     State(api): State<ApiState>,
-    caller: Caller,
+    caller: BearerCaller,
     request: Request,
 ) -> Result<Json<Me>, Problem> {
-    let change = read(Fields::read(request).await?)?;
+    let change = read(BodyFields::read(request).await?)?;
     Ok(Json(
         api.auth.change_profile(caller.get(), &change).await?.into(),
     ))
 }
 
-pub(in crate::api) fn read(mut fields: Fields) -> Result<ProfileChange, Problem> {
+pub(in crate::api) fn read(mut fields: BodyFields) -> Result<ProfileChange, Problem> {
     let change = ProfileChange {
         nickname: match fields.patch("nickname", profile::nickname) {
             // WeChat's anonymous nickname is no wish to clear one's own.
@@ -103,7 +71,7 @@ pub(in crate::api) fn read(mut fields: Fields) -> Result<ProfileChange, Problem>
 )]
 pub(in crate::api) async fn export(
     State(api): State<ApiState>,
-    caller: Caller,
+    caller: BearerCaller,
 ) -> Result<Json<Export>, Problem> {
     let caller = caller.get();
     Ok(Json(Export::new(
@@ -123,12 +91,10 @@ pub(in crate::api) async fn export(
 )]
 pub(in crate::api) async fn delete(
     State(api): State<ApiState>,
-    caller: Caller,
+    caller: BearerCaller,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    let mut fields = Fields::read_if_any(request).await?;
-    let proof = fresh_proof(&mut fields);
-    let proof = fields.finish(Some(proof))?;
+    let proof = read_fresh_proof(request).await?;
     api.auth.erase_account(caller.get(), proof).await?;
     Ok(StatusCode::NO_CONTENT)
 }

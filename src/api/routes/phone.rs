@@ -5,68 +5,21 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use serde::Deserialize;
-use utoipa::ToSchema;
 
 use crate::{
     api::{
-        ApiState,
-        answer::{Me, PhoneAnswer},
-        body::Fields,
+        body::BodyFields,
         caller,
         problem::Problem,
-        routes::{FreshProofBody, fresh_proof},
+        request_bodies::{FreshProofBody, PhoneSmsBody, PhoneWechatBody},
+        responses::{Me, PhoneResponse},
+        routes::{fresh_proof, read_fresh_proof},
+        state::ApiState,
     },
     auth::{Auth, AuthError, AuthenticatedCaller, BoundPhone, ReauthenticationProof},
     provider::wechat::{EncryptedPhone, PhoneCode},
     types::{Malformed, Phone, Secret, SmsCode},
 };
-
-/// A phone and the code that was sent to it.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
-)]
-pub(in crate::api) struct PhoneSmsBody {
-    /// In any spelling.
-    #[schema(example = "13800138000")]
-    phone: String,
-    /// Six digits, sent with the purpose `bind`.
-    #[schema(pattern = "^[0-9]{6}$", example = "123456")]
-    code: String,
-    /// Where my login is not fresh: a code that was sent to the phone that is bound now, with the
-    /// purpose `login`.
-    #[schema(pattern = "^[0-9]{6}$")]
-    sms_code: Option<String>,
-    /// Where my login is not fresh: a code of `wx.login`.
-    #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
-    wechat_code: Option<String>,
-}
-
-/// What the phone number button gave: `code`, or where the operator allows the old way
-/// `encrypted_data` and `iv`.
-#[derive(Deserialize, ToSchema)]
-#[serde(untagged)]
-#[expect(
-    dead_code,
-    reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
-)]
-pub(in crate::api) enum PhoneWechatBody {
-    Code {
-        /// `e.detail.code` of the button; five minutes, one use. Not a code of `wx.login`.
-        #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
-        code: String,
-    },
-    Encrypted {
-        /// `e.detail.encryptedData` of the button.
-        #[schema(max_length = 4096)]
-        encrypted_data: String,
-        /// `e.detail.iv` of the button.
-        #[schema(max_length = 64)]
-        iv: String,
-    },
-}
 
 /// Bind a phone by a code that was sent to it.
 ///
@@ -74,54 +27,54 @@ pub(in crate::api) enum PhoneWechatBody {
 #[utoipa::path(
     post, path = "/phone/sms", operation_id = "phone_sms", tag = "account", security(("bearer" = [])),
     request_body = PhoneSmsBody,
-    responses((status = 200, description = "The phone is mine.", body = PhoneAnswer))
+    responses((status = 200, description = "The phone is mine.", body = PhoneResponse))
 )]
 pub(in crate::api) async fn sms(
     State(api): State<ApiState>,
-    caller: caller::Caller,
+    caller: caller::BearerCaller,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (phone, code, proof) = read_sms(Fields::read(request).await?, &api)?;
+    let (phone, code, proof) = read_sms(BodyFields::read(request).await?, &api)?;
     let bound = api
         .auth
         .bind_by_sms(caller.get(), phone, &code, &proof)
         .await?;
-    Ok(PhoneAnswer::new(&bound, api.openid_in_answers).respond())
+    Ok(PhoneResponse::new(&bound, api.openid_in_answers).respond())
 }
 
 /// Bind the phone of the phone number button.
 #[utoipa::path(
     post, path = "/phone/wechat", operation_id = "phone_wechat", tag = "account", security(("bearer" = [])),
     request_body = PhoneWechatBody,
-    responses((status = 200, description = "The phone is mine.", body = PhoneAnswer))
+    responses((status = 200, description = "The phone is mine.", body = PhoneResponse))
 )]
 pub(in crate::api) async fn wechat(
     State(api): State<ApiState>,
-    caller: caller::Caller,
+    caller: caller::BearerCaller,
     request: Request,
 ) -> Result<Response, Problem> {
-    let button = read_button(Fields::read(request).await?, &api)?;
-    let bound = button.bind(&api.auth, caller.get()).await?;
-    Ok(PhoneAnswer::new(&bound, api.openid_in_answers).respond())
+    let phone = read_wechat(BodyFields::read(request).await?, &api)?;
+    let bound = phone.bind(&api.auth, caller.get()).await?;
+    Ok(PhoneResponse::new(&bound, api.openid_in_answers).respond())
 }
 
-/// What the phone number button gave.
+/// What the phone number button returns.
 #[derive(Debug)]
-pub(in crate::api) enum Button {
+pub(in crate::api) enum WechatPhone {
     Code(PhoneCode),
-    /// The old way.
-    Encrypted(Encrypted),
+    /// Of old base libraries, where the config allows it.
+    Encrypted(EncryptedData),
 }
 
-/// It stands for somebody's number.
+/// A phone number that is encrypted with the `session_key` of the login.
 #[derive(Debug)]
-pub(in crate::api) struct Encrypted {
+pub(in crate::api) struct EncryptedData {
     encrypted_data: Secret<String>,
     iv: String,
 }
 
-impl Button {
-    /// Binds the phone that it stands for.
+impl WechatPhone {
+    /// Binds the phone number.
     pub(in crate::api) async fn bind(
         &self,
         auth: &Auth,
@@ -129,7 +82,7 @@ impl Button {
     ) -> Result<BoundPhone, AuthError> {
         match self {
             Self::Code(code) => auth.bind_by_wechat(caller, code).await,
-            Self::Encrypted(Encrypted { encrypted_data, iv }) => {
+            Self::Encrypted(EncryptedData { encrypted_data, iv }) => {
                 auth.bind_by_encrypted_data(
                     caller,
                     EncryptedPhone {
@@ -143,7 +96,10 @@ impl Button {
     }
 }
 
-pub(in crate::api) fn read_button(mut fields: Fields, api: &ApiState) -> Result<Button, Problem> {
+pub(in crate::api) fn read_wechat(
+    mut fields: BodyFields,
+    api: &ApiState,
+) -> Result<WechatPhone, Problem> {
     let is_encrypted = fields.has("encrypted_data") || fields.has("iv");
     if is_encrypted && !fields.has("code") {
         let allowed = api.auth.decrypts_phones();
@@ -159,7 +115,7 @@ pub(in crate::api) fn read_button(mut fields: Fields, api: &ApiState) -> Result<
             fields.required("iv", text),
         );
         let encrypted = |(data, iv)| {
-            Button::Encrypted(Encrypted {
+            WechatPhone::Encrypted(EncryptedData {
                 encrypted_data: Secret::new(data),
                 iv,
             })
@@ -167,11 +123,11 @@ pub(in crate::api) fn read_button(mut fields: Fields, api: &ApiState) -> Result<
         return fields.finish(encrypted_data.zip(iv).map(encrypted));
     }
     let code = fields.required("code", PhoneCode::parse);
-    fields.finish(code.map(Button::Code))
+    fields.finish(code.map(WechatPhone::Code))
 }
 
 pub(in crate::api) fn read_sms(
-    mut fields: Fields,
+    mut fields: BodyFields,
     api: &ApiState,
 ) -> Result<(Phone, SmsCode, ReauthenticationProof), Problem> {
     let phone = fields.required("phone", |text| api.auth.phone(text));
@@ -190,12 +146,10 @@ pub(in crate::api) fn read_sms(
 )]
 pub(in crate::api) async fn delete(
     State(api): State<ApiState>,
-    caller: caller::Caller,
+    caller: caller::BearerCaller,
     request: Request,
 ) -> Result<Json<Me>, Problem> {
-    let mut fields = Fields::read_if_any(request).await?;
-    let proof = fresh_proof(&mut fields);
-    let proof = fields.finish(Some(proof))?;
+    let proof = read_fresh_proof(request).await?;
     Ok(Json(
         api.auth.unbind_phone(caller.get(), &proof).await?.into(),
     ))

@@ -7,7 +7,7 @@ use axum::{
 };
 
 use crate::{
-    api::{ApiState, answer::Sessions, caller::Caller, problem::Problem},
+    api::{caller::BearerCaller, problem::Problem, responses::Sessions, state::ApiState},
     error::ErrorCode,
     types::SessionId,
 };
@@ -19,7 +19,7 @@ use crate::{
 )]
 pub(in crate::api) async fn list(
     State(api): State<ApiState>,
-    caller: Caller,
+    caller: BearerCaller,
 ) -> Result<Json<Sessions>, Problem> {
     let caller = caller.get();
     let sessions = api.auth.sessions(caller).await?;
@@ -34,7 +34,7 @@ pub(in crate::api) async fn list(
 )]
 pub(in crate::api) async fn end(
     State(api): State<ApiState>,
-    caller: Caller,
+    caller: BearerCaller,
     sid: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     // An id that cannot be one is a session that is not there.

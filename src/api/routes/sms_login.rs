@@ -3,53 +3,39 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use utoipa::ToSchema;
 
 use crate::{
     api::{
-        ApiState, RequestContext, answer::TokenAnswer, body::Fields, problem::Problem,
+        body::BodyFields,
+        problem::Problem,
+        request_bodies::SmsLoginBody,
+        responses::TokenResponse,
         routes::client_type,
+        state::{ApiState, RequestContext},
     },
     auth::SmsLogin,
     dialect::TokenProfile,
-    types::{ClientType, SmsCode},
+    types::SmsCode,
 };
-
-/// A login with a code that was sent to a phone.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the schema of the body; `Fields` reads it, so that every wrong field is named at once"
-)]
-pub(in crate::api) struct SmsLoginBody {
-    /// In any spelling.
-    #[schema(example = "13800138000")]
-    phone: String,
-    /// Six digits.
-    #[schema(pattern = "^[0-9]{6}$", example = "123456")]
-    code: String,
-    /// Absent: `miniprogram`.
-    client_type: Option<ClientType>,
-}
 
 /// Sign in with a code that was sent to a phone.
 #[utoipa::path(
     post, path = "/sms/login", operation_id = "sms_login", tag = "login",
     request_body = SmsLoginBody,
-    responses((status = 200, description = "Signed in.", body = TokenAnswer))
+    responses((status = 200, description = "Signed in.", body = TokenResponse))
 )]
 pub(in crate::api) async fn post(
     State(api): State<ApiState>,
     context: RequestContext,
     request: Request,
-) -> Result<TokenAnswer, Problem> {
-    let login = read(Fields::read(request).await?, &api, &api.terms)?;
+) -> Result<TokenResponse, Problem> {
+    let login = read(BodyFields::read(request).await?, &api, &api.token_profile)?;
     let signed_in = api.auth.sms_login(login, context.client_ip).await?;
-    Ok(TokenAnswer::new(&signed_in, api.openid_in_answers))
+    Ok(TokenResponse::new(&signed_in, api.openid_in_answers))
 }
 
 pub(in crate::api) fn read(
-    mut fields: Fields,
+    mut fields: BodyFields,
     api: &ApiState,
     terms: &Arc<TokenProfile>,
 ) -> Result<SmsLogin, Problem> {

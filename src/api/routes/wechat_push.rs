@@ -1,39 +1,27 @@
 //! `GET` and `POST /auth/wechat/push`: WeChat's message push.
 //!
-//! There is one answer to whatever is not signed by WeChat: 403. What is signed is answered with
-//! WeChat's word for a success, or with 503 when it could not be done, so that WeChat pushes again.
+//! A request that WeChat has not signed gets 403, whatever is wrong with it. A signed one gets the
+//! body that WeChat expects, or 503 when it could not be handled, so that WeChat pushes again.
 
 use axum::{
     extract::{Query, Request, State, rejection::QueryRejection},
     http::{HeaderName, header},
 };
-use serde::Deserialize;
 
 use crate::{
-    api::{ApiState, body, problem::Problem},
+    api::{body, problem::Problem, state::ApiState},
     error::ErrorCode,
     provider::wechat::{PushMessage, PushQuery, PushReceiver, PushRejection},
 };
 
-/// What WeChat wants to hear.
+/// The body that WeChat expects after a success.
 const SUCCESS: &str = "success";
 
-/// A text that is nothing else, whatever a browser thinks of it.
-type Plain = ([(HeaderName, &'static str); 2], String);
+/// A plain text, which browsers must not take for anything else.
+type PlainText = ([(HeaderName, &'static str); 2], String);
 
-/// The query of a push. What is not there is empty, and fits no signature.
-#[derive(Deserialize)]
-#[serde(default)]
-#[derive(Default)]
-pub(in crate::api) struct PushParameters {
-    signature: String,
-    msg_signature: String,
-    timestamp: String,
-    nonce: String,
-    echostr: String,
-}
-
-type Parameters = Result<Query<PushParameters>, QueryRejection>;
+/// A parameter that is absent is empty, and fits no signature.
+type Parameters = Result<Query<PushQuery>, QueryRejection>;
 
 /// WeChat makes sure that this address is ours.
 ///
@@ -51,7 +39,7 @@ type Parameters = Result<Query<PushParameters>, QueryRejection>;
 pub(in crate::api) async fn get(
     State(api): State<ApiState>,
     query: Parameters,
-) -> Result<Plain, Problem> {
+) -> Result<PlainText, Problem> {
     let pushes = pushes(&api)?;
     let query = read_query(query)?;
     match pushes.echo(&query) {
@@ -59,7 +47,7 @@ pub(in crate::api) async fn get(
             count(&api, "check", "done");
             Ok(plain(echo))
         }
-        Err(refused) => Err(refuse(&api, refused)),
+        Err(rejected) => Err(reject(&api, rejected)),
     }
 }
 
@@ -82,7 +70,7 @@ pub(in crate::api) async fn post(
     State(api): State<ApiState>,
     query: Parameters,
     request: Request,
-) -> Result<Plain, Problem> {
+) -> Result<PlainText, Problem> {
     let pushes = pushes(&api)?;
     let query = read_query(query)?;
     let body = body::bytes(request).await?;
@@ -92,7 +80,7 @@ pub(in crate::api) async fn post(
             count(&api, "other", "done");
             return Ok(plain(SUCCESS));
         }
-        Err(refused) => return Err(refuse(&api, refused)),
+        Err(rejected) => return Err(reject(&api, rejected)),
     };
     match api.auth.withdraw_consent(&event).await {
         Ok(done) => {
@@ -113,27 +101,18 @@ fn pushes(api: &ApiState) -> Result<&PushReceiver, Problem> {
 }
 
 fn read_query(query: Parameters) -> Result<PushQuery, Problem> {
-    let Query(PushParameters {
-        signature,
-        msg_signature,
-        timestamp,
-        nonce,
-        echostr,
-    }) = query.map_err(|_| Problem::new(ErrorCode::Forbidden))?;
-    Ok(PushQuery {
-        signature,
-        msg_signature,
-        timestamp,
-        nonce,
-        echostr,
-    })
+    let Query(query) = query.map_err(|_| Problem::new(ErrorCode::Forbidden))?;
+    Ok(query)
 }
 
-fn refuse(api: &ApiState, refused: PushRejection) -> Problem {
-    count(api, "unknown", refused.class());
-    // Signed, so a person should know why nothing is done about it.
-    if matches!(refused, PushRejection::Unreadable | PushRejection::OtherApp) {
-        tracing::warn!(error = %refused, "a push of WeChat was not taken: {refused}");
+fn reject(api: &ApiState, rejected: PushRejection) -> Problem {
+    count(api, "unknown", rejected.class());
+    // It is signed, so an operator should know why it is ignored.
+    if matches!(
+        rejected,
+        PushRejection::Unreadable | PushRejection::OtherApp
+    ) {
+        tracing::warn!(error = %rejected, "a push of WeChat was not taken: {rejected}");
     }
     Problem::new(ErrorCode::Forbidden)
         .detail("This is not a push of WeChat for a mini program of this server.")
@@ -146,7 +125,7 @@ fn count(api: &ApiState, event: &'static str, result: &'static str) {
         .inc();
 }
 
-fn plain(text: &str) -> Plain {
+fn plain(text: &str) -> PlainText {
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

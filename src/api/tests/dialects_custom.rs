@@ -236,10 +236,8 @@ async fn what_is_printed_of_a_builtin_dialect_is_all_of_it() {
     }
 }
 
-#[tokio::test]
-async fn inputs_are_read_from_the_body_headers_and_the_query() {
-    let world = speaking(parse(
-        r#"
+/// A dialect with inputs in every location.
+const EVERYWHERE: &str = r#"
 [[dialect]]
 kind = "custom"
 prefix = "/x"
@@ -277,9 +275,11 @@ inputs = { code = "body.code" }
 body = '{ "e164": "{phone.number}", "w": "{phone.watermark.timestamp}" }'
 [[dialect.error]]
 body = '{ "c": "{code}", "id": "{request_id}", "f": "{errors.by_field}" }'
-"#,
-    ))
-    .await;
+"#;
+
+#[tokio::test]
+async fn inputs_are_read_from_the_body_headers_and_the_query() {
+    let world = speaking(parse(EVERYWHERE)).await;
     let refused = |code: &str, fields: Value| json!({ "c": code, "id": "req-1", "f": fields });
     let login = world
         .send(Ask::get("/x/in?c=alice-1&other=2").header("x-nick", "Ann"))

@@ -140,13 +140,7 @@ impl World {
             100,
             &metrics,
         ));
-        let rules = CreatedResponseRules {
-            integers_below: config.users.first_generated_id(),
-            reserved: &RESERVED_CLAIMS,
-        };
-        let hooks = Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone())
-            .unwrap()
-            .map(Arc::new);
+        let hooks = hooks(config, &metrics, &clock);
         let outbox_dispatcher = Arc::new(OutboxDispatcher::new(OutboxDispatcherParts {
             store: Arc::clone(&store),
             metrics: metrics.clone(),
@@ -193,7 +187,7 @@ impl World {
             keyrings,
             prefix: config.auth.prefix.clone(),
             openid_in_answers: config.auth.openid_in_answers,
-            terms: Arc::new(TokenProfile::plain()),
+            token_profile: Arc::new(TokenProfile::plain()),
             dialects,
         });
         Self {
@@ -325,6 +319,16 @@ impl World {
     pub(super) fn advance(&self, secs: u64) {
         self.clock.advance(Duration::from_secs(secs));
     }
+}
+
+fn hooks(config: &Config, metrics: &Metrics, clock: &Clock) -> Option<Arc<Hooks>> {
+    let rules = CreatedResponseRules {
+        integers_below: config.users.first_generated_id(),
+        reserved: &RESERVED_CLAIMS,
+    };
+    Hooks::new(&config.hooks, rules, metrics.clone(), clock.clone())
+        .unwrap()
+        .map(Arc::new)
 }
 
 impl Ask {

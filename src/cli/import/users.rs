@@ -20,7 +20,7 @@ use super::{
     time::parse_offset,
 };
 use crate::{
-    admin::import::{ImportRow, MOST_USERS, Outcome, Outcomes, WrongField},
+    admin::import::{ImportFieldError, ImportRow, MAX_USERS, RowOutcome, RowOutcomes},
     cli::{
         command_error::{CommandError, CommandResult},
         operator::{self, Operator},
@@ -159,7 +159,7 @@ impl<'a, W: Write> Import<'a, W> {
             is_dry_run,
             report,
             counts: Counts::default(),
-            batch: Vec::with_capacity(MOST_USERS),
+            batch: Vec::with_capacity(MAX_USERS),
             batch_bytes: 0,
             seen: HashMap::new(),
             hasher: RandomState::new(),
@@ -170,7 +170,7 @@ impl<'a, W: Write> Import<'a, W> {
     async fn all(&mut self, rows: &mut Rows<'_>) -> Result<(), ImportError> {
         while let Some(row) = rows.next()? {
             self.add_row(row)?;
-            if self.batch.len() >= MOST_USERS || self.batch_bytes >= MAX_BATCH_BYTES {
+            if self.batch.len() >= MAX_USERS || self.batch_bytes >= MAX_BATCH_BYTES {
                 self.send().await?;
             }
         }
@@ -192,8 +192,8 @@ impl<'a, W: Write> Import<'a, W> {
             Ok(row) => row,
             Err(RowError { field, message }) => return Ok(self.refuse(line, field, &message)?),
         };
-        match row.read(Clock::System.now()) {
-            Err(WrongField { field, says }) => self.refuse(line, Some(field), says)?,
+        match row.parse(Clock::System.now()) {
+            Err(ImportFieldError { field, message }) => self.refuse(line, Some(field), message)?,
             Ok(read) => {
                 if let Some((field, first)) = self
                     .is_dry_run
@@ -259,18 +259,20 @@ impl<'a, W: Write> Import<'a, W> {
         self.batch_bytes = 0;
         let users: Vec<&ImportRow> = batch.iter().map(|(_, row, _)| row).collect();
         let body = json!({ "is_trial": self.is_dry_run, "users": users });
-        let response: Outcomes = self.operator.post("/admin/users/import", &body).await?;
+        let response: RowOutcomes = self.operator.post("/admin/users/import", &body).await?;
         for ((line, _, user), outcome) in batch.iter().zip(response.outcomes) {
             match outcome {
-                Outcome::Created => {
+                RowOutcome::Created => {
                     self.counts.created += 1;
                     let leads =
                         !user.openids.is_empty() || user.unionid.is_some() || user.phone.is_some();
                     self.counts.unreachable += u64::from(!leads);
                 }
-                Outcome::Linked => self.counts.linked += 1,
-                Outcome::Unchanged => self.counts.unchanged += 1,
-                Outcome::Refused { field, says } => self.refuse(*line, Some(&field), &says)?,
+                RowOutcome::Linked => self.counts.linked += 1,
+                RowOutcome::Unchanged => self.counts.unchanged += 1,
+                RowOutcome::Rejected { field, message } => {
+                    self.refuse(*line, Some(&field), &message)?;
+                }
             }
         }
         Ok(())

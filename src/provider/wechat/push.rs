@@ -20,6 +20,7 @@ mod xml;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
+use serde::Deserialize;
 
 pub use event::{AuthorizationChange, AuthorizationEvent, PushMessage};
 pub use rejection::PushRejection;
@@ -54,7 +55,8 @@ struct PushApp {
 }
 
 /// The query of a push.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub struct PushQuery {
     pub signature: String,
     pub msg_signature: String,

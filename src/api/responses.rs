@@ -1,4 +1,4 @@
-//! What the routes answer, in the native dialect.
+//! The responses of the auth API's own routes.
 
 use axum::{
     Json,
@@ -17,7 +17,8 @@ use crate::{
 
 /// Tokens of a session (RFC 6749 section 5.1), and whose it is.
 #[derive(Serialize, ToSchema)]
-pub(super) struct TokenAnswer {
+#[schema(as = TokenAnswer)]
+pub(super) struct TokenResponse {
     /// A JWT; send it as `Authorization: Bearer`.
     access_token: String,
     #[schema(value_type = String, example = "Bearer")]
@@ -79,7 +80,8 @@ pub(super) struct Me {
 
 /// A code is on its way.
 #[derive(Serialize, ToSchema)]
-pub(super) struct SmsSentAnswer {
+#[schema(as = SmsSentAnswer)]
+pub(super) struct SmsCodeResponse {
     /// Seconds that the code is good for.
     expires_in: u64,
     /// Seconds until another may be asked for.
@@ -88,7 +90,8 @@ pub(super) struct SmsSentAnswer {
 
 /// My phone.
 #[derive(Serialize, ToSchema)]
-pub(super) struct PhoneAnswer {
+#[schema(as = PhoneAnswer)]
+pub(super) struct PhoneResponse {
     /// E.164.
     #[schema(example = "+8613800138000")]
     phone: String,
@@ -103,7 +106,7 @@ pub(super) struct PhoneAnswer {
     /// New tokens, when the older account was the other one: those sent with this request are not
     /// good any more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    tokens: Option<TokenAnswer>,
+    tokens: Option<TokenResponse>,
 }
 
 /// All that is stored about me. Keys, passwords and token secrets are not in it: they sign in, and
@@ -163,7 +166,7 @@ struct SessionEntry {
     current: bool,
 }
 
-impl TokenAnswer {
+impl TokenResponse {
     pub(super) fn new(signed_in: &SignedIn, with_openid: bool) -> Self {
         let User {
             id,
@@ -196,7 +199,7 @@ impl TokenAnswer {
     }
 }
 
-impl From<SmsSendResponse> for SmsSentAnswer {
+impl From<SmsSendResponse> for SmsCodeResponse {
     fn from(sent: SmsSendResponse) -> Self {
         Self {
             expires_in: sent.expires_in.as_secs(),
@@ -205,7 +208,7 @@ impl From<SmsSendResponse> for SmsSentAnswer {
     }
 }
 
-impl PhoneAnswer {
+impl PhoneResponse {
     pub(super) fn new(bound: &BoundPhone, with_openid: bool) -> Self {
         Self {
             phone: bound.phone.as_str().to_owned(),
@@ -215,11 +218,11 @@ impl PhoneAnswer {
             tokens: bound
                 .signed_in
                 .as_ref()
-                .map(|signed_in| TokenAnswer::new(signed_in, with_openid)),
+                .map(|signed_in| TokenResponse::new(signed_in, with_openid)),
         }
     }
 
-    /// It may hold tokens, and always a phone: no cache keeps it.
+    /// It holds a phone number, and may hold tokens: no cache may store it.
     pub(super) fn respond(self) -> Response {
         uncached(Json(self).into_response())
     }
@@ -261,10 +264,10 @@ impl Export {
     }
 }
 
-/// A JSON document that is the same for everyone.
-pub(super) struct Document(pub(super) Bytes);
+/// A JSON document that is the same for every client.
+pub(super) struct PublicDocument(pub(super) Bytes);
 
-impl IntoResponse for Document {
+impl IntoResponse for PublicDocument {
     fn into_response(self) -> Response {
         let headers = [
             (header::CONTENT_TYPE, "application/json"),
@@ -275,7 +278,7 @@ impl IntoResponse for Document {
 }
 
 /// Tokens stay out of every cache (RFC 6749 section 5.1).
-impl IntoResponse for TokenAnswer {
+impl IntoResponse for TokenResponse {
     fn into_response(self) -> Response {
         uncached(Json(self).into_response())
     }

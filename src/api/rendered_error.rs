@@ -1,4 +1,4 @@
-//! A refusal as it is written: a problem document, or what a dialect makes of it.
+//! A rendered rejection: a problem document, or the error body of a dialect.
 
 use axum::{body::Body, response::Response};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -9,9 +9,10 @@ use crate::{
     policy::CorsFields,
 };
 
-/// What differs between shapes. All other header fields of a refusal follow from its [`Problem`].
+/// What differs between formats. All other header fields of a rejection follow from its
+/// [`Problem`].
 #[derive(Debug, Clone)]
-pub struct Said {
+pub struct RenderedError {
     pub status: StatusCode,
     pub content_type: &'static str,
     /// Further header fields.
@@ -20,20 +21,20 @@ pub struct Said {
 }
 
 const PROBLEM_JSON: &str = "application/problem+json";
-/// With its encoding, because clients of such APIs are used to it.
+/// With `charset`, which clients of such APIs expect.
 pub(super) const JSON: &str = "application/json; charset=utf-8";
 
-impl Said {
+impl RenderedError {
     /// With further header fields.
     #[must_use]
-    pub fn with(mut self, fields: Option<&CorsFields>) -> Self {
+    pub fn with_headers(mut self, fields: Option<&CorsFields>) -> Self {
         self.headers
             .extend(fields.into_iter().flat_map(|fields| fields.iter().cloned()));
         self
     }
 
     /// A problem document (RFC 9457).
-    pub(super) fn plainly(problem: &Problem, request_id: &str) -> Self {
+    pub(super) fn problem_json(problem: &Problem, request_id: &str) -> Self {
         Self {
             status: problem.status(),
             content_type: PROBLEM_JSON,
@@ -42,13 +43,13 @@ impl Said {
         }
     }
 
-    /// In the shape of a dialect, or of one of its routes.
-    pub(super) fn in_dialect(
+    /// By the error templates of a dialect, those of one of its routes first.
+    pub(super) fn dialect_error(
         dialect: &Dialect,
         route: Option<usize>,
-        refusal: &DialectRejection<'_>,
+        rejection: &DialectRejection<'_>,
     ) -> Self {
-        let rendered = dialect.render_error(route, refusal);
+        let rendered = dialect.render_error(route, rejection);
         Self {
             status: rendered.status,
             content_type: JSON,
@@ -57,7 +58,7 @@ impl Said {
         }
     }
 
-    /// A response with nothing but this.
+    /// A response with no other header fields.
     pub(super) fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.body));
         *response.status_mut() = self.status;

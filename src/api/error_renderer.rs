@@ -1,4 +1,4 @@
-//! In whose shape a refusal is written: the dialect of the path, or a problem document.
+//! Renders rejections in the format of their path: that of its dialect, or a problem document.
 
 use std::sync::Arc;
 
@@ -7,38 +7,46 @@ use axum::response::Response;
 use super::{
     error,
     problem::{FieldError, Problem},
+    rendered_error::RenderedError,
     routes,
-    said::Said,
 };
 use crate::{
     clock::Clock,
     dialect::{DialectRejection, Dialects, InvalidField},
     policy::METHODS,
+    types::Timestamp,
 };
 
-/// Says no on behalf of the whole process.
+/// Renders the rejections of the whole process.
 #[derive(Clone)]
-pub struct Voices {
+pub struct ErrorRenderer {
     dialects: Arc<Dialects>,
     clock: Clock,
 }
 
-impl Voices {
-    /// In the dialects of a config.
+impl ErrorRenderer {
     pub const fn new(dialects: Arc<Dialects>, clock: Clock) -> Self {
         Self { dialects, clock }
     }
 
-    /// A refusal in the shape of its path.
-    pub fn say(&self, path: &str, problem: &Problem, request_id: &str) -> Said {
+    /// A rejection in the format of its path.
+    pub fn render(&self, path: &str, problem: &Problem, request_id: &str) -> RenderedError {
         match self.dialects.for_path(path) {
-            None => Said::plainly(problem, request_id),
-            Some(dialect) => Said::in_dialect(dialect, None, &self.refusal(problem, request_id)),
+            None => RenderedError::problem_json(problem, request_id),
+            Some(dialect) => {
+                let rejection = dialect_rejection(problem, request_id, self.clock.now());
+                RenderedError::dialect_error(dialect, None, &rejection)
+            }
         }
     }
 
+    /// The same as a whole response.
+    pub fn respond(&self, path: &str, problem: &Problem, request_id: &str) -> Response {
+        error::response(problem, self.render(path, problem, request_id), request_id)
+    }
+
     /// `Allow` of a 405 of the gate (RFC 9110 section 15.5.6): the methods of a route of the auth
-    /// API, elsewhere those that are passed on.
+    /// API; for other paths, the methods that are forwarded.
     pub fn allow(&self, path: &str) -> String {
         let of_route = self
             .dialects
@@ -46,22 +54,13 @@ impl Voices {
             .and_then(routes::methods);
         of_route.unwrap_or(&METHODS).join(", ")
     }
-
-    /// The same as a response.
-    pub fn respond(&self, path: &str, problem: &Problem, request_id: &str) -> Response {
-        error::response(problem, self.say(path, problem, request_id), request_id)
-    }
-
-    fn refusal<'a>(&self, problem: &'a Problem, request_id: &'a str) -> DialectRejection<'a> {
-        refusal(problem, request_id, self.clock.now())
-    }
 }
 
-/// What a dialect has to know of a refusal.
-pub(super) fn refusal<'a>(
+/// The values that the error templates of a dialect are filled with.
+pub(super) fn dialect_rejection<'a>(
     problem: &'a Problem,
     request_id: &'a str,
-    now: crate::types::Timestamp,
+    now: Timestamp,
 ) -> DialectRejection<'a> {
     let field = |FieldError { field, message }: &FieldError| InvalidField {
         name: (*field).into(),
