@@ -25,7 +25,7 @@ pub(super) enum CommandError {
     #[error("menshen: {0}")]
     Usage(String),
     /// Exit code 1.
-    #[error("menshen: {0:#}")]
+    #[error("menshen: {}", with_causes(.0))]
     Failed(#[from] anyhow::Error),
 }
 
@@ -41,4 +41,16 @@ impl CommandError {
         writeln!(err, "{message}")?;
         Ok(code)
     }
+}
+
+/// The error and its causes; a cause that the text before it ends with is not repeated.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| {
+        let cause = cause.to_string();
+        match text.as_str() {
+            "" => cause,
+            text if text.ends_with(&cause) => text.to_owned(),
+            text => format!("{text}: {cause}"),
+        }
+    })
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     ffi::OsString,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -118,10 +118,11 @@ fn read(file: Option<&Path>, problems: &mut Problems) -> Option<Node> {
     let bytes = match fs::read(file) {
         Ok(bytes) => bytes,
         Err(error) => {
-            problems.push_at(
-                Origin::Nowhere,
-                format!("cannot be read ({})", error.kind()),
-            );
+            let message = match error.kind() {
+                io::ErrorKind::NotFound => "there is no such file".to_owned(),
+                kind => format!("cannot be read ({kind})"),
+            };
+            problems.push_at(Origin::Nowhere, message);
             return None;
         }
     };

@@ -219,9 +219,16 @@ impl fmt::Display for Problems {
             }
             write!(f, "{problem}")?;
         }
+        if self.iter().any(|problem| problem.file.is_none()) {
+            f.write_str(NO_FILE)?;
+        }
         Ok(())
     }
 }
+
+/// Printed below the problems of a config without a file.
+const NO_FILE: &str = "\nno config file was read: name one with --config, or start from what \
+                       `menshen config > config.toml` writes";
 
 impl std::error::Error for Problems {}
 

@@ -23,6 +23,9 @@ const WIDTH: usize = 100;
 const HEADER: &str = "\
 The configuration of menshen: every key, its meaning and its default.
 
+Most installations set nine keys: upstream.urls, store.url, store.encryption_key_file, admin.token_file, wechat.app_id, \
+wechat.secret_file, and name, path and access of each [[rule]]. The defaults of the others are for production.
+
 menshen reads this file (`menshen run --config FILE`; `config.toml` in the working directory if there is one). A line that \
 starts with `#` and no space is a key that has no default; remove the `#` to set it.
 

@@ -89,7 +89,8 @@ fn production_without_credentials_says_exactly_what_to_do() {
         "configuration: store.encryption_key_file: production needs a key: name a file here (made on first start if missing; keep \
          a copy of it), or give `store.encryption_key`\n\
          configuration: wechat: production needs the mini program's credentials: give `wechat.app_id` and `wechat.secret` (or \
-         `wechat.secret_file`), one [[wechat.app]] for each of several, or set mode = \"development\" to try menshen without"
+         `wechat.secret_file`), one [[wechat.app]] for each of several, or set mode = \"development\" to try menshen without\n\
+         no config file was read: name one with --config, or start from what `menshen config > config.toml` writes"
     );
 }
 

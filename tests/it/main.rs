@@ -61,6 +61,7 @@ mod limits;
 mod managed_headers;
 mod menshen;
 mod message_ends;
+mod mistakes;
 mod monitoring;
 mod names;
 mod operator_mistakes;
