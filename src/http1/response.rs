@@ -228,10 +228,10 @@ impl FramingFields {
             // The length rules out nearly all other fields at once.
             match field.name.len() {
                 10 if field.name.eq_ignore_ascii_case("connection") => {
-                    framing.read_connection(field.value)
+                    framing.read_connection(field.value);
                 }
                 14 if field.name.eq_ignore_ascii_case("content-length") => {
-                    framing.read_length(field.value)
+                    framing.read_length(field.value);
                 }
                 17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
                     framing.codings += 1;

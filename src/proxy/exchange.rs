@@ -90,7 +90,7 @@ impl Exchange<'_> {
         match end {
             RelayEnd::Complete | RelayEnd::Upgraded => {}
             RelayEnd::Closed(reason) => {
-                (record.error, record.ended) = (reason.code(), Completion::Closed(reason))
+                (record.error, record.ended) = (reason.code(), Completion::Closed(reason));
             }
             RelayEnd::Failed(error) => {
                 let metrics = &snapshot.recorder.metrics;

@@ -183,7 +183,7 @@ impl ExchangeError {
         let (kind, cause) = (self.failure.label(), &*self.cause);
         match self.failure {
             ExchangeFailure::Internal | ExchangeFailure::Assertion => {
-                tracing::error!(kind, cause, "a request could not be forwarded")
+                tracing::error!(kind, cause, "a request could not be forwarded");
             }
             _ => tracing::warn!(kind, cause, "the backend failed a request"),
         }

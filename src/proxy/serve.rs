@@ -86,7 +86,7 @@ pub(super) async fn serve(
         Decision::AuthApi(admitted) => {
             match InFlightGuard::new(metrics, limits.max_auth_requests) {
                 Some(_in_flight) => {
-                    Box::pin(auth_api::serve(&context, client, &admitted, &head)).await
+                    Box::pin(auth_api::serve(&context, client, &admitted, &head)).await;
                 }
                 None => reject_overloaded(&context, client, &admitted).await,
             }

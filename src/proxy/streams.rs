@@ -1,5 +1,5 @@
-//! Open streams: WebSockets, event streams, and responses and gRPC calls that have lasted longer
-//! than a second. Each is closed when its session ends.
+//! Open streams: each WebSocket and event stream, and each response and gRPC call that has lasted
+//! longer than a second. Each is closed when its session ends.
 //!
 //! Ordinary requests are not registered. A revocation checks every open stream with the gate's own
 //! token check, instead of keeping an index in step: there are thousands of streams, and

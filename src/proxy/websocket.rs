@@ -1,4 +1,4 @@
-//! WebSockets after their handshake.
+//! A WebSocket after its handshake.
 
 mod frames;
 pub(super) mod tunnel;

@@ -298,10 +298,10 @@ mod tests {
             match (connected, expected) {
                 (Ok(_), _) => assert_eq!(addresses.first(), expected, "{found:?}"),
                 (Err(error), _) if found.is_empty() => {
-                    assert_eq!(*error.etype(), ErrorType::ConnectNoRoute)
+                    assert_eq!(*error.etype(), ErrorType::ConnectNoRoute);
                 }
                 (Err(error), _) => {
-                    assert_eq!(*error.etype(), ErrorType::ConnectRefused, "{found:?}")
+                    assert_eq!(*error.etype(), ErrorType::ConnectRefused, "{found:?}");
                 }
             }
         }

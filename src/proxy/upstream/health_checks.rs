@@ -74,7 +74,7 @@ async fn run_checks(all: Arc<Upstreams>, at: usize) {
         );
         match (changed, checked) {
             (Some(true), _) => {
-                tracing::info!(upstream = backend.label, "a backend is healthy again")
+                tracing::info!(upstream = backend.label, "a backend is healthy again");
             }
             (Some(false), Err(error)) => warn_unhealthy(&all, backend, error),
             (Some(false), Ok(())) | (None, _) => {}
