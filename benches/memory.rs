@@ -16,7 +16,7 @@ use menshen::{
     metrics::Metrics,
     store::{
         self, CodeHash, OpenOptions, SmsId, SmsLimits, SmsReservation, SmsReservationOutcome,
-        StoreKeys, contract::NOW,
+        StoreKeys, fixture::NOW,
     },
     types::{ClientIp, Phone, SmsPurpose, UserId, Username},
 };

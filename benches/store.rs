@@ -20,7 +20,7 @@ use menshen::{
     store::{
         self, CodeHash, LoginOutcome, LoginProof, NewLogin, OpenOptions, Rotation, RotationOutcome,
         SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReservationOutcome, Store, StoreKeys,
-        contract::{NOW, login_of},
+        fixture::{NOW, login_of},
     },
     types::{Phone, SessionId, SmsPurpose},
 };

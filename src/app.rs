@@ -40,7 +40,6 @@ use crate::{
     metrics::Metrics,
     outbound::AdminClient,
     proxy::{Listener, Server, ServerParts, Streams, Tls, install_crypto},
-    store::{self, Measured, Store},
     telemetry::Sink,
 };
 
@@ -107,12 +106,14 @@ impl App {
         let tls = tls(&config, &metrics)?;
 
         // Opening may wait for another process, and signals are handled meanwhile.
-        let (store_config, store_entropy) = (config.clone(), entropy.clone());
-        let opened = tokio::task::spawn_blocking(move || open_store(&store_config, &store_entropy))
-            .await??;
+        let (store_config, store_metrics, store_entropy) =
+            (config.clone(), metrics.clone(), entropy.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            open_store(&store_config, &store_metrics, &store_entropy)
+        })
+        .await??;
         config.store = secrets::with_generated_key(config.store)?;
-        let engine = store::engine(&config.store.url);
-        let store: Arc<dyn Store> = Arc::new(Measured::new(opened.store, engine, metrics.clone()));
+        let store = opened.store;
         let denylist = Arc::new(Denylist::with_retention(Duration::ZERO));
         let (stage, stage_seen) = watch::channel(Stage::Starting);
         let outbox_dispatcher = Arc::new(OutboxDispatcher::new(OutboxDispatcherParts {

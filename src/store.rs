@@ -23,27 +23,27 @@
 
 mod accounts;
 pub mod backup;
-#[doc(hidden)]
-pub mod contract;
+#[cfg(test)]
+mod contract;
 pub mod embedded;
-mod failure;
+mod error;
+#[doc(hidden)]
+pub mod fixture;
 mod imports;
-mod measured;
+mod logins;
 mod open;
+mod open_options;
 mod outbox;
 mod phones;
 mod record_cipher;
+mod revocations;
+mod sessions;
 mod transfer;
-
-use std::time::Duration;
+mod users;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
-use crate::types::{
-    AppId, ClientType, ExtraClaims, OpenId, Phone, Secret, SessionId, Timestamp, UnionId, UserId,
-    UserType, Username,
-};
+use crate::types::{Phone, Secret, SessionId, Timestamp, UserId, Username};
 
 pub use self::{
     accounts::{
@@ -51,9 +51,11 @@ pub use self::{
         RightsChange, RightsOutcome, UserIdentity, UserLookup, WechatSession,
     },
     embedded::{CompactError, Compacted, compact},
+    error::StoreError,
     imports::{IdentityKind, ImportConflict, ImportOutcome, ImportedUser},
-    measured::Measured,
-    open::{OpenError, OpenOptions, OpenedStore, engine, has_data, open},
+    logins::{LoginOutcome, LoginProof, NewLogin, WechatIdentity},
+    open::{OpenedStore, has_data, open},
+    open_options::{OpenError, OpenOptions},
     outbox::{
         Backlog, OutboxEntry, OutboxEvent, OutboxPolicy, OutboxReceipt, Withdrawal,
         WithdrawalOutcome, WithdrawalScope,
@@ -63,7 +65,16 @@ pub use self::{
         SmsReservation, SmsReservationOutcome, SmsSlots, UnbindOutcome,
     },
     record_cipher::StoreKeys,
+    revocations::{
+        LogCursor, RevocationEntry, RevocationOutcome, RevocationPage, RevocationScope,
+        RevocationTarget,
+    },
+    sessions::{
+        NewSession, OpenedSession, RefreshSalt, Renewal, RenewalProof, RenewedSession, Rotation,
+        RotationOutcome, Session,
+    },
     transfer::{Export, ExportRecord, ExportedOpenId, ExportedSession, ExportedUser},
+    users::{NewUserId, Profile, ProfileChange, User},
 };
 
 /// The port that every engine implements.
@@ -300,347 +311,9 @@ pub trait Store: Send + Sync + 'static {
     async fn close(&self) -> Result<(), StoreError>;
 }
 
-/// Why the store could not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// It cannot be reached, or refused to write (a full disk). Nothing was done, or nobody knows:
-    /// repeating is safe.
-    #[error("store unavailable: {0}")]
-    Unavailable(String),
-    /// It failed in a way that this process cannot mend: nothing more is written until it is opened
-    /// again. What was asked for may have happened or not; repeating after a restart is safe.
-    #[error("store failed until a restart: {0}")]
-    Failed(String),
-    /// A record that cannot be read: damaged, or sealed with another key.
-    #[error("store damaged: {0}")]
-    Damaged(String),
-    /// It has been closed.
-    #[error("store closed")]
-    Closed,
-}
-
-/// A user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct User {
-    pub id: UserId,
-    pub user_type: UserType,
-    pub roles: Vec<String>,
-    /// Access tokens with a lower `ep` are revoked.
-    pub epoch: u64,
-    /// A disabled user neither signs in nor refreshes.
-    pub disabled: bool,
-    pub profile: Profile,
-    /// Proven by a code or by WeChat.
-    pub phone: Option<Phone>,
-    /// Of an administrator who signs in with a password.
-    pub username: Option<Username>,
-    /// What the backend wants the tokens to say besides.
-    #[serde(default, skip_serializing_if = "ExtraClaims::is_empty")]
-    pub claims: ExtraClaims,
-    pub created_at: Timestamp,
-    pub last_login_at: Timestamp,
-}
-
-/// What a user says of themselves. Personal: sealed at rest, never logged.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Profile {
-    pub nickname: Option<String>,
-    pub avatar_url: Option<String>,
-    pub bio: Option<String>,
-    /// `YYYY-MM-DD`.
-    pub birthday: Option<String>,
-}
-
-impl std::fmt::Debug for Profile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Profile(***)")
-    }
-}
-
-/// A change of a profile: the outer `None` leaves a field as it is, the inner one clears it.
-#[derive(Clone, Default)]
-pub struct ProfileChange {
-    pub nickname: Option<Option<String>>,
-    pub avatar_url: Option<Option<String>>,
-    pub bio: Option<Option<String>>,
-    pub birthday: Option<Option<String>>,
-}
-
-impl std::fmt::Debug for ProfileChange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ProfileChange(***)")
-    }
-}
-
-/// One login on one device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
-    pub id: SessionId,
-    pub user: UserId,
-    pub client_type: ClientType,
-    /// The app id by which the user came in, for what WeChat is asked later.
-    pub app_id: Option<AppId>,
-    pub created_at: Timestamp,
-    pub last_used_at: Timestamp,
-    /// The counter of the refresh token that is valid now.
-    pub counter: u64,
-    /// When the counter last moved, for a replay window in seconds.
-    pub rotated_at: Timestamp,
-    /// Idle end: moves with each rotation, never past `absolute_end`.
-    pub idle_end: Timestamp,
-    pub absolute_end: Timestamp,
-    pub salt: RefreshSalt,
-}
-
-/// Random bytes of one session, from which the key of its refresh tokens is derived. Never changes.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RefreshSalt(pub [u8; 16]);
-
-impl std::fmt::Debug for RefreshSalt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
 /// Keyed hash of (app id, login code): the code itself is never stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CodeHash(pub [u8; 32]);
-
-/// Everything one login needs, decided beforehand, so that the operation can be repeated.
-#[derive(Debug, Clone)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of the config, and none depends on another"
-)]
-pub struct NewLogin {
-    pub proof: LoginProof,
-    /// Set for a new user; for a user who exists a nickname or avatar is filled in only where there
-    /// is none.
-    pub profile: Profile,
-    /// A nickname or avatar of `profile` takes the place of the one before it.
-    pub profile_is_newer: bool,
-    /// The new user's kind. A user who exists is raised to `admin` by it (development only), never
-    /// lowered.
-    pub user_type: UserType,
-    /// Id for a new user.
-    pub new_user: NewUserId,
-    /// Further claims of a new user.
-    pub claims: ExtraClaims,
-    /// What goes into the outbox, if it comes about.
-    pub outbox: OutboxPolicy,
-    /// A stranger's login makes a user; otherwise it is [`LoginOutcome::RegistrationClosed`].
-    pub registration_open: bool,
-    /// The code of `wx.login` to spend, and until when it is remembered. `None` in development,
-    /// where codes are reusable.
-    pub code: Option<(CodeHash, Timestamp)>,
-    /// Join two users of one unionid into the older one.
-    pub merge: bool,
-    pub session: NewSession,
-    /// End the user's other sessions of the same client type.
-    pub single_per_client_type: bool,
-    /// Most sessions of one user; the oldest end for a new one.
-    pub max_sessions: usize,
-    pub now: Timestamp,
-}
-
-/// Why somebody is believed to be who they are.
-#[derive(Debug, Clone)]
-pub enum LoginProof {
-    /// WeChat said so.
-    Wechat(WechatIdentity),
-    /// A code that was sent to a phone.
-    Sms(SmsGuess),
-    /// The password, which was compared with these credentials just now. Good only while they are
-    /// the same.
-    Password(Username, Credentials),
-}
-
-/// Where a new user's id comes from.
-#[derive(Debug, Clone)]
-pub enum NewUserId {
-    /// This one, made by the caller.
-    Generated(UserId),
-    /// The store's next integer, starting at this one.
-    NextInteger { first: u64 },
-    /// This one, which the backend chose. Where it is taken, nobody is made:
-    /// [`LoginOutcome::IdTaken`].
-    FromBackend(UserId),
-    /// None yet: a stranger is proven, and nobody is made ([`LoginOutcome::UnknownUser`]).
-    Pending,
-}
-
-/// What WeChat said of the person.
-#[derive(Debug, Clone)]
-pub struct WechatIdentity {
-    pub app_id: AppId,
-    pub openid: OpenId,
-    pub unionid: Option<UnionId>,
-    /// Base64 text as WeChat gives it; kept with the one before it. `None` in development.
-    pub session_key: Option<Secret<String>>,
-}
-
-/// A session to open.
-#[derive(Debug, Clone)]
-pub struct NewSession {
-    pub id: SessionId,
-    pub client_type: ClientType,
-    pub salt: RefreshSalt,
-    pub idle_ttl: Duration,
-    pub absolute_ttl: Duration,
-}
-
-/// What became of a login.
-#[derive(Debug, Clone)]
-pub enum LoginOutcome {
-    /// Signed in.
-    Opened(Box<OpenedSession>),
-    /// The code had been spent by another login, or this is a repeat of a login whose session has
-    /// ended.
-    CodeSpent,
-    /// The SMS code is wrong, used, too old, or was guessed at too often; or the password has been
-    /// changed. `no_code`: there was none to compare with.
-    NotProven { no_code: bool },
-    /// The user is disabled.
-    Disabled(UserId),
-    /// A stranger, and registration is closed.
-    RegistrationClosed,
-    /// Proven, and nobody yet, where the login wanted to know that first ([`NewUserId::Pending`]).
-    /// Nothing has changed: codes are as good as before.
-    UnknownUser,
-    /// The id that the backend chose is, or was (`gone`), somebody else's. Nothing has changed.
-    IdTaken { is_deleted: bool },
-}
-
-/// A session and its user, as they are after the operation.
-#[derive(Debug, Clone)]
-pub struct OpenedSession {
-    pub user: User,
-    pub session: Session,
-    pub is_new_user: bool,
-    /// The epoch below which every token is revoked.
-    pub global_epoch: u64,
-    /// Sessions ended by `single_per_client_type` or `max_sessions`.
-    pub ended: Vec<SessionId>,
-    /// The user that was joined to this one by the login, and what that ended.
-    pub merged: Option<(UserId, RevocationOutcome)>,
-}
-
-/// One presented refresh token, its HMAC already found right.
-#[derive(Debug, Clone)]
-pub struct Rotation {
-    pub session: SessionId,
-    /// The counter in the token.
-    pub counter: u64,
-    /// How long after the last rotation the one before the present counter is replayed; `None`:
-    /// until its successor is used.
-    pub replay_window: Option<Duration>,
-    pub idle_ttl: Duration,
-    pub now: Timestamp,
-}
-
-/// One session to go on with, its proof already found genuine.
-#[derive(Debug, Clone)]
-pub struct Renewal {
-    pub session: SessionId,
-    pub proof: RenewalProof,
-    pub idle_ttl: Duration,
-    pub now: Timestamp,
-}
-
-/// By what somebody goes on with a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RenewalProof {
-    /// The refresh token with this counter. Where the session has rotated since, two hold its
-    /// tokens: it ends.
-    RefreshToken { counter: u64 },
-    /// An access token of this user and this session.
-    AccessToken { user: UserId },
-}
-
-/// What became of a presented refresh token.
-#[derive(Debug, Clone)]
-pub enum RotationOutcome {
-    /// It was the present one; its successor is `session.counter`.
-    Rotated(Box<RenewedSession>),
-    /// It was the one just before, and its successor (again `session.counter`) has not been used.
-    Replayed(Box<RenewedSession>),
-    /// Older than that: stolen, or the lost half of a theft. The session has been ended in this
-    /// same step.
-    Reused(UserId),
-    /// Past its idle or absolute end.
-    Expired,
-    /// Revoked before.
-    Revoked,
-    /// The user is disabled.
-    Disabled(UserId),
-    /// No such session.
-    Unknown,
-}
-
-/// A session after a rotation, with its user as of now.
-#[derive(Debug, Clone)]
-pub struct RenewedSession {
-    pub user: User,
-    pub session: Session,
-    pub global_epoch: u64,
-}
-
-/// What to end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RevocationScope {
-    /// One session, if it is this user's.
-    Session { user: UserId, session: SessionId },
-    /// All of the user's sessions but one.
-    Others { user: UserId, keep: SessionId },
-    /// All of the user's sessions; the user's epoch rises, so every access token made before is
-    /// refused.
-    User(UserId),
-    /// Everybody's; the global epoch rises. Sessions stay in the store but refresh no more.
-    Everything,
-}
-
-/// What a revocation ended.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RevocationOutcome {
-    /// Sessions that lived and do no more; empty for `Everything`, which counts none.
-    pub sessions: Vec<SessionId>,
-    /// The entries as the log has them, for the caller's own memory: a revocation bites locally
-    /// before any poll.
-    pub entries: Vec<RevocationEntry>,
-}
-
-/// One line of the revocation log. Kept for [`REVOCATION_RETENTION`], longer than any access token
-/// lives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RevocationEntry {
-    pub at: Timestamp,
-    pub target: RevocationTarget,
-}
-
-/// What is refused from then on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RevocationTarget {
-    /// Tokens of this session.
-    Session(SessionId),
-    /// Tokens of this user whose `ep` is lower.
-    User { id: UserId, epoch: u64 },
-    /// Tokens of anybody whose `gep` is lower.
-    Everything { epoch: u64 },
-}
-
-/// A place in the revocation log; means something to the engine that gave it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogCursor(pub Vec<u8>);
-
-/// Part of the revocation log.
-#[derive(Debug, Clone)]
-pub struct RevocationPage {
-    pub entries: Vec<RevocationEntry>,
-    /// Where to go on.
-    pub next: LogCursor,
-    /// There is more now.
-    pub more: bool,
-}
 
 /// A signing key as the store keeps it: sealed at rest.
 #[derive(Debug, Clone)]

@@ -189,7 +189,7 @@ async fn stored_keys(
     }
     let mut config = config.clone();
     config.store.lock_wait = HumanDuration::secs(1).min(config.store.lock_wait);
-    let store = open_store(&config, entropy)
+    let store = open_store(&config, &Metrics::new(), entropy)
         .context("no menshen answers on a plain address of server.listen, so its store was tried")?
         .store;
     let read = async {

@@ -9,17 +9,23 @@ use crate::{
     config::{Config, StoreConfig},
     crypto::Key,
     entropy::Entropy,
+    metrics::Metrics,
     store::{self, OpenOptions, OpenedStore, StoreKeys, backup},
 };
 
 /// Opens the store that the config names. Blocks while another process holds it.
-pub fn open_store(config: &Config, entropy: &Entropy) -> anyhow::Result<OpenedStore> {
+pub fn open_store(
+    config: &Config,
+    metrics: &Metrics,
+    entropy: &Entropy,
+) -> anyhow::Result<OpenedStore> {
     let key = secrets::encryption_key(&config.store, entropy)?;
     let keys = StoreKeys::derive(&key, config.store.previous_key()?.as_ref());
     let cache_bytes = u64::try_from(config.store.cache.get()).unwrap_or(u64::MAX);
     let options = OpenOptions {
         cache_bytes,
         lock_wait: config.store.lock_wait.get(),
+        metrics: metrics.clone(),
     };
     Ok(store::open(
         &config.store.url,

@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use super::failure::Failure;
+use super::error::EngineError;
 use crate::{
     crypto::{self, Key},
     entropy::{Entropy, NoEntropy},
@@ -146,14 +146,15 @@ impl Keyring {
         keys: &StoreKeys,
         entropy: &Entropy,
         at: &[u8],
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Vec<u8>, EngineError> {
         let each = |key: &DataKey| (key.id, *key.seal.expose(), *key.lookup.expose());
         let record = KeyringRecord {
             root: *self.root.expose(),
             keys: self.keys.iter().map(each).collect(),
         };
         let plain = Zeroizing::new(
-            rmp_serde::to_vec(&record).map_err(|_| Failure::damaged(at, "cannot be written"))?,
+            rmp_serde::to_vec(&record)
+                .map_err(|_| EngineError::damaged(at, "cannot be written"))?,
         );
         crypto::seal(&keys.wrap, entropy, at, &plain).map_err(|NoEntropy| NO_RANDOM)
     }
@@ -206,7 +207,7 @@ pub(super) struct RecordCipher {
     entropy: Entropy,
 }
 
-const NO_RANDOM: Failure = Failure::Refused("the operating system's random source failed");
+const NO_RANDOM: EngineError = EngineError::Refused("the operating system's random source failed");
 
 impl RecordCipher {
     pub(super) fn new(keyring: Keyring, entropy: Entropy) -> Self {
@@ -252,10 +253,10 @@ impl RecordCipher {
     }
 
     /// The bytes of a record that will be stored at `at`.
-    pub(super) fn seal<R: Serialize>(&self, at: &[u8], record: &R) -> Result<Vec<u8>, Failure> {
+    pub(super) fn seal<R: Serialize>(&self, at: &[u8], record: &R) -> Result<Vec<u8>, EngineError> {
         let plain = Zeroizing::new(
             rmp_serde::to_vec_named(record)
-                .map_err(|_| Failure::damaged(at, "cannot be written"))?,
+                .map_err(|_| EngineError::damaged(at, "cannot be written"))?,
         );
         self.seal_plain(at, &plain)
     }
@@ -266,7 +267,7 @@ impl RecordCipher {
         from: &[u8],
         bytes: &[u8],
         to: &[u8],
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Vec<u8>, EngineError> {
         self.seal_plain(to, &self.open_plain(from, bytes)?)
     }
 
@@ -277,21 +278,25 @@ impl RecordCipher {
     }
 
     /// The record in these bytes, found at `at`.
-    pub(super) fn open<R: DeserializeOwned>(&self, at: &[u8], bytes: &[u8]) -> Result<R, Failure> {
+    pub(super) fn open<R: DeserializeOwned>(
+        &self,
+        at: &[u8],
+        bytes: &[u8],
+    ) -> Result<R, EngineError> {
         let plain = self.open_plain(at, bytes)?;
         rmp_serde::from_slice(&plain)
-            .map_err(|_| Failure::damaged(at, "has fields of another version"))
+            .map_err(|_| EngineError::damaged(at, "has fields of another version"))
     }
 
-    fn seal_plain(&self, at: &[u8], plain: &[u8]) -> Result<Vec<u8>, Failure> {
+    fn seal_plain(&self, at: &[u8], plain: &[u8]) -> Result<Vec<u8>, EngineError> {
         if plain.len() > MAX_RECORD_LEN {
-            return Err(Failure::Refused("a record is too large"));
+            return Err(EngineError::Refused("a record is too large"));
         }
         let keyring = self.keyring.load();
         let key = keyring
             .keys
             .first()
-            .ok_or(Failure::Refused("the store has no key"))?;
+            .ok_or(EngineError::Refused("the store has no key"))?;
         let sealed = crypto::seal(&key.for_record(at), &self.entropy, at, plain)
             .map_err(|NoEntropy| NO_RANDOM)?;
         let mut bytes = Vec::with_capacity(5 + sealed.len());
@@ -301,12 +306,12 @@ impl RecordCipher {
         Ok(bytes)
     }
 
-    fn open_plain(&self, at: &[u8], bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    fn open_plain(&self, at: &[u8], bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, EngineError> {
         if bytes.is_empty() {
-            return Err(Failure::damaged(at, "is empty"));
+            return Err(EngineError::damaged(at, "is empty"));
         }
-        let (id, sealed) =
-            key_id(bytes).ok_or_else(|| Failure::damaged(at, "has a format of another version"))?;
+        let (id, sealed) = key_id(bytes)
+            .ok_or_else(|| EngineError::damaged(at, "has a format of another version"))?;
         let keyring = self.keyring.load();
         let key = keyring
             .keys
@@ -316,7 +321,7 @@ impl RecordCipher {
         key.and_then(|key| crypto::open(&key.for_record(at), at, sealed))
             .map(Zeroizing::new)
             .ok_or_else(|| {
-                Failure::damaged(at, "does not open: changed, or sealed with another key")
+                EngineError::damaged(at, "does not open: changed, or sealed with another key")
             })
     }
 }
@@ -379,7 +384,7 @@ mod tests {
     fn a_record_without_bounds_is_refused() {
         assert!(matches!(
             cipher().seal(b"u/1", &"x".repeat(MAX_RECORD_LEN)),
-            Err(Failure::Refused(_))
+            Err(EngineError::Refused(_))
         ));
     }
 

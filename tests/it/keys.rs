@@ -221,6 +221,7 @@ fn with_store(dir: &Path, change: impl AsyncFnOnce(&dyn Store)) {
     let options = OpenOptions {
         cache_bytes: 1 << 20,
         lock_wait: Duration::from_secs(10),
+        ..OpenOptions::default()
     };
     let url = format!("sled:{}", dir.join("data").display());
     let runtime = tokio::runtime::Builder::new_current_thread()

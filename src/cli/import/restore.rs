@@ -25,6 +25,7 @@ use crate::{
     clock::Clock,
     config::{Config, Source, StoreEngine, UserIds},
     entropy::Entropy,
+    metrics::Metrics,
     store::{self, ExportRecord, RevocationEntry, RevocationTarget, backup::Decryptor},
     types::Timestamp,
 };
@@ -138,7 +139,7 @@ async fn fill(
     // The key belongs to the final path of the store.
     config.store = app::with_key_file(&config.store)?;
     config.store.url = format!("sled:{}", staging.display());
-    let store = app::open_store(&config, &Entropy::default())?.store;
+    let store = app::open_store(&config, &Metrics::new(), &Entropy::default())?.store;
     let now = Clock::System.now();
     let mut counts = Counts::default();
     let filled = async {

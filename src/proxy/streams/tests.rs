@@ -8,7 +8,9 @@ use crate::{
     crypto::Key,
     entropy::Entropy,
     policy::IdentityFields,
-    store::{self, OpenOptions, RevocationEntry, RevocationTarget, StoreKeys, contract},
+    store::{
+        self, OpenOptions, RevocationEntry, RevocationTarget, StoreKeys, fixture as store_fixture,
+    },
     token::{
         AccessClaims, ExternalClaims,
         fixture::{self, FakeStore, NOW},
@@ -158,7 +160,7 @@ async fn a_stream_ends_when_its_session_is_past_its_end() {
     )
     .unwrap()
     .store;
-    let login = contract::login_of("alice", 1);
+    let login = store_fixture::login_of("alice", 1);
     let now = login.now;
     store.login(&login).await.unwrap();
     let (alive, unknown) = (world.open(1), world.open(2));

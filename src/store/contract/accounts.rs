@@ -65,8 +65,8 @@ async fn changed(
         .expect("a user")
 }
 
-/// A name is one account, also when 20 want it at once; a repeat gives the same.
-pub async fn a_name_is_one_account(store: Subject) {
+// A name is one account, also when 20 want it at once; a repeat gives the same.
+case!(a_name_is_one_account, async |store| {
     let outcomes = together((0..20).map(|n| {
         let store = store.clone();
         async move {
@@ -103,10 +103,10 @@ pub async fn a_name_is_one_account(store: Subject) {
             .expect("works")
             .is_none()
     );
-}
+});
 
-/// The password that was compared is the password that is there.
-pub async fn a_password_is_good_until_it_changes(store: Subject) {
+// The password that was compared is the password that is there.
+case!(a_password_is_good_until_it_changes, async |store| {
     let root = created(&store, &account("a1", "root")).await;
     let login = password_login(&store, "root", 1).await;
     let first = opened(&store, &login).await;
@@ -131,11 +131,11 @@ pub async fn a_password_is_good_until_it_changes(store: Subject) {
         .await
         .expect("works");
     assert!(none.is_none(), "a user without a name has no password");
-}
+});
 
-/// Every session ends, nothing opens, and all of it is back when the ban is lifted, but the
-/// sessions.
-pub async fn a_ban_holds_until_it_is_lifted(store: Subject) {
+// Every session ends, nothing opens, and all of it is back when the ban is lifted, but the
+// sessions.
+case!(a_ban_holds_until_it_is_lifted, async |store| {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let ban = changed(&store, &alice.user.id, RightsChange::Ban).await;
     assert!(ban.user.disabled && ban.ended == 1 && ban.entries.len() == 1);
@@ -165,10 +165,10 @@ pub async fn a_ban_holds_until_it_is_lifted(store: Subject) {
             .expect("works")
             .is_none()
     );
-}
+});
 
-/// Tokens of before are refused, sessions go on with the new kind.
-pub async fn another_kind_of_user_holds_at_once(store: Subject) {
+// Tokens of before are refused, sessions go on with the new kind.
+case!(another_kind_of_user_holds_at_once, async |store| {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let raised = changed(
         &store,
@@ -196,10 +196,10 @@ pub async fn another_kind_of_user_holds_at_once(store: Subject) {
     )
     .await;
     assert!(same.entries.is_empty());
-}
+});
 
-/// By page, each once, in order.
-pub async fn users_are_listed_in_pages(store: Subject) {
+// By page, each once, in order.
+case!(users_are_listed_in_pages, async |store| {
     for n in 1..=25 {
         opened(&store, &login_of(&format!("person-{n}"), n)).await;
     }
@@ -215,10 +215,10 @@ pub async fn users_are_listed_in_pages(store: Subject) {
     assert_eq!(seen.len(), 25);
     assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 25);
     assert!(seen.is_sorted());
-}
+});
 
-/// Every identity leads to its user, and a user to every identity.
-pub async fn identities_lead_to_their_user_and_back(store: Subject) {
+// Every identity leads to its user, and a user to every identity.
+case!(identities_lead_to_their_user_and_back, async |store| {
     let alice = opened(&store, &with_unionid(login_of("alice", 1), "union")).await;
     let (app, openid) = (
         AppId::parse("wx1").expect("an app"),
@@ -249,10 +249,10 @@ pub async fn identities_lead_to_their_user_and_back(store: Subject) {
         (session.openid.as_str(), session.session_keys.len()),
         ("alice", 1)
     );
-}
+});
 
-/// The `session_key` and the one before it, which is good for ten minutes more.
-pub async fn a_session_knows_its_session_keys(store: Subject) {
+// The `session_key` and the one before it, which is good for ten minutes more.
+case!(a_session_knows_its_session_keys, async |store| {
     let keyed = |session: u128, key: &str, now| {
         let mut login = at(login_of("alice", session), now);
         super::wechat_of(&mut login).session_key = Some(Secret::new(key.to_owned()));
@@ -310,10 +310,10 @@ pub async fn a_session_knows_its_session_keys(store: Subject) {
             .await
             .expect("works")
     );
-}
+});
 
-/// Nothing of the user is left but the fact that the id was used.
-pub async fn an_erased_user_leaves_nothing_but_the_id(store: Subject) {
+// Nothing of the user is left but the fact that the id was used.
+case!(an_erased_user_leaves_nothing_but_the_id, async |store| {
     let alice = opened(&store, &with_unionid(login_of("alice", 1), "union")).await;
     let other = opened(&store, &login_of("alice", 2)).await;
     let over = opened(&store, &login_of("alice", 9)).await;
@@ -393,10 +393,10 @@ pub async fn an_erased_user_leaves_nothing_but_the_id(store: Subject) {
             .is_none()
     );
     created(&store, &account("a2", "root")).await;
-}
+});
 
-/// An integer that was somebody's is stepped over.
-pub async fn an_erased_integer_is_not_given_again(store: Subject) {
+// An integer that was somebody's is stepped over.
+case!(an_erased_integer_is_not_given_again, async |store| {
     let numbered = |n: u128| NewLogin {
         new_user: NewUserId::NextInteger { first: 10 },
         ..login_of(&format!("person-{n}"), n)
@@ -407,11 +407,11 @@ pub async fn an_erased_integer_is_not_given_again(store: Subject) {
         .await
         .expect("works");
     assert_eq!(opened(&store, &numbered(2)).await.user.id.as_str(), "11");
-}
+});
 
-/// Everything is found and opens before, while and after the store gets a new key, under parallel
-/// logins.
-pub async fn the_store_gets_a_new_key_while_it_is_in_use(store: Subject) {
+// Everything is found and opens before, while and after the store gets a new key, under parallel
+// logins.
+case!(the_store_gets_a_new_key_while_it_is_in_use, async |store| {
     assert!(
         store.reencrypt(10).await.expect("works").finished,
         "nothing to do"
@@ -489,10 +489,10 @@ pub async fn the_store_gets_a_new_key_while_it_is_in_use(store: Subject) {
         );
         assert_eq!(whole_log(&store).await.len(), 1);
     }
-}
+});
 
-/// Strangers sign in all the time while keys change, change after change: each is found again.
-pub async fn nobody_is_lost_while_keys_change(store: Subject) {
+// Strangers sign in all the time while keys change, change after change: each is found again.
+case!(nobody_is_lost_while_keys_change, async |store| {
     let rounds = 8_u128;
     for round in 0..rounds {
         let first = round * 1000;
@@ -519,4 +519,4 @@ pub async fn nobody_is_lost_while_keys_change(store: Subject) {
             assert_eq!(back.user.id, id, "stranger {n} of round {round}");
         }
     }
-}
+});

@@ -72,49 +72,52 @@ fn belongs(identity: IdentityKind, to: &str) -> ImportOutcome {
     })
 }
 
-/// By openid, by unionid from another app, and by phone.
-pub async fn an_imported_user_signs_in_under_the_id_from_before(store: Subject) {
-    let profile = Profile {
-        nickname: Some("小明".to_owned()),
-        ..Profile::default()
-    };
-    let old = ImportedUser {
-        unionid: Some(UnionId::parse("union").expect("a unionid")),
-        phone: Some(phone(1)),
-        user_type: UserType::parse("vip").expect("a type"),
-        roles: vec!["editor".to_owned()],
-        profile: profile.clone(),
-        created_at: NOW.minus(std::time::Duration::from_hours(24)),
-        ..user_of("17", "alice")
-    };
-    assert_eq!(imported(&store, &old).await, ImportOutcome::Created);
-    let login = opened(&store, &login_of("alice", 1)).await;
-    assert_eq!(
-        (login.user.id.clone(), login.is_new_user),
-        (id("17"), false)
-    );
-    assert_eq!(
-        (login.user.user_type, login.user.roles),
-        (old.user_type, old.roles)
-    );
-    assert_eq!(
-        (login.user.profile, login.user.created_at),
-        (profile, old.created_at)
-    );
-    let elsewhere = opened(
-        &store,
-        &with_unionid(under_app(login_of("alice-elsewhere", 2), "wx2"), "union"),
-    )
-    .await;
-    assert_eq!(elsewhere.user.id, id("17"));
-    let found = store
-        .find_user(&UserIdentity::Phone(phone(1)))
-        .await
-        .expect("the store works");
-    assert_eq!(found, Some(id("17")));
-}
+// By openid, by unionid from another app, and by phone.
+case!(
+    an_imported_user_signs_in_under_the_id_from_before,
+    async |store| {
+        let profile = Profile {
+            nickname: Some("小明".to_owned()),
+            ..Profile::default()
+        };
+        let old = ImportedUser {
+            unionid: Some(UnionId::parse("union").expect("a unionid")),
+            phone: Some(phone(1)),
+            user_type: UserType::parse("vip").expect("a type"),
+            roles: vec!["editor".to_owned()],
+            profile: profile.clone(),
+            created_at: NOW.minus(std::time::Duration::from_hours(24)),
+            ..user_of("17", "alice")
+        };
+        assert_eq!(imported(&store, &old).await, ImportOutcome::Created);
+        let login = opened(&store, &login_of("alice", 1)).await;
+        assert_eq!(
+            (login.user.id.clone(), login.is_new_user),
+            (id("17"), false)
+        );
+        assert_eq!(
+            (login.user.user_type, login.user.roles),
+            (old.user_type, old.roles)
+        );
+        assert_eq!(
+            (login.user.profile, login.user.created_at),
+            (profile, old.created_at)
+        );
+        let elsewhere = opened(
+            &store,
+            &with_unionid(under_app(login_of("alice-elsewhere", 2), "wx2"), "union"),
+        )
+        .await;
+        assert_eq!(elsewhere.user.id, id("17"));
+        let found = store
+            .find_user(&UserIdentity::Phone(phone(1)))
+            .await
+            .expect("the store works");
+        assert_eq!(found, Some(id("17")));
+    }
+);
 
-pub async fn a_repeated_import_changes_nothing(store: Subject) {
+case!(a_repeated_import_changes_nothing, async |store| {
     let old = ImportedUser {
         phone: Some(phone(1)),
         ..user_of("17", "alice")
@@ -141,9 +144,9 @@ pub async fn a_repeated_import_changes_nothing(store: Subject) {
         login.user,
         "what is known here counts"
     );
-}
+});
 
-pub async fn what_is_known_later_is_linked_later(store: Subject) {
+case!(what_is_known_later_is_linked_later, async |store| {
     import(&store, &[user_of("17", "alice")]).await;
     let more = ImportedUser {
         openids: vec![
@@ -170,9 +173,9 @@ pub async fn what_is_known_later_is_linked_later(store: Subject) {
         }
         other => panic!("not a user: {other:?}"),
     }
-}
+});
 
-pub async fn an_import_takes_nothing_from_anybody(store: Subject) {
+case!(an_import_takes_nothing_from_anybody, async |store| {
     let old = ImportedUser {
         unionid: Some(UnionId::parse("union").expect("a unionid")),
         phone: Some(phone(1)),
@@ -254,29 +257,32 @@ pub async fn an_import_takes_nothing_from_anybody(store: Subject) {
         imported(&store, &user_of("17", "alice")).await,
         ImportOutcome::Refused(ImportConflict::IdDeleted)
     );
-}
+});
 
-pub async fn an_import_in_parallel_with_a_login_makes_one_user(store: Subject) {
-    let tasks = (0..20_u128).map(|n| {
-        let store = store.clone();
-        async move {
-            if n % 2 == 0 {
-                opened(&store, &login_of("alice", n + 1)).await.user.id
-            } else {
-                import(&store, &[user_of("17", "alice")]).await;
-                store
-                    .find_user(&UserIdentity::OpenId(app("wx1"), openid("alice")))
-                    .await
-                    .expect("works")
-                    .expect("somebody")
+case!(
+    an_import_in_parallel_with_a_login_makes_one_user,
+    async |store| {
+        let tasks = (0..20_u128).map(|n| {
+            let store = store.clone();
+            async move {
+                if n % 2 == 0 {
+                    opened(&store, &login_of("alice", n + 1)).await.user.id
+                } else {
+                    import(&store, &[user_of("17", "alice")]).await;
+                    store
+                        .find_user(&UserIdentity::OpenId(app("wx1"), openid("alice")))
+                        .await
+                        .expect("works")
+                        .expect("somebody")
+                }
             }
-        }
-    });
-    let ids = together(tasks).await;
-    assert!(ids.iter().all(|one| *one == ids[0]), "{ids:?}");
-}
+        });
+        let ids = together(tasks).await;
+        assert!(ids.iter().all(|one| *one == ids[0]), "{ids:?}");
+    }
+);
 
-pub async fn integers_go_on_above_what_was_imported(store: Subject) {
+case!(integers_go_on_above_what_was_imported, async |store| {
     let users = [
         user_of("41", "alice"),
         user_of("7", "bob"),
@@ -290,9 +296,9 @@ pub async fn integers_go_on_above_what_was_imported(store: Subject) {
     let mut login = login_of("erin", 1);
     login.new_user = NewUserId::NextInteger { first: 1 };
     assert_eq!(opened(&store, &login).await.user.id, id("42"));
-}
+});
 
-pub async fn a_trial_leaves_nothing(store: Subject) {
+case!(a_trial_leaves_nothing, async |store| {
     let rows = [
         user_of("17", "alice"),
         user_of("17", "alice"),
@@ -323,4 +329,4 @@ pub async fn a_trial_leaves_nothing(store: Subject) {
         store.login(&login).await.expect("the store works"),
         LoginOutcome::RegistrationClosed
     ));
-}
+});

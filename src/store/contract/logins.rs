@@ -3,16 +3,16 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    ABSOLUTE, IDLE, NOW, Subject, at, is_active, later, login_of, moved, opened, rotation,
-    together, under_app, with_code, with_unionid,
+    ABSOLUTE, IDLE, NOW, at, is_active, later, login_of, moved, opened, rotation, together,
+    under_app, with_code, with_unionid,
 };
 use crate::{
     store::{LoginOutcome, NewLogin, NewUserId, OutboxPolicy, ProfileChange, RevocationScope},
     types::{ClientType, ExtraClaims, UserId, UserType},
 };
 
-/// 200 at once: one user, 200 sessions, and one of them is told that it is new.
-pub async fn parallel_first_logins_make_one_user(store: Subject) {
+// 200 at once: one user, 200 sessions, and one of them is told that it is new.
+case!(parallel_first_logins_make_one_user, async |store| {
     let logins = together((1..=200).map(|n| {
         let store = store.clone();
         async move { opened(&store, &login_of("alice", n)).await }
@@ -23,10 +23,10 @@ pub async fn parallel_first_logins_make_one_user(store: Subject) {
     assert_eq!(logins.iter().filter(|login| login.is_new_user).count(), 1);
     let user = users.first().expect("one user");
     assert_eq!(store.sessions(user, NOW).await.expect("works").len(), 200);
-}
+});
 
-/// 50 at once with one code: one gets in, also when they are of different people.
-pub async fn a_code_is_spent_once(store: Subject) {
+// 50 at once with one code: one gets in, also when they are of different people.
+case!(a_code_is_spent_once, async |store| {
     let outcomes = together((1..=50).map(|n| {
         let store = store.clone();
         async move {
@@ -53,10 +53,10 @@ pub async fn a_code_is_spent_once(store: Subject) {
     );
     let (code, _) = with_code(login_of("x", 1), 1).code.expect("a code");
     assert!(store.code_spent(&code, NOW).await.expect("works"));
-}
+});
 
-/// What has expired is absent, swept or not.
-pub async fn a_code_is_forgotten_after_its_time(store: Subject) {
+// What has expired is absent, swept or not.
+case!(a_code_is_forgotten_after_its_time, async |store| {
     let login = with_code(login_of("alice", 1), 1);
     let (code, until) = login.code.expect("a code");
     assert!(!store.code_spent(&code, NOW).await.expect("works"));
@@ -64,10 +64,10 @@ pub async fn a_code_is_forgotten_after_its_time(store: Subject) {
     assert!(store.code_spent(&code, later(599)).await.expect("works"));
     assert!(!store.code_spent(&code, until).await.expect("works"));
     opened(&store, &at(with_code(login_of("alice", 2), 1), until)).await;
-}
+});
 
-/// Nothing is half done: no user, no spent code.
-pub async fn a_refused_login_spends_nothing(store: Subject) {
+// Nothing is half done: no user, no spent code.
+case!(a_refused_login_spends_nothing, async |store| {
     let mut login = with_code(login_of("alice", 1), 1);
     login.registration_open = false;
     assert!(matches!(
@@ -79,10 +79,10 @@ pub async fn a_refused_login_spends_nothing(store: Subject) {
     assert!(!is_active(&store, login.session.id, NOW).await);
     login.registration_open = true;
     assert!(opened(&store, &login).await.is_new_user);
-}
+});
 
-/// After a lost answer the caller asks again and gets the same.
-pub async fn a_repeated_login_is_the_same_login(store: Subject) {
+// After a lost answer the caller asks again and gets the same.
+case!(a_repeated_login_is_the_same_login, async |store| {
     let mut earlier = login_of("alice", 1);
     earlier.session.client_type = ClientType::App;
     opened(&store, &earlier).await;
@@ -108,34 +108,37 @@ pub async fn a_repeated_login_is_the_same_login(store: Subject) {
     let newcomer = login_of("bob", 3);
     assert!(opened(&store, &newcomer).await.is_new_user);
     assert!(opened(&store, &newcomer).await.is_new_user);
-}
+});
 
-/// A repeat that comes after the session was ended does not open it again.
-pub async fn a_repeated_login_does_not_revive_its_session(store: Subject) {
-    let login = with_code(login_of("alice", 1), 1);
-    let user = opened(&store, &login).await.user.id;
-    store
-        .revoke(&RevocationScope::User(user.clone()), NOW)
-        .await
-        .expect("works");
-    assert!(matches!(
-        store.login(&login).await,
-        Ok(LoginOutcome::CodeSpent)
-    ));
-    assert!(!is_active(&store, login.session.id, NOW).await);
+// A repeat that comes after the session was ended does not open it again.
+case!(
+    a_repeated_login_does_not_revive_its_session,
+    async |store| {
+        let login = with_code(login_of("alice", 1), 1);
+        let user = opened(&store, &login).await.user.id;
+        store
+            .revoke(&RevocationScope::User(user.clone()), NOW)
+            .await
+            .expect("works");
+        assert!(matches!(
+            store.login(&login).await,
+            Ok(LoginOutcome::CodeSpent)
+        ));
+        assert!(!is_active(&store, login.session.id, NOW).await);
 
-    let other = opened(&store, &login_of("alice", 2)).await;
-    let mut stranger = login_of("mallory", 2);
-    stranger.new_user = NewUserId::Generated(UserId::parse("m").expect("an id"));
-    assert!(
-        matches!(store.login(&stranger).await, Ok(LoginOutcome::CodeSpent)),
-        "a session never changes its user"
-    );
-    assert!(is_active(&store, other.session.id, NOW).await);
-}
+        let other = opened(&store, &login_of("alice", 2)).await;
+        let mut stranger = login_of("mallory", 2);
+        stranger.new_user = NewUserId::Generated(UserId::parse("m").expect("an id"));
+        assert!(
+            matches!(store.login(&stranger).await, Ok(LoginOutcome::CodeSpent)),
+            "a session never changes its user"
+        );
+        assert!(is_active(&store, other.session.id, NOW).await);
+    }
+);
 
-/// 100 strangers at once: 100 numbers in a row.
-pub async fn integer_ids_are_unique_and_count_up(store: Subject) {
+// 100 strangers at once: 100 numbers in a row.
+case!(integer_ids_are_unique_and_count_up, async |store| {
     let ids = together((1..=100).map(|n| {
         let store = store.clone();
         async move {
@@ -155,10 +158,10 @@ pub async fn integer_ids_are_unique_and_count_up(store: Subject) {
         ids.into_iter().collect::<BTreeSet<_>>(),
         (5000..5100).collect()
     );
-}
+});
 
-/// An id that was imported is not given to somebody else.
-pub async fn integer_ids_step_over_ids_that_exist(store: Subject) {
+// An id that was imported is not given to somebody else.
+case!(integer_ids_step_over_ids_that_exist, async |store| {
     for (n, id) in [(1, "10"), (2, "11"), (3, "13")] {
         let mut login = login_of(&format!("imported-{n}"), n);
         login.new_user = NewUserId::Generated(UserId::parse(id).expect("an id"));
@@ -171,10 +174,10 @@ pub async fn integer_ids_step_over_ids_that_exist(store: Subject) {
         given.push(opened(&store, &login).await.user.id.as_str().to_owned());
     }
     assert_eq!(given, ["12", "14", "15"]);
-}
+});
 
-/// Two strangers with one id for both: the second is refused and nothing of it stays.
-pub async fn a_given_id_is_never_given_twice(store: Subject) {
+// Two strangers with one id for both: the second is refused and nothing of it stays.
+case!(a_given_id_is_never_given_twice, async |store| {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let mut login = login_of("bob", 2);
     login.new_user = NewUserId::Generated(alice.user.id.clone());
@@ -186,10 +189,10 @@ pub async fn a_given_id_is_never_given_twice(store: Subject) {
         store.user(&alice.user.id).await.expect("works"),
         Some(alice.user)
     );
-}
+});
 
-/// The same unionid is the same user.
-pub async fn a_unionid_is_one_user_across_apps(store: Subject) {
+// The same unionid is the same user.
+case!(a_unionid_is_one_user_across_apps, async |store| {
     let here = opened(&store, &with_unionid(login_of("alice-here", 1), "alice")).await;
     let there = opened(
         &store,
@@ -200,10 +203,10 @@ pub async fn a_unionid_is_one_user_across_apps(store: Subject) {
     assert!(!there.is_new_user);
     let by_openid_alone = opened(&store, &under_app(login_of("alice-there", 3), "wx2")).await;
     assert_eq!(here.user.id, by_openid_alone.user.id);
-}
+});
 
-/// A unionid is given only once the app is bound to a platform account.
-pub async fn a_unionid_that_comes_later_is_linked(store: Subject) {
+// A unionid is given only once the app is bound to a platform account.
+case!(a_unionid_that_comes_later_is_linked, async |store| {
     let before = opened(&store, &login_of("alice-here", 1)).await;
     opened(&store, &with_unionid(login_of("alice-here", 2), "alice")).await;
     let there = opened(
@@ -212,35 +215,38 @@ pub async fn a_unionid_that_comes_later_is_linked(store: Subject) {
     )
     .await;
     assert_eq!(before.user.id, there.user.id);
-}
+});
 
-/// Two users stay two: nothing merges silently.
-pub async fn the_openid_wins_over_a_unionid_of_somebody_else(store: Subject) {
-    let alice = opened(&store, &login_of("alice", 1)).await;
-    let bob = opened(
-        &store,
-        &with_unionid(under_app(login_of("bob", 2), "wx2"), "bob"),
-    )
-    .await;
-    let mixed = opened(&store, &with_unionid(login_of("alice", 3), "bob")).await;
-    assert_eq!(mixed.user.id, alice.user.id);
-    let still_bob = opened(
-        &store,
-        &with_unionid(under_app(login_of("bob-elsewhere", 4), "wx3"), "bob"),
-    )
-    .await;
-    assert_eq!(still_bob.user.id, bob.user.id);
-}
+// Two users stay two: nothing merges silently.
+case!(
+    the_openid_wins_over_a_unionid_of_somebody_else,
+    async |store| {
+        let alice = opened(&store, &login_of("alice", 1)).await;
+        let bob = opened(
+            &store,
+            &with_unionid(under_app(login_of("bob", 2), "wx2"), "bob"),
+        )
+        .await;
+        let mixed = opened(&store, &with_unionid(login_of("alice", 3), "bob")).await;
+        assert_eq!(mixed.user.id, alice.user.id);
+        let still_bob = opened(
+            &store,
+            &with_unionid(under_app(login_of("bob-elsewhere", 4), "wx3"), "bob"),
+        )
+        .await;
+        assert_eq!(still_bob.user.id, bob.user.id);
+    }
+);
 
-/// An openid means something only within its app.
-pub async fn one_openid_of_two_apps_is_two_users(store: Subject) {
+// An openid means something only within its app.
+case!(one_openid_of_two_apps_is_two_users, async |store| {
     let here = opened(&store, &login_of("same", 1)).await;
     let there = opened(&store, &under_app(login_of("same", 2), "wx2")).await;
     assert_ne!(here.user.id, there.user.id);
-}
+});
 
-/// A login fills a missing nickname or avatar, and touches nothing else that the user said.
-pub async fn a_profile_is_filled_but_not_overwritten(store: Subject) {
+// A login fills a missing nickname or avatar, and touches nothing else that the user said.
+case!(a_profile_is_filled_but_not_overwritten, async |store| {
     let mut first = login_of("alice", 1);
     first.profile.nickname = Some("Alice".to_owned());
     opened(&store, &first).await;
@@ -257,42 +263,45 @@ pub async fn a_profile_is_filled_but_not_overwritten(store: Subject) {
     assert_eq!(user.profile.bio, None);
     assert_eq!((user.created_at, user.last_login_at), (NOW, later(5)));
     assert_eq!(store.user(&user.id).await.expect("works"), Some(user));
-}
+});
 
-/// A client that sends the profile with each login means it; one that sends none changes nothing.
-pub async fn a_newer_profile_takes_the_place_of_the_older(store: Subject) {
-    let named = |nickname: Option<&str>, avatar: Option<&str>, session| {
-        let mut login = login_of("alice", session);
-        login.profile.nickname = nickname.map(str::to_owned);
-        login.profile.avatar_url = avatar.map(str::to_owned);
-        login.profile_is_newer = true;
-        login
-    };
-    opened(&store, &named(Some("one"), Some("https://a/1"), 1)).await;
-    let half = opened(&store, &named(Some("two"), None, 2))
-        .await
-        .user
-        .profile;
-    assert_eq!(
-        (half.nickname.as_deref(), half.avatar_url.as_deref()),
-        (Some("two"), Some("https://a/1"))
-    );
-    let none = opened(&store, &named(None, Some("https://a/2"), 3))
-        .await
-        .user;
-    assert_eq!(
-        (
-            none.profile.nickname.as_deref(),
-            none.profile.avatar_url.as_deref()
-        ),
-        (Some("two"), Some("https://a/2"))
-    );
-    let stored = store.user(&none.id).await.expect("works").expect("a user");
-    assert_eq!(stored.profile.nickname.as_deref(), Some("two"));
-}
+// A client that sends the profile with each login means it; one that sends none changes nothing.
+case!(
+    a_newer_profile_takes_the_place_of_the_older,
+    async |store| {
+        let named = |nickname: Option<&str>, avatar: Option<&str>, session| {
+            let mut login = login_of("alice", session);
+            login.profile.nickname = nickname.map(str::to_owned);
+            login.profile.avatar_url = avatar.map(str::to_owned);
+            login.profile_is_newer = true;
+            login
+        };
+        opened(&store, &named(Some("one"), Some("https://a/1"), 1)).await;
+        let half = opened(&store, &named(Some("two"), None, 2))
+            .await
+            .user
+            .profile;
+        assert_eq!(
+            (half.nickname.as_deref(), half.avatar_url.as_deref()),
+            (Some("two"), Some("https://a/1"))
+        );
+        let none = opened(&store, &named(None, Some("https://a/2"), 3))
+            .await
+            .user;
+        assert_eq!(
+            (
+                none.profile.nickname.as_deref(),
+                none.profile.avatar_url.as_deref()
+            ),
+            (Some("two"), Some("https://a/2"))
+        );
+        let stored = store.user(&none.id).await.expect("works").expect("a user");
+        assert_eq!(stored.profile.nickname.as_deref(), Some("two"));
+    }
+);
 
-/// What is not named stays; a named nothing clears.
-pub async fn a_profile_change_leaves_sets_and_clears(store: Subject) {
+// What is not named stays; a named nothing clears.
+case!(a_profile_change_leaves_sets_and_clears, async |store| {
     let mut login = login_of("alice", 1);
     login.profile.nickname = Some("Alice".to_owned());
     login.profile.bio = Some("old".to_owned());
@@ -321,10 +330,10 @@ pub async fn a_profile_change_leaves_sets_and_clears(store: Subject) {
         None
     );
     assert_eq!(store.user(&nobody).await.expect("works"), None);
-}
+});
 
-/// Development lets a code raise its user; nothing lowers one.
-pub async fn a_user_is_raised_and_never_lowered(store: Subject) {
+// Development lets a code raise its user; nothing lowers one.
+case!(a_user_is_raised_and_never_lowered, async |store| {
     opened(&store, &login_of("alice", 1)).await;
     let mut raised = login_of("alice", 2);
     raised.user_type = UserType::admin();
@@ -336,10 +345,10 @@ pub async fn a_user_is_raised_and_never_lowered(store: Subject) {
         opened(&store, &login_of("alice", 3)).await.user.user_type,
         UserType::admin()
     );
-}
+});
 
-/// Who is known comes in, who is not stays out.
-pub async fn closed_registration_refuses_strangers_only(store: Subject) {
+// Who is known comes in, who is not stays out.
+case!(closed_registration_refuses_strangers_only, async |store| {
     opened(&store, &login_of("alice", 1)).await;
     let closed = |person, n| {
         let mut login = login_of(person, n);
@@ -352,10 +361,10 @@ pub async fn closed_registration_refuses_strangers_only(store: Subject) {
         Ok(LoginOutcome::RegistrationClosed)
     ));
     assert!(opened(&store, &login_of("bob", 4)).await.is_new_user);
-}
+});
 
-/// The new session ends its like, and no others.
-pub async fn one_session_per_client_type_ends_the_others(store: Subject) {
+// The new session ends its like, and no others.
+case!(one_session_per_client_type_ends_the_others, async |store| {
     let of = |n, client_type, single| {
         let mut login = login_of("alice", n);
         login.session.client_type = client_type;
@@ -377,10 +386,10 @@ pub async fn one_session_per_client_type_ends_the_others(store: Subject) {
     let beside = opened(&store, &of(4, ClientType::MiniProgram, false)).await;
     assert_eq!(beside.ended, []);
     assert!(is_active(&store, phone_again.session.id, NOW).await);
-}
+});
 
-/// A client that signs in at each launch may have opened many before the option was switched on.
-pub async fn however_many_sessions_a_login_ends_it_works(store: Subject) {
+// A client that signs in at each launch may have opened many before the option was switched on.
+case!(however_many_sessions_a_login_ends_it_works, async |store| {
     const MANY: u64 = 900;
     let before = (1..=MANY).map(|n| {
         let (store, login) = (store.clone(), login_of("alice", n.into()));
@@ -395,10 +404,10 @@ pub async fn however_many_sessions_a_login_ends_it_works(store: Subject) {
         store.sessions(&one.user.id, NOW).await.expect("works"),
         [one.session]
     );
-}
+});
 
-/// The ends are exact, and the absolute one binds the idle one.
-pub async fn a_session_ends_at_its_idle_and_absolute_end(store: Subject) {
+// The ends are exact, and the absolute one binds the idle one.
+case!(a_session_ends_at_its_idle_and_absolute_end, async |store| {
     let idle = opened(&store, &login_of("alice", 1)).await.session;
     assert_eq!(
         (idle.idle_end, idle.absolute_end),
@@ -428,10 +437,10 @@ pub async fn a_session_ends_at_its_idle_and_absolute_end(store: Subject) {
     let short = opened(&store, &short).await.session;
     assert_eq!(short.idle_end, later(60));
     assert!(!is_active(&store, short.id, later(60)).await);
-}
+});
 
-/// As a person looks for a device; rotation does not change the order.
-pub async fn sessions_are_listed_newest_first(store: Subject) {
+// As a person looks for a device; rotation does not change the order.
+case!(sessions_are_listed_newest_first, async |store| {
     for n in [1, 3, 2] {
         opened(
             &store,
@@ -454,10 +463,10 @@ pub async fn sessions_are_listed_newest_first(store: Subject) {
         [3, 2, 1]
     );
     assert_eq!(listed[2].last_used_at, later(100));
-}
+});
 
-/// Nobody's sessions grow without end: what ends them all is one operation.
-pub async fn the_oldest_session_ends_for_one_too_many(store: Subject) {
+// Nobody's sessions grow without end: what ends them all is one operation.
+case!(the_oldest_session_ends_for_one_too_many, async |store| {
     let nth = |n: u32| {
         let mut login = at(login_of("alice", n.into()), later(n.into()));
         login.max_sessions = 5;
@@ -487,11 +496,11 @@ pub async fn the_oldest_session_ends_for_one_too_many(store: Subject) {
         8,
         "their tokens are refused"
     );
-}
+});
 
-/// A login that has to ask for the id first changes nothing, until it has one; who is known is
-/// signed in at once.
-pub async fn a_stranger_is_nobody_until_the_id_is_known(store: Subject) {
+// A login that has to ask for the id first changes nothing, until it has one; who is known is
+// signed in at once.
+case!(a_stranger_is_nobody_until_the_id_is_known, async |store| {
     let mut login = with_code(login_of("alice", 1), 1);
     login.new_user = NewUserId::Pending;
     assert!(matches!(
@@ -519,10 +528,10 @@ pub async fn a_stranger_is_nobody_until_the_id_is_known(store: Subject) {
     let mut again = login_of("alice", 2);
     again.new_user = NewUserId::Pending;
     assert_eq!(opened(&store, &again).await.user.id.as_str(), "42");
-}
+});
 
-/// The backend says which id, and what the tokens say besides; both stay.
-pub async fn an_id_that_the_backend_chose_is_the_user_s(store: Subject) {
+// The backend says which id, and what the tokens say besides; both stay.
+case!(an_id_that_the_backend_chose_is_the_user_s, async |store| {
     let said = serde_json::json!({ "tenant": "north", "level": 3, "groups": ["a", "b"], "rate": 0.5, "vip": true });
     let claims =
         ExtraClaims::parse(said.as_object().expect("an object").clone(), &[]).expect("claims");
@@ -548,10 +557,10 @@ pub async fn an_id_that_the_backend_chose_is_the_user_s(store: Subject) {
         "8",
         "counting steps over it"
     );
-}
+});
 
-/// An id of somebody else makes nobody, whether that one is here or gone, and spends no code.
-pub async fn an_id_that_is_taken_makes_nobody(store: Subject) {
+// An id of somebody else makes nobody, whether that one is here or gone, and spends no code.
+case!(an_id_that_is_taken_makes_nobody, async |store| {
     let told = |person: &str, session| NewLogin {
         new_user: NewUserId::FromBackend(UserId::parse("7").expect("an id")),
         ..with_code(login_of(person, session), 9)
@@ -591,4 +600,4 @@ pub async fn an_id_that_is_taken_makes_nobody(store: Subject) {
         .await
         .is_new_user
     );
-}
+});

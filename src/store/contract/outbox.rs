@@ -56,8 +56,8 @@ async fn erased(store: &Subject, number: u128) -> Vec<UserId> {
     gone
 }
 
-/// An erasure that the backend is to hear of is in the outbox, once; another one is not.
-pub async fn an_erasure_is_told_where_that_is_wanted(store: Subject) {
+// An erasure that the backend is to hear of is in the outbox, once; another one is not.
+case!(an_erasure_is_told_where_that_is_wanted, async |store| {
     let [alice, bob] = [
         opened(&store, &login_of("alice", 1)).await.user.id,
         opened(&store, &login_of("bob", 2)).await.user.id,
@@ -89,10 +89,10 @@ pub async fn an_erasure_is_told_where_that_is_wanted(store: Subject) {
         (&OutboxEvent::Deleted { user: alice }, NOW, 1)
     );
     assert_eq!(told[0].event.id(), "user.deleted.u1");
-}
+});
 
-/// A new user is told of where that is wanted; one who comes back is not.
-pub async fn a_new_user_is_told_once(store: Subject) {
+// A new user is told of where that is wanted; one who comes back is not.
+case!(a_new_user_is_told_once, async |store| {
     let mut login = login_of("alice", 1);
     login.outbox = ALL;
     let alice = opened(&store, &login).await.user.id;
@@ -100,10 +100,10 @@ pub async fn a_new_user_is_told_once(store: Subject) {
     login.session.id = SessionId::from_bits(2);
     opened(&store, &login).await;
     assert_eq!(events(&store).await, [OutboxEvent::Created { user: alice }]);
-}
+});
 
-/// Whoever keeps a copy of two users has to hear that they are one.
-pub async fn users_that_are_joined_are_told(store: Subject) {
+// Whoever keeps a copy of two users has to hear that they are one.
+case!(users_that_are_joined_are_told, async |store| {
     let phone = phone();
     let [alice, bob] = [
         opened(&store, &login_of("alice", 1)).await,
@@ -154,11 +154,11 @@ pub async fn users_that_are_joined_are_told(store: Subject) {
         merged_id: bob.user.id,
     };
     assert_eq!(events(&store).await, [told]);
-}
+});
 
-/// What was taken and not settled is due again at its time; what was put off, at its; what was
-/// delivered is gone.
-pub async fn an_event_comes_back_until_it_is_settled(store: Subject) {
+// What was taken and not settled is due again at its time; what was put off, at its; what was
+// delivered is gone.
+case!(an_event_comes_back_until_it_is_settled, async |store| {
     erased(&store, 2).await;
     let first = taken(&store, 0, 10).await;
     assert_eq!(
@@ -189,10 +189,10 @@ pub async fn an_event_comes_back_until_it_is_settled(store: Subject) {
         .await
         .expect("works");
     assert_eq!(store.backlog().await.expect("works").waiting, 0);
-}
+});
 
-/// Ten at once take each event once.
-pub async fn parallel_takers_share_the_events(store: Subject) {
+// Ten at once take each event once.
+case!(parallel_takers_share_the_events, async |store| {
     let gone: BTreeSet<_> = erased(&store, 20).await.into_iter().collect();
     let takers = (0..10).map(|_| {
         let store = store.clone();
@@ -214,10 +214,10 @@ pub async fn parallel_takers_share_the_events(store: Subject) {
         })
         .collect();
     assert_eq!(told, gone);
-}
+});
 
-/// Whoever answers after its time was over settles nothing.
-pub async fn a_late_answer_leaves_what_another_has_taken(store: Subject) {
+// Whoever answers after its time was over settles nothing.
+case!(a_late_answer_leaves_what_another_has_taken, async |store| {
     erased(&store, 1).await;
     let slow = taken(&store, 0, 10).await;
     let other = taken(&store, 10, 20).await;
@@ -231,10 +231,10 @@ pub async fn a_late_answer_leaves_what_another_has_taken(store: Subject) {
         .await
         .expect("works");
     assert_eq!(store.backlog().await.expect("works").waiting, 0);
-}
+});
 
-/// Taking back the phone and the profile takes those and nothing else, also a second time.
-pub async fn what_is_withdrawn_goes(store: Subject) {
+// Taking back the phone and the profile takes those and nothing else, also a second time.
+case!(what_is_withdrawn_goes, async |store| {
     let mut login = login_of("alice", 1);
     let (nickname, bio) = (Some("Alice".to_owned()), Some("Hello".to_owned()));
     login.profile = Profile {
@@ -307,7 +307,7 @@ pub async fn what_is_withdrawn_goes(store: Subject) {
         .await
         .expect("works");
     assert_eq!(nobody, WithdrawalOutcome::UnknownOpenId);
-}
+});
 
 /// What somebody takes back, said as this.
 fn withdrawal(
@@ -325,9 +325,9 @@ fn withdrawal(
     }
 }
 
-/// Said again, also by many at once, it does nothing to whoever comes back; and what was said
-/// before somebody came is not about them.
-pub async fn what_is_taken_back_is_taken_back_once(store: Subject) {
+// Said again, also by many at once, it does nothing to whoever comes back; and what was said
+// before somebody came is not about them.
+case!(what_is_taken_back_is_taken_back_once, async |store| {
     let first = opened(&store, &login_of("alice", 1)).await;
     let together_said = together((0..20).map(|_| {
         let store = store.clone();
@@ -403,7 +403,7 @@ pub async fn what_is_taken_back_is_taken_back_once(store: Subject) {
             revoked: revoked_of(&whole_log(&store).await)
         }
     );
-}
+});
 
 /// What the last line of the log says.
 fn revoked_of(log: &[RevocationEntry]) -> RevocationOutcome {

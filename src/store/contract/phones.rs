@@ -44,8 +44,8 @@ async fn phone_of(store: &Subject, id: &UserId) -> Option<Phone> {
     store.user(id).await.expect("works").expect("a user").phone
 }
 
-/// A phone is one user, whenever and however often they sign in.
-pub async fn a_phone_is_one_user(store: Subject) {
+// A phone is one user, whenever and however often they sign in.
+case!(a_phone_is_one_user, async |store| {
     let first = with_phone(&store, 1, 1, NOW).await;
     assert!(first.is_new_user);
     assert_eq!(first.user.phone, Some(phone(1)));
@@ -59,10 +59,10 @@ pub async fn a_phone_is_one_user(store: Subject) {
         (again.session.id, first.user.id),
         "after a lost answer"
     );
-}
+});
 
-/// Bound, changed, taken away; each phone leads to whom it is bound to.
-pub async fn a_phone_is_bound_changed_and_taken_away(store: Subject) {
+// Bound, changed, taken away; each phone leads to whom it is bound to.
+case!(a_phone_is_bound_changed_and_taken_away, async |store| {
     let alice = opened(&store, &login_of("alice", 1)).await;
     sent(&store, &for_binding(message(1, 1, 1, NOW))).await;
     assert!(matches!(
@@ -112,10 +112,10 @@ pub async fn a_phone_is_bound_changed_and_taken_away(store: Subject) {
     ));
     assert_eq!(phone_of(&store, &alice.user.id).await, None);
     assert!(with_phone(&store, 2, 12, later(122)).await.is_new_user);
-}
+});
 
-/// WeChat's word is as good as a code.
-pub async fn a_phone_that_wechat_names_is_bound(store: Subject) {
+// WeChat's word is as good as a code.
+case!(a_phone_that_wechat_names_is_bound, async |store| {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let by_wechat = PhoneBinding {
         proof: PhoneProof::Wechat(phone(1)),
@@ -128,10 +128,10 @@ pub async fn a_phone_that_wechat_names_is_bound(store: Subject) {
         ));
     }
     assert_eq!(phone_of(&store, &alice.user.id).await, Some(phone(1)));
-}
+});
 
-/// Somebody who has nothing but a phone keeps it.
-pub async fn the_only_way_in_is_not_taken_away(store: Subject) {
+// Somebody who has nothing but a phone keeps it.
+case!(the_only_way_in_is_not_taken_away, async |store| {
     let by_phone = with_phone(&store, 1, 1, NOW).await;
     let outcome = store
         .unbind_phone(&by_phone.user.id, by_phone.session.id, NOW)
@@ -141,10 +141,10 @@ pub async fn the_only_way_in_is_not_taken_away(store: Subject) {
         with_phone(&store, 1, 2, later(60)).await.user.id,
         by_phone.user.id
     );
-}
+});
 
-/// Whoever changes a phone needs a session that lives, and their own.
-pub async fn only_a_living_session_binds(store: Subject) {
+// Whoever changes a phone needs a session that lives, and their own.
+case!(only_a_living_session_binds, async |store| {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let bob = opened(&store, &login_of("bob", 2)).await;
     let by_wechat = |user: &OpenedSession, session: &OpenedSession| PhoneBinding {
@@ -170,10 +170,10 @@ pub async fn only_a_living_session_binds(store: Subject) {
         .await;
     assert!(matches!(unbind, Ok(UnbindOutcome::SessionEnded)));
     assert_eq!(phone_of(&store, &alice.user.id).await, None);
-}
+});
 
-/// Nobody gets a phone that leads to somebody else, and 20 who try at once are one owner.
-pub async fn a_phone_of_somebody_else_is_a_conflict(store: Subject) {
+// Nobody gets a phone that leads to somebody else, and 20 who try at once are one owner.
+case!(a_phone_of_somebody_else_is_a_conflict, async |store| {
     let owner = with_phone(&store, 1, 1, NOW).await;
     let alice = opened(&store, &login_of("alice", 2)).await;
     sent(&store, &for_binding(message(5, 1, 2, later(60)))).await;
@@ -217,62 +217,65 @@ pub async fn a_phone_of_somebody_else_is_a_conflict(store: Subject) {
             .count(),
         19
     );
-}
+});
 
-/// The caller is the older one: the other's identities come over, the caller's session lives on.
-pub async fn the_older_user_is_left_when_it_is_the_caller(store: Subject) {
-    let mut login = login_of("alice", 1);
-    login.profile.nickname = None;
-    let alice = opened(&store, &login).await;
-    let by_phone = with_phone(&store, 1, 2, later(1)).await;
-    let log = whole_log(&store).await.len();
-    sent(&store, &for_binding(message(5, 1, 2, later(61)))).await;
-    let wanted = merging(binding(&alice, 1, 2, later(61)), 50);
-    let BindOutcome::Merged(merged) = bound(&store, &wanted).await else {
-        panic!("not merged")
-    };
-    assert_eq!(
-        (&merged.user.id, &merged.merged_id),
-        (&alice.user.id, &by_phone.user.id)
-    );
-    assert!(merged.session.is_none());
-    assert_eq!(merged.user.phone, Some(phone(1)));
-    let target = RevocationTarget::User {
-        id: by_phone.user.id.clone(),
-        epoch: 1,
-    };
-    assert_eq!(
-        merged
-            .revoked
-            .entries
-            .iter()
-            .map(|entry| &entry.target)
-            .collect::<Vec<_>>(),
-        [&target]
-    );
-    assert!(
-        matches!(bound(&store, &wanted).await, BindOutcome::Bound(_)),
-        "after a lost answer"
-    );
-    assert_eq!(whole_log(&store).await.len(), log + 1);
-    assert!(
-        is_active(&store, alice.session.id, later(62)).await
-            && !is_active(&store, by_phone.session.id, later(62)).await
-    );
-    assert_eq!(store.user(&by_phone.user.id).await.expect("works"), None);
-    assert_eq!(
-        with_phone(&store, 1, 3, later(122)).await.user.id,
-        alice.user.id
-    );
-    let gone = store.lookup_user(&by_phone.user.id).await.expect("works");
-    assert!(
-        matches!(gone, crate::store::UserLookup::Deleted { merged_into: Some(id), .. } if id == alice.user.id)
-    );
-}
+// The caller is the older one: the other's identities come over, the caller's session lives on.
+case!(
+    the_older_user_is_left_when_it_is_the_caller,
+    async |store| {
+        let mut login = login_of("alice", 1);
+        login.profile.nickname = None;
+        let alice = opened(&store, &login).await;
+        let by_phone = with_phone(&store, 1, 2, later(1)).await;
+        let log = whole_log(&store).await.len();
+        sent(&store, &for_binding(message(5, 1, 2, later(61)))).await;
+        let wanted = merging(binding(&alice, 1, 2, later(61)), 50);
+        let BindOutcome::Merged(merged) = bound(&store, &wanted).await else {
+            panic!("not merged")
+        };
+        assert_eq!(
+            (&merged.user.id, &merged.merged_id),
+            (&alice.user.id, &by_phone.user.id)
+        );
+        assert!(merged.session.is_none());
+        assert_eq!(merged.user.phone, Some(phone(1)));
+        let target = RevocationTarget::User {
+            id: by_phone.user.id.clone(),
+            epoch: 1,
+        };
+        assert_eq!(
+            merged
+                .revoked
+                .entries
+                .iter()
+                .map(|entry| &entry.target)
+                .collect::<Vec<_>>(),
+            [&target]
+        );
+        assert!(
+            matches!(bound(&store, &wanted).await, BindOutcome::Bound(_)),
+            "after a lost answer"
+        );
+        assert_eq!(whole_log(&store).await.len(), log + 1);
+        assert!(
+            is_active(&store, alice.session.id, later(62)).await
+                && !is_active(&store, by_phone.session.id, later(62)).await
+        );
+        assert_eq!(store.user(&by_phone.user.id).await.expect("works"), None);
+        assert_eq!(
+            with_phone(&store, 1, 3, later(122)).await.user.id,
+            alice.user.id
+        );
+        let gone = store.lookup_user(&by_phone.user.id).await.expect("works");
+        assert!(
+            matches!(gone, crate::store::UserLookup::Deleted { merged_into: Some(id), .. } if id == alice.user.id)
+        );
+    }
+);
 
-/// The owner of the phone is the older one: the caller's user goes, and a session of the other one
-/// is opened.
-pub async fn the_older_user_is_left_when_it_is_the_other(store: Subject) {
+// The owner of the phone is the older one: the caller's user goes, and a session of the other one
+// is opened.
+case!(the_older_user_is_left_when_it_is_the_other, async |store| {
     let by_phone = with_phone(&store, 1, 1, NOW).await;
     let mut login = login_of("alice", 2);
     login.profile.nickname = Some("Alice".to_owned());
@@ -320,11 +323,11 @@ pub async fn the_older_user_is_left_when_it_is_the_other(store: Subject) {
         "and so does her session"
     );
     moved(&store, &rotation(session.id, 0, later(64))).await;
-}
+});
 
-/// Whichever of two users who both have a phone is left: the phone just proven is theirs, the other
-/// one leads to nobody.
-pub async fn of_two_phones_the_one_just_proven_is_left(store: Subject) {
+// Whichever of two users who both have a phone is left: the phone just proven is theirs, the other
+// one leads to nobody.
+case!(of_two_phones_the_one_just_proven_is_left, async |store| {
     for (case, caller_since, owner_since) in [(0, NOW, later(1)), (1, later(1), NOW)] {
         let (old, proven) = (case * 10 + 1, case * 10 + 2);
         let (session, other, new) = (u128::from(old), u128::from(proven), u128::from(case + 50));
@@ -358,10 +361,10 @@ pub async fn of_two_phones_the_one_just_proven_is_left(store: Subject) {
             "the phone before it leads to nobody"
         );
     }
-}
+});
 
-/// Where there is one session of each kind, a join leaves one.
-pub async fn a_join_keeps_to_one_session_of_a_kind(store: Subject) {
+// Where there is one session of each kind, a join leaves one.
+case!(a_join_keeps_to_one_session_of_a_kind, async |store| {
     let by_phone = with_phone(&store, 1, 1, NOW).await;
     let alice = opened(&store, &at(login_of("alice", 2), later(1))).await;
     let proof = PhoneProof::Wechat(phone(1));
@@ -393,11 +396,11 @@ pub async fn a_join_keeps_to_one_session_of_a_kind(store: Subject) {
             .collect::<Vec<_>>(),
         [50]
     );
-}
+});
 
-/// What contradicts itself is not joined: two people of one mini program, two unionids, rights, a
-/// ban.
-pub async fn what_contradicts_itself_is_not_joined(store: Subject) {
+// What contradicts itself is not joined: two people of one mini program, two unionids, rights, a
+// ban.
+case!(what_contradicts_itself_is_not_joined, async |store| {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let mut n = 1;
     let mut try_with = async |other: &OpenedSession, why: &str| {
@@ -463,63 +466,66 @@ pub async fn what_contradicts_itself_is_not_joined(store: Subject) {
         "rights are not joined"
     );
     assert!(is_active(&store, alice.session.id, NOW).await);
-}
+});
 
-/// The unionid of two users who signed in apart: one person by WeChat's word, joined where that is
-/// wanted.
-pub async fn a_unionid_that_comes_later_joins_where_that_is_wanted(store: Subject) {
-    let first = opened(&store, &login_of("alice-one", 1)).await;
-    let under_two = |login: NewLogin| super::under_app(login, "wx2");
-    let second = opened(
-        &store,
-        &at(
-            under_two(with_unionid(login_of("alice-two", 2), "union")),
-            later(1),
-        ),
-    )
-    .await;
-    assert_ne!(first.user.id, second.user.id);
-    let again = with_code(with_unionid(login_of("alice-one", 3), "union"), 3);
-    let apart = opened(&store, &at(again, later(2))).await;
-    assert_eq!(
-        (&apart.user.id, &apart.merged),
-        (&first.user.id, &None),
-        "without the wish the openid wins"
-    );
+// The unionid of two users who signed in apart: one person by WeChat's word, joined where that is
+// wanted.
+case!(
+    a_unionid_that_comes_later_joins_where_that_is_wanted,
+    async |store| {
+        let first = opened(&store, &login_of("alice-one", 1)).await;
+        let under_two = |login: NewLogin| super::under_app(login, "wx2");
+        let second = opened(
+            &store,
+            &at(
+                under_two(with_unionid(login_of("alice-two", 2), "union")),
+                later(1),
+            ),
+        )
+        .await;
+        assert_ne!(first.user.id, second.user.id);
+        let again = with_code(with_unionid(login_of("alice-one", 3), "union"), 3);
+        let apart = opened(&store, &at(again, later(2))).await;
+        assert_eq!(
+            (&apart.user.id, &apart.merged),
+            (&first.user.id, &None),
+            "without the wish the openid wins"
+        );
 
-    let wanted = at(
-        NewLogin {
-            merge: true,
-            ..with_unionid(login_of("alice-one", 4), "union")
-        },
-        later(3),
-    );
-    let joined = opened(&store, &wanted).await;
-    assert_eq!(joined.user.id, first.user.id);
-    assert_eq!(
-        joined.merged.map(|(gone, _)| gone),
-        Some(second.user.id.clone())
-    );
-    assert!(!is_active(&store, second.session.id, later(4)).await);
-    let other_app = opened(
-        &store,
-        &at(
-            under_two(with_unionid(login_of("alice-two", 5), "union")),
-            later(5),
-        ),
-    )
-    .await;
-    assert_eq!(other_app.user.id, first.user.id);
-    let third = super::under_app(with_unionid(login_of("alice-three", 6), "union"), "wx3");
-    assert_eq!(
-        opened(&store, &at(third, later(6))).await.user.id,
-        first.user.id
-    );
-}
+        let wanted = at(
+            NewLogin {
+                merge: true,
+                ..with_unionid(login_of("alice-one", 4), "union")
+            },
+            later(3),
+        );
+        let joined = opened(&store, &wanted).await;
+        assert_eq!(joined.user.id, first.user.id);
+        assert_eq!(
+            joined.merged.map(|(gone, _)| gone),
+            Some(second.user.id.clone())
+        );
+        assert!(!is_active(&store, second.session.id, later(4)).await);
+        let other_app = opened(
+            &store,
+            &at(
+                under_two(with_unionid(login_of("alice-two", 5), "union")),
+                later(5),
+            ),
+        )
+        .await;
+        assert_eq!(other_app.user.id, first.user.id);
+        let third = super::under_app(with_unionid(login_of("alice-three", 6), "union"), "wx3");
+        assert_eq!(
+            opened(&store, &at(third, later(6))).await.user.id,
+            first.user.id
+        );
+    }
+);
 
-/// Two users who both have a phone are not joined by a unionid: neither phone is proven by it, and
-/// one would lead to nobody.
-pub async fn a_unionid_does_not_take_a_phone_away(store: Subject) {
+// Two users who both have a phone are not joined by a unionid: neither phone is proven by it, and
+// one would lead to nobody.
+case!(a_unionid_does_not_take_a_phone_away, async |store| {
     let of = |person: &str, n: u128, app: &str| {
         super::under_app(with_unionid(login_of(person, n), "union"), app)
     };
@@ -543,10 +549,10 @@ pub async fn a_unionid_does_not_take_a_phone_away(store: Subject) {
         with_phone(&store, 2, 4, later(60)).await.user.id,
         second.user.id
     );
-}
+});
 
-/// The code of the user's own phone, once; nobody else's.
-pub async fn a_user_is_proven_by_the_own_phone(store: Subject) {
+// The code of the user's own phone, once; nobody else's.
+case!(a_user_is_proven_by_the_own_phone, async |store| {
     let alice = with_phone(&store, 1, 1, NOW).await;
     let bob = with_phone(&store, 2, 2, NOW).await;
     sent(&store, &message(5, 1, 2, later(60))).await;
@@ -562,4 +568,4 @@ pub async fn a_user_is_proven_by_the_own_phone(store: Subject) {
     assert!(!prove(&alice, 1, 2).await, "once");
     sent(&store, &message(6, 1, 3, later(120))).await;
     assert!(!prove(&bob, 1, 3).await, "not his phone");
-}
+});

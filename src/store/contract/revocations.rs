@@ -5,8 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::Barrier;
 
 use super::{
-    IDLE, NOW, Subject, is_active, later, login_of, moved, opened, rotated, rotation, together,
-    whole_log,
+    IDLE, NOW, is_active, later, login_of, moved, opened, rotated, rotation, together, whole_log,
 };
 use crate::{
     store::{
@@ -16,8 +15,8 @@ use crate::{
     types::{SessionId, UserId},
 };
 
-/// Somebody else's session is none of my business.
-pub async fn one_session_is_ended_by_its_user_only(store: Subject) {
+// Somebody else's session is none of my business.
+case!(one_session_is_ended_by_its_user_only, async |store| {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let bob = opened(&store, &login_of("bob", 2)).await;
     let theirs = RevocationScope::Session {
@@ -57,10 +56,10 @@ pub async fn one_session_is_ended_by_its_user_only(store: Subject) {
     assert!(!is_active(&store, alice.session.id, later(1)).await);
     assert!(is_active(&store, bob.session.id, later(1)).await);
     assert_eq!(whole_log(&store).await, [entry]);
-}
+});
 
-/// All of mine but this one, and nobody else's.
-pub async fn the_others_are_ended(store: Subject) {
+// All of mine but this one, and nobody else's.
+case!(the_others_are_ended, async |store| {
     for n in 1..=5 {
         opened(&store, &login_of("alice", n)).await;
     }
@@ -103,10 +102,10 @@ pub async fn the_others_are_ended(store: Subject) {
             .epoch,
         0
     );
-}
+});
 
-/// Every access token made before is below it; a new login is not.
-pub async fn a_user_s_epoch_rises(store: Subject) {
+// Every access token made before is below it; a new login is not.
+case!(a_user_s_epoch_rises, async |store| {
     let first = opened(&store, &login_of("alice", 1)).await;
     opened(&store, &login_of("alice", 2)).await;
     let bob = opened(&store, &login_of("bob", 3)).await;
@@ -142,43 +141,46 @@ pub async fn a_user_s_epoch_rises(store: Subject) {
         store.revoke(&nobody, NOW).await.expect("works"),
         RevocationOutcome::default()
     );
-}
+});
 
-/// Sessions of before neither refresh nor count as living; sessions of after do.
-pub async fn a_revocation_of_everything_stops_all_refreshing(store: Subject) {
-    let before = opened(&store, &login_of("alice", 1)).await;
-    opened(&store, &login_of("bob", 2)).await;
-    let revoked = store
-        .revoke(&RevocationScope::Everything, NOW)
-        .await
-        .expect("works");
-    assert_eq!(revoked.sessions, []);
-    let target = RevocationTarget::Everything {
-        epoch: before.global_epoch + 1,
-    };
-    assert_eq!(revoked.entries, [RevocationEntry { at: NOW, target }]);
-    assert_eq!(whole_log(&store).await, revoked.entries);
-    for n in [1, 2] {
-        let id = SessionId::from_bits(n);
-        for counter in 0..2 {
-            assert!(matches!(
-                rotated(&store, &rotation(id, counter, NOW)).await,
-                RotationOutcome::Revoked
-            ));
+// Sessions of before neither refresh nor count as living; sessions of after do.
+case!(
+    a_revocation_of_everything_stops_all_refreshing,
+    async |store| {
+        let before = opened(&store, &login_of("alice", 1)).await;
+        opened(&store, &login_of("bob", 2)).await;
+        let revoked = store
+            .revoke(&RevocationScope::Everything, NOW)
+            .await
+            .expect("works");
+        assert_eq!(revoked.sessions, []);
+        let target = RevocationTarget::Everything {
+            epoch: before.global_epoch + 1,
+        };
+        assert_eq!(revoked.entries, [RevocationEntry { at: NOW, target }]);
+        assert_eq!(whole_log(&store).await, revoked.entries);
+        for n in [1, 2] {
+            let id = SessionId::from_bits(n);
+            for counter in 0..2 {
+                assert!(matches!(
+                    rotated(&store, &rotation(id, counter, NOW)).await,
+                    RotationOutcome::Revoked
+                ));
+            }
+            assert!(!is_active(&store, id, NOW).await);
         }
-        assert!(!is_active(&store, id, NOW).await);
+        assert_eq!(
+            store.sessions(&before.user.id, NOW).await.expect("works"),
+            []
+        );
+        let after = opened(&store, &login_of("alice", 3)).await;
+        assert_eq!(after.global_epoch, before.global_epoch + 1);
+        assert_eq!(moved(&store, &rotation(after.session.id, 0, NOW)).await, 1);
     }
-    assert_eq!(
-        store.sessions(&before.user.id, NOW).await.expect("works"),
-        []
-    );
-    let after = opened(&store, &login_of("alice", 3)).await;
-    assert_eq!(after.global_epoch, before.global_epoch + 1);
-    assert_eq!(moved(&store, &rotation(after.session.id, 0, NOW)).await, 1);
-}
+);
 
-/// A repeat after an unknown outcome ends nothing more, and the log has one line.
-pub async fn revoking_twice_is_revoking_once(store: Subject) {
+// A repeat after an unknown outcome ends nothing more, and the log has one line.
+case!(revoking_twice_is_revoking_once, async |store| {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let what = RevocationScope::Session {
         user: alice.user.id,
@@ -195,10 +197,10 @@ pub async fn revoking_twice_is_revoking_once(store: Subject) {
     );
     assert_eq!(store.revoke(&what, NOW).await.expect("works").sessions, []);
     assert_eq!(whole_log(&store).await.len(), 1);
-}
+});
 
-/// In order, each once, with a cursor that goes on where it stood.
-pub async fn the_log_is_read_in_pieces(store: Subject) {
+// In order, each once, with a cursor that goes on where it stood.
+case!(the_log_is_read_in_pieces, async |store| {
     let empty = store.revocations(None, 10).await.expect("works");
     assert!(empty.entries.is_empty() && !empty.more);
     let mut cursor = empty.next;
@@ -238,54 +240,57 @@ pub async fn the_log_is_read_in_pieces(store: Subject) {
         11,
         "repeats, never skips"
     );
-}
+});
 
-/// A reader that follows while 8 writers write sees every line.
-pub async fn the_log_skips_nothing_under_parallel_writers(store: Subject) {
-    const WRITERS: u128 = 8;
-    const EACH: u128 = 10;
-    for n in 0..WRITERS * EACH {
-        opened(&store, &login_of("alice", n)).await;
-    }
-    let user = UserId::parse("u0").expect("an id");
-    let start = Arc::new(Barrier::new(usize::try_from(WRITERS).expect("small") + 1));
-    let (writing_store, writers_start) = (store.clone(), start.clone());
-    let writers = (0..WRITERS).map(move |writer| {
-        let (store, user, start) = (writing_store.clone(), user.clone(), writers_start.clone());
-        async move {
-            start.wait().await;
-            for n in 0..EACH {
-                let session = SessionId::from_bits(writer * EACH + n);
-                store
-                    .revoke(
-                        &RevocationScope::Session {
-                            user: user.clone(),
-                            session,
-                        },
-                        NOW,
-                    )
-                    .await
-                    .expect("works");
+// A reader that follows while 8 writers write sees every line.
+case!(
+    the_log_skips_nothing_under_parallel_writers,
+    async |store| {
+        const WRITERS: u128 = 8;
+        const EACH: u128 = 10;
+        for n in 0..WRITERS * EACH {
+            opened(&store, &login_of("alice", n)).await;
+        }
+        let user = UserId::parse("u0").expect("an id");
+        let start = Arc::new(Barrier::new(usize::try_from(WRITERS).expect("small") + 1));
+        let (writing_store, writers_start) = (store.clone(), start.clone());
+        let writers = (0..WRITERS).map(move |writer| {
+            let (store, user, start) = (writing_store.clone(), user.clone(), writers_start.clone());
+            async move {
+                start.wait().await;
+                for n in 0..EACH {
+                    let session = SessionId::from_bits(writer * EACH + n);
+                    store
+                        .revoke(
+                            &RevocationScope::Session {
+                                user: user.clone(),
+                                session,
+                            },
+                            NOW,
+                        )
+                        .await
+                        .expect("works");
+                }
             }
-        }
-    });
-    let writing = tokio::spawn(together(writers));
-    start.wait().await;
-    let (mut seen, mut cursor) = (BTreeSet::new(), None::<LogCursor>);
-    loop {
-        let done = writing.is_finished();
-        let page = store.revocations(cursor.as_ref(), 5).await.expect("works");
-        for entry in page.entries {
-            if let RevocationTarget::Session(id) = entry.target {
-                seen.insert(id.bits());
+        });
+        let writing = tokio::spawn(together(writers));
+        start.wait().await;
+        let (mut seen, mut cursor) = (BTreeSet::new(), None::<LogCursor>);
+        loop {
+            let done = writing.is_finished();
+            let page = store.revocations(cursor.as_ref(), 5).await.expect("works");
+            for entry in page.entries {
+                if let RevocationTarget::Session(id) = entry.target {
+                    seen.insert(id.bits());
+                }
             }
+            cursor = Some(page.next);
+            if done && !page.more {
+                break;
+            }
+            tokio::task::yield_now().await;
         }
-        cursor = Some(page.next);
-        if done && !page.more {
-            break;
-        }
-        tokio::task::yield_now().await;
+        assert_eq!(seen, (0..WRITERS * EACH).collect());
+        assert!(!is_active(&store, SessionId::from_bits(0), NOW.plus(IDLE)).await);
     }
-    assert_eq!(seen, (0..WRITERS * EACH).collect());
-    assert!(!is_active(&store, SessionId::from_bits(0), NOW.plus(IDLE)).await);
-}
+);

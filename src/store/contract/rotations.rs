@@ -14,8 +14,8 @@ use crate::{
     types::{SessionId, Timestamp, UserId},
 };
 
-/// 50 at once with one token: one rotates, 49 get the same successor.
-pub async fn parallel_rotations_have_one_winner(store: Subject) {
+// 50 at once with one token: one rotates, 49 get the same successor.
+case!(parallel_rotations_have_one_winner, async |store| {
     let id = opened(&store, &login_of("alice", 1)).await.session.id;
     let outcomes = together((0..50).map(|_| {
         let store = store.clone();
@@ -35,28 +35,31 @@ pub async fn parallel_rotations_have_one_winner(store: Subject) {
     });
     assert_eq!(won, [1]);
     assert_eq!(replayed, [1; 49]);
-}
+});
 
-/// A lost answer never loses the session, and there are never two branches.
-pub async fn a_replay_is_answered_until_its_successor_is_used(store: Subject) {
-    let id = opened(&store, &login_of("alice", 1)).await.session.id;
-    assert_eq!(moved(&store, &rotation(id, 0, later(1))).await, 1);
-    for day in 1..20 {
-        let outcome = rotated(&store, &rotation(id, 0, later(day * 86_400))).await;
-        assert!(
-            matches!(outcome, RotationOutcome::Replayed(renewed) if renewed.session.counter == 1)
-        );
+// A lost answer never loses the session, and there are never two branches.
+case!(
+    a_replay_is_answered_until_its_successor_is_used,
+    async |store| {
+        let id = opened(&store, &login_of("alice", 1)).await.session.id;
+        assert_eq!(moved(&store, &rotation(id, 0, later(1))).await, 1);
+        for day in 1..20 {
+            let outcome = rotated(&store, &rotation(id, 0, later(day * 86_400))).await;
+            assert!(
+                matches!(outcome, RotationOutcome::Replayed(renewed) if renewed.session.counter == 1)
+            );
+        }
+        assert_eq!(moved(&store, &rotation(id, 1, later(2))).await, 2);
+        assert!(matches!(
+            rotated(&store, &rotation(id, 0, later(3))).await,
+            RotationOutcome::Reused(_)
+        ));
+        assert!(!is_active(&store, id, later(3)).await);
     }
-    assert_eq!(moved(&store, &rotation(id, 1, later(2))).await, 2);
-    assert!(matches!(
-        rotated(&store, &rotation(id, 0, later(3))).await,
-        RotationOutcome::Reused(_)
-    ));
-    assert!(!is_active(&store, id, later(3)).await);
-}
+);
 
-/// Where the config states seconds, they count from the rotation.
-pub async fn a_replay_window_closes(store: Subject) {
+// Where the config states seconds, they count from the rotation.
+case!(a_replay_window_closes, async |store| {
     let id = opened(&store, &login_of("alice", 1)).await.session.id;
     let within = |counter, seconds| {
         let mut rotation = rotation(id, counter, later(seconds));
@@ -76,10 +79,10 @@ pub async fn a_replay_window_closes(store: Subject) {
         rotated(&store, &within(1, 42)).await,
         RotationOutcome::Revoked
     ));
-}
+});
 
-/// One old token must not lock its user out everywhere.
-pub async fn reuse_ends_its_session_only(store: Subject) {
+// One old token must not lock its user out everywhere.
+case!(reuse_ends_its_session_only, async |store| {
     let stolen = opened(&store, &login_of("alice", 1)).await;
     let other = opened(&store, &login_of("alice", 2)).await.session.id;
     for counter in 0..2 {
@@ -96,10 +99,10 @@ pub async fn reuse_ends_its_session_only(store: Subject) {
         (log[0].at, &log[0].target),
         (later(2), &RevocationTarget::Session(stolen.session.id))
     );
-}
+});
 
-/// No counter gets past a revocation: not the present one, not the one with a grace, not the next.
-pub async fn a_revoked_session_never_refreshes(store: Subject) {
+// No counter gets past a revocation: not the present one, not the one with a grace, not the next.
+case!(a_revoked_session_never_refreshes, async |store| {
     let opened = opened(&store, &login_of("alice", 1)).await;
     let id = opened.session.id;
     for counter in 0..3 {
@@ -126,32 +129,35 @@ pub async fn a_revoked_session_never_refreshes(store: Subject) {
         store.refresh_salt(id).await.expect("works"),
         Some(opened.session.salt)
     );
-}
+});
 
-/// Reuse is a revocation like any other.
-pub async fn a_session_that_was_ended_for_reuse_stays_ended(store: Subject) {
-    let id = opened(&store, &login_of("alice", 1)).await.session.id;
-    for counter in 0..5 {
-        moved(&store, &rotation(id, counter, later(1))).await;
+// Reuse is a revocation like any other.
+case!(
+    a_session_that_was_ended_for_reuse_stays_ended,
+    async |store| {
+        let id = opened(&store, &login_of("alice", 1)).await.session.id;
+        for counter in 0..5 {
+            moved(&store, &rotation(id, counter, later(1))).await;
+        }
+        assert!(matches!(
+            rotated(&store, &rotation(id, 2, later(2))).await,
+            RotationOutcome::Reused(_)
+        ));
+        for counter in 0..8 {
+            assert!(
+                matches!(
+                    rotated(&store, &rotation(id, counter, later(2))).await,
+                    RotationOutcome::Revoked
+                ),
+                "{counter}"
+            );
+        }
+        assert_eq!(whole_log(&store).await.len(), 1);
     }
-    assert!(matches!(
-        rotated(&store, &rotation(id, 2, later(2))).await,
-        RotationOutcome::Reused(_)
-    ));
-    for counter in 0..8 {
-        assert!(
-            matches!(
-                rotated(&store, &rotation(id, counter, later(2))).await,
-                RotationOutcome::Revoked
-            ),
-            "{counter}"
-        );
-    }
-    assert_eq!(whole_log(&store).await.len(), 1);
-}
+);
 
-/// A failover lost the last rotation; its token is genuine, so the session catches up.
-pub async fn a_lost_rotation_is_caught_up(store: Subject) {
+// A failover lost the last rotation; its token is genuine, so the session catches up.
+case!(a_lost_rotation_is_caught_up, async |store| {
     let id = opened(&store, &login_of("alice", 1)).await.session.id;
     assert_eq!(moved(&store, &rotation(id, 1, later(1))).await, 2);
     assert!(matches!(
@@ -159,10 +165,10 @@ pub async fn a_lost_rotation_is_caught_up(store: Subject) {
         RotationOutcome::Replayed(_)
     ));
     assert_eq!(moved(&store, &rotation(id, 2, later(2))).await, 3);
-}
+});
 
-/// Further ahead than anybody was given: fail closed.
-pub async fn a_counter_from_nowhere_ends_the_session(store: Subject) {
+// Further ahead than anybody was given: fail closed.
+case!(a_counter_from_nowhere_ends_the_session, async |store| {
     for (n, counter) in [(1, 2), (2, 1000), (3, u64::MAX)] {
         let id = opened(&store, &login_of("alice", n)).await.session.id;
         assert!(
@@ -174,32 +180,36 @@ pub async fn a_counter_from_nowhere_ends_the_session(store: Subject) {
         );
         assert!(!is_active(&store, id, later(1)).await, "{counter}");
     }
-}
+});
 
-/// Use keeps a session alive, but not for ever.
-pub async fn rotation_moves_the_idle_end_but_not_the_absolute_end(store: Subject) {
-    let id = opened(&store, &login_of("alice", 1)).await.session.id;
-    let mut now = NOW;
-    for counter in 0..4 {
-        now = now.plus(Duration::from_hours(20 * 24));
-        let RotationOutcome::Rotated(renewed) = rotated(&store, &rotation(id, counter, now)).await
-        else {
-            panic!("not rotated");
-        };
-        let session = renewed.session;
-        assert_eq!(session.absolute_end, NOW.plus(ABSOLUTE));
-        assert_eq!(session.idle_end, now.plus(IDLE).min(NOW.plus(ABSOLUTE)));
-        assert_eq!((session.rotated_at, session.last_used_at), (now, now));
-        assert_eq!(store.session(id, now).await.expect("works"), Some(session));
+// Use keeps a session alive, but not for ever.
+case!(
+    rotation_moves_the_idle_end_but_not_the_absolute_end,
+    async |store| {
+        let id = opened(&store, &login_of("alice", 1)).await.session.id;
+        let mut now = NOW;
+        for counter in 0..4 {
+            now = now.plus(Duration::from_hours(20 * 24));
+            let RotationOutcome::Rotated(renewed) =
+                rotated(&store, &rotation(id, counter, now)).await
+            else {
+                panic!("not rotated");
+            };
+            let session = renewed.session;
+            assert_eq!(session.absolute_end, NOW.plus(ABSOLUTE));
+            assert_eq!(session.idle_end, now.plus(IDLE).min(NOW.plus(ABSOLUTE)));
+            assert_eq!((session.rotated_at, session.last_used_at), (now, now));
+            assert_eq!(store.session(id, now).await.expect("works"), Some(session));
+        }
+        assert!(matches!(
+            rotated(&store, &rotation(id, 4, NOW.plus(ABSOLUTE))).await,
+            RotationOutcome::Expired
+        ));
     }
-    assert!(matches!(
-        rotated(&store, &rotation(id, 4, NOW.plus(ABSOLUTE))).await,
-        RotationOutcome::Expired
-    ));
-}
+);
 
-/// Neither the present token nor a replay.
-pub async fn an_expired_session_does_not_refresh(store: Subject) {
+// Neither the present token nor a replay.
+case!(an_expired_session_does_not_refresh, async |store| {
     let id = opened(&store, &login_of("alice", 1)).await.session.id;
     moved(&store, &rotation(id, 0, later(1))).await;
     let end = later(1).plus(IDLE);
@@ -217,10 +227,10 @@ pub async fn an_expired_session_does_not_refresh(store: Subject) {
         &rotation(id, 1, end.minus(Duration::from_millis(1))),
     )
     .await;
-}
+});
 
-/// And has no salt.
-pub async fn an_unknown_session_does_not_refresh(store: Subject) {
+// And has no salt.
+case!(an_unknown_session_does_not_refresh, async |store| {
     let id = SessionId::from_bits(404);
     assert!(matches!(
         rotated(&store, &rotation(id, 0, NOW)).await,
@@ -228,7 +238,7 @@ pub async fn an_unknown_session_does_not_refresh(store: Subject) {
     ));
     assert_eq!(store.refresh_salt(id).await.expect("works"), None);
     assert!(!is_active(&store, id, NOW).await);
-}
+});
 
 fn by_token(session: SessionId, counter: u64, now: Timestamp) -> Renewal {
     Renewal {
@@ -252,8 +262,8 @@ async fn renewed(store: &Subject, renewal: &Renewal) -> RotationOutcome {
     store.renew(renewal).await.expect("the store works")
 }
 
-/// The first token is good until the absolute end, as often as it comes, also many times at once.
-pub async fn a_renewal_leaves_the_token_as_it_is(store: Subject) {
+// The first token is good until the absolute end, as often as it comes, also many times at once.
+case!(a_renewal_leaves_the_token_as_it_is, async |store| {
     let first = opened(&store, &login_of("alice", 1)).await;
     let id = first.session.id;
     let outcomes = together((0..20).map(|_| {
@@ -293,10 +303,10 @@ pub async fn a_renewal_leaves_the_token_as_it_is(store: Subject) {
         renewed(&store, &by_token(idle, 0, later(IDLE.as_secs()))).await,
         RotationOutcome::Expired
     ));
-}
+});
 
-/// Neither kind of proof brings back what has ended.
-pub async fn a_renewal_gets_past_no_revocation(store: Subject) {
+// Neither kind of proof brings back what has ended.
+case!(a_renewal_gets_past_no_revocation, async |store| {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let (user, id) = (alice.user.id, alice.session.id);
     store
@@ -361,10 +371,10 @@ pub async fn a_renewal_gets_past_no_revocation(store: Subject) {
         matches!(gone, RotationOutcome::Unknown | RotationOutcome::Revoked),
         "{gone:?}"
     );
-}
+});
 
-/// An access token says whose it is; a session of somebody else stays alone.
-pub async fn a_renewal_is_for_the_session_s_own_user(store: Subject) {
+// An access token says whose it is; a session of somebody else stays alone.
+case!(a_renewal_is_for_the_session_s_own_user, async |store| {
     let alice = opened(&store, &login_of("alice", 1)).await;
     let bob = opened(&store, &login_of("bob", 2)).await;
     let foreign = by_user(bob.session.id, &alice.user.id, later(1));
@@ -379,38 +389,41 @@ pub async fn a_renewal_is_for_the_session_s_own_user(store: Subject) {
     moved(&store, &rotation(bob.session.id, 0, later(2))).await;
     let moved_on = renewed(&store, &by_user(bob.session.id, &bob.user.id, later(3))).await;
     assert!(matches!(moved_on, RotationOutcome::Rotated(now) if now.session.counter == 1));
-}
+});
 
-/// Where the same session is rotated elsewhere, two hold its tokens.
-pub async fn a_token_that_was_rotated_away_renews_nothing(store: Subject) {
-    let id = opened(&store, &login_of("alice", 1)).await.session.id;
-    moved(&store, &rotation(id, 0, later(1))).await;
-    assert!(matches!(
-        renewed(&store, &by_token(id, 0, later(2))).await,
-        RotationOutcome::Reused(_)
-    ));
-    assert!(!is_active(&store, id, later(2)).await);
-    assert!(matches!(
-        rotated(&store, &rotation(id, 1, later(3))).await,
-        RotationOutcome::Revoked
-    ));
-    let id = opened(&store, &login_of("alice", 2)).await.session.id;
-    for counter in [2, 9, u64::MAX] {
-        let id = opened(&store, &login_of("alice", 10 + u128::from(counter)))
-            .await
-            .session
-            .id;
+// Where the same session is rotated elsewhere, two hold its tokens.
+case!(
+    a_token_that_was_rotated_away_renews_nothing,
+    async |store| {
+        let id = opened(&store, &login_of("alice", 1)).await.session.id;
+        moved(&store, &rotation(id, 0, later(1))).await;
+        assert!(matches!(
+            renewed(&store, &by_token(id, 0, later(2))).await,
+            RotationOutcome::Reused(_)
+        ));
+        assert!(!is_active(&store, id, later(2)).await);
+        assert!(matches!(
+            rotated(&store, &rotation(id, 1, later(3))).await,
+            RotationOutcome::Revoked
+        ));
+        let id = opened(&store, &login_of("alice", 2)).await.session.id;
+        for counter in [2, 9, u64::MAX] {
+            let id = opened(&store, &login_of("alice", 10 + u128::from(counter)))
+                .await
+                .session
+                .id;
+            assert!(
+                matches!(
+                    renewed(&store, &by_token(id, counter, later(1))).await,
+                    RotationOutcome::Reused(_)
+                ),
+                "{counter}"
+            );
+        }
+        let ahead = renewed(&store, &by_token(id, 1, later(1))).await;
         assert!(
-            matches!(
-                renewed(&store, &by_token(id, counter, later(1))).await,
-                RotationOutcome::Reused(_)
-            ),
-            "{counter}"
+            matches!(ahead, RotationOutcome::Rotated(now) if now.session.counter == 0),
+            "a rotation that was lost"
         );
     }
-    let ahead = renewed(&store, &by_token(id, 1, later(1))).await;
-    assert!(
-        matches!(ahead, RotationOutcome::Rotated(now) if now.session.counter == 0),
-        "a rotation that was lost"
-    );
-}
+);

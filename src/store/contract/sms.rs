@@ -87,8 +87,8 @@ pub(super) async fn with_phone(
     opened(store, &sms_login(last, 1, session, now)).await
 }
 
-/// 50 at once: one of them goes out.
-pub async fn parallel_sends_send_one(store: Subject) {
+// 50 at once: one of them goes out.
+case!(parallel_sends_send_one, async |store| {
     let outcomes = together((1..=50).map(|n| {
         let store = store.clone();
         async move { reserved(&store, &message(n, 1, 1, NOW)).await }
@@ -106,10 +106,10 @@ pub async fn parallel_sends_send_one(store: Subject) {
         outcomes.iter().filter(|outcome| **outcome == wait).count(),
         49
     );
-}
+});
 
-/// The gap, the hour, the day, and when each ends.
-pub async fn messages_to_a_phone_are_counted(store: Subject) {
+// The gap, the hour, the day, and when each ends.
+case!(messages_to_a_phone_are_counted, async |store| {
     let day = Duration::from_hours(24);
     let mut now = NOW;
     let mut id = 0;
@@ -162,10 +162,10 @@ pub async fn messages_to_a_phone_are_counted(store: Subject) {
     );
     sent(&store, &message(1001, 1, 1, tomorrow)).await;
     sent(&store, &message(1002, 2, 1, NOW)).await;
-}
+});
 
-/// The whole service has a budget for a day of China.
-pub async fn the_service_has_a_budget(store: Subject) {
+// The whole service has a budget for a day of China.
+case!(the_service_has_a_budget, async |store| {
     let small = |id: u128, now| {
         let mut message = message(id, u64::try_from(id).expect("small"), 1, now);
         message.limits.daily_budget = 3;
@@ -213,10 +213,10 @@ pub async fn the_service_has_a_budget(store: Subject) {
         ..small(33, NOW.plus(wait))
     };
     sent(&store, &test).await;
-}
+});
 
-/// A clock that was a year ahead for a moment takes neither the budgets of a year nor the phone's.
-pub async fn a_clock_that_was_far_ahead_is_got_over(store: Subject) {
+// A clock that was a year ahead for a moment takes neither the budgets of a year nor the phone's.
+case!(a_clock_that_was_far_ahead_is_got_over, async |store| {
     let small = |id: u128, now| {
         let mut message = message(id, 1, 1, now);
         message.limits.daily_budget = 1;
@@ -239,11 +239,11 @@ pub async fn a_clock_that_was_far_ahead_is_got_over(store: Subject) {
         ),
         "and today's is today's"
     );
-}
+});
 
-/// A clock that was set back by hours: each limit of a phone holds for its own time from then on,
-/// however often the phone asks meanwhile, and not until the clock has caught up.
-pub async fn a_clock_that_was_set_back_is_not_waited_for(store: Subject) {
+// A clock that was set back by hours: each limit of a phone holds for its own time from then on,
+// however often the phone asks meanwhile, and not until the clock has caught up.
+case!(a_clock_that_was_set_back_is_not_waited_for, async |store| {
     let secs = Duration::from_secs;
     for (last, back) in [
         (1, secs(30)),
@@ -314,10 +314,10 @@ pub async fn a_clock_that_was_set_back_is_not_waited_for(store: Subject) {
         &message(850, 8, 1, now.plus(Duration::from_mins(61))),
     )
     .await;
-}
+});
 
-/// After a lost answer the caller asks again and no second slot is taken.
-pub async fn a_repeated_reservation_is_the_same(store: Subject) {
+// After a lost answer the caller asks again and no second slot is taken.
+case!(a_repeated_reservation_is_the_same, async |store| {
     for _ in 0..3 {
         sent(&store, &message(1, 1, 1, NOW)).await;
     }
@@ -326,10 +326,10 @@ pub async fn a_repeated_reservation_is_the_same(store: Subject) {
         SmsReservationOutcome::Cooldown(Duration::from_secs(1))
     );
     sent(&store, &message(2, 1, 1, later(60))).await;
-}
+});
 
-/// What surely was not sent costs nothing, and the code before it is good again.
-pub async fn a_released_message_was_never_sent(store: Subject) {
+// What surely was not sent costs nothing, and the code before it is good again.
+case!(a_released_message_was_never_sent, async |store| {
     sent(&store, &message(1, 1, 1, NOW)).await;
     for n in 0..20 {
         sent(&store, &message(2, 1, 2, later(60))).await;
@@ -352,88 +352,97 @@ pub async fn a_released_message_was_never_sent(store: Subject) {
         .release_sms(&phone(2), SmsId(9), SmsSlots::Free, NOW)
         .await
         .expect("a phone that nobody knows");
-}
+});
 
-/// Where asking has counted, the slot stays taken, and the code before it is good all the same.
-pub async fn a_message_that_is_not_sent_leaves_the_code_before_it(store: Subject) {
-    sent(&store, &message(1, 1, 1, NOW)).await;
-    sent(&store, &message(2, 1, 2, later(60))).await;
-    for _ in 0..2 {
-        store
-            .release_sms(&phone(1), SmsId(2), SmsSlots::Keep, later(60))
-            .await
-            .expect("works");
-    }
-    let next = reserved(&store, &message(3, 1, 3, later(61))).await;
-    assert_eq!(
-        next,
-        SmsReservationOutcome::Cooldown(Duration::from_secs(59))
-    );
-    assert!(matches!(
-        store.login(&sms_login(1, 2, 1, later(61))).await,
-        Ok(LoginOutcome::NotProven { .. })
-    ));
-    opened(&store, &sms_login(1, 1, 2, later(61))).await;
-}
-
-/// A number that cannot be reached keeps its own slots, and costs the service nothing.
-pub async fn a_number_that_cannot_be_reached_costs_the_service_nothing(store: Subject) {
-    let small = |id: u128, last, now| {
-        let mut message = message(id, last, 1, now);
-        message.limits.daily_budget = 1;
-        message
-    };
-    sent(&store, &small(1, 1, NOW)).await;
-    for _ in 0..3 {
-        store
-            .release_sms(&phone(1), SmsId(1), SmsSlots::FreeBudget, NOW)
-            .await
-            .expect("works");
-    }
-    let again = reserved(&store, &small(2, 1, later(1))).await;
-    assert_eq!(
-        again,
-        SmsReservationOutcome::Cooldown(Duration::from_secs(59))
-    );
-    sent(&store, &small(3, 2, NOW)).await;
-    assert!(
-        matches!(
-            reserved(&store, &small(4, 3, NOW)).await,
-            SmsReservationOutcome::Budget(_)
-        ),
-        "given back once"
-    );
-}
-
-/// A code that never changes is guessed at five times an hour, and not five times for each time it
-/// is asked for.
-pub async fn the_code_of_a_test_phone_is_guessed_at_five_times_an_hour(store: Subject) {
-    let test = |id: u128, now| SmsReservation {
-        is_test: true,
-        ..message(id, 1, 1, now)
-    };
-    for n in 0..20 {
-        sent(&store, &test(n, NOW)).await;
-    }
-    for n in 0..5 {
+// Where asking has counted, the slot stays taken, and the code before it is good all the same.
+case!(
+    a_message_that_is_not_sent_leaves_the_code_before_it,
+    async |store| {
+        sent(&store, &message(1, 1, 1, NOW)).await;
+        sent(&store, &message(2, 1, 2, later(60))).await;
+        for _ in 0..2 {
+            store
+                .release_sms(&phone(1), SmsId(2), SmsSlots::Keep, later(60))
+                .await
+                .expect("works");
+        }
+        let next = reserved(&store, &message(3, 1, 3, later(61))).await;
+        assert_eq!(
+            next,
+            SmsReservationOutcome::Cooldown(Duration::from_secs(59))
+        );
         assert!(matches!(
-            store.login(&sms_login(1, 100, n, NOW)).await,
+            store.login(&sms_login(1, 2, 1, later(61))).await,
             Ok(LoginOutcome::NotProven { .. })
         ));
+        opened(&store, &sms_login(1, 1, 2, later(61))).await;
     }
-    for after in [0, 301, 3599] {
-        let burnt = reserved(&store, &test(50, later(after))).await;
+);
+
+// A number that cannot be reached keeps its own slots, and costs the service nothing.
+case!(
+    a_number_that_cannot_be_reached_costs_the_service_nothing,
+    async |store| {
+        let small = |id: u128, last, now| {
+            let mut message = message(id, last, 1, now);
+            message.limits.daily_budget = 1;
+            message
+        };
+        sent(&store, &small(1, 1, NOW)).await;
+        for _ in 0..3 {
+            store
+                .release_sms(&phone(1), SmsId(1), SmsSlots::FreeBudget, NOW)
+                .await
+                .expect("works");
+        }
+        let again = reserved(&store, &small(2, 1, later(1))).await;
         assert_eq!(
-            burnt,
-            SmsReservationOutcome::Cooldown(Duration::from_secs(3600 - after))
+            again,
+            SmsReservationOutcome::Cooldown(Duration::from_secs(59))
+        );
+        sent(&store, &small(3, 2, NOW)).await;
+        assert!(
+            matches!(
+                reserved(&store, &small(4, 3, NOW)).await,
+                SmsReservationOutcome::Budget(_)
+            ),
+            "given back once"
         );
     }
-    sent(&store, &test(51, later(3600))).await;
-    opened(&store, &sms_login(1, 1, 60, later(3600))).await;
-}
+);
 
-/// 50 at once: five are compared, and none of the others is, not even the right one.
-pub async fn parallel_guesses_are_counted_together(store: Subject) {
+// A code that never changes is guessed at five times an hour, and not five times for each time it
+// is asked for.
+case!(
+    the_code_of_a_test_phone_is_guessed_at_five_times_an_hour,
+    async |store| {
+        let test = |id: u128, now| SmsReservation {
+            is_test: true,
+            ..message(id, 1, 1, now)
+        };
+        for n in 0..20 {
+            sent(&store, &test(n, NOW)).await;
+        }
+        for n in 0..5 {
+            assert!(matches!(
+                store.login(&sms_login(1, 100, n, NOW)).await,
+                Ok(LoginOutcome::NotProven { .. })
+            ));
+        }
+        for after in [0, 301, 3599] {
+            let burnt = reserved(&store, &test(50, later(after))).await;
+            assert_eq!(
+                burnt,
+                SmsReservationOutcome::Cooldown(Duration::from_secs(3600 - after))
+            );
+        }
+        sent(&store, &test(51, later(3600))).await;
+        opened(&store, &sms_login(1, 1, 60, later(3600))).await;
+    }
+);
+
+// 50 at once: five are compared, and none of the others is, not even the right one.
+case!(parallel_guesses_are_counted_together, async |store| {
     sent(&store, &message(1, 1, 1, NOW)).await;
     let outcomes = together((1..=50).map(|n| {
         let store = store.clone();
@@ -457,10 +466,10 @@ pub async fn parallel_guesses_are_counted_together(store: Subject) {
         ),
         "it is burnt"
     );
-}
+});
 
-/// 50 right ones at once: one gets in.
-pub async fn a_sms_code_is_used_once(store: Subject) {
+// 50 right ones at once: one gets in.
+case!(a_sms_code_is_used_once, async |store| {
     sent(&store, &message(1, 1, 1, NOW)).await;
     let outcomes = together((1..=50).map(|n| {
         let store = store.clone();
@@ -481,10 +490,10 @@ pub async fn a_sms_code_is_used_once(store: Subject) {
             .count(),
         49
     );
-}
+});
 
-/// Whether there was a code to compare with, for who may be told: used, too old and burnt are none.
-pub async fn a_guess_at_no_code_is_told_from_a_wrong_one(store: Subject) {
+// Whether there was a code to compare with, for who may be told: used, too old and burnt are none.
+case!(a_guess_at_no_code_is_told_from_a_wrong_one, async |store| {
     let no_code =
         async |guess: u8, session, now| match store.login(&sms_login(1, guess, session, now)).await
         {
@@ -501,11 +510,11 @@ pub async fn a_guess_at_no_code_is_told_from_a_wrong_one(store: Subject) {
         assert!(!no_code(100, 10 + n, later(60)).await, "guess {n}");
     }
     assert!(no_code(2, 20, later(60)).await, "burnt");
-}
+});
 
-/// Four wrong ones, another code, and there is one guess left; none left, and no code is sent until
-/// there are again.
-pub async fn another_code_brings_no_new_guesses(store: Subject) {
+// Four wrong ones, another code, and there is one guess left; none left, and no code is sent until
+// there are again.
+case!(another_code_brings_no_new_guesses, async |store| {
     sent(&store, &message(1, 1, 1, NOW)).await;
     for n in 0..4 {
         assert!(matches!(
@@ -532,10 +541,10 @@ pub async fn another_code_brings_no_new_guesses(store: Subject) {
     );
     sent(&store, &message(3, 1, 3, later(360))).await;
     opened(&store, &sms_login(1, 3, 7, later(360))).await;
-}
+});
 
-/// A right code frees the guesses before it.
-pub async fn a_right_code_frees_the_guesses(store: Subject) {
+// A right code frees the guesses before it.
+case!(a_right_code_frees_the_guesses, async |store| {
     sent(&store, &message(1, 1, 1, NOW)).await;
     for n in 0..4 {
         assert!(matches!(
@@ -552,36 +561,39 @@ pub async fn a_right_code_frees_the_guesses(store: Subject) {
         ));
     }
     opened(&store, &sms_login(1, 2, 11, later(60))).await;
-}
+});
 
-/// Too old, of another phone, for another purpose, replaced.
-pub async fn a_code_is_good_for_its_phone_purpose_and_time(store: Subject) {
-    let refused = |login: NewLogin| {
-        let store = store.clone();
-        async move {
-            matches!(
-                store.login(&login).await,
-                Ok(LoginOutcome::NotProven { .. })
-            )
-        }
-    };
-    sent(&store, &message(1, 1, 1, NOW)).await;
-    sent(&store, &for_binding(message(2, 2, 2, NOW))).await;
-    assert!(refused(sms_login(2, 1, 1, NOW)).await, "of another phone");
-    assert!(
-        refused(sms_login(2, 2, 2, NOW)).await,
-        "for another purpose"
-    );
-    assert!(refused(sms_login(1, 1, 3, later(300))).await, "too old");
-    opened(&store, &sms_login(1, 1, 4, later(299))).await;
-    sent(&store, &message(3, 1, 3, later(300))).await;
-    sent(&store, &message(4, 1, 4, later(360))).await;
-    assert!(refused(sms_login(1, 3, 5, later(361))).await, "replaced");
-    opened(&store, &sms_login(1, 4, 6, later(361))).await;
-}
+// Too old, of another phone, for another purpose, replaced.
+case!(
+    a_code_is_good_for_its_phone_purpose_and_time,
+    async |store| {
+        let refused = |login: NewLogin| {
+            let store = store.clone();
+            async move {
+                matches!(
+                    store.login(&login).await,
+                    Ok(LoginOutcome::NotProven { .. })
+                )
+            }
+        };
+        sent(&store, &message(1, 1, 1, NOW)).await;
+        sent(&store, &for_binding(message(2, 2, 2, NOW))).await;
+        assert!(refused(sms_login(2, 1, 1, NOW)).await, "of another phone");
+        assert!(
+            refused(sms_login(2, 2, 2, NOW)).await,
+            "for another purpose"
+        );
+        assert!(refused(sms_login(1, 1, 3, later(300))).await, "too old");
+        opened(&store, &sms_login(1, 1, 4, later(299))).await;
+        sent(&store, &message(3, 1, 3, later(300))).await;
+        sent(&store, &message(4, 1, 4, later(360))).await;
+        assert!(refused(sms_login(1, 3, 5, later(361))).await, "replaced");
+        opened(&store, &sms_login(1, 4, 6, later(361))).await;
+    }
+);
 
-/// A stranger's right code is used up, though nobody was signed in.
-pub async fn closed_registration_uses_a_code_up(store: Subject) {
+// A stranger's right code is used up, though nobody was signed in.
+case!(closed_registration_uses_a_code_up, async |store| {
     sent(&store, &message(1, 1, 1, NOW)).await;
     let closed = NewLogin {
         registration_open: false,
@@ -597,10 +609,10 @@ pub async fn closed_registration_uses_a_code_up(store: Subject) {
     ));
     let by = crate::store::UserIdentity::Phone(phone(1));
     assert_eq!(store.find_user(&by).await.expect("works"), None);
-}
+});
 
-/// Messages, codes and guesses go when they say nothing any more, and not before.
-pub async fn a_sweep_forgets_messages_in_their_time(store: Subject) {
+// Messages, codes and guesses go when they say nothing any more, and not before.
+case!(a_sweep_forgets_messages_in_their_time, async |store| {
     sent(&store, &message(1, 1, 1, NOW)).await;
     sent(&store, &message(2, 1, 2, later(60))).await;
     store.sweep(later(3600), 100).await.expect("works");
@@ -611,36 +623,39 @@ pub async fn a_sweep_forgets_messages_in_their_time(store: Subject) {
     );
     while store.sweep(later(2 * 24 * 3600), 1).await.expect("works") > 0 {}
     sent(&store, &message(3, 1, 3, later(61))).await;
-}
+});
 
-/// Who is asked about first has the same code for the login that follows; wrong guesses count as
-/// ever.
-pub async fn a_stranger_s_code_is_good_until_the_id_is_known(store: Subject) {
-    sent(&store, &message(1, 1, 7, NOW)).await;
-    let asking = |number, session| NewLogin {
-        new_user: NewUserId::Pending,
-        ..sms_login(1, number, session, later(1))
-    };
-    assert!(matches!(
-        store.login(&asking(7, 1)).await.expect("works"),
-        LoginOutcome::UnknownUser
-    ));
-    for n in 0..4 {
-        let wrong = store.login(&asking(8, 10 + n)).await.expect("works");
+// Who is asked about first has the same code for the login that follows; wrong guesses count as
+// ever.
+case!(
+    a_stranger_s_code_is_good_until_the_id_is_known,
+    async |store| {
+        sent(&store, &message(1, 1, 7, NOW)).await;
+        let asking = |number, session| NewLogin {
+            new_user: NewUserId::Pending,
+            ..sms_login(1, number, session, later(1))
+        };
+        assert!(matches!(
+            store.login(&asking(7, 1)).await.expect("works"),
+            LoginOutcome::UnknownUser
+        ));
+        for n in 0..4 {
+            let wrong = store.login(&asking(8, 10 + n)).await.expect("works");
+            assert!(
+                matches!(wrong, LoginOutcome::NotProven { no_code: false }),
+                "{wrong:?}"
+            );
+        }
+        let told = NewUserId::FromBackend(UserId::parse("42").expect("an id"));
+        let login = NewLogin {
+            new_user: told,
+            ..sms_login(1, 7, 2, later(2))
+        };
+        assert_eq!(opened(&store, &login).await.user.id.as_str(), "42");
+        let again = store.login(&asking(7, 3)).await.expect("works");
         assert!(
-            matches!(wrong, LoginOutcome::NotProven { no_code: false }),
-            "{wrong:?}"
+            matches!(again, LoginOutcome::NotProven { .. }),
+            "used: {again:?}"
         );
     }
-    let told = NewUserId::FromBackend(UserId::parse("42").expect("an id"));
-    let login = NewLogin {
-        new_user: told,
-        ..sms_login(1, 7, 2, later(2))
-    };
-    assert_eq!(opened(&store, &login).await.user.id.as_str(), "42");
-    let again = store.login(&asking(7, 3)).await.expect("works");
-    assert!(
-        matches!(again, LoginOutcome::NotProven { .. }),
-        "used: {again:?}"
-    );
-}
+);

@@ -9,8 +9,8 @@ use crate::{
     crypto::Key,
     entropy::Entropy,
     store::{
-        ExportRecord, NewUserId, OutboxEvent, OutboxPolicy, RevocationScope, RotationOutcome,
-        StoreKeys, StoredKey, UserIdentity, UserLookup, embedded::EmbeddedStore,
+        ExportRecord, NewUserId, OpenOptions, OutboxEvent, OutboxPolicy, RevocationScope,
+        RotationOutcome, StoreKeys, StoredKey, UserIdentity, UserLookup, embedded::EmbeddedStore,
     },
     types::{AppId, OpenId, Secret, SessionId},
 };
@@ -26,12 +26,13 @@ async fn exported(store: &Subject) -> Vec<ExportRecord> {
 
 fn another() -> Subject {
     let keys = StoreKeys::derive(&Key::new([9; 32]), None);
-    Arc::new(EmbeddedStore::memory(&keys, Entropy::default()).expect("a store"))
+    let options = OpenOptions::default();
+    Arc::new(EmbeddedStore::memory(&options, &keys, Entropy::default()).expect("a store"))
 }
 
-/// Users, identities, sessions, revocations, keys, counters, ids that are taken, and what the
-/// backend has to hear.
-pub async fn everything_moves_to_another_store(store: Subject) {
+// Users, identities, sessions, revocations, keys, counters, ids that are taken, and what the
+// backend has to hear.
+case!(everything_moves_to_another_store, async |store| {
     let integer = |mut login: crate::store::NewLogin| {
         login.new_user = NewUserId::NextInteger { first: 1 };
         login
@@ -139,10 +140,10 @@ pub async fn everything_moves_to_another_store(store: Subject) {
     assert_eq!((again.user.id, again.is_new_user), (alice.user.id, false));
     let new = opened(&other, &at(integer(login_of("dave", 5)), later(4))).await;
     assert_eq!(new.user.id.as_str(), "4");
-}
+});
 
-/// What is written after it has begun is not in it, and nothing is in it half.
-pub async fn an_export_is_of_one_moment(store: Subject) {
+// What is written after it has begun is not in it, and nothing is in it half.
+case!(an_export_is_of_one_moment, async |store| {
     for n in 0..500_u128 {
         opened(&store, &login_of(&format!("person{n}"), n + 1)).await;
     }
@@ -185,4 +186,4 @@ pub async fn an_export_is_of_one_moment(store: Subject) {
     let expected: Vec<_> = (1..=500).map(SessionId::from_bits).collect();
     assert_eq!((users, openids), (500, 500));
     assert_eq!(sessions, expected);
-}
+});

@@ -28,8 +28,8 @@ async fn sweep_all(store: &Subject, now: Timestamp, limit: usize) -> usize {
     }
 }
 
-/// A piece at a time until nothing is left, and then there is nothing to do.
-pub async fn a_sweep_is_bounded_and_complete(store: Subject) {
+// A piece at a time until nothing is left, and then there is nothing to do.
+case!(a_sweep_is_bounded_and_complete, async |store| {
     for n in 1..=10 {
         let code = u8::try_from(n).expect("small");
         opened(&store, &with_code(login_of("alice", n), code)).await;
@@ -61,10 +61,10 @@ pub async fn a_sweep_is_bounded_and_complete(store: Subject) {
         store.user(&user).await.expect("works").is_some(),
         "users do not expire"
     );
-}
+});
 
-/// What can still be asked for stays.
-pub async fn a_sweep_keeps_what_lives(store: Subject) {
+// What can still be asked for stays.
+case!(a_sweep_keeps_what_lives, async |store| {
     let login = with_code(login_of("alice", 1), 1);
     let alice = opened(&store, &login).await;
     let other = opened(&store, &login_of("alice", 2)).await;
@@ -98,10 +98,10 @@ pub async fn a_sweep_keeps_what_lives(store: Subject) {
         matches!(outcome, RotationOutcome::Revoked),
         "remembered, so that the answer can say so"
     );
-}
+});
 
-/// A session that was used after it had been opened is not swept by its first date.
-pub async fn a_session_in_use_survives_its_first_sweep(store: Subject) {
+// A session that was used after it had been opened is not swept by its first date.
+case!(a_session_in_use_survives_its_first_sweep, async |store| {
     let id = opened(&store, &login_of("alice", 1)).await.session.id;
     let used = NOW.plus(IDLE).minus(Duration::from_mins(1));
     moved(&store, &rotation(id, 0, used)).await;
@@ -112,7 +112,7 @@ pub async fn a_session_in_use_survives_its_first_sweep(store: Subject) {
     sweep_all(&store, long_after(), 10).await;
     assert_eq!(store.refresh_salt(id).await.expect("works"), None);
     opened(&store, &at(login_of("alice", 2), long_after())).await;
-}
+});
 
 fn key(kid: &str) -> StoredKey {
     StoredKey {
@@ -134,8 +134,8 @@ async fn kids(store: &Subject) -> Vec<String> {
         .collect()
 }
 
-/// 20 replicas start at once and end up with one key.
-pub async fn one_of_two_first_keys_wins(store: Subject) {
+// 20 replicas start at once and end up with one key.
+case!(one_of_two_first_keys_wins, async |store| {
     let added = together((0..20).map(|n| {
         let store = store.clone();
         async move {
@@ -148,10 +148,10 @@ pub async fn one_of_two_first_keys_wins(store: Subject) {
     .await;
     assert_eq!(added.iter().filter(|added| **added).count(), 1);
     assert_eq!(kids(&store).await.len(), 1);
-}
+});
 
-/// As they were given, the newest in front; one that has gone is gone.
-pub async fn keys_come_newest_first_and_go(store: Subject) {
+// As they were given, the newest in front; one that has gone is gone.
+case!(keys_come_newest_first_and_go, async |store| {
     assert_eq!(kids(&store).await, [""; 0]);
     assert!(store.add_key(&key("a"), None).await.expect("works"));
     assert!(store.add_key(&key("b"), Some("a")).await.expect("works"));
@@ -173,18 +173,18 @@ pub async fn keys_come_newest_first_and_go(store: Subject) {
         store.remove_key("b").await.expect("works");
         assert_eq!(kids(&store).await, ["c", "a"]);
     }
-}
+});
 
-/// A repeat after an unknown outcome adds nothing and is not a defeat.
-pub async fn an_added_key_may_be_added_again(store: Subject) {
+// A repeat after an unknown outcome adds nothing and is not a defeat.
+case!(an_added_key_may_be_added_again, async |store| {
     for _ in 0..2 {
         assert!(store.add_key(&key("a"), None).await.expect("works"));
         assert_eq!(kids(&store).await, ["a"]);
     }
-}
+});
 
-/// Every call after the end fails as `Closed`, and ending twice is fine.
-pub async fn a_closed_store_says_so(store: Subject) {
+// Every call after the end fails as `Closed`, and ending twice is fine.
+case!(a_closed_store_says_so, async |store| {
     let alice = opened(&store, &login_of("alice", 1)).await;
     store.close().await.expect("works");
     store.close().await.expect("again");
@@ -207,12 +207,12 @@ pub async fn a_closed_store_says_so(store: Subject) {
     assert!(matches!(store.sweep(NOW, 1).await, Err(StoreError::Closed)));
     assert!(matches!(store.check().await, Err(StoreError::Closed)));
     assert!(matches!(store.stats().await, Err(StoreError::Closed)));
-}
+});
 
-/// Also before anything is in it.
-pub async fn a_healthy_store_says_so(store: Subject) {
+// Also before anything is in it.
+case!(a_healthy_store_says_so, async |store| {
     store.check().await.expect("healthy");
     opened(&store, &login_of("alice", 1)).await;
     store.check().await.expect("healthy");
     store.stats().await.expect("figures");
-}
+});

@@ -12,7 +12,7 @@ use crate::{
     store::{
         AccountOutcome, Credentials, Identities, NewAccount, NewUserId, OutboxEvent, OutboxPolicy,
         PasswordHash, RevocationOutcome, RightsChange, RightsOutcome, User, UserIdentity,
-        UserLookup, WechatIdentity, WechatSession, failure::Failure,
+        UserLookup, WechatIdentity, WechatSession, error::EngineError,
     },
     types::{Secret, SessionId, Timestamp, UserId, Username},
 };
@@ -25,7 +25,7 @@ const PREVIOUS_SESSION_KEY_TTL: std::time::Duration = std::time::Duration::from_
 pub(super) fn create(
     tx: &mut Transaction<'_>,
     new: &NewAccount,
-) -> Result<AccountOutcome, Failure> {
+) -> Result<AccountOutcome, EngineError> {
     if let Some(taken) = tx.find::<UsernameRecord>(LookupKey::Username(&new.username))? {
         let is_repeat = matches!(&new.new_user, NewUserId::Generated(id) if *id == taken.user);
         return match records::user(tx, &taken.user)? {
@@ -46,7 +46,7 @@ fn put_password(
     user: &UserId,
     name: &Username,
     password: &PasswordHash,
-) -> Result<(), Failure> {
+) -> Result<(), EngineError> {
     let record = UsernameRecord {
         user: user.clone(),
         username: name.clone(),
@@ -59,7 +59,7 @@ fn put_password(
 pub(super) fn credentials(
     view: &dyn ReadView,
     name: &Username,
-) -> Result<Option<Credentials>, Failure> {
+) -> Result<Option<Credentials>, EngineError> {
     let found = view.find::<UsernameRecord>(LookupKey::Username(name))?;
     Ok(found.map(|record| Credentials {
         user: record.user,
@@ -68,7 +68,10 @@ pub(super) fn credentials(
 }
 
 /// Whose identity it is.
-pub(super) fn find_user(view: &dyn ReadView, by: &UserIdentity) -> Result<Option<UserId>, Failure> {
+pub(super) fn find_user(
+    view: &dyn ReadView,
+    by: &UserIdentity,
+) -> Result<Option<UserId>, EngineError> {
     Ok(match by {
         UserIdentity::Phone(phone) => view
             .find::<PhoneRecord>(LookupKey::Phone(phone))?
@@ -83,7 +86,7 @@ pub(super) fn find_user(view: &dyn ReadView, by: &UserIdentity) -> Result<Option
 }
 
 /// What has become of an id.
-pub(super) fn lookup_user(view: &dyn ReadView, id: &UserId) -> Result<UserLookup, Failure> {
+pub(super) fn lookup_user(view: &dyn ReadView, id: &UserId) -> Result<UserLookup, EngineError> {
     if let Some(UserRecord {
         user,
         openids,
@@ -114,7 +117,7 @@ pub(super) fn page(
     view: &dyn ReadView,
     after: Option<&UserId>,
     limit: usize,
-) -> Result<Vec<User>, Failure> {
+) -> Result<Vec<User>, EngineError> {
     let after = after.map(layout::user);
     let pairs = view.scan(layout::USERS, after.as_deref(), limit)?;
     pairs
@@ -129,7 +132,7 @@ pub(super) fn change_rights(
     id: &UserId,
     change: &RightsChange,
     now: Timestamp,
-) -> Result<Option<RightsOutcome>, Failure> {
+) -> Result<Option<RightsOutcome>, EngineError> {
     let Some(mut record) = records::user(tx, id)? else {
         return Ok(None);
     };
@@ -177,7 +180,7 @@ pub(super) fn erase(
     requested_by: Option<SessionId>,
     outbox: OutboxPolicy,
     now: Timestamp,
-) -> Result<Option<RevocationOutcome>, Failure> {
+) -> Result<Option<RevocationOutcome>, EngineError> {
     let found = match requested_by {
         Some(session) => records::caller(tx, id, session, now)?,
         None => records::user(tx, id)?,
@@ -222,7 +225,7 @@ pub(super) fn prove_wechat(
     user: &UserId,
     identity: &WechatIdentity,
     now: Timestamp,
-) -> Result<bool, Failure> {
+) -> Result<bool, EngineError> {
     let lookup_key = LookupKey::OpenId(&identity.app_id, &identity.openid);
     let Some(mut known) = tx
         .find::<OpenIdRecord>(lookup_key)?
@@ -241,7 +244,7 @@ pub(super) fn wechat_session(
     view: &dyn ReadView,
     id: SessionId,
     now: Timestamp,
-) -> Result<Option<WechatSession>, Failure> {
+) -> Result<Option<WechatSession>, EngineError> {
     let Some(record) = records::session(view, id)? else {
         return Ok(None);
     };

@@ -16,7 +16,7 @@ use super::{
     kv::{Changes, Kv},
     sled::{COMMIT_LOG, MARKER, SledKv},
 };
-use crate::store::{OpenError, OpenOptions, StoreError, failure::Failure};
+use crate::store::{OpenError, OpenOptions, StoreError, error::EngineError};
 
 /// Pairs of one commit.
 const PAGE_SIZE: usize = 2000;
@@ -132,7 +132,7 @@ fn copy(
 
 fn each_page(
     kv: &SledKv,
-    mut visit: impl FnMut(&[super::kv::Pair]) -> Result<(), Failure>,
+    mut visit: impl FnMut(&[super::kv::Pair]) -> Result<(), EngineError>,
 ) -> Result<(), StoreError> {
     let mut after: Option<Vec<u8>> = None;
     loop {

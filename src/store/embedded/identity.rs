@@ -8,36 +8,36 @@ use super::{
     transaction::Transaction,
 };
 use crate::{
-    store::{NewUserId, Profile, User, failure::Failure},
+    store::{NewUserId, Profile, User, error::EngineError},
     types::{ExtraClaims, Timestamp, UserId, UserType},
 };
 
 /// An id that nobody has, or ever had.
-pub(super) fn new_id(tx: &mut Transaction<'_>, wanted: &NewUserId) -> Result<UserId, Failure> {
+pub(super) fn new_id(tx: &mut Transaction<'_>, wanted: &NewUserId) -> Result<UserId, EngineError> {
     let id = match wanted {
         NewUserId::Generated(id) | NewUserId::FromBackend(id) => id.clone(),
-        NewUserId::Pending => return Err(Failure::Refused("a new user has no id yet")),
+        NewUserId::Pending => return Err(EngineError::Refused("a new user has no id yet")),
         NewUserId::NextInteger { first } => return next_integer(tx, *first),
     };
     if records::is_taken(tx, &id)? {
-        Err(Failure::Refused("the id given for a new user is taken"))
+        Err(EngineError::Refused("the id given for a new user is taken"))
     } else {
         Ok(id)
     }
 }
 
 /// Counts up, over ids that were imported.
-fn next_integer(tx: &mut Transaction<'_>, first: u64) -> Result<UserId, Failure> {
+fn next_integer(tx: &mut Transaction<'_>, first: u64) -> Result<UserId, EngineError> {
     let mut next = tx
         .record::<u64>(layout::NEXT_USER)?
         .unwrap_or_default()
         .max(first);
     loop {
         let id = UserId::parse(&next.to_string())
-            .map_err(|_| Failure::Refused("there is no user id left"))?;
+            .map_err(|_| EngineError::Refused("there is no user id left"))?;
         next = next
             .checked_add(1)
-            .ok_or(Failure::Refused("there is no user id left"))?;
+            .ok_or(EngineError::Refused("there is no user id left"))?;
         if !records::is_taken(tx, &id)? {
             tx.put(layout::NEXT_USER.to_vec(), &next)?;
             return Ok(id);
@@ -46,7 +46,7 @@ fn next_integer(tx: &mut Transaction<'_>, first: u64) -> Result<UserId, Failure>
 }
 
 /// Integers given from now on are above this id, if it is one.
-pub(super) fn count_above(tx: &mut Transaction<'_>, id: &UserId) -> Result<(), Failure> {
+pub(super) fn count_above(tx: &mut Transaction<'_>, id: &UserId) -> Result<(), EngineError> {
     let number = id
         .as_str()
         .parse::<u64>()

@@ -11,7 +11,7 @@ use super::{
     transaction::Transaction,
 };
 use crate::{
-    store::{IdentityKind, ImportConflict, ImportOutcome, ImportedUser, failure::Failure},
+    store::{IdentityKind, ImportConflict, ImportOutcome, ImportedUser, error::EngineError},
     types::{AppId, OpenId, Phone, UnionId, UserId},
 };
 
@@ -19,11 +19,11 @@ use crate::{
 pub(super) fn import_users(
     tx: &mut Transaction<'_>,
     users: &[ImportedUser],
-) -> Result<Vec<ImportOutcome>, Failure> {
+) -> Result<Vec<ImportOutcome>, EngineError> {
     users.iter().map(|user| one(tx, user)).collect()
 }
 
-fn one(tx: &mut Transaction<'_>, new: &ImportedUser) -> Result<ImportOutcome, Failure> {
+fn one(tx: &mut Transaction<'_>, new: &ImportedUser) -> Result<ImportOutcome, EngineError> {
     let links = match links(tx, new)? {
         Ok(links) => links,
         Err(conflict) => return Ok(ImportOutcome::Refused(conflict)),
@@ -64,7 +64,7 @@ impl Links<'_> {
 fn links<'a>(
     tx: &Transaction<'_>,
     new: &'a ImportedUser,
-) -> Result<Result<Links<'a>, ImportConflict>, Failure> {
+) -> Result<Result<Links<'a>, ImportConflict>, EngineError> {
     let mut links = Links::default();
     for openid in &new.openids {
         let owner = tx
@@ -143,7 +143,7 @@ fn create(
     tx: &mut Transaction<'_>,
     new: &ImportedUser,
     links: &Links<'_>,
-) -> Result<ImportOutcome, Failure> {
+) -> Result<ImportOutcome, EngineError> {
     let two_of_one_app = links
         .openids
         .iter()
@@ -162,7 +162,11 @@ fn create(
     Ok(ImportOutcome::Created)
 }
 
-fn link(tx: &mut Transaction<'_>, mut user: UserRecord, links: &Links<'_>) -> Result<(), Failure> {
+fn link(
+    tx: &mut Transaction<'_>,
+    mut user: UserRecord,
+    links: &Links<'_>,
+) -> Result<(), EngineError> {
     let id = user.user.id.clone();
     for (app_id, openid) in links.openids.iter().copied() {
         let record = OpenIdRecord {

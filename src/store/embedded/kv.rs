@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::store::failure::Failure;
+use crate::store::error::EngineError;
 
 /// A key and its value.
 pub(super) type Pair = (Vec<u8>, Vec<u8>);
@@ -20,25 +20,29 @@ pub(super) trait Kv: Send + Sync + 'static {
     fn reads_inline(&self) -> bool;
 
     /// The value at this key.
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure>;
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
 
     /// Pairs whose key begins with `prefix` and is after `after`, in order, at most `limit`.
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize)
-    -> Result<Vec<Pair>, Failure>;
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, EngineError>;
 
     /// Makes all of the changes, or none. When it returns they survive power loss. Only the writer
     /// calls this.
     ///
-    /// [`Failure::Refused`] promises that nothing was changed; after any other failure the outcome
+    /// [`EngineError::Refused`] promises that nothing was changed; after any other failure the outcome
     /// is unknown.
-    fn commit(&self, changes: &Changes) -> Result<(), Failure>;
+    fn commit(&self, changes: &Changes) -> Result<(), EngineError>;
 
     /// Whether a commit would be tried: there is room, for one.
-    fn ready(&self) -> Result<(), Failure>;
+    fn ready(&self) -> Result<(), EngineError>;
 
     /// Bytes on disk; 0 in memory.
-    fn size_bytes(&self) -> Result<u64, Failure>;
+    fn size_bytes(&self) -> Result<u64, EngineError>;
 
-    /// Releases files and locks. Every call after it is [`Failure::Closed`].
-    fn close(&self) -> Result<(), Failure>;
+    /// Releases files and locks. Every call after it is [`EngineError::Closed`].
+    fn close(&self) -> Result<(), EngineError>;
 }

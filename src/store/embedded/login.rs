@@ -18,13 +18,16 @@ use crate::{
     crypto,
     store::{
         CodeHash, LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, OpenedSession,
-        OutboxEvent, Profile, RevocationOutcome, Session, WechatIdentity, failure::Failure,
+        OutboxEvent, Profile, RevocationOutcome, Session, WechatIdentity, error::EngineError,
     },
     types::{AppId, ClientType, OpenId, SessionId, Timestamp, UserId, UserType},
 };
 
 /// Finds or makes the user, links the identities, spends the code, opens the session.
-pub(super) fn login(tx: &mut Transaction<'_>, login: &NewLogin) -> Result<LoginOutcome, Failure> {
+pub(super) fn login(
+    tx: &mut Transaction<'_>,
+    login: &NewLogin,
+) -> Result<LoginOutcome, EngineError> {
     if let Some(before) = records::session(tx, login.session.id)? {
         return repeated(tx, login, &before);
     }
@@ -101,7 +104,7 @@ pub(super) fn spend_code(
     code: &CodeHash,
     until: Timestamp,
     now: Timestamp,
-) -> Result<bool, Failure> {
+) -> Result<bool, EngineError> {
     let key = layout::code(code);
     let spent: Option<SpentCode> = tx.record(&key)?;
     if spent.is_some_and(|spent| now < spent.until) {
@@ -114,7 +117,7 @@ pub(super) fn spend_code(
 
 /// What can be proven only here: a code that was sent, and that the password is still the one that
 /// was compared.
-fn check_proof(tx: &mut Transaction<'_>, login: &NewLogin) -> Result<GuessResult, Failure> {
+fn check_proof(tx: &mut Transaction<'_>, login: &NewLogin) -> Result<GuessResult, EngineError> {
     match &login.proof {
         LoginProof::Wechat(_) => Ok(GuessResult::Right),
         LoginProof::Sms(guess) => sms::guess(tx, guess, login.now),
@@ -150,7 +153,7 @@ fn repeated(
     tx: &Transaction<'_>,
     login: &NewLogin,
     before: &SessionRecord,
-) -> Result<LoginOutcome, Failure> {
+) -> Result<LoginOutcome, EngineError> {
     let global_epoch = records::global_epoch(tx)?;
     let same = owner_of(tx, login)?.as_ref() == Some(&before.session.user);
     let Some(user) = records::user(tx, &before.session.user)?.filter(|_| same) else {
@@ -182,7 +185,7 @@ struct FoundUser {
 /// Whose identity it is: the openid's, else the unionid's. Where the two are different users WeChat
 /// has just said that they are one person; they are joined where the config wants that and nothing
 /// speaks against it, and otherwise the openid wins.
-fn find(tx: &mut Transaction<'_>, login: &NewLogin) -> Result<FoundUser, Failure> {
+fn find(tx: &mut Transaction<'_>, login: &NewLogin) -> Result<FoundUser, EngineError> {
     let Some(owner) = owner_of(tx, login)? else {
         return Ok(FoundUser::default());
     };
@@ -217,7 +220,7 @@ fn find(tx: &mut Transaction<'_>, login: &NewLogin) -> Result<FoundUser, Failure
     })
 }
 
-fn owner_of(tx: &Transaction<'_>, login: &NewLogin) -> Result<Option<UserId>, Failure> {
+fn owner_of(tx: &Transaction<'_>, login: &NewLogin) -> Result<Option<UserId>, EngineError> {
     match &login.proof {
         LoginProof::Wechat(identity) => {
             let lookup_key = LookupKey::OpenId(&identity.app_id, &identity.openid);
@@ -236,7 +239,7 @@ fn owner_of(tx: &Transaction<'_>, login: &NewLogin) -> Result<Option<UserId>, Fa
 fn owner_of_unionid(
     tx: &Transaction<'_>,
     identity: &WechatIdentity,
-) -> Result<Option<UserId>, Failure> {
+) -> Result<Option<UserId>, EngineError> {
     let Some(unionid) = &identity.unionid else {
         return Ok(None);
     };
@@ -274,7 +277,7 @@ fn update_returning(mut user: UserRecord, login: &NewLogin) -> UserRecord {
 fn create_user(
     tx: &mut Transaction<'_>,
     login: &NewLogin,
-) -> Result<Result<UserRecord, LoginOutcome>, Failure> {
+) -> Result<Result<UserRecord, LoginOutcome>, EngineError> {
     match &login.new_user {
         NewUserId::Pending => return Ok(Err(LoginOutcome::UnknownUser)),
         NewUserId::FromBackend(id) if records::is_taken(tx, id)? => {
@@ -294,7 +297,11 @@ fn create_user(
 }
 
 /// Makes the identities lead to the user, unless they lead to somebody already.
-fn link(tx: &mut Transaction<'_>, login: &NewLogin, user: &mut UserRecord) -> Result<(), Failure> {
+fn link(
+    tx: &mut Transaction<'_>,
+    login: &NewLogin,
+    user: &mut UserRecord,
+) -> Result<(), EngineError> {
     match &login.proof {
         LoginProof::Wechat(identity) => link_wechat(tx, identity, user, login.now),
         LoginProof::Sms(guess) if user.user.phone.is_none() => {
@@ -315,7 +322,7 @@ fn link_wechat(
     identity: &WechatIdentity,
     user: &mut UserRecord,
     now: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<(), EngineError> {
     let lookup_key = LookupKey::OpenId(&identity.app_id, &identity.openid);
     let known: Option<OpenIdRecord> = tx.find(lookup_key)?;
     let is_new = known.is_none();
@@ -364,7 +371,7 @@ pub(super) fn evict_sessions(
     capacity: &Capacity,
     user: &mut UserRecord,
     now: Timestamp,
-) -> Result<Vec<SessionId>, Failure> {
+) -> Result<Vec<SessionId>, EngineError> {
     let Capacity {
         client_type,
         single_per_client_type,
@@ -421,7 +428,7 @@ fn open(
     user: &UserId,
     origin: SessionOrigin<'_>,
     now: Timestamp,
-) -> Result<(Session, u64), Failure> {
+) -> Result<(Session, u64), EngineError> {
     let absolute_end = now.plus(new.absolute_ttl).min(origin.ends_by);
     let (app_id, openid) = origin.origin.unzip();
     let session = Session {
@@ -468,7 +475,7 @@ pub(super) fn resume(
     new: &NewSession,
     user: &UserId,
     now: Timestamp,
-) -> Result<Session, Failure> {
+) -> Result<Session, EngineError> {
     let origin = SessionOrigin {
         is_new_user: false,
         evicted: &[],

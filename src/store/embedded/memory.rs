@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::kv::{Changes, Kv, Pair};
-use crate::store::failure::Failure;
+use crate::store::error::EngineError;
 
 /// A map behind a lock; `None` once closed.
 #[derive(Debug)]
@@ -38,11 +38,11 @@ impl Kv for MemoryKv {
         true
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         Ok(self
             .pairs()
             .as_ref()
-            .ok_or(Failure::Closed)?
+            .ok_or(EngineError::Closed)?
             .get(key)
             .cloned())
     }
@@ -52,7 +52,7 @@ impl Kv for MemoryKv {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<Pair>, Failure> {
+    ) -> Result<Vec<Pair>, EngineError> {
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             Some(_) | None => Bound::Included(prefix),
@@ -60,7 +60,7 @@ impl Kv for MemoryKv {
         let pairs = self.pairs();
         let found = pairs
             .as_ref()
-            .ok_or(Failure::Closed)?
+            .ok_or(EngineError::Closed)?
             .range::<[u8], _>((start, Bound::Unbounded));
         Ok(found
             .take_while(|(key, _)| key.starts_with(prefix))
@@ -69,9 +69,9 @@ impl Kv for MemoryKv {
             .collect())
     }
 
-    fn commit(&self, changes: &Changes) -> Result<(), Failure> {
+    fn commit(&self, changes: &Changes) -> Result<(), EngineError> {
         let mut pairs = self.pairs.write().unwrap_or_else(PoisonError::into_inner);
-        let pairs = pairs.as_mut().ok_or(Failure::Closed)?;
+        let pairs = pairs.as_mut().ok_or(EngineError::Closed)?;
         for (key, change) in changes {
             match change {
                 Some(value) => drop(pairs.insert(key.clone(), value.clone())),
@@ -81,15 +81,15 @@ impl Kv for MemoryKv {
         Ok(())
     }
 
-    fn ready(&self) -> Result<(), Failure> {
+    fn ready(&self) -> Result<(), EngineError> {
         Ok(())
     }
 
-    fn size_bytes(&self) -> Result<u64, Failure> {
+    fn size_bytes(&self) -> Result<u64, EngineError> {
         Ok(0)
     }
 
-    fn close(&self) -> Result<(), Failure> {
+    fn close(&self) -> Result<(), EngineError> {
         self.pairs
             .write()
             .unwrap_or_else(PoisonError::into_inner)

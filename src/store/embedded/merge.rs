@@ -12,7 +12,7 @@ use super::{
     transaction::Transaction,
 };
 use crate::{
-    store::{OutboxEvent, OutboxPolicy, Profile, RevocationOutcome, failure::Failure},
+    store::{OutboxEvent, OutboxPolicy, Profile, RevocationOutcome, error::EngineError},
     types::{AppId, Timestamp, UserType},
 };
 
@@ -52,7 +52,7 @@ pub(super) fn merge_users(
     other: UserRecord,
     outbox: OutboxPolicy,
     now: Timestamp,
-) -> Result<MergeResult, Failure> {
+) -> Result<MergeResult, EngineError> {
     let age = |record: &UserRecord| (record.user.created_at, record.user.id.clone());
     let (mut survivor, merged) = if age(&one) <= age(&other) {
         (one, other)

@@ -7,7 +7,7 @@ use super::{
     transaction::{ReadView, Transaction},
 };
 use crate::{
-    store::{Backlog, OutboxEntry, OutboxEvent, OutboxReceipt, failure::Failure},
+    store::{Backlog, OutboxEntry, OutboxEvent, OutboxReceipt, error::EngineError},
     types::Timestamp,
 };
 
@@ -27,11 +27,11 @@ pub(super) fn put(
     tx: &mut Transaction<'_>,
     event: OutboxEvent,
     at: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<(), EngineError> {
     let number = tx.record::<u64>(layout::OUTBOX_HEAD)?.unwrap_or_default();
     let next = number
         .checked_add(1)
-        .ok_or(Failure::Refused("a counter is at its end"))?;
+        .ok_or(EngineError::Refused("a counter is at its end"))?;
     tx.put(layout::OUTBOX_HEAD.to_vec(), &next)?;
     tx.put(
         layout::outbox(at, next),
@@ -44,7 +44,7 @@ pub(super) fn put(
 }
 
 /// Whether something is due: a look that spares the writer an operation.
-pub(super) fn is_due(view: &dyn ReadView, now: Timestamp) -> Result<bool, Failure> {
+pub(super) fn is_due(view: &dyn ReadView, now: Timestamp) -> Result<bool, EngineError> {
     let first = view.scan(layout::OUTBOX, None, 1)?;
     Ok(first
         .first()
@@ -58,7 +58,7 @@ pub(super) fn take(
     now: Timestamp,
     lease_until: Timestamp,
     limit: usize,
-) -> Result<Vec<OutboxEntry>, Failure> {
+) -> Result<Vec<OutboxEntry>, EngineError> {
     let mut taken = Vec::new();
     for (key, bytes) in tx.scan(layout::OUTBOX, None, limit)? {
         let Some((due, number)) = layout::outbox_at(&key) else {
@@ -69,7 +69,7 @@ pub(super) fn take(
         }
         let record: OutboxRecord = match tx.cipher().open(&key, &bytes) {
             // The others must not wait for it for ever.
-            Err(Failure::Damaged(why)) => {
+            Err(EngineError::Damaged(why)) => {
                 tracing::error!(error = %why, "an event for the backend could not be read and is removed: {why}");
                 tx.remove(key);
                 continue;
@@ -103,7 +103,7 @@ pub(super) fn acknowledge(
     tx: &mut Transaction<'_>,
     receipt: &OutboxReceipt,
     retry_at: Option<Timestamp>,
-) -> Result<(), Failure> {
+) -> Result<(), EngineError> {
     let key = &receipt.0;
     let Some((_, number)) = layout::outbox_at(key) else {
         return Ok(());
@@ -119,7 +119,7 @@ pub(super) fn acknowledge(
 }
 
 /// How much waits.
-pub(super) fn backlog(view: &dyn ReadView) -> Result<Backlog, Failure> {
+pub(super) fn backlog(view: &dyn ReadView) -> Result<Backlog, EngineError> {
     let pairs = view.scan(layout::OUTBOX, None, MAX_BACKLOG_COUNT)?;
     let happened = |(key, bytes): &(Vec<u8>, Vec<u8>)| {
         Some(view.cipher().open::<OutboxRecord>(key, bytes).ok()?.at)

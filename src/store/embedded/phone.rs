@@ -11,7 +11,7 @@ use super::{
 use crate::{
     store::{
         BindOutcome, MergedUser, NewSession, PhoneBinding, PhoneProof, RevocationEntry,
-        RevocationOutcome, RevocationTarget, SmsGuess, UnbindOutcome, failure::Failure,
+        RevocationOutcome, RevocationTarget, SmsGuess, UnbindOutcome, error::EngineError,
     },
     types::{SessionId, Timestamp, UserId},
 };
@@ -20,7 +20,7 @@ use crate::{
 pub(super) fn bind(
     tx: &mut Transaction<'_>,
     binding: &PhoneBinding,
-) -> Result<BindOutcome, Failure> {
+) -> Result<BindOutcome, EngineError> {
     let PhoneBinding {
         user,
         session,
@@ -66,7 +66,7 @@ fn set_phone(
     tx: &mut Transaction<'_>,
     mut user: UserRecord,
     proof: &PhoneProof,
-) -> Result<UserRecord, Failure> {
+) -> Result<UserRecord, EngineError> {
     let phone = proof.phone();
     if let Some(old) = user.user.phone.replace(phone.clone()) {
         tx.remove_under(LookupKey::Phone(&old));
@@ -89,7 +89,7 @@ fn join(
     new: &NewSession,
     caller: UserRecord,
     owner: UserRecord,
-) -> Result<BindOutcome, Failure> {
+) -> Result<BindOutcome, EngineError> {
     let now = binding.now;
     // As it is before its user goes, and it with them.
     let before = records::session(tx, binding.session)?;
@@ -140,7 +140,7 @@ fn merged_before(
     tx: &Transaction<'_>,
     new: &NewSession,
     now: Timestamp,
-) -> Result<Option<BindOutcome>, Failure> {
+) -> Result<Option<BindOutcome>, EngineError> {
     let Some(record) = records::session(tx, new.id)? else {
         return Ok(None);
     };
@@ -166,7 +166,7 @@ pub(super) fn unbind(
     user: &UserId,
     session: SessionId,
     now: Timestamp,
-) -> Result<UnbindOutcome, Failure> {
+) -> Result<UnbindOutcome, EngineError> {
     let Some(mut caller) = records::caller(tx, user, session, now)? else {
         return Ok(UnbindOutcome::SessionEnded);
     };
@@ -188,7 +188,7 @@ pub(super) fn prove(
     user: &UserId,
     guess: &SmsGuess,
     now: Timestamp,
-) -> Result<bool, Failure> {
+) -> Result<bool, EngineError> {
     let is_right = sms::guess(tx, guess, now)? == GuessResult::Right;
     let phone = records::user(tx, user)?.and_then(|record| record.user.phone);
     Ok(is_right && phone.as_ref() == Some(&guess.phone))

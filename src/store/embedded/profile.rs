@@ -2,7 +2,7 @@
 
 use super::{records, transaction::Transaction};
 use crate::{
-    store::{Profile, ProfileChange, User, failure::Failure},
+    store::{Profile, ProfileChange, User, error::EngineError},
     types::UserId,
 };
 
@@ -11,7 +11,7 @@ pub(super) fn change(
     tx: &mut Transaction<'_>,
     id: &UserId,
     change: &ProfileChange,
-) -> Result<Option<User>, Failure> {
+) -> Result<Option<User>, EngineError> {
     let Some(mut record) = records::user(tx, id)? else {
         return Ok(None);
     };

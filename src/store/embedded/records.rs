@@ -11,7 +11,7 @@ use super::{
     transaction::{ReadView, Transaction},
 };
 use crate::{
-    store::{RefreshSalt, Session, StoredKey, User, failure::Failure},
+    store::{RefreshSalt, Session, StoredKey, User, error::EngineError},
     types::{
         AppId, OpenId, Phone, Secret, SessionId, SmsPurpose, Timestamp, UnionId, UserId, Username,
     },
@@ -202,19 +202,19 @@ impl KeyRecord {
 }
 
 /// The epoch below which every token is revoked; 0 until the first revocation of everything.
-pub(super) fn global_epoch(view: &dyn ReadView) -> Result<u64, Failure> {
+pub(super) fn global_epoch(view: &dyn ReadView) -> Result<u64, EngineError> {
     Ok(view.record(layout::GLOBAL_EPOCH)?.unwrap_or_default())
 }
 
 /// The user of this id.
-pub(super) fn user(view: &dyn ReadView, id: &UserId) -> Result<Option<UserRecord>, Failure> {
+pub(super) fn user(view: &dyn ReadView, id: &UserId) -> Result<Option<UserRecord>, EngineError> {
     view.record(&layout::user(id))
 }
 
 /// The user, who has to be there because something leads to them.
-pub(super) fn owner(view: &dyn ReadView, id: &UserId) -> Result<UserRecord, Failure> {
+pub(super) fn owner(view: &dyn ReadView, id: &UserId) -> Result<UserRecord, EngineError> {
     user(view, id)?.ok_or_else(|| {
-        Failure::damaged(
+        EngineError::damaged(
             &layout::user(id),
             "is missing, though an identity leads to it",
         )
@@ -222,7 +222,7 @@ pub(super) fn owner(view: &dyn ReadView, id: &UserId) -> Result<UserRecord, Fail
 }
 
 /// Whether the id is, or was, somebody's.
-pub(super) fn is_taken(view: &dyn ReadView, id: &UserId) -> Result<bool, Failure> {
+pub(super) fn is_taken(view: &dyn ReadView, id: &UserId) -> Result<bool, EngineError> {
     Ok(view.bytes(&layout::user(id))?.is_some() || view.bytes(&layout::tombstone(id))?.is_some())
 }
 
@@ -232,7 +232,7 @@ pub(super) fn caller(
     id: &UserId,
     session_id: SessionId,
     now: Timestamp,
-) -> Result<Option<UserRecord>, Failure> {
+) -> Result<Option<UserRecord>, EngineError> {
     let Some(record) = session(view, session_id)? else {
         return Ok(None);
     };
@@ -244,12 +244,15 @@ pub(super) fn caller(
 pub(super) fn session(
     view: &dyn ReadView,
     id: SessionId,
-) -> Result<Option<SessionRecord>, Failure> {
+) -> Result<Option<SessionRecord>, EngineError> {
     view.record(&layout::session(id))
 }
 
 /// The user's sessions that have not been ended, expired ones too.
-pub(super) fn sessions_of(view: &dyn ReadView, id: &UserId) -> Result<Vec<SessionRecord>, Failure> {
+pub(super) fn sessions_of(
+    view: &dyn ReadView,
+    id: &UserId,
+) -> Result<Vec<SessionRecord>, EngineError> {
     let mut sessions = Vec::new();
     for (key, _) in view.scan(&layout::sessions_of(id), None, usize::MAX)? {
         let Some(session_id) = layout::session_at(&key) else {
@@ -262,12 +265,15 @@ pub(super) fn sessions_of(view: &dyn ReadView, id: &UserId) -> Result<Vec<Sessio
 }
 
 /// Writes a user back.
-pub(super) fn put_user(tx: &mut Transaction<'_>, record: &UserRecord) -> Result<(), Failure> {
+pub(super) fn put_user(tx: &mut Transaction<'_>, record: &UserRecord) -> Result<(), EngineError> {
     tx.put(layout::user(&record.user.id), record)
 }
 
 /// Writes a session back.
-pub(super) fn put_session(tx: &mut Transaction<'_>, record: &SessionRecord) -> Result<(), Failure> {
+pub(super) fn put_session(
+    tx: &mut Transaction<'_>,
+    record: &SessionRecord,
+) -> Result<(), EngineError> {
     tx.put(layout::session(record.session.id), record)
 }
 

@@ -10,13 +10,13 @@ use super::{
     sms,
     transaction::{ReadView, Transaction},
 };
-use crate::store::{ReencryptionProgress, StoreKeys, failure::Failure, record_cipher::Keyring};
+use crate::store::{ReencryptionProgress, StoreKeys, error::EngineError, record_cipher::Keyring};
 
 /// Puts a new key beside the present one; `None`: a change is under way already.
 pub(super) fn begin(
     tx: &mut Transaction<'_>,
     keys: &StoreKeys,
-) -> Result<Option<Keyring>, Failure> {
+) -> Result<Option<Keyring>, EngineError> {
     let cipher = tx.cipher();
     let present = cipher.keyring();
     if present.is_rotating() {
@@ -24,7 +24,7 @@ pub(super) fn begin(
     }
     let changed = present
         .with_new_key(cipher.entropy())
-        .map_err(|_| Failure::Refused("the operating system's random source failed"))?;
+        .map_err(|_| EngineError::Refused("the operating system's random source failed"))?;
     write(tx, keys, &changed)?;
     tx.remove(layout::REENCRYPTED_UP_TO.to_vec());
     Ok(Some(changed))
@@ -36,7 +36,7 @@ pub(super) fn step(
     tx: &mut Transaction<'_>,
     keys: &StoreKeys,
     limit: usize,
-) -> Result<(ReencryptionProgress, Option<Keyring>), Failure> {
+) -> Result<(ReencryptionProgress, Option<Keyring>), EngineError> {
     let present = tx.cipher().keyring();
     if !present.is_rotating() {
         return Ok((
@@ -58,7 +58,7 @@ pub(super) fn step(
         }
         match move_record(tx, key, bytes) {
             // No key opens it, so none is kept for it; the others must not wait for it for ever.
-            Err(Failure::Damaged(why)) => {
+            Err(EngineError::Damaged(why)) => {
                 tracing::error!(error = %why, "a record cannot be sealed anew and is left: {why}")
             }
             moved => moved?,
@@ -90,7 +90,7 @@ pub(super) fn write(
     tx: &mut Transaction<'_>,
     keys: &StoreKeys,
     keyring: &Keyring,
-) -> Result<(), Failure> {
+) -> Result<(), EngineError> {
     let bytes = keyring.wrap(keys, tx.cipher().entropy(), layout::KEYRING)?;
     tx.put_bytes(layout::KEYRING.to_vec(), bytes);
     Ok(())
@@ -112,7 +112,7 @@ fn is_found(key: &[u8]) -> bool {
 
 /// Seals one record anew. One that is found by something personal gets another place, because the
 /// hash has another key.
-fn move_record(tx: &mut Transaction<'_>, key: &[u8], bytes: &[u8]) -> Result<(), Failure> {
+fn move_record(tx: &mut Transaction<'_>, key: &[u8], bytes: &[u8]) -> Result<(), EngineError> {
     let cipher = tx.cipher();
     let kind = key
         .split_inclusive(|byte| *byte == b'/')

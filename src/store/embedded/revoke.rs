@@ -11,7 +11,7 @@ use super::{
 use crate::{
     store::{
         LogCursor, RevocationEntry, RevocationOutcome, RevocationPage, RevocationScope,
-        RevocationTarget, failure::Failure,
+        RevocationTarget, error::EngineError,
     },
     types::{REVOCATION_RETENTION, SessionId, Timestamp, UserId},
 };
@@ -21,7 +21,7 @@ pub(super) fn revoke(
     tx: &mut Transaction<'_>,
     scope: &RevocationScope,
     now: Timestamp,
-) -> Result<RevocationOutcome, Failure> {
+) -> Result<RevocationOutcome, EngineError> {
     match scope {
         RevocationScope::Session { user, session } => revoke_session(tx, user, *session, now),
         RevocationScope::Others { user, keep } => revoke_others(tx, user, *keep, now),
@@ -35,7 +35,7 @@ fn revoke_session(
     user: &UserId,
     id: SessionId,
     now: Timestamp,
-) -> Result<RevocationOutcome, Failure> {
+) -> Result<RevocationOutcome, EngineError> {
     let global_epoch = records::global_epoch(tx)?;
     match records::session(tx, id)? {
         Some(record) if record.session.user == *user => {
@@ -50,7 +50,7 @@ fn revoke_others(
     user: &UserId,
     keep: SessionId,
     now: Timestamp,
-) -> Result<RevocationOutcome, Failure> {
+) -> Result<RevocationOutcome, EngineError> {
     let global_epoch = records::global_epoch(tx)?;
     let mut sessions = records::sessions_of(tx, user)?;
     sessions.retain(|record| record.session.id != keep);
@@ -64,7 +64,7 @@ fn end_sessions(
     sessions: Vec<SessionRecord>,
     global_epoch: u64,
     now: Timestamp,
-) -> Result<RevocationOutcome, Failure> {
+) -> Result<RevocationOutcome, EngineError> {
     let mut revoked = RevocationOutcome::default();
     for record in sessions {
         if record.is_revoked(global_epoch) {
@@ -83,7 +83,7 @@ pub(super) fn revoke_user(
     tx: &mut Transaction<'_>,
     id: &UserId,
     now: Timestamp,
-) -> Result<RevocationOutcome, Failure> {
+) -> Result<RevocationOutcome, EngineError> {
     let mut revoked = revoke_access_tokens(tx, id, now)?;
     let global_epoch = records::global_epoch(tx)?;
     for record in records::sessions_of(tx, id)? {
@@ -100,7 +100,7 @@ pub(super) fn revoke_access_tokens(
     tx: &mut Transaction<'_>,
     id: &UserId,
     now: Timestamp,
-) -> Result<RevocationOutcome, Failure> {
+) -> Result<RevocationOutcome, EngineError> {
     let Some(mut user) = records::user(tx, id)? else {
         return Ok(RevocationOutcome::default());
     };
@@ -121,7 +121,7 @@ pub(super) fn revoke_access_tokens(
 fn revoke_everything(
     tx: &mut Transaction<'_>,
     now: Timestamp,
-) -> Result<RevocationOutcome, Failure> {
+) -> Result<RevocationOutcome, EngineError> {
     let epoch = increment(records::global_epoch(tx)?)?;
     tx.put(layout::GLOBAL_EPOCH.to_vec(), &epoch)?;
     let entry = append_to_log(
@@ -142,7 +142,7 @@ pub(super) fn end_session(
     tx: &mut Transaction<'_>,
     record: SessionRecord,
     now: Timestamp,
-) -> Result<RevocationEntry, Failure> {
+) -> Result<RevocationEntry, EngineError> {
     let target = RevocationTarget::Session(record.session.id);
     let entry = append_to_log(tx, RevocationEntry { at: now, target })?;
     write_ended(tx, record, now)?;
@@ -154,7 +154,7 @@ fn write_ended(
     tx: &mut Transaction<'_>,
     mut record: SessionRecord,
     now: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<(), EngineError> {
     record.ended_at = Some(now);
     record.evicted.clear();
     // Whose it was outside is not needed any more, and must not outlive an account that is erased.
@@ -166,7 +166,7 @@ fn write_ended(
 pub(super) fn append_to_log(
     tx: &mut Transaction<'_>,
     entry: RevocationEntry,
-) -> Result<RevocationEntry, Failure> {
+) -> Result<RevocationEntry, EngineError> {
     let number = increment(tx.record::<u64>(layout::LOG_HEAD)?.unwrap_or_default())?;
     let key = layout::log_line(number);
     tx.put(layout::LOG_HEAD.to_vec(), &number)?;
@@ -175,10 +175,10 @@ pub(super) fn append_to_log(
     Ok(entry)
 }
 
-fn increment(number: u64) -> Result<u64, Failure> {
+fn increment(number: u64) -> Result<u64, EngineError> {
     number
         .checked_add(1)
-        .ok_or(Failure::Refused("a counter is at its end"))
+        .ok_or(EngineError::Refused("a counter is at its end"))
 }
 
 /// The log after a cursor. There is one writer, and a batch appears whole, so a line never appears
@@ -188,7 +188,7 @@ pub(super) fn page(
     view: &dyn ReadView,
     cursor: Option<&LogCursor>,
     limit: usize,
-) -> Result<RevocationPage, Failure> {
+) -> Result<RevocationPage, EngineError> {
     let from = cursor
         .and_then(|cursor| <[u8; 8]>::try_from(cursor.0.as_slice()).ok())
         .map_or(0, u64::from_be_bytes);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     store::{
-        Renewal, RenewalProof, RenewedSession, Rotation, RotationOutcome, User, failure::Failure,
+        Renewal, RenewalProof, RenewedSession, Rotation, RotationOutcome, User, error::EngineError,
     },
     types::{SessionId, Timestamp},
 };
@@ -41,7 +41,7 @@ struct ActiveSession {
 pub(super) fn rotate(
     tx: &mut Transaction<'_>,
     rotation: &Rotation,
-) -> Result<RotationOutcome, Failure> {
+) -> Result<RotationOutcome, EngineError> {
     let mut active_session = match active_session(tx, rotation.session, rotation.now)? {
         Ok(active_session) => active_session,
         Err(over) => return Ok(over),
@@ -67,7 +67,7 @@ pub(super) fn rotate(
 pub(super) fn renew(
     tx: &mut Transaction<'_>,
     renewal: &Renewal,
-) -> Result<RotationOutcome, Failure> {
+) -> Result<RotationOutcome, EngineError> {
     let active_session = match active_session(tx, renewal.session, renewal.now)? {
         Ok(active_session) => active_session,
         Err(over) => return Ok(over),
@@ -89,7 +89,7 @@ fn active_session(
     tx: &Transaction<'_>,
     id: SessionId,
     now: Timestamp,
-) -> Result<Result<ActiveSession, RotationOutcome>, Failure> {
+) -> Result<Result<ActiveSession, RotationOutcome>, EngineError> {
     let Some(record) = records::session(tx, id)? else {
         return Ok(Err(RotationOutcome::Unknown));
     };
@@ -119,7 +119,7 @@ fn extend(
     mut active_session: ActiveSession,
     idle_ttl: Duration,
     now: Timestamp,
-) -> Result<RotationOutcome, Failure> {
+) -> Result<RotationOutcome, EngineError> {
     let session = &mut active_session.record.session;
     session.last_used_at = now;
     session.idle_end = login::idle_end(now, idle_ttl, session.absolute_end);
@@ -132,7 +132,7 @@ fn end_reused(
     tx: &mut Transaction<'_>,
     active_session: ActiveSession,
     now: Timestamp,
-) -> Result<RotationOutcome, Failure> {
+) -> Result<RotationOutcome, EngineError> {
     revoke::end_session(tx, active_session.record, now)?;
     Ok(RotationOutcome::Reused(active_session.user.id))
 }

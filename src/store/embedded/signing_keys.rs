@@ -5,10 +5,10 @@ use super::{
     records::KeyRecord,
     transaction::{ReadView, Transaction},
 };
-use crate::store::{StoredKey, failure::Failure};
+use crate::store::{StoredKey, error::EngineError};
 
 /// All of them, newest first.
-pub(super) fn all(view: &dyn ReadView) -> Result<Vec<StoredKey>, Failure> {
+pub(super) fn all(view: &dyn ReadView) -> Result<Vec<StoredKey>, EngineError> {
     let mut keys = Vec::new();
     for (at, bytes) in view.scan(layout::SIGNING_KEYS, None, usize::MAX)? {
         keys.push(view.cipher().open::<KeyRecord>(&at, &bytes)?.into_key());
@@ -23,7 +23,7 @@ pub(super) fn add(
     tx: &mut Transaction<'_>,
     key: &StoredKey,
     after: Option<&str>,
-) -> Result<bool, Failure> {
+) -> Result<bool, EngineError> {
     let known = all(tx)?;
     let newest = known.first().map(|newest| newest.kid.as_str());
     if newest == Some(key.kid.as_str()) {
@@ -42,7 +42,7 @@ pub(super) fn add(
 }
 
 /// Forgets a key; one that is not there is forgotten already.
-pub(super) fn remove(tx: &mut Transaction<'_>, kid: &str) -> Result<(), Failure> {
+pub(super) fn remove(tx: &mut Transaction<'_>, kid: &str) -> Result<(), EngineError> {
     for (at, bytes) in tx.scan(layout::SIGNING_KEYS, None, usize::MAX)? {
         let key = tx.cipher().open::<KeyRecord>(&at, &bytes)?.into_key();
         if key.kid == kid {

@@ -1,4 +1,4 @@
-//! sled, the engine with a disk. The only file that names the crate.
+//! sled, the engine with a disk. Only this folder names the crate.
 //!
 //! What sled calls a flush starts the writing but waits neither for file metadata nor for the
 //! drive, so each commit ends with our own `fdatasync`. sled has no errors of its own for "not
@@ -16,36 +16,40 @@
 //! Must stay true: one thread commits; `flush_async` and transactions are never used (both can
 //! hang); the periodic flusher stays on, because garbage is collected only there.
 
+mod blobs;
+mod commit_log;
+mod files;
+mod open_errors;
+
 use std::{
     fs::{self, DirBuilder, File},
-    io::{self, ErrorKind, Read, Write},
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
+    io::{Read, Write},
+    os::unix::fs::DirBuilderExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant, SystemTime},
+    sync::{PoisonError, RwLock, RwLockReadGuard},
+    time::{Duration, Instant},
 };
 
 use ::sled::{Batch, Config, Db};
 use rustix::{fs::Mode, process::umask};
 
-use super::kv::{Changes, Kv, Pair};
-use crate::store::{OpenError, OpenOptions, failure::Failure};
+pub(super) use self::{commit_log::COMMIT_LOG, files::MARKER};
 
-/// Our file in the directory: empty while the store is being made, then [`INITIALIZED`].
-pub(super) const MARKER: &str = "menshen.store";
+use self::{
+    blobs::Blobs,
+    commit_log::{CommitLog, LAST_COMMIT},
+    files::{
+        LOCK_RETRY_INTERVAL, PRIVATE_DIRECTORY, SLED_FILES, lock, make_private, marker, sync_names,
+    },
+    open_errors::{OpenErrorContext, is_lock},
+};
+use super::kv::{Changes, Kv, Pair};
+use crate::store::{OpenError, OpenOptions, error::EngineError};
+
+/// The text of the marker once the store has its keyring.
 const INITIALIZED: &[u8] =
     b"This directory is a store of menshen, format 1. All of its files belong together.\n";
-/// Our file with the number of the last commit, as text. Written when the commit is durable and
-/// never synced: it may be behind the log, and only a log that has lost something is behind it.
-pub(super) const COMMIT_LOG: &str = "menshen.commits";
-/// The same number, inside the log.
-const LAST_COMMIT: &[u8] = b"m/last_commit";
-/// Files by which sled's directories are known.
-const SLED_FILES: [&str; 2] = ["db", "conf"];
 /// How often sled's own thread writes out and collects garbage.
 const FLUSH_INTERVAL_MS: u64 = 500;
 /// sled does not start with less.
@@ -53,11 +57,6 @@ const MIN_CACHE_BYTES: u64 = 1 << 20;
 /// Below this free space no commit is tried: a write that fails half-way costs a restart, one that
 /// is refused does not.
 const MIN_FREE_BYTES: u64 = 4 << 20;
-/// Modes of what is for its owner alone.
-const PRIVATE_FILE: u32 = 0o600;
-const PRIVATE_DIRECTORY: u32 = 0o700;
-/// How long to wait between two tries for a lock.
-const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// An open directory.
 pub(super) struct SledKv {
@@ -173,11 +172,11 @@ impl Kv for SledKv {
         false
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         let open = self.opened();
         let found = open
             .as_ref()
-            .ok_or(Failure::Closed)?
+            .ok_or(EngineError::Closed)?
             .db
             .get(key)
             .map_err(|error| fault(&error))?;
@@ -189,14 +188,14 @@ impl Kv for SledKv {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<Pair>, Failure> {
+    ) -> Result<Vec<Pair>, EngineError> {
         use std::ops::Bound;
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             Some(_) | None => Bound::Included(prefix),
         };
         let open = self.opened();
-        let db = &open.as_ref().ok_or(Failure::Closed)?.db;
+        let db = &open.as_ref().ok_or(EngineError::Closed)?.db;
         let mut pairs = Vec::new();
         for pair in db.range::<&[u8], _>((start, Bound::Unbounded)) {
             let (key, value) = pair.map_err(|error| fault(&error))?;
@@ -211,7 +210,7 @@ impl Kv for SledKv {
         Ok(pairs)
     }
 
-    fn commit(&self, changes: &Changes) -> Result<(), Failure> {
+    fn commit(&self, changes: &Changes) -> Result<(), EngineError> {
         self.ready()?;
         let mut batch = Batch::default();
         for (key, change) in changes {
@@ -221,7 +220,7 @@ impl Kv for SledKv {
             }
         }
         let open = self.opened();
-        let open = open.as_ref().ok_or(Failure::Closed)?;
+        let open = open.as_ref().ok_or(EngineError::Closed)?;
         let number = open.commits.next();
         batch.insert(LAST_COMMIT, &number.to_be_bytes());
         open.db.apply_batch(batch).map_err(|error| fault(&error))?;
@@ -229,32 +228,32 @@ impl Kv for SledKv {
         open.blobs
             .sync()
             .and_then(|()| open.log.sync_data())
-            .map_err(|error| Failure::Fault(error.to_string()))?;
+            .map_err(|error| EngineError::Fault(error.to_string()))?;
         open.commits.done(number);
         Ok(())
     }
 
-    fn ready(&self) -> Result<(), Failure> {
-        let disk =
-            rustix::fs::statvfs(&self.path).map_err(|error| Failure::Fault(error.to_string()))?;
+    fn ready(&self) -> Result<(), EngineError> {
+        let disk = rustix::fs::statvfs(&self.path)
+            .map_err(|error| EngineError::Fault(error.to_string()))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         if free < MIN_FREE_BYTES {
-            Err(Failure::Refused("the disk is full"))
+            Err(EngineError::Refused("the disk is full"))
         } else {
             Ok(())
         }
     }
 
-    fn size_bytes(&self) -> Result<u64, Failure> {
+    fn size_bytes(&self) -> Result<u64, EngineError> {
         self.opened()
             .as_ref()
-            .ok_or(Failure::Closed)?
+            .ok_or(EngineError::Closed)?
             .db
             .size_on_disk()
             .map_err(|error| fault(&error))
     }
 
-    fn close(&self) -> Result<(), Failure> {
+    fn close(&self) -> Result<(), EngineError> {
         let Some(OpenFiles {
             db,
             log,
@@ -276,192 +275,10 @@ impl Kv for SledKv {
         drop((commits, marker));
         match (dropped, synced) {
             (Ok(()), Ok(())) => Ok(()),
-            (Err(_), _) => Err(Failure::Fault("sled failed while it was closed".to_owned())),
-            (Ok(()), Err(error)) => Err(Failure::Fault(error.to_string())),
-        }
-    }
-}
-
-/// Counts commits, inside the log and beside it.
-struct CommitLog {
-    file: File,
-    last: AtomicU64,
-}
-
-impl CommitLog {
-    /// Refuses a log that ends before what was acknowledged.
-    fn open(path: &Path, db: &Db, context: &OpenErrorContext<'_>) -> Result<Self, OpenError> {
-        let name = path.join(COMMIT_LOG);
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(PRIVATE_FILE)
-            .open(name)
-            .map_err(|error| context.io(&error))?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text)
-            .map_err(|error| context.io(&error))?;
-        // After power loss it may be empty or torn. Then it knows nothing, which is no sign of
-        // damage.
-        let acknowledged: u64 = str::from_utf8(&text)
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or_default();
-        let found = db.get(LAST_COMMIT).map_err(|error| context.sled(&error))?;
-        let last = found
-            .and_then(|bytes| bytes.as_ref().try_into().ok())
-            .map_or(0, u64::from_be_bytes);
-        if last < acknowledged {
-            let missing = acknowledged - last;
-            return Err(context.corrupt(&format!(
-                "its last {missing} commits were acknowledged and are gone, so logins are lost and revoked sessions would live \
-                 again (to accept that, delete {COMMIT_LOG} in it)"
-            )));
-        }
-        Ok(Self {
-            file,
-            last: AtomicU64::new(last),
-        })
-    }
-
-    fn next(&self) -> u64 {
-        self.last.load(Ordering::Relaxed).saturating_add(1)
-    }
-
-    /// Notes that a commit is durable. A note that cannot be written leaves the file behind, which
-    /// is harmless.
-    fn done(&self, number: u64) {
-        self.last.store(number, Ordering::Relaxed);
-        drop(
-            self.file
-                .write_all_at(format!("{number:020}\n").as_bytes(), 0),
-        );
-    }
-}
-
-/// sled puts messages over an eighth of a MiB into files of their own and never syncs them. Our
-/// records are smaller, but a page of many can grow so far, so new files are looked for at each
-/// commit.
-struct Blobs {
-    directory: PathBuf,
-    seen: Mutex<Option<SystemTime>>,
-}
-
-impl Blobs {
-    fn new(path: &Path) -> Self {
-        Self {
-            directory: path.join("blobs"),
-            seen: Mutex::new(None),
-        }
-    }
-
-    /// Syncs the directory and all in it when an entry has come or gone.
-    fn sync(&self) -> io::Result<()> {
-        let changed = fs::metadata(&self.directory)?.modified()?;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen == Some(changed) {
-            return Ok(());
-        }
-        for entry in fs::read_dir(&self.directory)? {
-            match File::open(entry?.path()) {
-                Ok(blob) => blob.sync_all()?,
-                // Collected as garbage meanwhile.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        File::open(&self.directory)?.sync_all()?;
-        // The clock of files is coarse: what comes within the same tick would look seen.
-        let is_settled = SystemTime::now()
-            .duration_since(changed)
-            .is_ok_and(|age| age > Duration::from_secs(1));
-        *seen = is_settled.then_some(changed);
-        Ok(())
-    }
-}
-
-/// The marker, made only where no other store of sled is: that one would be somebody else's.
-fn marker(path: &Path, context: &OpenErrorContext<'_>) -> Result<File, OpenError> {
-    let file = path.join(MARKER);
-    let is_strange = !file.exists() && SLED_FILES.iter().any(|name| path.join(name).exists());
-    if is_strange {
-        return Err(context.corrupt("it holds files that are not menshen's"));
-    }
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(PRIVATE_FILE)
-        .open(file)
-        .map_err(|error| context.not_writable(&error))
-}
-
-/// Takes the store's files from everybody but their owner: an older version, or a copy with `cp`,
-/// may have left them readable. The directory itself stays as it is where it was there before: its
-/// mode may be meant so.
-fn make_private(directory: &Path) -> io::Result<()> {
-    let is_ours = |name: &str| {
-        SLED_FILES.contains(&name)
-            || name == "blobs"
-            || ["snap.", "menshen."]
-                .iter()
-                .any(|start| name.starts_with(start))
-    };
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        // A link leads to a file that is not the store's.
-        if !entry.file_name().to_str().is_some_and(is_ours) || entry.file_type()?.is_symlink() {
-            continue;
-        }
-        let path = entry.path();
-        if entry.file_type()?.is_dir() {
-            for blob in fs::read_dir(&path)? {
-                let blob = blob?;
-                if !blob.file_type()?.is_symlink() {
-                    restrict_mode(&blob.path(), PRIVATE_FILE)?;
-                }
-            }
-            restrict_mode(&path, PRIVATE_DIRECTORY)?;
-        } else {
-            restrict_mode(&path, PRIVATE_FILE)?;
-        }
-    }
-    Ok(())
-}
-
-fn restrict_mode(path: &Path, mode: u32) -> io::Result<()> {
-    let set = || match fs::metadata(path)?.permissions().mode() & 0o077 {
-        0 => Ok(()),
-        _ => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
-    };
-    match set() {
-        // Collected as garbage meanwhile, or another user's who lets us write: `menshen doctor`
-        // tells of that.
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::PermissionDenied | ErrorKind::NotFound
-            ) =>
-        {
-            Ok(())
-        }
-        set => set,
-    }
-}
-
-/// Takes the lock that tells processes apart, waiting until the deadline.
-fn lock(marker: &File, deadline: Instant, context: &OpenErrorContext<'_>) -> Result<(), OpenError> {
-    loop {
-        match marker.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
-                std::thread::sleep(LOCK_RETRY_INTERVAL)
-            }
-            Err(fs::TryLockError::WouldBlock) => return Err(context.locked()),
-            Err(fs::TryLockError::Error(error)) => return Err(context.io(&error)),
+            (Err(_), _) => Err(EngineError::Fault(
+                "sled failed while it was closed".to_owned(),
+            )),
+            (Ok(()), Err(error)) => Err(EngineError::Fault(error.to_string())),
         }
     }
 }
@@ -492,75 +309,6 @@ fn start(
     }
 }
 
-/// sled has no variant for it; the text is its contract in 0.34.7, to which we are pinned.
-fn is_lock(error: &::sled::Error) -> bool {
-    matches!(error, ::sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
-}
-
-/// Makes the names of the files durable, and that of the directory itself.
-fn sync_names(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()?;
-    let path = path.canonicalize()?;
-    path.parent()
-        .map_or(Ok(()), |parent| match File::open(parent) {
-            Ok(parent) => parent.sync_all(),
-            // Not ours to read; then the directory was there before us.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
-            Err(error) => Err(error),
-        })
-}
-
-fn fault(error: &::sled::Error) -> Failure {
-    Failure::Fault(error.to_string())
-}
-
-/// Turns what went wrong while opening into what a person is told.
-struct OpenErrorContext<'a> {
-    path: &'a Path,
-    waited: Duration,
-}
-
-impl OpenErrorContext<'_> {
-    fn locked(&self) -> OpenError {
-        OpenError::Locked {
-            path: self.path.to_owned(),
-            waited: self.waited,
-        }
-    }
-
-    fn not_writable(&self, error: &io::Error) -> OpenError {
-        OpenError::NotWritable {
-            path: self.path.to_owned(),
-            why: error.to_string(),
-        }
-    }
-
-    fn corrupt(&self, why: &str) -> OpenError {
-        OpenError::Corrupt {
-            path: self.path.to_owned(),
-            why: why.to_owned(),
-        }
-    }
-
-    fn io(&self, error: &io::Error) -> OpenError {
-        match error.kind() {
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => self.not_writable(error),
-            ErrorKind::UnexpectedEof | ErrorKind::InvalidData => self.corrupt(&error.to_string()),
-            _ => OpenError::Io {
-                path: self.path.to_owned(),
-                why: error.to_string(),
-            },
-        }
-    }
-
-    fn sled(&self, error: &::sled::Error) -> OpenError {
-        use ::sled::Error::{CollectionNotFound, Corruption, Io, ReportableBug, Unsupported};
-        match error {
-            error if is_lock(error) => self.locked(),
-            Io(error) => self.io(error),
-            CollectionNotFound(_) | Corruption { .. } | ReportableBug(_) | Unsupported(_) => {
-                self.corrupt(&error.to_string())
-            }
-        }
-    }
+fn fault(error: &::sled::Error) -> EngineError {
+    EngineError::Fault(error.to_string())
 }

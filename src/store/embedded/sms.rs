@@ -14,7 +14,7 @@ use crate::{
     crypto,
     store::{
         SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReservationOutcome, SmsSlots,
-        failure::Failure,
+        error::EngineError,
     },
     types::{Phone, Timestamp},
 };
@@ -39,7 +39,7 @@ pub(super) enum GuessResult {
 pub(super) fn reserve(
     tx: &mut Transaction<'_>,
     new: &SmsReservation,
-) -> Result<SmsReservationOutcome, Failure> {
+) -> Result<SmsReservationOutcome, EngineError> {
     let known: Option<SmsRecord> = tx.find(LookupKey::Sms(&new.phone))?;
     let mut record = known.unwrap_or_else(|| SmsRecord::new(&new.phone));
     if record.code.as_ref().is_some_and(|code| code.id == new.id.0) {
@@ -68,7 +68,7 @@ fn refuse(
     tx: &mut Transaction<'_>,
     record: &SmsRecord,
     new: &SmsReservation,
-) -> Result<Option<SmsReservationOutcome>, Failure> {
+) -> Result<Option<SmsReservationOutcome>, EngineError> {
     let SmsReservation { limits, now, .. } = new;
     if let Some(wait) = record.wait_for_attempts(limits.max_attempts, *now) {
         return Ok(Some(SmsReservationOutcome::Cooldown(wait)));
@@ -95,7 +95,7 @@ pub(super) fn release(
     id: SmsId,
     slots: SmsSlots,
     now: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<(), EngineError> {
     let Some(mut record) = tx.find::<SmsRecord>(LookupKey::Sms(phone))? else {
         return Ok(());
     };
@@ -126,7 +126,7 @@ pub(super) fn guess(
     tx: &mut Transaction<'_>,
     guess: &SmsGuess,
     now: Timestamp,
-) -> Result<GuessResult, Failure> {
+) -> Result<GuessResult, EngineError> {
     let known: Option<SmsRecord> = tx.find(LookupKey::Sms(&guess.phone))?;
     let open = known.filter(|record| record.is_open(guess.max_attempts, now));
     let Some(mut record) = open else {
@@ -154,12 +154,16 @@ pub(super) fn guess(
 /// Does what a wrong guess does, to a record that stands for all phones without a code: it is read,
 /// written back as long as a real one, and marked for the sweep. There are few of them, so that
 /// guessing at numbers fills nothing.
-fn guess_decoy(tx: &mut Transaction<'_>, guess: &SmsGuess, now: Timestamp) -> Result<(), Failure> {
+fn guess_decoy(
+    tx: &mut Transaction<'_>,
+    guess: &SmsGuess,
+    now: Timestamp,
+) -> Result<(), EngineError> {
     let candidate_keys = LookupKey::Sms(&guess.phone).candidate_keys(tx.cipher());
     let slot = candidate_keys
         .first()
         .and_then(|key| layout::decoy_key(key))
-        .ok_or(Failure::Refused("the store has no key"))?;
+        .ok_or(EngineError::Refused("the store has no key"))?;
     let known: Option<SmsRecord> = tx.record(&slot)?;
     // As with a real one, the time at which it may be swept does not move with every guess.
     let before = known
@@ -192,7 +196,7 @@ pub(super) fn was_used(
     tx: &Transaction<'_>,
     guess: &SmsGuess,
     now: Timestamp,
-) -> Result<bool, Failure> {
+) -> Result<bool, EngineError> {
     let record: Option<SmsRecord> = tx.find(LookupKey::Sms(&guess.phone))?;
     let used = record.and_then(|record| record.used);
     Ok(used.is_some_and(|code| now < code.until && is_same(&code, guess)))
@@ -215,7 +219,7 @@ pub(super) fn forgotten_at(record: &SmsRecord) -> Timestamp {
         .fold(record.attempts_until, Timestamp::max)
 }
 
-fn put(tx: &mut Transaction<'_>, record: &SmsRecord) -> Result<(), Failure> {
+fn put(tx: &mut Transaction<'_>, record: &SmsRecord) -> Result<(), EngineError> {
     let key = tx.put_under(LookupKey::Sms(&record.phone), record)?;
     tx.touch(layout::expiry(forgotten_at(record), &key));
     Ok(())
@@ -226,7 +230,7 @@ fn take_from_budget(
     tx: &mut Transaction<'_>,
     limits: &SmsLimits,
     now: Timestamp,
-) -> Result<Option<Duration>, Failure> {
+) -> Result<Option<Duration>, EngineError> {
     let mut budget: SmsBudget = tx.record(layout::SMS_BUDGET)?.unwrap_or_default();
     // A clock that was set back a little does not bring a second budget; one that had been far
     // ahead does not take them all.

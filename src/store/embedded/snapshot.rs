@@ -17,7 +17,7 @@ use super::{
     layout,
     transaction::ReadView,
 };
-use crate::store::{failure::Failure, record_cipher::RecordCipher};
+use crate::store::{error::EngineError, record_cipher::RecordCipher};
 
 /// Most bytes of notes of one snapshot; beyond, reading it fails.
 const MAX_BEFORE_IMAGE_BYTES: usize = 256 << 20;
@@ -48,7 +48,7 @@ impl Snapshots {
     }
 
     /// Notes what stands at the keys that are about to be changed.
-    pub(super) fn note(&self, kv: &dyn Kv, changes: &Changes) -> Result<(), Failure> {
+    pub(super) fn note(&self, kv: &dyn Kv, changes: &Changes) -> Result<(), EngineError> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|before_images| before_images.strong_count() > 0);
         for before_images in open.iter().filter_map(Weak::upgrade) {
@@ -93,8 +93,8 @@ impl Snapshot {
         &self,
         prefix: &[u8],
         page: usize,
-        mut visit: impl FnMut(Vec<Pair>) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+        mut visit: impl FnMut(Vec<Pair>) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
         let mut after: Option<Vec<u8>> = None;
         loop {
             let pairs = self.kv.scan(prefix, after.as_deref(), page)?;
@@ -118,13 +118,13 @@ impl Snapshot {
         after: Option<&[u8]>,
         last: Option<&[u8]>,
         pairs: Vec<Pair>,
-    ) -> Result<Vec<Pair>, Failure> {
+    ) -> Result<Vec<Pair>, EngineError> {
         let before_images = self
             .before_images
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if before_images.bytes > MAX_BEFORE_IMAGE_BYTES {
-            return Err(Failure::Refused(
+            return Err(EngineError::Refused(
                 "too much was written meanwhile: export at a quieter time",
             ));
         }
@@ -151,7 +151,7 @@ impl ReadView for Snapshot {
         &self.cipher
     }
 
-    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         let now = self.kv.get(key)?;
         let before_images = self
             .before_images
@@ -165,7 +165,7 @@ impl ReadView for Snapshot {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<Pair>, Failure> {
+    ) -> Result<Vec<Pair>, EngineError> {
         let mut all = Vec::new();
         self.each_page(prefix, 256, |pairs| {
             all.extend(

@@ -12,7 +12,7 @@ use super::{
     sms,
     transaction::{ReadView, Transaction},
 };
-use crate::{store::failure::Failure, types::Timestamp};
+use crate::{store::error::EngineError, types::Timestamp};
 
 /// How long a session that has ended is remembered, so that a refresh is told "expired" or
 /// "revoked", not "unknown".
@@ -33,7 +33,7 @@ pub(super) fn sweep(
     tx: &mut Transaction<'_>,
     now: Timestamp,
     limit: usize,
-) -> Result<usize, Failure> {
+) -> Result<usize, EngineError> {
     let mut done = 0;
     for (entry, _) in tx.scan(layout::EXPIRY, None, limit)? {
         match layout::expiring(&entry) {
@@ -47,7 +47,7 @@ pub(super) fn sweep(
     Ok(done)
 }
 
-fn expire_entry(tx: &mut Transaction<'_>, key: &[u8], now: Timestamp) -> Result<(), Failure> {
+fn expire_entry(tx: &mut Transaction<'_>, key: &[u8], now: Timestamp) -> Result<(), EngineError> {
     if key.starts_with(layout::SESSIONS) {
         expire_session(tx, key, now)
     } else if key.starts_with(layout::SMS) {
@@ -72,7 +72,7 @@ fn expire_entry(tx: &mut Transaction<'_>, key: &[u8], now: Timestamp) -> Result<
     }
 }
 
-fn expire_session(tx: &mut Transaction<'_>, key: &[u8], now: Timestamp) -> Result<(), Failure> {
+fn expire_session(tx: &mut Transaction<'_>, key: &[u8], now: Timestamp) -> Result<(), EngineError> {
     let Some(record) = readable::<SessionRecord>(tx, key)? else {
         tx.remove(key.to_vec());
         return Ok(());
@@ -92,9 +92,9 @@ fn expire_session(tx: &mut Transaction<'_>, key: &[u8], now: Timestamp) -> Resul
 fn readable<R: serde::de::DeserializeOwned>(
     tx: &Transaction<'_>,
     key: &[u8],
-) -> Result<Option<R>, Failure> {
+) -> Result<Option<R>, EngineError> {
     match tx.record(key) {
-        Err(Failure::Damaged(why)) => {
+        Err(EngineError::Damaged(why)) => {
             tracing::error!(error = %why, "an expired record could not be read and is removed: {why}");
             Ok(None)
         }

@@ -1,4 +1,4 @@
-//! Both engines under the contract, and what only an engine with files can get wrong.
+//! What the contract does not say of the embedded engines, and what only one with files can get wrong.
 
 mod crash;
 mod directory;
@@ -9,8 +9,13 @@ use std::time::Duration;
 use super::*;
 use crate::{
     crypto::Key,
-    store::contract::{NOW, login_of, wechat_of},
-    types::Secret,
+    store::{
+        BindOutcome, CodeHash, LoginOutcome, NewLogin, OutboxPolicy, PhoneBinding, RevocationScope,
+        RightsChange, Rotation, RotationOutcome, SmsGuess, SmsId, SmsReservation, Store, StoredKey,
+        UserIdentity, UserLookup,
+        fixture::{NOW, login_of, wechat_of},
+    },
+    types::{Secret, SessionId, Timestamp, UserId},
 };
 
 const KEY: [u8; 32] = [7; 32];
@@ -20,7 +25,7 @@ fn keys() -> StoreKeys {
 }
 
 fn in_memory() -> EmbeddedStore {
-    EmbeddedStore::memory(&keys(), Entropy::default()).unwrap()
+    EmbeddedStore::memory(&options(), &keys(), Entropy::default()).unwrap()
 }
 
 /// Waits a little for a lock that a store dropped just now may still hold.
@@ -28,6 +33,7 @@ fn options() -> OpenOptions {
     OpenOptions {
         cache_bytes: 1 << 20,
         lock_wait: Duration::from_secs(10),
+        ..OpenOptions::default()
     }
 }
 
@@ -35,21 +41,46 @@ fn on_disk(path: &Path) -> Result<EmbeddedStore, OpenError> {
     EmbeddedStore::sled(path, &options(), &keys(), Entropy::default())
 }
 
-mod memory_keeps_the_contract {
-    crate::store_contract!((std::sync::Arc::new(super::in_memory()), ()));
+#[tokio::test]
+async fn operations_are_timed_and_failures_counted_by_name() {
+    let store = in_memory();
+    store.login(&login_of("alice", 1)).await.unwrap();
+    store.close().await.unwrap();
+    store.check().await.unwrap_err();
+    let text = store.metrics.render();
+    for line in [
+        r#"menshen_store_op_duration_seconds_count{engine="memory",op="login"} 1"#,
+        r#"menshen_store_op_duration_seconds_count{engine="memory",op="check"} 1"#,
+        r#"menshen_store_errors_total{engine="memory",op="check"} 1"#,
+        r#"menshen_store_errors_total{engine="memory",op="login"} 0"#,
+    ] {
+        assert!(text.contains(line), "{line} is not in:\n{text}");
+    }
 }
 
-mod sled_keeps_the_contract {
-    use crate::store::contract::Subject;
-
-    fn fresh() -> (Subject, tempfile::TempDir) {
-        let directory = tempfile::tempdir().unwrap();
-        (
-            std::sync::Arc::new(super::on_disk(directory.path()).unwrap()),
-            directory,
-        )
+/// Also the operations that are more than a read or a write.
+#[tokio::test]
+async fn every_operation_of_the_metrics_is_timed_once() {
+    let store = in_memory();
+    assert_eq!(store.take_outbox(NOW, NOW, 1).await.unwrap(), []);
+    store.rotate_store_key().await.unwrap();
+    store.reencrypt(1).await.unwrap();
+    store.stats().await.unwrap();
+    drop(store.export().await.unwrap());
+    store.restore(Vec::new()).await.unwrap();
+    let text = store.metrics.render();
+    for op in [
+        "take_outbox",
+        "rotate_store_key",
+        "reseal",
+        "stats",
+        "export",
+        "restore",
+    ] {
+        let line =
+            format!(r#"menshen_store_op_duration_seconds_count{{engine="memory",op="{op}"}} 1"#);
+        assert!(text.contains(&line), "{line} is not in:\n{text}");
     }
-    crate::store_contract!(fresh());
 }
 
 fn raw_keys(store: &EmbeddedStore) -> Vec<Vec<u8>> {

@@ -12,22 +12,26 @@ use super::{
     kv::{Changes, Kv, Pair},
     layout::LookupKey,
 };
-use crate::store::{failure::Failure, record_cipher::RecordCipher};
+use crate::store::{error::EngineError, record_cipher::RecordCipher};
 
 /// Records that can be read.
 pub(super) trait ReadView {
     /// What opens them.
     fn cipher(&self) -> &RecordCipher;
     /// The bytes at a key.
-    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure>;
+    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
     /// Pairs whose key begins with `prefix` and is after `after`, in order, at most `limit`.
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize)
-    -> Result<Vec<Pair>, Failure>;
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, EngineError>;
 }
 
 impl dyn ReadView + '_ {
     /// The record at a key.
-    pub(super) fn record<R: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<R>, Failure> {
+    pub(super) fn record<R: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<R>, EngineError> {
         self.bytes(key)?
             .map(|bytes| self.cipher().open(key, &bytes))
             .transpose()
@@ -40,7 +44,7 @@ impl dyn ReadView + '_ {
     pub(super) fn find<R: DeserializeOwned>(
         &self,
         lookup_key: LookupKey<'_>,
-    ) -> Result<Option<R>, Failure> {
+    ) -> Result<Option<R>, EngineError> {
         loop {
             let keys = self.cipher().keyring();
             let mut candidate_keys = lookup_key.candidate_keys(self.cipher());
@@ -70,7 +74,7 @@ impl ReadView for CommittedView<'_> {
         self.cipher
     }
 
-    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         self.kv.get(key)
     }
 
@@ -79,7 +83,7 @@ impl ReadView for CommittedView<'_> {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<Pair>, Failure> {
+    ) -> Result<Vec<Pair>, EngineError> {
         self.kv.scan(prefix, after, limit)
     }
 }
@@ -109,18 +113,22 @@ impl<'a> Transaction<'a> {
     }
 
     /// Whether the engine would take a commit.
-    pub(super) fn ready(&self) -> Result<(), Failure> {
+    pub(super) fn ready(&self) -> Result<(), EngineError> {
         self.kv.ready()
     }
 
     /// The record at a key.
-    pub(super) fn record<R: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<R>, Failure> {
+    pub(super) fn record<R: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<R>, EngineError> {
         let view: &dyn ReadView = self;
         view.record(key)
     }
 
     /// Stores a record.
-    pub(super) fn put<R: Serialize>(&mut self, key: Vec<u8>, record: &R) -> Result<(), Failure> {
+    pub(super) fn put<R: Serialize>(
+        &mut self,
+        key: Vec<u8>,
+        record: &R,
+    ) -> Result<(), EngineError> {
         let bytes = self.cipher.seal(&key, record)?;
         self.own.insert(key, Some(bytes));
         Ok(())
@@ -130,7 +138,7 @@ impl<'a> Transaction<'a> {
     pub(super) fn find<R: DeserializeOwned>(
         &self,
         lookup_key: LookupKey<'_>,
-    ) -> Result<Option<R>, Failure> {
+    ) -> Result<Option<R>, EngineError> {
         let view: &dyn ReadView = self;
         view.find(lookup_key)
     }
@@ -140,11 +148,11 @@ impl<'a> Transaction<'a> {
         &mut self,
         lookup_key: LookupKey<'_>,
         record: &R,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Vec<u8>, EngineError> {
         let mut candidate_keys = lookup_key.candidate_keys(self.cipher).into_iter();
         let newest = candidate_keys
             .next()
-            .ok_or(Failure::Refused("the store has no key"))?;
+            .ok_or(EngineError::Refused("the store has no key"))?;
         for older in candidate_keys {
             self.remove(older);
         }
@@ -185,7 +193,7 @@ impl ReadView for Transaction<'_> {
         self.cipher
     }
 
-    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         match self.own.get(key).or_else(|| self.group.get(key)) {
             Some(change) => Ok(change.clone()),
             None => self.kv.get(key),
@@ -197,7 +205,7 @@ impl ReadView for Transaction<'_> {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<Pair>, Failure> {
+    ) -> Result<Vec<Pair>, EngineError> {
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             Some(_) | None => Bound::Included(prefix),

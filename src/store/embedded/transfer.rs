@@ -16,13 +16,13 @@ use crate::{
     crypto::Key,
     store::{
         ExportRecord, ExportedOpenId, ExportedSession, ExportedUser, RevocationEntry, StoreKeys,
-        StoredKey, failure::Failure, record_cipher::Keyring,
+        StoredKey, error::EngineError, record_cipher::Keyring,
     },
     types::{Secret, UserId},
 };
 
 /// From a pair to what it says.
-type ReadPair<'a> = &'a dyn Fn(&[u8], &[u8]) -> Result<ExportRecord, Failure>;
+type ReadPair<'a> = &'a dyn Fn(&[u8], &[u8]) -> Result<ExportRecord, EngineError>;
 
 /// Pairs that are read at once.
 const PAGE_SIZE: usize = 200;
@@ -32,8 +32,8 @@ const UNKNOWN_SESSION_COUNT: usize = 1 << 30;
 /// Hands on everything, in the order in which it is restored.
 pub(super) fn export(
     from: &Snapshot,
-    mut emit: impl FnMut(Vec<ExportRecord>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    mut emit: impl FnMut(Vec<ExportRecord>) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
     let view: &dyn ReadView = from;
     let global_epoch = records::global_epoch(view)?;
     let next_user = view.record(layout::NEXT_USER)?;
@@ -82,7 +82,8 @@ pub(super) fn export(
             .strip_prefix(layout::TOMBSTONES)
             .and_then(|id| str::from_utf8(id).ok())
             .unwrap_or_default();
-        let id = UserId::parse(text).map_err(|_| Failure::damaged(key, "is at no user's place"))?;
+        let id =
+            UserId::parse(text).map_err(|_| EngineError::damaged(key, "is at no user's place"))?;
         Ok(ExportRecord::Tombstone {
             id,
             at,
@@ -116,7 +117,7 @@ pub(super) fn export(
     })
 }
 
-fn user(view: &dyn ReadView, record: UserRecord) -> Result<ExportRecord, Failure> {
+fn user(view: &dyn ReadView, record: UserRecord) -> Result<ExportRecord, EngineError> {
     let UserRecord {
         user,
         openids,
@@ -135,7 +136,7 @@ fn user(view: &dyn ReadView, record: UserRecord) -> Result<ExportRecord, Failure
     let openids = openids
         .into_iter()
         .map(openid)
-        .collect::<Result<_, Failure>>()?;
+        .collect::<Result<_, EngineError>>()?;
     let password = match &user.username {
         Some(name) => view
             .find::<UsernameRecord>(LookupKey::Username(name))?
@@ -155,7 +156,7 @@ pub(super) fn restore(
     tx: &mut Transaction<'_>,
     keys: &StoreKeys,
     records: Vec<ExportRecord>,
-) -> Result<Option<Keyring>, Failure> {
+) -> Result<Option<Keyring>, EngineError> {
     let mut changed = None;
     for thing in records {
         match thing {
@@ -210,7 +211,7 @@ pub(super) fn restore(
     Ok(changed)
 }
 
-fn restore_user(tx: &mut Transaction<'_>, user: ExportedUser) -> Result<(), Failure> {
+fn restore_user(tx: &mut Transaction<'_>, user: ExportedUser) -> Result<(), EngineError> {
     let ExportedUser {
         user,
         openids,
@@ -269,7 +270,7 @@ fn restore_user(tx: &mut Transaction<'_>, user: ExportedUser) -> Result<(), Fail
     records::put_user(tx, &record)
 }
 
-fn restore_session(tx: &mut Transaction<'_>, session: ExportedSession) -> Result<(), Failure> {
+fn restore_session(tx: &mut Transaction<'_>, session: ExportedSession) -> Result<(), EngineError> {
     let ExportedSession {
         session,
         openid,

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     store::{
-        OutboxEvent, OutboxPolicy, Withdrawal, WithdrawalOutcome, WithdrawalScope, failure::Failure,
+        OutboxEvent, OutboxPolicy, Withdrawal, WithdrawalOutcome, WithdrawalScope,
+        error::EngineError,
     },
     types::Timestamp,
 };
@@ -22,7 +23,7 @@ pub(super) fn withdraw(
     withdrawal: &Withdrawal,
     outbox: OutboxPolicy,
     now: Timestamp,
-) -> Result<WithdrawalOutcome, Failure> {
+) -> Result<WithdrawalOutcome, EngineError> {
     let Withdrawal {
         app_id,
         openid,

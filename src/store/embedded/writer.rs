@@ -25,7 +25,7 @@ use super::{
     snapshot::Snapshots,
     transaction::Transaction,
 };
-use crate::store::{StoreError, failure::Failure, record_cipher::RecordCipher};
+use crate::store::{StoreError, error::EngineError, record_cipher::RecordCipher};
 
 /// At most so many operations share one commit: bounds how long the first of them waits.
 const MAX_GROUP_SIZE: usize = 256;
@@ -41,23 +41,23 @@ pub(super) struct Health {
 
 impl Health {
     /// Fails when nothing may be asked any more.
-    pub(super) fn check(&self) -> Result<(), Failure> {
+    pub(super) fn check(&self) -> Result<(), EngineError> {
         if self.closed.load(Ordering::Acquire) {
-            return Err(Failure::Closed);
+            return Err(EngineError::Closed);
         }
         self.fault
             .get()
-            .map_or(Ok(()), |why| Err(Failure::Fault(why.clone())))
+            .map_or(Ok(()), |why| Err(EngineError::Fault(why.clone())))
     }
 
     /// Remembers a fault for good; what is not a fault passes.
-    pub(super) fn record(&self, failure: Failure) -> Failure {
-        if let Failure::Fault(why) = &failure
+    pub(super) fn record(&self, error: EngineError) -> EngineError {
+        if let EngineError::Fault(why) = &error
             && self.fault.set(why.clone()).is_ok()
         {
             tracing::error!(error = %why, "the store failed and writes nothing more until menshen is started again: {why}");
         }
-        failure
+        error
     }
 }
 
@@ -70,7 +70,7 @@ pub(super) struct Writer {
 
 enum Message {
     Run(Box<dyn Job>),
-    Close(oneshot::Sender<Result<(), Failure>>),
+    Close(oneshot::Sender<Result<(), EngineError>>),
 }
 
 impl Writer {
@@ -103,7 +103,7 @@ impl Writer {
     pub(super) async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+        F: FnOnce(&mut Transaction<'_>) -> Result<T, EngineError> + Send + 'static,
     {
         self.health.check()?;
         let (answer, answered) = oneshot::channel();
@@ -153,37 +153,37 @@ impl Drop for Writer {
 /// One queued operation and whoever waits for it.
 trait Job: Send {
     /// Runs it on the draft and keeps the outcome.
-    fn run(&mut self, tx: &mut Transaction<'_>) -> Result<(), Failure>;
+    fn run(&mut self, tx: &mut Transaction<'_>) -> Result<(), EngineError>;
     /// Tells the outcome, or why there is none.
-    fn answer(self: Box<Self>, durable: Result<(), Failure>);
+    fn answer(self: Box<Self>, durable: Result<(), EngineError>);
 }
 
 struct Task<T, F> {
     operation: Option<F>,
-    outcome: Option<Result<T, Failure>>,
+    outcome: Option<Result<T, EngineError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
 
 impl<T, F> Job for Task<T, F>
 where
     T: Send,
-    F: FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send,
+    F: FnOnce(&mut Transaction<'_>) -> Result<T, EngineError> + Send,
 {
-    fn run(&mut self, tx: &mut Transaction<'_>) -> Result<(), Failure> {
+    fn run(&mut self, tx: &mut Transaction<'_>) -> Result<(), EngineError> {
         let Some(operation) = self.operation.take() else {
             return Ok(());
         };
         let outcome = operation(tx);
-        let went = outcome.as_ref().map(|_| ()).map_err(Failure::clone);
+        let went = outcome.as_ref().map(|_| ()).map_err(EngineError::clone);
         self.outcome = Some(outcome);
         went
     }
 
-    fn answer(self: Box<Self>, durable: Result<(), Failure>) {
+    fn answer(self: Box<Self>, durable: Result<(), EngineError>) {
         let outcome = match (durable, self.outcome) {
             (Ok(()), Some(outcome)) => outcome,
-            (Err(failure), _) => Err(failure),
-            (Ok(()), None) => Err(Failure::Closed),
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(EngineError::Closed),
         };
         // Whoever asked may have gone away; then nobody needs the answer.
         drop(self.answer.send(outcome.map_err(StoreError::from)));
@@ -228,13 +228,13 @@ impl GroupCommit {
             .health
             .check()
             .and_then(|()| self.run(&mut jobs))
-            .map_err(|failure| self.health.record(failure));
+            .map_err(|error| self.health.record(error));
         for job in jobs {
             job.answer(durable.clone());
         }
     }
 
-    fn run(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+    fn run(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), EngineError> {
         let mut changes = Changes::new();
         // The keys may be exchanged at any moment, but not in the middle of an operation.
         let cipher = self.cipher.snapshot();
@@ -245,9 +245,9 @@ impl GroupCommit {
                     let own = tx.into_changes();
                     changes.extend(own);
                 }
-                Err(fault @ (Failure::Fault(_) | Failure::Closed)) => return Err(fault),
+                Err(fault @ (EngineError::Fault(_) | EngineError::Closed)) => return Err(fault),
                 // Its own affair: what it had changed is dropped, the others go on.
-                Err(Failure::Damaged(_) | Failure::Refused(_)) => {}
+                Err(EngineError::Damaged(_) | EngineError::Refused(_)) => {}
             }
         }
         if changes.is_empty() {
@@ -260,7 +260,7 @@ impl GroupCommit {
         })
     }
 
-    fn close(&self) -> Result<(), Failure> {
+    fn close(&self) -> Result<(), EngineError> {
         self.health.closed.store(true, Ordering::Release);
         catch_panic(|| self.kv.close())
     }
@@ -268,7 +268,7 @@ impl GroupCommit {
 
 /// A panic of the engine or of an operation is a fault like any other: the thread stays, and
 /// everybody is answered.
-fn catch_panic<T>(action: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+fn catch_panic<T>(action: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
     catch_unwind(AssertUnwindSafe(action))
-        .unwrap_or_else(|_| Err(Failure::Fault("the store panicked".to_owned())))
+        .unwrap_or_else(|_| Err(EngineError::Fault("the store panicked".to_owned())))
 }

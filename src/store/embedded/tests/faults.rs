@@ -29,7 +29,7 @@ impl Kv for Failing {
     fn reads_inline(&self) -> bool {
         true
     }
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         self.inner.get(key)
     }
     fn scan(
@@ -37,30 +37,30 @@ impl Kv for Failing {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<kv::Pair>, Failure> {
+    ) -> Result<Vec<kv::Pair>, EngineError> {
         self.inner.scan(prefix, after, limit)
     }
-    fn commit(&self, changes: &Changes) -> Result<(), Failure> {
+    fn commit(&self, changes: &Changes) -> Result<(), EngineError> {
         if self.commits.fetch_add(1, Ordering::SeqCst) != self.at {
             return self.inner.commit(changes);
         }
         match self.how {
-            CommitFault::Refuse => Err(Failure::Refused("the disk is full")),
-            CommitFault::Fail => Err(Failure::Fault("input/output error".to_owned())),
+            CommitFault::Refuse => Err(EngineError::Refused("the disk is full")),
+            CommitFault::Fail => Err(EngineError::Fault("input/output error".to_owned())),
             CommitFault::FailAfter => {
                 self.inner.commit(changes).unwrap();
-                Err(Failure::Fault("input/output error".to_owned()))
+                Err(EngineError::Fault("input/output error".to_owned()))
             }
             CommitFault::Panic => panic!("on purpose"),
         }
     }
-    fn ready(&self) -> Result<(), Failure> {
+    fn ready(&self) -> Result<(), EngineError> {
         Ok(())
     }
-    fn size_bytes(&self) -> Result<u64, Failure> {
+    fn size_bytes(&self) -> Result<u64, EngineError> {
         Ok(0)
     }
-    fn close(&self) -> Result<(), Failure> {
+    fn close(&self) -> Result<(), EngineError> {
         self.inner.close()
     }
 }
@@ -75,6 +75,7 @@ fn failing(at: usize, how: CommitFault) -> EmbeddedStore {
     };
     EmbeddedStore::with_kv(
         Arc::new(kv),
+        &Metrics::new(),
         &keys(),
         Entropy::default(),
         Path::new("failing"),
@@ -149,7 +150,7 @@ async fn an_operation_that_fails_leaves_nothing_of_itself_in_the_group() {
     let store = in_memory();
     let half = |tx: &mut transaction::Transaction<'_>| {
         tx.touch(b"u/half".to_vec());
-        Err::<(), _>(Failure::Refused("on purpose"))
+        Err::<(), _>(EngineError::Refused("on purpose"))
     };
     let whole = |tx: &mut transaction::Transaction<'_>| {
         tx.touch(b"u/whole".to_vec());

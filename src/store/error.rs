@@ -1,0 +1,55 @@
+//! Why an operation failed: as callers see it, and inside an engine, where it decides what follows
+//! for the rest of the store.
+
+/// Why the store could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or refused to write (a full disk). Nothing was done, or nobody knows:
+    /// repeating is safe.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+    /// It failed in a way that this process cannot mend: nothing more is written until it is opened
+    /// again. What was asked for may have happened or not; repeating after a restart is safe.
+    #[error("store failed until a restart: {0}")]
+    Failed(String),
+    /// A record that cannot be read: damaged, or sealed with another key.
+    #[error("store damaged: {0}")]
+    Damaged(String),
+    /// It has been closed.
+    #[error("store closed")]
+    Closed,
+}
+
+/// What went wrong inside an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum EngineError {
+    /// The engine failed. Nobody knows what it still holds right, so nothing more may be written
+    /// until it is opened again.
+    Fault(String),
+    /// One record cannot be read. The others can.
+    Damaged(String),
+    /// Not done, and nothing changed. The store goes on.
+    Refused(&'static str),
+    /// The store has been closed.
+    Closed,
+}
+
+impl EngineError {
+    /// Names the record by the kind it is of (the part of its key before `/`), never by what it
+    /// holds.
+    pub(super) fn damaged(at: &[u8], what: &str) -> Self {
+        let kind = at.split(|byte| *byte == b'/').next().unwrap_or_default();
+        Self::Damaged(format!("a record of kind '{}' {what}", kind.escape_ascii()))
+    }
+}
+
+impl From<EngineError> for StoreError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Fault(why) => Self::Failed(why),
+            EngineError::Damaged(why) => Self::Damaged(why),
+            EngineError::Refused(why) => Self::Unavailable(why.to_owned()),
+            EngineError::Closed => Self::Closed,
+        }
+    }
+}

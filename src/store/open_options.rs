@@ -1,0 +1,63 @@
+//! How a store is opened, and the error texts for operators when that fails.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::metrics::Metrics;
+
+/// How to open a store.
+#[derive(Clone)]
+pub struct OpenOptions {
+    /// Bytes of memory for pages of an embedded store.
+    pub cache_bytes: u64,
+    /// How long to wait for another process that holds the store, such as a predecessor that is
+    /// just ending.
+    pub lock_wait: Duration,
+    /// Where operations are timed and their failures counted.
+    pub metrics: Metrics,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 16 << 20,
+            lock_wait: Duration::from_secs(30),
+            metrics: Metrics::default(),
+        }
+    }
+}
+
+/// Why a store did not open. The texts are for whoever is woken by them: what is wrong, and what to
+/// do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// `store.url` names no engine that we have.
+    #[error("store.url is not understood: use \"sled:PATH\" or \"memory:\"")]
+    UnknownUrl,
+    /// Another process has it open.
+    #[error(
+        "the store in {path} is in use by another process (waited {waited:?}). One directory serves one menshen: stop the \
+         other one, or give this one a directory of its own"
+    )]
+    Locked { path: PathBuf, waited: Duration },
+    /// It cannot be written.
+    #[error(
+        "the store in {path} cannot be written: {why}. menshen's user needs to read and write this directory"
+    )]
+    NotWritable { path: PathBuf, why: String },
+    /// What is there is not a store that can be read.
+    #[error(
+        "the store in {path} cannot be read: {why}. menshen deletes nothing: move the directory aside, then start with a \
+         backup, or with none to begin empty (everybody signs in again, as a new user)"
+    )]
+    Corrupt { path: PathBuf, why: String },
+    /// It was sealed with another key.
+    #[error(
+        "the store in {path} was sealed with another encryption key. Give the key it was made with as \
+         store.encryption_key or store.encryption_key_file (or, to change it, as store.previous_encryption_key beside the new \
+         one); without it nothing in there can be read"
+    )]
+    WrongKey { path: PathBuf },
+    /// The system failed.
+    #[error("the store in {path} cannot be opened: {why}")]
+    Io { path: PathBuf, why: String },
+}

@@ -1,0 +1,62 @@
+//! What revocations take and give, and the log that every replica follows.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{SessionId, Timestamp, UserId};
+
+/// What to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RevocationScope {
+    /// One session, if it is this user's.
+    Session { user: UserId, session: SessionId },
+    /// All of the user's sessions but one.
+    Others { user: UserId, keep: SessionId },
+    /// All of the user's sessions; the user's epoch rises, so every access token made before is
+    /// refused.
+    User(UserId),
+    /// Everybody's; the global epoch rises. Sessions stay in the store but refresh no more.
+    Everything,
+}
+
+/// What a revocation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RevocationOutcome {
+    /// Sessions that lived and do no more; empty for `Everything`, which counts none.
+    pub sessions: Vec<SessionId>,
+    /// The entries as the log has them, for the caller's own memory: a revocation bites locally
+    /// before any poll.
+    pub entries: Vec<RevocationEntry>,
+}
+
+/// One line of the revocation log. Kept for [`REVOCATION_RETENTION`], longer than any access token
+/// lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationEntry {
+    pub at: Timestamp,
+    pub target: RevocationTarget,
+}
+
+/// What is refused from then on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RevocationTarget {
+    /// Tokens of this session.
+    Session(SessionId),
+    /// Tokens of this user whose `ep` is lower.
+    User { id: UserId, epoch: u64 },
+    /// Tokens of anybody whose `gep` is lower.
+    Everything { epoch: u64 },
+}
+
+/// A place in the revocation log; means something to the engine that gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogCursor(pub Vec<u8>);
+
+/// Part of the revocation log.
+#[derive(Debug, Clone)]
+pub struct RevocationPage {
+    pub entries: Vec<RevocationEntry>,
+    /// Where to go on.
+    pub next: LogCursor,
+    /// There is more now.
+    pub more: bool,
+}
