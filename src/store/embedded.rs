@@ -6,6 +6,8 @@
 
 mod accounts;
 mod compact;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod identity;
 mod import;
 mod kv;

@@ -1,6 +1,7 @@
 //! What `auth::assertions` promises.
 
 use super::*;
+use crate::store::embedded::{EmbeddedStore, faulty};
 use crate::{
     auth::CachedAssertions,
     config::{Algorithm, IdentityConfig, MintConfig, SecretText, TokenConfig, UserIds},
@@ -9,12 +10,12 @@ use crate::{
     policy::IdentityFields,
     token::{
         self, Keyrings, Lifetimes, VerifiedClaims,
-        fixture::{self, FakeStore, NOW},
+        fixture::{self, NOW},
     },
 };
 
 struct World {
-    store: FakeStore,
+    store: EmbeddedStore,
     keyrings: Arc<Keyrings>,
     metrics: Metrics,
 }
@@ -22,7 +23,7 @@ struct World {
 impl World {
     async fn signing_with(algorithm: Algorithm) -> Self {
         let (store, config) = (
-            FakeStore::default(),
+            faulty::in_memory(),
             TokenConfig {
                 algorithm,
                 ..TokenConfig::default()
@@ -143,7 +144,7 @@ async fn what_cannot_be_signed_is_a_fault_and_counted() {
     let key = token::generate(Algorithm::Hs256, &Entropy::default(), NOW).unwrap();
     let keyrings = Arc::new(Keyrings::fixed(&[key]).unwrap());
     let world = World {
-        store: FakeStore::default(),
+        store: faulty::in_memory(),
         keyrings,
         metrics: Metrics::new(),
     };

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use super::*;
+use crate::store::embedded::{EmbeddedStore, faulty};
 use crate::{
     config::{IdentityConfig, TokenConfig},
     entropy::Entropy,
     store::{RevocationEntry, RevocationTarget, User},
     token::{
         AccessTokenOptions, Grant, Issuer, Keyrings, Lifetimes,
-        fixture::{self, FakeStore, NOW},
+        fixture::{self, NOW},
     },
 };
 
 struct World {
-    store: FakeStore,
+    store: EmbeddedStore,
     keyrings: Arc<Keyrings>,
     denylist: Arc<Denylist>,
     issuer: Issuer,
@@ -25,7 +26,7 @@ struct World {
 impl World {
     async fn new(cache_entries: usize) -> Self {
         let (store, config, metrics) =
-            (FakeStore::default(), TokenConfig::default(), Metrics::new());
+            (faulty::in_memory(), TokenConfig::default(), Metrics::new());
         let keyrings = Arc::new(
             Keyrings::open(
                 &config,

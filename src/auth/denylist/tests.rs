@@ -3,7 +3,11 @@
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
-use crate::token::fixture::{self, FakeStore, NOW};
+use crate::store::{
+    ExportRecord,
+    embedded::{EmbeddedStore, faulty},
+};
+use crate::token::fixture::{self, NOW};
 
 fn entry(target: RevocationTarget) -> RevocationEntry {
     RevocationEntry { at: NOW, target }
@@ -14,6 +18,12 @@ fn of_user(epoch: u64) -> RevocationEntry {
         id: fixture::user().id,
         epoch,
     })
+}
+
+/// Writes to the log of the store.
+async fn add(store: &EmbeddedStore, entries: impl IntoIterator<Item = RevocationEntry>) {
+    let records = entries.into_iter().map(ExportRecord::Revocation).collect();
+    store.restore(records).await.unwrap();
 }
 
 #[test]
@@ -98,33 +108,30 @@ fn an_entry_is_forgotten_when_no_token_can_need_it() {
 
 #[tokio::test]
 async fn loading_reads_every_page_and_goes_on_where_it_was() {
-    let store = FakeStore {
-        page: 3,
-        ..FakeStore::default()
-    };
-    for n in 0..10 {
-        store.revoke_entry(entry(RevocationTarget::Session(SessionId::from_bits(n))));
-    }
+    let store = faulty::in_memory();
+    let pages = 2 * PAGE_SIZE + 1;
+    let sessions = (0..pages as u128).map(SessionId::from_bits);
+    add(&store, sessions.map(RevocationTarget::Session).map(entry)).await;
     let denylist = Denylist::new();
     assert_eq!(denylist.load(&store).await.unwrap(), Some(NOW));
-    assert_eq!(denylist.len(), 10);
+    assert_eq!(denylist.len(), pages);
     assert_eq!(denylist.load(&store).await.unwrap(), None);
-    store.revoke_entry(of_user(9));
+    add(&store, [of_user(9)]).await;
     assert_eq!(denylist.load(&store).await.unwrap(), Some(NOW));
     assert!(denylist.is_own_revoked(&fixture::claims()));
 }
 
 #[tokio::test]
 async fn a_failing_store_lets_nothing_through_that_was_refused() {
-    let store = FakeStore::default();
-    store.revoke_entry(of_user(9));
+    let (store, faults) = faulty::with_faults();
+    add(&store, [of_user(9)]).await;
     let denylist = Denylist::new();
     denylist.load(&store).await.unwrap();
-    store.down.store(true, Ordering::Relaxed);
+    faults.set_down(true);
     assert!(denylist.load(&store).await.is_err());
     assert!(denylist.is_own_revoked(&fixture::claims()));
-    store.down.store(false, Ordering::Relaxed);
-    store.revoke_entry(entry(RevocationTarget::Everything { epoch: 7 }));
+    faults.set_down(false);
+    add(&store, [entry(RevocationTarget::Everything { epoch: 7 })]).await;
     denylist.load(&store).await.unwrap();
     assert!(denylist.is_own_revoked(&AccessClaims {
         ep: 99,
@@ -134,18 +141,20 @@ async fn a_failing_store_lets_nothing_through_that_was_refused() {
 
 #[tokio::test]
 async fn following_survives_an_outage_and_measures_the_lag() {
-    let store = FakeStore::default();
+    let (store, faults) = faulty::with_faults();
     let (denylist, metrics) = (Denylist::new(), Metrics::new());
     let clock = Clock::manual(NOW.plus(Duration::from_secs(2)));
     // Ends after some turns; each turn polls it once or more. The store is down for the first of
     // them.
     let turns = AtomicUsize::new(0);
+    let mut revocation = Box::pin(add(&store, [of_user(9)]));
+    let mut is_revoked = false;
     let shutdown = std::future::poll_fn(|context| {
         context.waker().wake_by_ref();
         let turn = turns.fetch_add(1, Ordering::Relaxed);
-        store.down.store(turn < 3, Ordering::Relaxed);
-        if turn == 4 {
-            store.revoke_entry(of_user(9));
+        faults.set_down(turn < 3);
+        if turn >= 4 && !is_revoked {
+            is_revoked = revocation.as_mut().poll(context).is_ready();
         }
         if turn > 1_000_000 || denylist.is_own_revoked(&fixture::claims()) {
             std::task::Poll::Ready(())

@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::store::embedded::faulty;
 use crate::{
     config::Algorithm,
     crypto::Key,
     entropy::Entropy,
     token::{
         AccessTokenOptions, Grant, Issuer, Lifetimes, TokenError, Verifier,
-        fixture::{self, FakeStore, NOW},
+        fixture::{self, NOW},
     },
 };
 
@@ -29,7 +30,7 @@ fn asking() -> IdentityConfig {
 
 async fn keyrings(algorithm: Algorithm) -> (TokenConfig, Arc<Keyrings>) {
     let (store, config) = (
-        FakeStore::default(),
+        faulty::in_memory(),
         TokenConfig {
             algorithm,
             ..TokenConfig::default()
@@ -180,7 +181,7 @@ async fn an_assertion_is_no_access_token_and_an_access_token_no_assertion() {
 #[tokio::test]
 async fn replicas_have_the_same_companion_and_other_stores_another() {
     let (store, config) = (
-        FakeStore::default(),
+        faulty::in_memory(),
         TokenConfig {
             algorithm: Algorithm::Hs256,
             ..TokenConfig::default()

@@ -3,10 +3,11 @@
 use super::*;
 use crate::{
     config::{HumanDuration, SecretText},
-    token::{
-        fixture::{FakeStore, NOW},
-        key,
+    store::embedded::{
+        EmbeddedStore,
+        faulty::{self, Faults},
     },
+    token::{fixture::NOW, key},
 };
 
 const ALL: [Algorithm; 4] = [
@@ -23,7 +24,7 @@ fn config(algorithm: Algorithm) -> TokenConfig {
     }
 }
 
-async fn open(config: &TokenConfig, store: &FakeStore) -> Keyrings {
+async fn open(config: &TokenConfig, store: &EmbeddedStore) -> Keyrings {
     Keyrings::open(
         config,
         Lifetimes::of(config),
@@ -46,7 +47,9 @@ fn until(come_true: impl Fn() -> bool) -> impl Future<Output = ()> {
     std::future::poll_fn(move |context| {
         context.waker().wake_by_ref();
         turns += 1;
-        if come_true() || turns > 10_000 {
+        // What is waited for may be up to the store's writing thread.
+        std::thread::yield_now();
+        if come_true() || turns > 1_000_000 {
             std::task::Poll::Ready(())
         } else {
             std::task::Poll::Pending
@@ -77,7 +80,7 @@ fn key_files(files: &[(&str, Algorithm)]) -> (tempfile::TempDir, Vec<String>) {
 #[tokio::test]
 async fn the_first_start_makes_a_key_and_later_ones_find_it() {
     for algorithm in ALL {
-        let store = FakeStore::default();
+        let store = faulty::in_memory();
         let first = open(&config(algorithm), &store)
             .await
             .current()
@@ -91,7 +94,7 @@ async fn the_first_start_makes_a_key_and_later_ones_find_it() {
 
 #[tokio::test]
 async fn another_algorithm_makes_a_new_key_and_the_old_one_still_verifies() {
-    let store = FakeStore::default();
+    let store = faulty::in_memory();
     let old = open(&config(Algorithm::EdDsa), &store)
         .await
         .current()
@@ -104,7 +107,7 @@ async fn another_algorithm_makes_a_new_key_and_the_old_one_still_verifies() {
 
 #[tokio::test]
 async fn a_rotation_reaches_the_other_replica_and_the_old_key_retires_when_its_tokens_are_dead() {
-    let store = FakeStore::default();
+    let store = faulty::in_memory();
     let config = config(Algorithm::EdDsa);
     let (here, there) = (open(&config, &store).await, open(&config, &store).await);
     let old = here.current().signing_kid().to_owned();
@@ -146,7 +149,7 @@ async fn a_rotation_reaches_the_other_replica_and_the_old_key_retires_when_its_t
 
 #[tokio::test]
 async fn a_reload_without_news_keeps_the_version() {
-    let store = FakeStore::default();
+    let store = faulty::in_memory();
     let keyrings = open(&config(Algorithm::EdDsa), &store).await;
     let before = keyrings.version();
     assert!(!keyrings.reload(&store, NOW).await.unwrap());
@@ -161,10 +164,10 @@ async fn a_reload_without_news_keeps_the_version() {
 
 #[tokio::test]
 async fn a_store_that_fails_changes_no_key() {
-    let store = FakeStore::default();
+    let (store, faults) = faulty::with_faults();
     let keyrings = open(&config(Algorithm::EdDsa), &store).await;
     let kid = keyrings.current().signing_kid().to_owned();
-    store.down.store(true, Ordering::Relaxed);
+    faults.set_down(true);
     assert!(keyrings.reload(&store, NOW).await.is_err());
     assert!(
         keyrings
@@ -187,31 +190,49 @@ async fn a_store_that_fails_changes_no_key() {
     );
 }
 
+/// Both at once: neither sees what the other does before it has read the store itself.
+async fn at_once<A, B>(
+    faults: &Faults,
+    one: impl Future<Output = A>,
+    other: impl Future<Output = B>,
+) -> (A, B) {
+    faults.commits.close();
+    let (one, other, ()) = tokio::join!(one, other, async { faults.commits.open() });
+    (one, other)
+}
+
 #[tokio::test]
 async fn of_two_replicas_that_make_a_key_at_once_one_wins_and_both_use_it() {
-    let store = FakeStore::default();
-    let theirs = || key::generate(Algorithm::EdDsa, &Entropy::default(), NOW).unwrap();
-    let first = theirs();
-    *store.faster.lock().unwrap() = Some(first.clone());
-    let keyrings = open(&config(Algorithm::EdDsa), &store).await;
-    assert_eq!(keyrings.current().kids().collect::<Vec<_>>(), [&first.kid]);
+    let (store, faults) = faulty::with_faults();
+    let config = config(Algorithm::EdDsa);
+    let (here, there) = at_once(&faults, open(&config, &store), open(&config, &store)).await;
+    let first = here.current().signing_kid().to_owned();
+    for keyrings in [&here, &there] {
+        assert_eq!(keyrings.current().kids().collect::<Vec<_>>(), [&first]);
+    }
 
-    let second = theirs();
-    *store.faster.lock().unwrap() = Some(second.clone());
-    let rotated = keyrings
-        .rotate(&store, &Entropy::default(), NOW)
-        .await
-        .unwrap();
+    let entropy = Entropy::default();
+    let (ours, theirs) = at_once(
+        &faults,
+        here.rotate(&store, &entropy, NOW),
+        there.rotate(&store, &entropy, NOW),
+    )
+    .await;
+    let RotationResult::Added { kid: second } = ours.unwrap() else {
+        panic!("it was the first");
+    };
     assert_eq!(
-        rotated,
+        theirs.unwrap(),
         RotationResult::Overtaken {
-            kid: second.kid.clone()
+            kid: second.clone()
         }
     );
-    assert_eq!(
-        keyrings.current().kids().collect::<Vec<_>>(),
-        [&second.kid, &first.kid]
-    );
+    for keyrings in [&here, &there] {
+        assert_eq!(
+            keyrings.current().kids().collect::<Vec<_>>(),
+            [&second, &first]
+        );
+    }
 }
 
 #[tokio::test]
@@ -226,7 +247,7 @@ async fn the_last_key_file_signs_and_all_verify() {
         key_dir: Some(dir.path().to_owned()),
         ..config(Algorithm::EdDsa)
     };
-    let store = FakeStore::default();
+    let store = faulty::in_memory();
     let keyrings = open(&config, &store).await;
     assert_eq!(
         keyrings.current().kids().collect::<Vec<_>>(),
@@ -263,7 +284,7 @@ async fn a_key_directory_that_cannot_be_used_stops_the_start() {
         let error = Keyrings::open(
             &config,
             Lifetimes::of(&config),
-            &FakeStore::default(),
+            &faulty::in_memory(),
             &Entropy::default(),
             NOW,
         )
@@ -283,7 +304,7 @@ async fn former_secrets_verify_and_none_is_published() {
             previous_secrets: vec![secret("b"), secret("c"), secret("b")],
             ..config(Algorithm::Hs256)
         };
-        let keyrings = open(&config, &FakeStore::default()).await;
+        let keyrings = open(&config, &faulty::in_memory()).await;
         let keys = keyrings.current();
         assert_eq!(keys.kids().count(), 3, "{own:?}");
         assert_eq!(keys.jwks().as_ref(), br#"{"keys":[]}"#);
@@ -307,7 +328,7 @@ async fn a_short_secret_stops_the_start() {
         let error = Keyrings::open(
             &config,
             Lifetimes::of(&config),
-            &FakeStore::default(),
+            &faulty::in_memory(),
             &Entropy::default(),
             NOW,
         )
@@ -323,7 +344,7 @@ async fn a_short_secret_stops_the_start() {
 
 #[tokio::test]
 async fn the_jwks_has_what_rfc_7517_asks_for_and_nothing_private() {
-    let store = FakeStore::default();
+    let store = faulty::in_memory();
     for (algorithm, members) in [
         (
             Algorithm::EdDsa,
@@ -355,7 +376,7 @@ async fn the_jwks_has_what_rfc_7517_asks_for_and_nothing_private() {
 
 #[tokio::test]
 async fn following_reads_a_new_key_when_it_is_asked_for_and_ends_when_it_is_told_to() {
-    let store = FakeStore::default();
+    let store = faulty::in_memory();
     let keyrings = open(&config(Algorithm::EdDsa), &store).await;
     let other = open(&config(Algorithm::EdDsa), &store).await;
     other
@@ -382,7 +403,7 @@ async fn following_reads_a_new_key_when_it_is_asked_for_and_ends_when_it_is_told
 
 #[tokio::test]
 async fn following_retires_what_is_over() {
-    let store = FakeStore::default();
+    let store = faulty::in_memory();
     let keyrings = open(&config(Algorithm::EdDsa), &store).await;
     keyrings
         .rotate(&store, &Entropy::default(), NOW)
@@ -420,13 +441,13 @@ fn scheduled() -> TokenConfig {
 
 /// One process among several that share a store.
 struct Process<'a> {
-    store: &'a FakeStore,
+    store: &'a EmbeddedStore,
     keyrings: Keyrings,
     metrics: Metrics,
 }
 
 impl<'a> Process<'a> {
-    async fn start(store: &'a FakeStore, config: &TokenConfig, now: Timestamp) -> Self {
+    async fn start(store: &'a EmbeddedStore, config: &TokenConfig, now: Timestamp) -> Self {
         let keyrings = Keyrings::open(
             config,
             Lifetimes::of(config),
@@ -475,7 +496,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 #[tokio::test]
 async fn the_next_key_is_published_before_it_signs_and_the_last_one_verifies_until_its_tokens_are_dead()
  {
-    let (store, config) = (FakeStore::default(), scheduled());
+    let (store, config) = (faulty::in_memory(), scheduled());
     let here = Process::start(&store, &config, NOW).await;
     let there = Process::start(&store, &config, NOW).await;
     let first = here.at(day(89).minus(MOMENT)).await;
@@ -528,25 +549,20 @@ async fn the_next_key_is_published_before_it_signs_and_the_last_one_verifies_unt
 
 #[tokio::test]
 async fn of_processes_that_find_the_next_key_due_at_once_one_makes_it() {
-    let (store, config) = (FakeStore::default(), scheduled());
+    let ((store, faults), config) = (faulty::with_faults(), scheduled());
     let here = Process::start(&store, &config, NOW).await;
+    let there = Process::start(&store, &config, NOW).await;
     let old = here.at(NOW).await;
-    let made = key::generate(Algorithm::EdDsa, &Entropy::default(), day(89)).unwrap();
-    let theirs = StoredKey {
-        signs_from: day(90),
-        ..made
-    };
-    *store.faster.lock().unwrap() = Some(theirs.clone());
-    assert_eq!(here.at(day(89)).await, [old[0].clone(), theirs.kid]);
-    assert_eq!(
-        (here.audited("key.added"), store.keys().await.unwrap().len()),
-        (0, 2)
-    );
+    let (ours, theirs) = at_once(&faults, here.at(day(89)), there.at(day(89))).await;
+    assert_eq!(ours, theirs);
+    assert_eq!((&ours[0], ours.len()), (&old[0], 2));
+    let audited = [&here, &there].map(|process| process.audited("key.added"));
+    assert_eq!((audited, store.keys().await.unwrap().len()), ([1, 0], 2));
 }
 
 #[tokio::test]
 async fn a_process_that_did_not_run_when_the_next_key_was_due_publishes_it_first_all_the_same() {
-    let (store, config) = (FakeStore::default(), scheduled());
+    let (store, config) = (faulty::in_memory(), scheduled());
     let old = Process::start(&store, &config, NOW).await.at(NOW).await;
     let late = Process::start(&store, &config, day(400)).await;
     let waiting = late.at(day(400)).await;
@@ -560,7 +576,7 @@ async fn a_process_that_did_not_run_when_the_next_key_was_due_publishes_it_first
 
 #[tokio::test]
 async fn a_rotation_by_hand_goes_before_a_key_that_waits() {
-    let (store, config) = (FakeStore::default(), scheduled());
+    let (store, config) = (faulty::in_memory(), scheduled());
     let here = Process::start(&store, &config, NOW).await;
     let waiting = here.at(day(89)).await;
     let RotationResult::Added { kid } = here
@@ -599,7 +615,7 @@ async fn keys_are_replaced_on_schedule_only_where_that_is_asked_for_and_they_are
             ..scheduled()
         },
     ] {
-        let store = FakeStore::default();
+        let store = faulty::in_memory();
         let process = Process::start(&store, &config, NOW).await;
         let before = process.at(NOW).await;
         assert_eq!(process.at(day(1000)).await, before, "{config:?}");
@@ -610,7 +626,7 @@ async fn keys_are_replaced_on_schedule_only_where_that_is_asked_for_and_they_are
 
 #[tokio::test]
 async fn a_clock_behind_all_keys_signs_with_the_oldest() {
-    let (store, config) = (FakeStore::default(), scheduled());
+    let (store, config) = (faulty::in_memory(), scheduled());
     let here = Process::start(&store, &config, NOW).await;
     let waiting = here.at(day(89)).await;
     assert_eq!(here.at(NOW.minus(DAY)).await, waiting);
@@ -618,7 +634,7 @@ async fn a_clock_behind_all_keys_signs_with_the_oldest() {
 
 #[tokio::test]
 async fn a_clock_that_was_years_ahead_for_a_while_does_not_stop_the_schedule() {
-    let (store, config) = (FakeStore::default(), scheduled());
+    let (store, config) = (faulty::in_memory(), scheduled());
     let here = Process::start(&store, &config, NOW).await;
     let first = here.at(NOW).await;
     here.at(day(3650)).await;

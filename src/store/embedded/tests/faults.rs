@@ -1,92 +1,11 @@
 //! An engine that fails on purpose: nobody may be told that something happened when it did not.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::*;
-
-/// What a commit does at its turn.
-#[derive(Clone, Copy, PartialEq)]
-enum CommitFault {
-    Refuse,
-    Fail,
-    /// Does it, then says that it failed: the outcome is unknown.
-    FailAfter,
-    Panic,
-}
-
-/// The memory engine with one commit, counted from 0, that goes wrong.
-struct Failing {
-    inner: MemoryKv,
-    commits: AtomicUsize,
-    at: usize,
-    how: CommitFault,
-}
-
-impl Kv for Failing {
-    fn name(&self) -> &'static str {
-        "failing"
-    }
-    fn reads_inline(&self) -> bool {
-        true
-    }
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        self.inner.get(key)
-    }
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<kv::Pair>, EngineError> {
-        self.inner.scan(prefix, after, limit)
-    }
-    fn commit(&self, changes: &Changes) -> Result<(), EngineError> {
-        if self.commits.fetch_add(1, Ordering::SeqCst) != self.at {
-            return self.inner.commit(changes);
-        }
-        match self.how {
-            CommitFault::Refuse => Err(EngineError::Refused("the disk is full")),
-            CommitFault::Fail => Err(EngineError::Fault("input/output error".to_owned())),
-            CommitFault::FailAfter => {
-                self.inner.commit(changes).unwrap();
-                Err(EngineError::Fault("input/output error".to_owned()))
-            }
-            CommitFault::Panic => panic!("on purpose"),
-        }
-    }
-    fn ready(&self) -> Result<(), EngineError> {
-        Ok(())
-    }
-    fn size_bytes(&self) -> Result<u64, EngineError> {
-        Ok(0)
-    }
-    fn close(&self) -> Result<(), EngineError> {
-        self.inner.close()
-    }
-}
-
-/// The first commit proves the store, so logins begin with the second.
-fn failing(at: usize, how: CommitFault) -> EmbeddedStore {
-    let kv = Failing {
-        inner: MemoryKv::new(),
-        commits: AtomicUsize::new(0),
-        at,
-        how,
-    };
-    EmbeddedStore::with_kv(
-        Arc::new(kv),
-        &Metrics::new(),
-        &keys(),
-        Entropy::default(),
-        Path::new("failing"),
-        false,
-    )
-    .unwrap()
-}
+use crate::store::embedded::faulty::{CommitFault, with_commit_fault};
 
 #[tokio::test]
 async fn a_refused_commit_changes_nothing_and_the_store_goes_on() {
-    let store = failing(1, CommitFault::Refuse);
+    let store = with_commit_fault(1, CommitFault::Refuse);
     assert!(matches!(
         store.login(&login_of("alice", 1)).await,
         Err(StoreError::Unavailable(_))
@@ -106,7 +25,7 @@ async fn after_a_fault_nothing_is_written_or_read_any_more() {
         CommitFault::FailAfter,
         CommitFault::Panic,
     ] {
-        let store = failing(2, how);
+        let store = with_commit_fault(2, how);
         store.login(&login_of("alice", 1)).await.unwrap();
         assert!(matches!(
             store.login(&login_of("bob", 2)).await,
@@ -130,7 +49,7 @@ async fn after_a_fault_nothing_is_written_or_read_any_more() {
 
 #[tokio::test]
 async fn a_fault_fails_everybody_in_the_group() {
-    let store = Arc::new(failing(1, CommitFault::Fail));
+    let store = Arc::new(with_commit_fault(1, CommitFault::Fail));
     // One thread, so that all of them are queued before the writer is looked at.
     let outcomes = futures::future::join_all((1..=50).map(|n| {
         let store = Arc::clone(&store);
