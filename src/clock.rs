@@ -1,10 +1,9 @@
-//! The only reader of time. Everything else is told what time it is.
+//! The only reader of time. Everything else takes the time as an argument.
 //!
-//! There are two: the wall clock, which says when something is and may be set back, and the steady
-//! one, which says how long something takes. What lasts (tokens, sessions, what is in the store)
-//! goes by the wall clock. What is only in this process's memory (rate limits, answers that are
-//! kept for a moment) goes by the steady one, so that setting the clock neither shuts anybody out
-//! nor keeps anything longer.
+//! There are two: the wall clock, which may be set back, and the monotonic clock, which measures
+//! durations. What lasts (tokens, sessions, what is in the store) goes by the wall clock. What is
+//! only in this process's memory (rate limits, answers that are kept for a moment) goes by the
+//! monotonic one, so that setting the clock neither locks a user out nor keeps anything longer.
 
 use std::{
     sync::{
@@ -18,7 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::types::Timestamp;
 
-/// Where the time comes from: the system, or a hand that a test turns.
+/// The source of time: the system, or a test.
 #[derive(Debug, Clone, Default)]
 pub enum Clock {
     /// The system's clocks; a wall clock before 1970 reads as 1970.
@@ -28,7 +27,7 @@ pub enum Clock {
     Manual(Arc<ManualTime>),
 }
 
-/// The hands of a manual clock, in milliseconds.
+/// The times of a manual clock, in milliseconds.
 #[derive(Debug)]
 pub struct ManualTime {
     wall: AtomicU64,

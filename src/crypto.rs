@@ -48,7 +48,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
-/// Equality without telling where the difference is. Unequal lengths are unequal.
+/// Equality in constant time. Unequal lengths are unequal.
 pub fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
     left.ct_eq(right).into()
 }

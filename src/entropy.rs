@@ -4,8 +4,8 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
 use crate::types::{SMS_CODE_DIGITS, SessionId, SmsCode};
 
-/// Random bytes. Failure of the system's source is fatal for what was asked, never replaced by
-/// something weaker.
+/// Random bytes. A failure of the system's source fails the operation; nothing weaker takes its
+/// place.
 #[derive(Debug, Clone, Default)]
 pub struct Entropy {
     source: SystemRandom,

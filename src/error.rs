@@ -1,4 +1,4 @@
-//! The closed list of what a client can be told went wrong.
+//! The closed list of error codes that a client can see.
 //!
 //! Each is the `code` of a problem document and the value of `X-Menshen-Error`. Others build on the
 //! names: none changes its spelling or meaning. HTTP statuses and texts for people are given in

@@ -1,4 +1,4 @@
-//! The words everybody uses: identifiers, instants and secrets, parsed once at the edge.
+//! The types that every module uses: identifiers, instants and secrets, parsed once at the edge.
 //!
 //! A value of one of these types is valid because nothing else can be built: private fields, one
 //! constructor each. What is personal or secret prints as `***` in `Debug` and has no `Display`.

@@ -17,7 +17,7 @@ pub struct NewAccount {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountOutcome {
     Created(Box<User>),
-    /// Somebody has this name.
+    /// The name is taken.
     UsernameTaken,
 }
 
@@ -32,7 +32,7 @@ pub struct Credentials {
     pub password: PasswordHash,
 }
 
-/// By what an administrator looks for a user.
+/// An identity by which an administrator looks a user up.
 #[derive(Debug, Clone)]
 pub enum UserIdentity {
     Phone(Phone),
@@ -40,7 +40,7 @@ pub enum UserIdentity {
     OpenId(AppId, OpenId),
 }
 
-/// A user with all that leads to them. Personal.
+/// A user with all identities. Personal.
 #[derive(Debug, Clone)]
 pub struct Identities {
     pub user: User,
@@ -48,12 +48,12 @@ pub struct Identities {
     pub unionids: Vec<UnionId>,
 }
 
-/// What has become of an id.
+/// What an id belongs to.
 #[derive(Debug, Clone)]
 pub enum UserLookup {
     /// It is a user's.
     Active(Box<Identities>),
-    /// It was a user's, who was joined to another one or erased.
+    /// It was a user's, who was merged into another one or erased.
     Deleted {
         at: Timestamp,
         merged_into: Option<UserId>,
@@ -61,7 +61,7 @@ pub enum UserLookup {
     Unknown,
 }
 
-/// A change to somebody's rights.
+/// A change of a user's rights.
 #[derive(Debug, Clone)]
 pub enum RightsChange {
     /// A disabled user neither signs in nor refreshes; all sessions end.
@@ -84,7 +84,7 @@ pub struct RightsOutcome {
     pub entries: Vec<RevocationEntry>,
 }
 
-/// What WeChat knows a session by, and the keys for what its client encrypted.
+/// The WeChat identity of a session, and the keys of what its client encrypted.
 #[derive(Debug, Clone)]
 pub struct WechatSession {
     pub session: Session,
@@ -94,7 +94,7 @@ pub struct WechatSession {
     pub session_keys: Vec<Secret<String>>,
 }
 
-/// How far the store's records have been sealed anew.
+/// How far the re-encryption of the store's records is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReencryptionProgress {
     /// Records looked at in this step.

@@ -1,13 +1,12 @@
-//! The file that a store goes into: sealed, in pieces, each authentic in its place, with an end
-//! that is told.
+//! The file of a backup: encrypted in chunks, each authentic at its position, with a marked end.
 //!
-//! First a line of JSON in the clear ([`Header`]); then pieces, each with its length before it:
+//! First a line of JSON in the clear ([`Header`]); then chunks, each preceded by its length:
 //! AES-256-GCM under a key of this file, authenticated together with the header, the number of the
-//! piece, and whether it is the last. Inside are lines of JSON, one [`ExportRecord`] each. So nothing
-//! can be changed, left out, moved or cut off without being noticed.
+//! chunk, and whether it is the last. Inside are lines of JSON, one [`ExportRecord`] each. So
+//! nothing can be changed, left out, moved or cut off without being noticed.
 //!
-//! Must stay true: nothing personal is outside of a seal; a reader believes nothing before its seal
-//! has opened.
+//! Must stay true: nothing personal is outside of a chunk; a reader uses nothing before it is
+//! decrypted and authentic.
 
 use std::io::{self, Read};
 
@@ -71,7 +70,7 @@ impl From<io::Error> for BackupError {
     }
 }
 
-/// What seals exports: derived from the encryption key of the config.
+/// The key of exports, derived from the encryption key of the config.
 pub fn export_key(encryption_key: &Key) -> Key {
     crypto::derive(encryption_key, "store export")
 }

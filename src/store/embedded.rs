@@ -58,8 +58,8 @@ pub struct EmbeddedStore {
     kv: Arc<dyn Kv>,
     cipher: Arc<RecordCipher>,
     keys: StoreKeys,
-    /// Held from a change of the keyring on the disk until the vault has it: two of them must not
-    /// overtake each other, or the vault would seal with a key that is not in the store.
+    /// Held from a change of the keyring on the disk until the cipher has it: two changes must not
+    /// overtake each other, or the cipher would use a key that is not in the store.
     changing_keys: tokio::sync::Mutex<()>,
     health: Arc<Health>,
     snapshots: Arc<Snapshots>,
@@ -131,7 +131,7 @@ impl EmbeddedStore {
             path: path.to_owned(),
             why: format!("no thread: {error}"),
         })?;
-        metrics.store_errors.start(&[kv.name()]);
+        metrics.store_errors.initialize(&[kv.name()]);
         let changing_keys = tokio::sync::Mutex::default();
         Ok(Self {
             kv,
@@ -189,8 +189,8 @@ impl EmbeddedStore {
         }
     }
 
-    /// Runs a read where it holds up nobody: an engine with a disk may wait for it, and a waiting
-    /// thread serves no requests.
+    /// Runs a read on a thread of its own where the engine may wait for a disk: a waiting thread
+    /// serves no requests.
     async fn run_read<T, F>(&self, query: F) -> Result<T, StoreError>
     where
         T: Send + 'static,

@@ -4,8 +4,8 @@
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached, or refused to write (a full disk). Nothing was done, or nobody knows:
-    /// repeating is safe.
+    /// It cannot be reached, or refused to write (a full disk). Nothing was done, or the outcome is
+    /// unknown: repeating is safe.
     #[error("store unavailable: {0}")]
     Unavailable(String),
     /// It failed in a way that this process cannot mend: nothing more is written until it is opened
@@ -23,8 +23,8 @@ pub enum StoreError {
 /// What went wrong inside an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum EngineError {
-    /// The engine failed. Nobody knows what it still holds right, so nothing more may be written
-    /// until it is opened again.
+    /// The engine failed. Its state is unknown, so nothing more may be written until it is
+    /// reopened.
     Fault(String),
     /// One record cannot be read. The others can.
     Damaged(String),

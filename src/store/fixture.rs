@@ -48,7 +48,7 @@ pub fn login_of(person: &str, session: u128) -> NewLogin {
     }
 }
 
-/// What WeChat said of a person who signs in with it.
+/// The WeChat identity of a login.
 ///
 /// # Panics
 /// When the login is of another kind.

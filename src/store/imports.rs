@@ -30,10 +30,10 @@ pub enum ImportOutcome {
     Refused(ImportConflict),
 }
 
-/// Why somebody cannot be imported. Nothing in it is personal.
+/// Why a user cannot be imported. Nothing in it is personal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImportConflict {
-    /// The id is that of a user to whom none of the identities leads.
+    /// The id is that of a user who has none of the identities.
     IdTaken,
     /// The id was that of a user who was erased, or joined to another one.
     IdDeleted,

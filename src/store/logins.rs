@@ -44,10 +44,10 @@ pub struct NewLogin {
     pub now: Timestamp,
 }
 
-/// Why somebody is believed to be who they are.
+/// The proof of identity in a login.
 #[derive(Debug, Clone)]
 pub enum LoginProof {
-    /// WeChat said so.
+    /// An identity from WeChat.
     Wechat(WechatIdentity),
     /// A code that was sent to a phone.
     Sms(SmsGuess),
@@ -56,7 +56,7 @@ pub enum LoginProof {
     Password(Username, Credentials),
 }
 
-/// What WeChat said of the person.
+/// A user's identity as WeChat's `jscode2session` returns it.
 #[derive(Debug, Clone)]
 pub struct WechatIdentity {
     pub app_id: AppId,
@@ -81,9 +81,10 @@ pub enum LoginOutcome {
     Disabled(UserId),
     /// A stranger, and registration is closed.
     RegistrationClosed,
-    /// Proven, and nobody yet, where the login wanted to know that first ([`NewUserId::Pending`]).
-    /// Nothing has changed: codes are as good as before.
+    /// The identity is proven and has no user, and the login has no id for one yet
+    /// ([`NewUserId::Pending`]). Nothing has changed: codes are as good as before.
     UnknownUser,
-    /// The id that the backend chose is, or was (`gone`), somebody else's. Nothing has changed.
+    /// The id that the backend chose is, or was (`is_deleted`), another user's. Nothing has
+    /// changed.
     IdTaken { is_deleted: bool },
 }

@@ -26,8 +26,7 @@ impl Default for OpenOptions {
     }
 }
 
-/// Why a store did not open. The texts are for whoever is woken by them: what is wrong, and what to
-/// do.
+/// Why a store did not open. The texts are for operators: what is wrong, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// `store.url` names no engine that we have.

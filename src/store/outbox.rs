@@ -29,7 +29,7 @@ pub enum OutboxEvent {
     Created { user: UserId },
     /// A user was erased.
     Deleted { user: UserId },
-    /// Two users became one; `gone` is no more.
+    /// Two users were merged; `merged_id` was deleted.
     Merged {
         user: UserId,
         #[serde(rename = "gone")]
@@ -69,16 +69,16 @@ pub struct Backlog {
     pub oldest: Option<Timestamp>,
 }
 
-/// What somebody no longer lets us have, as WeChat said. Done once.
+/// A withdrawal of consent that WeChat has sent. Carried out once.
 #[derive(Debug, Clone)]
 pub struct Withdrawal {
     pub app_id: AppId,
     pub openid: OpenId,
     pub scope: WithdrawalScope,
-    /// It is about an account that began by then: a later one is of somebody who has come back.
+    /// It is about an account created by then: a later one belongs to a user who has returned.
     pub account_created_until: Timestamp,
-    /// Keyed hash of what was said, and until when it is remembered: longer than whoever has seen
-    /// it can say it again.
+    /// Keyed hash of the notice, and until when it is remembered: longer than a recorded notice can
+    /// be replayed.
     pub notice: (CodeHash, Timestamp),
 }
 
@@ -107,9 +107,9 @@ pub enum WithdrawalOutcome {
         user: UserId,
         revoked: RevocationOutcome,
     },
-    /// It had been said before.
+    /// The notice was carried out before.
     Repeated,
-    /// Nobody has this openid.
+    /// The openid belongs to no user.
     UnknownOpenId,
     /// It is about an account before this one.
     Outdated,
@@ -126,7 +126,7 @@ impl OutboxEvent {
         }
     }
 
-    /// Names the event, the same however often it is told: an id of a user is never given again.
+    /// The event's id, the same on every delivery: an id of a user is never assigned again.
     pub fn id(&self) -> String {
         match self {
             Self::Created { user } => format!("user.created.{user}"),

@@ -23,7 +23,7 @@ pub struct SmsLimits {
     pub per_phone_day: u32,
     /// Most messages of the whole service on one day of China's calendar (UTC+8).
     pub daily_budget: u64,
-    /// Guesses at the codes of one phone, whoever guesses; a new code brings no new ones.
+    /// Guesses at the codes of one phone, of all clients together; a new code brings no new ones.
     pub max_attempts: u32,
 }
 
@@ -66,7 +66,7 @@ pub enum SmsSlots {
     Keep,
 }
 
-/// A code that somebody says was sent to a phone.
+/// A guess at the code that was sent to a phone.
 #[derive(Debug, Clone)]
 pub struct SmsGuess {
     pub phone: Phone,
@@ -80,7 +80,7 @@ pub struct SmsGuess {
 pub enum PhoneProof {
     /// A code that was sent to it.
     Sms(SmsGuess),
-    /// WeChat said so, to this very session.
+    /// WeChat named the phone, to this very session.
     Wechat(Phone),
 }
 
@@ -88,7 +88,7 @@ pub enum PhoneProof {
 #[derive(Debug, Clone)]
 pub struct PhoneBinding {
     pub user: UserId,
-    /// Must live: whoever changes a phone has the old session and the new phone.
+    /// Must be active: a change of phone takes the old session and the new phone.
     pub session: crate::types::SessionId,
     pub proof: PhoneProof,
     /// Where the phone is another user's: join the two, and open this session if the caller's own
@@ -114,7 +114,7 @@ pub enum BindOutcome {
     Conflict,
     /// The user is disabled.
     Disabled,
-    /// The session or its user is no more.
+    /// The session has ended, or its user was deleted.
     SessionEnded,
 }
 
@@ -150,6 +150,6 @@ pub enum UnbindOutcome {
     NotBound(Box<User>),
     /// It is the only way in.
     OnlyIdentity,
-    /// The session or its user is no more.
+    /// The session has ended, or its user was deleted.
     SessionEnded,
 }

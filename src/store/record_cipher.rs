@@ -1,10 +1,10 @@
 //! What the store keeps secret: sealing of whole records, and keyed hashes for what records are
 //! found by.
 //!
-//! Every record is sealed, not only the personal parts, so nobody has to remember which field is
-//! which. A record opens only under the key it was stored at: bytes moved to another place are
-//! damage, not somebody else's data. Inside is `MessagePack` with the fields' names, so that fields
-//! can be added; JSON would write bytes as decimal numbers.
+//! Every record is encrypted, not only the personal parts, so no field can be forgotten. A record
+//! opens only under the key it was stored at: bytes moved to another key are damage, not another
+//! user's data. Inside is `MessagePack` with the fields' names, so that fields can be added; JSON
+//! would write bytes as decimal numbers.
 //!
 //! The keys that do this are the store's own (a [`Keyring`]), random and kept in the store, wrapped
 //! with the encryption key of the config. So the key of the config can be changed by wrapping one
@@ -49,13 +49,13 @@ impl StoreKeys {
 }
 
 /// The store's own keys. The first of `keys` seals; the others still open, while their records are
-/// being resealed.
+/// being re-encrypted.
 #[derive(Debug, Clone)]
 pub(super) struct Keyring {
     root: Key,
     keys: Vec<DataKey>,
-    /// Not in the store any more: for bytes that somebody has read just before their record was
-    /// resealed.
+    /// Not in the store any more: for bytes that were read just before their record was
+    /// re-encrypted.
     retired: Vec<DataKey>,
 }
 
@@ -222,8 +222,8 @@ impl RecordCipher {
         self.keyring.load_full()
     }
 
-    /// A vault whose keys stay as they are now: places and seals of one operation must come from
-    /// the same ones.
+    /// A cipher whose keys stay as they are now: lookup keys and ciphertexts of one operation must
+    /// come from the same ones.
     pub(super) fn snapshot(&self) -> Self {
         Self {
             keyring: ArcSwap::new(self.keyring.load_full()),

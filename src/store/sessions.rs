@@ -83,7 +83,7 @@ pub struct Renewal {
     pub now: Timestamp,
 }
 
-/// By what somebody goes on with a session.
+/// The proof with which a session is renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RenewalProof {
     /// The refresh token with this counter. Where the session has rotated since, two hold its

@@ -32,7 +32,7 @@ pub enum ExportRecord {
         signs_from: Option<Timestamp>,
     },
     User(Box<ExportedUser>),
-    /// The id of a user who is no more.
+    /// The id of a deleted user.
     #[serde(rename = "gone")]
     Tombstone {
         id: UserId,
@@ -42,7 +42,7 @@ pub enum ExportRecord {
     Session(Box<ExportedSession>),
     /// A line of the revocation log, the oldest first.
     Revocation(RevocationEntry),
-    /// What the backend has not been told yet.
+    /// An event that is not delivered yet.
     Event {
         event: OutboxEvent,
         at: Timestamp,
@@ -87,8 +87,7 @@ macro_rules! masked {
 }
 masked!(ExportRecord, ExportedUser, ExportedOpenId, ExportedSession);
 
-/// Everything in a store as it was at one moment, some at a time. Whoever does not ask for more
-/// holds nothing up.
+/// A snapshot of everything in a store, in batches. A reader that is slow delays nothing.
 #[derive(Debug)]
 pub struct Export(pub(super) mpsc::Receiver<Result<Vec<ExportRecord>, StoreError>>);
 

@@ -64,7 +64,7 @@ pub enum NewUserId {
     Generated(UserId),
     /// The store's next integer, starting at this one.
     NextInteger { first: u64 },
-    /// This one, which the backend chose. Where it is taken, nobody is made:
+    /// This one, which the backend chose. Where it is taken, no user is created:
     /// [`IdTaken`](super::LoginOutcome::IdTaken).
     FromBackend(UserId),
     /// None yet: the identity is proven, and no user is made

@@ -1,5 +1,5 @@
-//! Who somebody is: to us (`UserId`), to WeChat (`OpenId`, `UnionId` under an `AppId`), and of
-//! which kind (`UserType`).
+//! Identifiers of a user: ours (`UserId`) and WeChat's (`OpenId`, `UnionId`, under an `AppId`); and
+//! the kind of a user (`UserType`).
 
 use std::{fmt, sync::Arc};
 
@@ -72,7 +72,7 @@ text_type!(
 );
 
 impl UserType {
-    /// Somebody who signed in by a mini program or a phone.
+    /// A user who signed in by a mini program or a phone.
     pub fn user() -> Self {
         Self("user".into())
     }

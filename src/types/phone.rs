@@ -30,7 +30,7 @@ impl Phone {
         Self::read(text, |code| countries.iter().any(|known| known == code))
     }
 
-    /// The same for numbers of any country: for whoever looks for a number that is known already.
+    /// The same for numbers of any country: to look a known number up.
     pub fn parse_any(text: &str) -> Result<Self, Malformed> {
         Self::read(text, |_| true)
     }
@@ -66,8 +66,8 @@ impl Phone {
         }
     }
 
-    /// What somebody else has checked: a country code and the number within it, digits only, as
-    /// WeChat gives them.
+    /// A number that another system has checked: a country code and the number within it, digits
+    /// only, as WeChat gives them.
     pub fn from_parts(country_code: &str, national: &str) -> Result<Self, Malformed> {
         let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         if !is_digits(country_code) || country_code.len() > 3 || !is_digits(national) {

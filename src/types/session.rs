@@ -67,7 +67,7 @@ impl From<SessionId> for String {
     }
 }
 
-/// Where somebody signed in.
+/// The kind of client of a login.
 #[derive(
     Debug,
     Clone,

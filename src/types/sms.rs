@@ -9,8 +9,7 @@ use super::{Malformed, Secret, digits::ParsedDigits};
 /// Digits of a code.
 pub const SMS_CODE_DIGITS: usize = 6;
 
-/// A code that was sent to a phone: six digits. Whoever has it owns the phone, so it does not
-/// print.
+/// A code that was sent to a phone: six digits. It proves the phone, so it does not print.
 #[derive(Clone)]
 pub struct SmsCode(Secret<String>);
 

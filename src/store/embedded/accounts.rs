@@ -85,7 +85,7 @@ pub(super) fn find_user(
     })
 }
 
-/// What has become of an id.
+/// What an id belongs to.
 pub(super) fn lookup_user(view: &dyn ReadView, id: &UserId) -> Result<UserLookup, EngineError> {
     if let Some(UserRecord {
         user,

@@ -146,7 +146,7 @@ fn each_page(
     }
 }
 
-/// Puts the copy in the place of the store, unless somebody has written to it since it was copied.
+/// Puts the copy in the place of the store, unless it was written to since it was copied.
 fn exchange(path: &Path, aside: &Path, commits: &[u8]) -> Result<(), CompactError> {
     let marker = File::options()
         .read(true)

@@ -12,7 +12,7 @@ use crate::{
     types::{ExtraClaims, Timestamp, UserId, UserType},
 };
 
-/// An id that nobody has, or ever had.
+/// An id that is no user's and never was.
 pub(super) fn new_id(tx: &mut Transaction<'_>, wanted: &NewUserId) -> Result<UserId, EngineError> {
     let id = match wanted {
         NewUserId::Generated(id) | NewUserId::FromBackend(id) => id.clone(),
@@ -62,7 +62,7 @@ pub(super) fn count_above(tx: &mut Transaction<'_>, id: &UserId) -> Result<(), E
     Ok(())
 }
 
-/// A user to whom nothing leads yet.
+/// A user without identities.
 pub(super) fn new_user(id: UserId, user_type: UserType, now: Timestamp) -> UserRecord {
     let user = User {
         id,

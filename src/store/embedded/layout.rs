@@ -1,8 +1,8 @@
 //! Where each kind of record lies in an ordered key-value engine.
 //!
-//! Keys are in the clear, so they hold only our own ids, times and keyed hashes; who somebody is
-//! outside is in the values. The parts of a key are told apart by place: none of our ids contains
-//! `/`.
+//! Keys are in the clear, so they hold only our own ids, times and keyed hashes; external
+//! identities are in the values. The parts of a key are told apart by place: none of our ids
+//! contains `/`.
 
 use crate::{
     store::{CodeHash, record_cipher::RecordCipher},
@@ -65,7 +65,7 @@ pub(super) fn decoy_key(sms: &[u8]) -> Option<Vec<u8>> {
     Some(vec![b'w', b'/', *first])
 }
 
-/// Where a record is that is found by something personal: under the keyed hash of it.
+/// The key of a record that is looked up by personal data: a keyed hash.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum LookupKey<'a> {
     /// The app id is part of it: an openid means something only within its app.
@@ -79,7 +79,7 @@ pub(super) enum LookupKey<'a> {
 }
 
 impl LookupKey<'_> {
-    /// The places, under the newest key of the store first.
+    /// The keys that the record may be under, that of the store's newest key first.
     pub(super) fn candidate_keys(self, cipher: &RecordCipher) -> Vec<Vec<u8>> {
         let keys = |prefix: &[u8], parts: &[&[u8]]| {
             let at = |hash: [u8; 32]| [prefix, hash.as_slice()].concat();

@@ -1,4 +1,4 @@
-//! Signing somebody in, as one step.
+//! Login, as one step.
 
 use super::{
     identity,
@@ -98,7 +98,7 @@ pub(super) fn login(
     Ok(LoginOutcome::Opened(Box::new(opened)))
 }
 
-/// Uses up what counts once, such as the code of `wx.login`; `false`: somebody has used it.
+/// Spends a single-use code, such as that of `wx.login`; `false`: it is spent already.
 pub(super) fn spend_code(
     tx: &mut Transaction<'_>,
     code: &CodeHash,
@@ -183,8 +183,8 @@ struct FoundUser {
 }
 
 /// Whose identity it is: the openid's, else the unionid's. Where the two are different users WeChat
-/// has just said that they are one person; they are joined where the config wants that and nothing
-/// speaks against it, and otherwise the openid wins.
+/// has just named them as one person; they are merged where the config allows it and they do not
+/// conflict, and otherwise the openid wins.
 fn find(tx: &mut Transaction<'_>, login: &NewLogin) -> Result<FoundUser, EngineError> {
     let Some(owner) = owner_of(tx, login)? else {
         return Ok(FoundUser::default());
@@ -201,7 +201,7 @@ fn find(tx: &mut Transaction<'_>, login: &NewLogin) -> Result<FoundUser, EngineE
         });
     };
     let other = records::owner(tx, &other)?;
-    // Neither phone is proven here, and one of them would lead to nobody.
+    // Neither phone is proven here, and one of them would be lost.
     let two_phones = user.user.phone.is_some() && other.user.phone.is_some();
     if two_phones || !merge::can_merge(&user, &other) {
         return Ok(FoundUser {
@@ -273,7 +273,7 @@ fn update_returning(mut user: UserRecord, login: &NewLogin) -> UserRecord {
     user
 }
 
-/// A new user under an id that nobody has had; or why there is none.
+/// A new user under an id that was never used; or why there is none.
 fn create_user(
     tx: &mut Transaction<'_>,
     login: &NewLogin,
@@ -296,7 +296,7 @@ fn create_user(
     Ok(Ok(record))
 }
 
-/// Makes the identities lead to the user, unless they lead to somebody already.
+/// Links the identities to the user, unless they belong to a user already.
 fn link(
     tx: &mut Transaction<'_>,
     login: &NewLogin,
@@ -356,16 +356,16 @@ fn link_wechat(
     Ok(())
 }
 
-/// What a new session needs room for.
+/// The limits that a new session has to fit.
 pub(super) struct Capacity {
     pub(super) client_type: ClientType,
     pub(super) single_per_client_type: bool,
     pub(super) max_sessions: usize,
 }
 
-/// Ends what has to make room for a new session: those of the same client type where there may be
-/// one, and the oldest of too many. The new one is counted in the user's record, which the caller
-/// writes.
+/// Ends sessions to make room for a new one: those of the same client type where only one is
+/// allowed, and the oldest above the maximum. The new one is counted in the user's record, which
+/// the caller writes.
 pub(super) fn evict_sessions(
     tx: &mut Transaction<'_>,
     capacity: &Capacity,
@@ -412,7 +412,7 @@ pub(super) fn evict_sessions(
 /// longest length, and the log has them all.
 const MAX_RECORDED_EVICTIONS: usize = 500;
 
-/// What a session remembers of how it began.
+/// How a session began.
 struct SessionOrigin<'a> {
     is_new_user: bool,
     evicted: &'a [SessionId],
@@ -468,7 +468,7 @@ fn open(
     Ok((session, global_epoch))
 }
 
-/// Opens a session in the place of one whose user has been joined to another.
+/// Opens a session in the place of one whose user was merged into another.
 pub(super) fn resume(
     tx: &mut Transaction<'_>,
     old: SessionRecord,

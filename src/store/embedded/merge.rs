@@ -1,8 +1,8 @@
-//! Two users become one, on proof that both are the same person.
+//! Merging two users, on proof that both are the same person.
 //!
-//! The older one is left, with the identities of both (of two phones, `phone.rs` keeps the one just
-//! proven); the other one's sessions end, and its id is never used again. It is one batch, so it is
-//! there whole or not at all.
+//! The older one survives, with the identities of both (of two phones, `phone.rs` keeps the one
+//! just proven); the other one's sessions end, and its id is never used again. It is one batch, so
+//! it happens whole or not at all.
 
 use super::{
     layout::{self, LookupKey},
@@ -16,7 +16,7 @@ use crate::{
     types::{AppId, Timestamp, UserType},
 };
 
-/// Who is left, who is gone, and what that ended.
+/// The survivor, the id that was merged into it, and the sessions that ended.
 pub(super) struct MergeResult {
     pub(super) survivor: UserRecord,
     pub(super) merged_id: crate::types::UserId,
@@ -24,7 +24,7 @@ pub(super) struct MergeResult {
 }
 
 /// Whether the two can be one person as far as we know. Two people of one mini program cannot; and
-/// nobody gets or loses rights by joining: neither may be banned, or anything but a plain user.
+/// a merge changes no rights: neither may be banned, or anything but a plain user.
 pub(super) fn can_merge(one: &UserRecord, other: &UserRecord) -> bool {
     let plain = |record: &UserRecord| {
         let user = &record.user;
@@ -45,7 +45,7 @@ pub(super) fn can_merge(one: &UserRecord, other: &UserRecord) -> bool {
     plain(one) && plain(other) && !same_app && !two_unions
 }
 
-/// Joins two that fit.
+/// Merges two users.
 pub(super) fn merge_users(
     tx: &mut Transaction<'_>,
     one: UserRecord,

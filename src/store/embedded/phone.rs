@@ -61,7 +61,7 @@ pub(super) fn bind(
     }
 }
 
-/// The phone is the user's; the one before it leads to nobody any more.
+/// Sets the user's phone; the one before it is unlinked.
 fn set_phone(
     tx: &mut Transaction<'_>,
     mut user: UserRecord,
@@ -82,7 +82,7 @@ fn set_phone(
     Ok(user)
 }
 
-/// Joins the caller with the owner of the phone, which is the phone of whoever is left.
+/// Merges the caller with the owner of the phone, which the survivor keeps.
 fn join(
     tx: &mut Transaction<'_>,
     binding: &PhoneBinding,
@@ -181,7 +181,7 @@ pub(super) fn unbind(
     Ok(UnbindOutcome::Unbound(Box::new(caller.user)))
 }
 
-/// Whether the guess is right, and the phone the user's own. Somebody else's phone costs the same
+/// Whether the guess is right, and the phone the user's own. Another user's phone costs the same
 /// guess.
 pub(super) fn prove(
     tx: &mut Transaction<'_>,

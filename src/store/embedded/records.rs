@@ -221,7 +221,7 @@ pub(super) fn owner(view: &dyn ReadView, id: &UserId) -> Result<UserRecord, Engi
     })
 }
 
-/// Whether the id is, or was, somebody's.
+/// Whether the id is, or was, a user's.
 pub(super) fn is_taken(view: &dyn ReadView, id: &UserId) -> Result<bool, EngineError> {
     Ok(view.bytes(&layout::user(id))?.is_some() || view.bytes(&layout::tombstone(id))?.is_some())
 }

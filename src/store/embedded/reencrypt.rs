@@ -1,8 +1,8 @@
 //! A new key for the store, while it is in use.
 //!
-//! First the key is made durable, then it seals and finds everything that is written, then what was
-//! written before is moved to it a piece at a time, in the order of the keys, and last the old key
-//! goes. A crash at any point leaves a store that opens, and goes on where it was.
+//! First the key is made durable, then it encrypts and finds everything that is written, then older
+//! records are moved to it in batches, in the order of their keys, and last the old key is removed.
+//! A crash at any point leaves a store that opens and continues there.
 
 use super::{
     layout::{self, LookupKey},
@@ -96,7 +96,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Indexes say all in their keys, and the keyring has a seal of its own.
+/// Indexes have empty values, and the keyring is encrypted with another key.
 fn is_sealed(key: &[u8]) -> bool {
     !key.starts_with(layout::EXPIRY)
         && !key.starts_with(layout::SESSIONS_OF)
@@ -110,8 +110,7 @@ fn is_found(key: &[u8]) -> bool {
         .any(|kind| key.starts_with(*kind))
 }
 
-/// Seals one record anew. One that is found by something personal gets another place, because the
-/// hash has another key.
+/// Re-encrypts one record. A record under a lookup key moves, because its hash has another key.
 fn move_record(tx: &mut Transaction<'_>, key: &[u8], bytes: &[u8]) -> Result<(), EngineError> {
     let cipher = tx.cipher();
     let kind = key

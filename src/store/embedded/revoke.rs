@@ -149,7 +149,7 @@ pub(super) fn end_session(
     Ok(entry)
 }
 
-/// The record stays for a while, so that a refresh can be told why it is refused.
+/// The record stays for a while, so that the rejection of a refresh can say why.
 fn write_ended(
     tx: &mut Transaction<'_>,
     mut record: SessionRecord,

@@ -148,7 +148,7 @@ impl ActiveSession {
 }
 
 /// Compares with the session's counter. One ahead with a right HMAC is a rotation that was lost in
-/// a failover, so the session catches up; further ahead nobody can have been given, and the session
+/// a failover, so the session catches up; a counter further ahead was never issued, and the session
 /// ends.
 fn check_counter(
     counter: u64,

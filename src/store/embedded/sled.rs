@@ -202,7 +202,7 @@ impl Kv for SledKv {
             if pairs.len() >= limit || !key.starts_with(prefix) {
                 break;
             }
-            // The engine's own, and nobody else's business.
+            // The engine's own key.
             if key != LAST_COMMIT {
                 pairs.push((key.to_vec(), value.to_vec()));
             }

@@ -1,7 +1,7 @@
 //! Codes for phones: the slots of messages, and guesses.
 //!
-//! All of it is in one record for each phone, so that every rule holds for the phone, whoever asks,
-//! from wherever, and for which purpose.
+//! All of it is in one record for each phone, so that every rule holds for the phone, for any
+//! client, address and purpose.
 
 use std::time::Duration;
 
@@ -34,8 +34,7 @@ pub(super) enum GuessResult {
     NoCode,
 }
 
-/// Takes the slots, or says what is in the way. The order matters to nobody but the one who waits:
-/// the shortest wait first.
+/// Reserves the quota, or returns the limit that is exceeded: the one with the shortest wait first.
 pub(super) fn reserve(
     tx: &mut Transaction<'_>,
     new: &SmsReservation,
@@ -333,16 +332,16 @@ impl SmsRecord {
             .filter(|(_, at)| now.since(*at) < window)
             .collect();
         let blocking = recent.len().checked_sub(most)?;
-        // When the one that has to leave the window does so. With `most` of 0 nothing ever fits;
-        // the whole window is said.
+        // When the one that has to leave the window does so. With `most` of 0 no message ever fits;
+        // the wait is the whole window.
         let left = recent
             .get(blocking)
             .map_or(window, |(_, at)| window.saturating_sub(now.since(*at)));
         Some(left.max(Duration::from_millis(1)))
     }
 
-    /// How long until there are guesses again, where they are used up: a code that nobody may guess
-    /// is not worth sending.
+    /// How long until there are guesses again, where they are used up: a code without guesses is
+    /// not worth sending.
     fn wait_for_attempts(&self, most: u32, now: Timestamp) -> Option<Duration> {
         let used_up = self.attempts >= most && now < self.attempts_until;
         used_up.then(|| self.attempts_until.since(now))

@@ -1,11 +1,11 @@
 //! The store as it was at one moment, read while others write.
 //!
-//! The engines have no snapshots of their own. So as long as one is open, the writer notes what
-//! stands at a key before it is changed; whoever reads the snapshot looks at the engine first and
-//! at the notes after that.
+//! The engines have no snapshots of their own. So while one is open, the writer keeps the
+//! before-image of each key that it changes; a reader of the snapshot reads the engine first and
+//! the before-images after that.
 //!
-//! Must stay true: a note is made before the change is committed, so a reader who sees the change
-//! finds the note.
+//! Must stay true: a before-image is kept before the change is committed, so a reader that sees the
+//! change finds it.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::store::{error::EngineError, record_cipher::RecordCipher};
 
-/// Most bytes of notes of one snapshot; beyond, reading it fails.
+/// Most bytes of before-images of one snapshot; beyond, reading it fails.
 const MAX_BEFORE_IMAGE_BYTES: usize = 256 << 20;
 
 /// The snapshots that are open.
@@ -33,7 +33,7 @@ struct BeforeImages {
 }
 
 impl Snapshots {
-    /// Begins one. Only the writer calls this, so it is of the state between two groups.
+    /// Opens one. Only the writer calls this, so it is of the state between two groups.
     pub(super) fn begin(&self, kv: Arc<dyn Kv>, cipher: RecordCipher) -> Snapshot {
         let before_images = Arc::new(Mutex::new(BeforeImages::default()));
         self.0
@@ -47,7 +47,7 @@ impl Snapshots {
         }
     }
 
-    /// Notes what stands at the keys that are about to be changed.
+    /// Keeps the before-images of the keys that are about to change.
     pub(super) fn note(&self, kv: &dyn Kv, changes: &Changes) -> Result<(), EngineError> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|before_images| before_images.strong_count() > 0);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{store::error::EngineError, types::Timestamp};
 
-/// How long a session that has ended is remembered, so that a refresh is told "expired" or
+/// How long the record of an ended session remains, so that a refresh is rejected as "expired" or
 /// "revoked", not "unknown".
 const ENDED_SESSION_RETENTION: Duration = Duration::from_hours(7 * 24);
 

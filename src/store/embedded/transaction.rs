@@ -14,9 +14,9 @@ use super::{
 };
 use crate::store::{error::EngineError, record_cipher::RecordCipher};
 
-/// Records that can be read.
+/// A view of the records.
 pub(super) trait ReadView {
-    /// What opens them.
+    /// The cipher that decrypts them.
     fn cipher(&self) -> &RecordCipher;
     /// The bytes at a key.
     fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
@@ -37,10 +37,9 @@ impl dyn ReadView + '_ {
             .transpose()
     }
 
-    /// The record that something personal leads to. The newest place is looked at a second time:
-    /// while records are sealed anew, one may move there just when a reader has looked in the wrong
-    /// place. If the keys were exchanged meanwhile, the reader has looked in wrong places only, and
-    /// looks again.
+    /// The record under a lookup key. The newest candidate is read a second time: while records are
+    /// re-encrypted, one may move there between the two reads. If the keys were rotated meanwhile,
+    /// all candidates were old ones, and the lookup is repeated.
     pub(super) fn find<R: DeserializeOwned>(
         &self,
         lookup_key: LookupKey<'_>,
@@ -134,7 +133,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// The record that something personal leads to.
+    /// The record under a lookup key.
     pub(super) fn find<R: DeserializeOwned>(
         &self,
         lookup_key: LookupKey<'_>,
@@ -143,7 +142,7 @@ impl<'a> Transaction<'a> {
         view.find(lookup_key)
     }
 
-    /// Stores a record under something personal, in its newest place alone; says where that is.
+    /// Stores a record under the newest candidate of a lookup key alone, and returns that key.
     pub(super) fn put_under<R: Serialize>(
         &mut self,
         lookup_key: LookupKey<'_>,
@@ -160,24 +159,24 @@ impl<'a> Transaction<'a> {
         Ok(newest)
     }
 
-    /// Removes what something personal leads to.
+    /// Removes the record under a lookup key.
     pub(super) fn remove_under(&mut self, lookup_key: LookupKey<'_>) {
         for key in lookup_key.candidate_keys(self.cipher) {
             self.remove(key);
         }
     }
 
-    /// Stores bytes as they are: what was sealed elsewhere.
+    /// Stores bytes as they are: a record that is encrypted already.
     pub(super) fn put_bytes(&mut self, key: Vec<u8>, bytes: Vec<u8>) {
         self.own.insert(key, Some(bytes));
     }
 
-    /// Stores a key that says all by itself.
+    /// Stores a key without a value, as in an index.
     pub(super) fn touch(&mut self, key: Vec<u8>) {
         self.own.insert(key, Some(Vec::new()));
     }
 
-    /// Takes back everything the operation has changed so far.
+    /// Discards all changes of the operation so far.
     pub(super) fn rollback(&mut self) {
         self.own.clear();
     }

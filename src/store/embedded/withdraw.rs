@@ -1,7 +1,7 @@
-//! What somebody has taken back in WeChat, once.
+//! The withdrawal of consent in WeChat, once for each notice.
 //!
-//! Must stay true: that it was said is remembered in the batch that does it, whoever has the openid
-//! or nobody; so what was said about one account is never done to the next.
+//! Must stay true: the notice is remembered in the batch that carries it out, whether or not the
+//! openid has a user; so a notice about one account is never applied to the next.
 
 use super::{
     accounts,

@@ -5,9 +5,9 @@
 //! changes in one durable batch, and only then answers. So operations are atomic without locks, and
 //! one `fdatasync` serves a whole group.
 //!
-//! Must stay true: nobody is answered before the group is durable, also not those who changed
-//! nothing, because they may have seen what others changed. After a fault nothing is written until
-//! the store has been opened again.
+//! Must stay true: no operation returns before the group is durable, not even one without changes,
+//! because it may have seen those of others. After a fault nothing is written until the store has
+//! been opened again.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -150,9 +150,9 @@ impl Drop for Writer {
     }
 }
 
-/// One queued operation and whoever waits for it.
+/// One queued operation and its caller's channel.
 trait Job: Send {
-    /// Runs it on the draft and keeps the outcome.
+    /// Runs it on the transaction and keeps the outcome.
     fn run(&mut self, tx: &mut Transaction<'_>) -> Result<(), EngineError>;
     /// Tells the outcome, or why there is none.
     fn answer(self: Box<Self>, durable: Result<(), EngineError>);
@@ -185,7 +185,7 @@ where
             (Err(error), _) => Err(error),
             (Ok(()), None) => Err(EngineError::Closed),
         };
-        // Whoever asked may have gone away; then nobody needs the answer.
+        // The caller may have been cancelled; then the outcome is not needed.
         drop(self.answer.send(outcome.map_err(StoreError::from)));
     }
 }

@@ -21,7 +21,7 @@ pub(super) const PRIVATE_DIRECTORY: u32 = 0o700;
 /// How long to wait between two tries for a lock.
 pub(super) const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The marker, made only where no other store of sled is: that one would be somebody else's.
+/// The marker, made only where no other store of sled is: that one would belong to another program.
 pub(super) fn marker(path: &Path, context: &OpenErrorContext<'_>) -> Result<File, OpenError> {
     let file = path.join(MARKER);
     let is_strange = !file.exists() && SLED_FILES.iter().any(|name| path.join(name).exists());

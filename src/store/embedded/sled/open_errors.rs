@@ -8,7 +8,7 @@ use std::{
 
 use crate::store::OpenError;
 
-/// Turns what went wrong while opening into what a person is told.
+/// Turns an error while opening into the text for an operator.
 pub(super) struct OpenErrorContext<'a> {
     pub(super) path: &'a Path,
     pub(super) waited: Duration,
