@@ -150,14 +150,14 @@ fn authorize(c: &mut Criterion) {
         authorizer.authorize(token, NOW).expect("a good token");
     }
     c.bench_function("authorize_warm_token", |b| {
-        b.iter(|| authorizer.authorize(black_box(&tokens[0]), NOW))
+        b.iter(|| authorizer.authorize(black_box(&tokens[0]), NOW));
     });
     let mut turn = tokens.iter().cycle();
     c.bench_function("authorize_warm_token_of_10000", |b| {
         b.iter(|| authorizer.authorize(turn.next().expect("a cycle has no end"), NOW));
     });
     c.bench_function("authorize_rubbish", |b| {
-        b.iter(|| authorizer.authorize(black_box("e30.e30.e30"), NOW))
+        b.iter(|| authorizer.authorize(black_box("e30.e30.e30"), NOW));
     });
     for (name, algorithm) in ALGORITHMS {
         let world = World::new(algorithm);
@@ -233,7 +233,7 @@ fn decide(c: &mut Criterion) {
         ("decide_forged_headers", &forged),
     ] {
         c.bench_function(name, |b| {
-            b.iter(|| gate.decide_http1(black_box(head.as_bytes()), peer, NOW))
+            b.iter(|| gate.decide_http1(black_box(head.as_bytes()), peer, NOW));
         });
     }
     // Every built-in dialect, under prefixes that the path is compared with to its end.
@@ -270,7 +270,7 @@ fn decide(c: &mut Criterion) {
         Some(Decision::Forward(_))
     ));
     c.bench_function("decide_four_dialects", |b| {
-        b.iter(|| gate.decide_http1(black_box(good.as_bytes()), peer, NOW))
+        b.iter(|| gate.decide_http1(black_box(good.as_bytes()), peer, NOW));
     });
 }
 
@@ -279,7 +279,7 @@ fn verify(c: &mut Criterion) {
         let world = World::new(algorithm);
         let (verifier, token) = (world.verifier(), world.token());
         c.bench_function(&format!("verify_{name}"), |b| {
-            b.iter(|| verifier.verify(black_box(&token), NOW))
+            b.iter(|| verifier.verify(black_box(&token), NOW));
         });
 
         let mut validation = Validation::new(world.decoding_algorithm());

@@ -397,7 +397,7 @@ impl Compiler<'_> {
                     self.add(&key, "is given twice, in another case");
                 }
                 Ok(name) if RESERVED_HEADERS.contains(&name.as_str()) => {
-                    self.add(&key, "is menshen's to set")
+                    self.add(&key, "is menshen's to set");
                 }
                 Ok(name) => compiled.extend(text.map(|text| (name, text))),
                 Err(_) => self.add(&key, "is no name of a header field"),

@@ -111,7 +111,7 @@ impl Text {
                 Part::Slot(slot) => match slot.fill(from) {
                     Substitution::Value(Value::Null) => {}
                     Substitution::Value(Value::String(text)) | Substitution::RawJson(text) => {
-                        out.push_str(&text)
+                        out.push_str(&text);
                     }
                     Substitution::Value(other) => out.push_str(&other.to_string()),
                 },

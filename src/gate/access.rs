@@ -119,7 +119,7 @@ impl AccessPolicy {
         observer: &mut impl DecisionObserver,
     ) -> RuleMatch<'_> {
         let matched = self.rules.find_observed(path, method, |rule, check| {
-            observer.rule_checked(rule, check)
+            observer.rule_checked(rule, check);
         });
         observer.rule_matched(&self.rules, path, matched);
         matched

@@ -43,7 +43,7 @@ impl RuleSet {
                     index,
                     key,
                     message,
-                })
+                });
             };
             compile::check_name(&config.name, &mut names, &mut report);
             compile::check_combination(config, &mut report);

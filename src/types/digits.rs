@@ -26,7 +26,7 @@ impl ParsedDigits {
             match char {
                 '0'..='9' => digits.push(char),
                 '０'..='９' => {
-                    digits.push(char::from_digit(u32::from(char) - u32::from('０'), 10)?)
+                    digits.push(char::from_digit(u32::from(char) - u32::from('０'), 10)?);
                 }
                 '+' | '＋' | '﹢' if digits.is_empty() && !plus => plus = true,
                 '(' | ')' | '（' | '）' => {}

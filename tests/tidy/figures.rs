@@ -165,7 +165,7 @@ impl Functions {
 impl<'ast> Visit<'ast> for Functions {
     fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
         self.within(is_for_tests(&module.attrs), |found| {
-            visit::visit_item_mod(found, module)
+            visit::visit_item_mod(found, module);
         });
     }
 

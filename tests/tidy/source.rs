@@ -137,15 +137,12 @@ impl Checkout {
                 .chain([name.clone()])
                 .collect();
             let is_test = is_test || is_for_tests(&declared.attrs);
-            let child = match &declared.content {
-                Some((_, items)) => {
-                    let file = self.modules[index].file.clone();
-                    self.add_items(child_path, file, Some(index), is_test, items.clone())
-                }
-                None => {
-                    let file = format!("src/{}.rs", child_path.join("/"));
-                    self.add_module(child_path, file, Some(index), is_test)
-                }
+            let child = if let Some((_, items)) = &declared.content {
+                let file = self.modules[index].file.clone();
+                self.add_items(child_path, file, Some(index), is_test, items.clone())
+            } else {
+                let file = format!("src/{}.rs", child_path.join("/"));
+                self.add_module(child_path, file, Some(index), is_test)
             };
             self.modules[index].children.insert(name, child);
         }
