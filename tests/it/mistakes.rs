@@ -403,18 +403,14 @@ fn say(said: &mut String, title: &str, dir: &Path, command: &[&str], variables: 
     let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let text = lossy(&output.stderr) + &lossy(&output.stdout);
     let code = output.status.code().expect("an exit code");
-    let set: String = variables
+    let set: Vec<_> = variables
         .iter()
-        .map(|(name, value)| format!("{name}={value} "))
+        .map(|(name, value)| [name, "=", value, " "].concat())
         .collect();
-    let typed: String = command.iter().map(|word| format!(" {word}")).collect();
-    let typed = same_each_time(&typed, dir);
+    let set = set.concat();
+    let typed = same_each_time(&[&["menshen"], command].concat().join(" "), dir);
     let text = same_each_time(&text, dir);
-    writeln!(
-        said,
-        "## {title}\n\n$ {set}menshen{typed}\n{text}exit {code}\n"
-    )
-    .expect("memory");
+    writeln!(said, "## {title}\n\n$ {set}{typed}\n{text}exit {code}\n").expect("memory");
 }
 
 /// Without what differs from run to run, and without the log, which a thread of its own writes.

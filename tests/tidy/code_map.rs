@@ -18,9 +18,9 @@ pub(crate) fn read(architecture: &str) -> CodeMap {
     for row in section.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<_> = row.trim_matches('|').split(" |").collect();
         let knows = cells.last().copied().unwrap_or_default();
-        let known = (knows.trim() != "everything").then(|| names(knows));
+        let allowed = (knows.trim() != "everything").then(|| names(knows));
         for module in names(cells[0]) {
-            map.insert(module, known.clone());
+            map.insert(module, allowed.clone());
         }
     }
     map

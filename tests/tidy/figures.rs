@@ -114,9 +114,12 @@ pub(crate) fn print(checkout: &Checkout) -> String {
             "types that share their name with another",
         ),
     ];
-    rows.iter()
-        .map(|(value, what)| format!("{value:>8}  {what}\n"))
-        .collect()
+    rows.iter().fold(String::new(), |page, (value, what)| {
+        format!(
+            "{page}{value:>8}  {what}
+"
+        )
+    })
 }
 
 /// `key = value`, also where it stands in a comment because it is a default or an example.

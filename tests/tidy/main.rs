@@ -14,7 +14,6 @@ use std::{env, path::Path};
 use source::Checkout;
 
 #[test]
-#[ignore = "until all rooms have been gone through once"]
 fn the_code_is_tidy() {
     let checkout = Checkout::read(Path::new(env!("CARGO_MANIFEST_DIR")));
     assert!(
@@ -32,7 +31,6 @@ fn the_code_is_tidy() {
 
 #[test]
 #[ignore = "prints figures instead of testing: ./run lint --figures"]
-#[expect(clippy::print_stdout, reason = "it is what this is for")]
 fn figures() {
     let root =
         env::var("MENSHEN_CHECKOUT").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());

@@ -75,7 +75,12 @@ impl Checkout {
             let kind = entry.file_type().expect("the kind of an entry");
             if kind.is_dir() && !name.ends_with("node_modules") {
                 self.read_folder(&name);
-            } else if kind.is_file() && name.ends_with(".rs") {
+            } else if kind.is_file()
+                && entry
+                    .path()
+                    .extension()
+                    .is_some_and(|extension| extension == "rs")
+            {
                 let text = fs::read_to_string(entry.path()).expect("a text");
                 let syntax =
                     syn::parse_file(&text).unwrap_or_else(|error| panic!("{name}: {error}"));

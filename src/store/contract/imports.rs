@@ -169,7 +169,7 @@ case!(what_is_known_later_is_linked_later, async |store| {
     );
     match store.lookup_user(&id("17")).await.expect("the store works") {
         UserLookup::Active(known) => {
-            assert_eq!((known.openids.len(), known.unionids.len()), (2, 1))
+            assert_eq!((known.openids.len(), known.unionids.len()), (2, 1));
         }
         other => panic!("not a user: {other:?}"),
     }

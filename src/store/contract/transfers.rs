@@ -32,6 +32,30 @@ fn another() -> Subject {
 
 // Users, identities, sessions, revocations, keys, counters, ids that are taken, and what the
 // backend has to hear.
+async fn add_two_keys(store: &Subject) {
+    for kid in ["one", "two"] {
+        let after = (kid == "two").then_some("one");
+        let key = StoredKey {
+            kid: kid.to_owned(),
+            algorithm: "EdDSA".to_owned(),
+            private: Secret::new(kid.as_bytes().to_vec()),
+            created_at: later(1),
+            signs_from: later(2),
+        };
+        assert!(store.add_key(&key, after).await.expect("works"));
+    }
+}
+
+/// Another store with all that is in this one, restored in chunks.
+async fn moved_to_another(store: &Subject) -> Subject {
+    let records = exported(store).await;
+    let other = another();
+    for chunk in records.chunks(3) {
+        other.restore(chunk.to_vec()).await.expect("works");
+    }
+    other
+}
+
 case!(everything_moves_to_another_store, async |store| {
     let integer = |mut login: crate::store::NewLogin| {
         login.new_user = NewUserId::NextInteger { first: 1 };
@@ -61,22 +85,8 @@ case!(everything_moves_to_another_store, async |store| {
     };
     store.revoke(&one, later(1)).await.expect("works");
     moved(&store, &rotation(alice.session.id, 0, later(2))).await;
-    for kid in ["one", "two"] {
-        let after = (kid == "two").then_some("one");
-        let key = StoredKey {
-            kid: kid.to_owned(),
-            algorithm: "EdDSA".to_owned(),
-            private: Secret::new(kid.as_bytes().to_vec()),
-            created_at: later(1),
-            signs_from: later(2),
-        };
-        assert!(store.add_key(&key, after).await.expect("works"));
-    }
-    let things = exported(&store).await;
-    let other = another();
-    for thing in things.chunks(3) {
-        other.restore(thing.to_vec()).await.expect("works");
-    }
+    add_two_keys(&store).await;
+    let other = moved_to_another(&store).await;
 
     for person in [&alice, &bob] {
         let id = &person.user.id;

@@ -59,7 +59,7 @@ pub(super) fn step(
         match move_record(tx, key, bytes) {
             // No key opens it, so none is kept for it; the others must not wait for it for ever.
             Err(EngineError::Damaged(why)) => {
-                tracing::error!(error = %why, "a record cannot be sealed anew and is left: {why}")
+                tracing::error!(error = %why, "a record cannot be sealed anew and is left: {why}");
             }
             moved => moved?,
         }

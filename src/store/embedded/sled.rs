@@ -301,7 +301,7 @@ fn start(
         match opened {
             Ok(Ok(db)) => return Ok(db),
             Ok(Err(error)) if is_lock(&error) && Instant::now() < deadline => {
-                std::thread::sleep(LOCK_RETRY_INTERVAL)
+                std::thread::sleep(LOCK_RETRY_INTERVAL);
             }
             Ok(Err(error)) => return Err(context.sled(&error)),
             Err(_) => return Err(context.corrupt("sled panicked while it was reading")),

@@ -101,7 +101,7 @@ pub(super) fn lock(
         match marker.try_lock() {
             Ok(()) => return Ok(()),
             Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
-                std::thread::sleep(LOCK_RETRY_INTERVAL)
+                std::thread::sleep(LOCK_RETRY_INTERVAL);
             }
             Err(fs::TryLockError::WouldBlock) => return Err(context.locked()),
             Err(fs::TryLockError::Error(error)) => return Err(context.io(&error)),

@@ -320,22 +320,22 @@ type Damage = fn(&Path);
 async fn a_damaged_directory_is_refused_and_never_deleted() {
     let rows: [(&str, Damage); 6] = [
         ("db is garbage", |path| {
-            fs::write(path.join("db"), vec![0xa5; 40_000]).unwrap()
+            fs::write(path.join("db"), vec![0xa5; 40_000]).unwrap();
         }),
         ("db is empty", |path| {
-            fs::write(path.join("db"), []).unwrap()
+            fs::write(path.join("db"), []).unwrap();
         }),
         ("db is gone", |path| {
-            fs::remove_file(path.join("db")).unwrap()
+            fs::remove_file(path.join("db")).unwrap();
         }),
         ("conf is garbage", |path| {
-            fs::write(path.join("conf"), [0xa5; 300]).unwrap()
+            fs::write(path.join("conf"), [0xa5; 300]).unwrap();
         }),
         ("conf is gone", |path| {
-            fs::remove_file(path.join("conf")).unwrap()
+            fs::remove_file(path.join("conf")).unwrap();
         }),
         ("the marker is garbage", |path| {
-            fs::write(path.join("menshen.store"), "?").unwrap()
+            fs::write(path.join("menshen.store"), "?").unwrap();
         }),
     ];
     for (what, damage) in rows {
