@@ -171,7 +171,7 @@ fn a_file_that_cannot_be_read_is_told() {
     fs::remove_file(dir.path("config.toml")).unwrap();
     assert_eq!(
         dir.load(&[]).unwrap_err(),
-        ["config.toml: cannot be read (entity not found)"]
+        ["config.toml: there is no such file"]
     );
 }
 

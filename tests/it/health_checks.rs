@@ -121,7 +121,7 @@ fn a_check_that_is_answered_400_names_the_key_of_its_host() {
         });
         let line = menshen.wait_for_log("does not pass its health checks");
         assert!(
-            line.contains("answers 400") && line.contains(&format!(" {key} gives")),
+            line.contains("answers 400") && line.contains(&format!(" {key} sets")),
             "{line}"
         );
         let (state, said) = doctor(menshen.directory());
