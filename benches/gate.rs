@@ -105,7 +105,7 @@ impl World {
         Verifier::new(
             Arc::clone(&self.keyrings),
             &TokenConfig::default(),
-            Lifetimes::of(&TokenConfig::default()),
+            Lifetimes::from_config(&TokenConfig::default()),
         )
     }
 

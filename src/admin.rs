@@ -2,8 +2,8 @@
 //! thread, so that it responds while every worker is busy.
 //!
 //! `/livez`: the process works; false when its store has failed until a restart. `/startupz`: it
-//! serves. `/readyz`: send clients here; false from the moment menshen gets a signal to stop. None
-//! of them depends on the backend: a sidecar starts before it.
+//! has started to serve. `/readyz`: send clients here; false from the moment menshen gets a signal
+//! to stop. None of them depends on the backend: a sidecar starts before it.
 //!
 //! `/admin`: the operations of the CLI's commands on a running process, for the bearer of the admin
 //! token. No URL holds personal data. A rejection is `{"error": text}`.

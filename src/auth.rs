@@ -122,7 +122,7 @@ pub struct AuthenticatedCaller<'a> {
     pub client_type: ClientType,
     pub from: ClientIp,
     /// The profile of new tokens.
-    pub terms: &'a TokenProfile,
+    pub token_profile: &'a TokenProfile,
 }
 
 impl Auth {
@@ -155,12 +155,12 @@ impl Auth {
         &self,
         grant: &Grant<'_>,
         openid: Option<OpenId>,
-        terms: &TokenProfile,
+        token_profile: &TokenProfile,
         now: Timestamp,
     ) -> Result<SignedIn, AuthError> {
         let Grant { user, session, .. } = grant;
         let issuer = &self.parts.issuer;
-        let mut form = terms.access_form(user, openid.as_ref(), session, now);
+        let mut form = token_profile.access_form(user, openid.as_ref(), session, now);
         // A dialect's own claim wins over a claim that the backend gave the user.
         for (name, value) in user.claims.get() {
             form.claims.entry(name).or_insert_with(|| value.clone());
@@ -168,8 +168,8 @@ impl Auth {
         form.identity_claims = self.identity_claims(user, session.id, now).await?;
         let access = issuer.access(grant, &form, now)?;
         let refresh_token = self.parts.refresh_tokens.issue(session);
-        let refresh_jwt = if terms.wraps_refresh_token {
-            let claims = terms.refresh_claims(user, openid.as_ref(), session, now);
+        let refresh_jwt = if token_profile.wraps_refresh_token {
+            let claims = token_profile.refresh_claims(user, openid.as_ref(), session, now);
             Some(issuer.wrap_refresh_token(&refresh_token, session, &claims, now)?)
         } else {
             None
@@ -228,9 +228,9 @@ impl Auth {
     pub async fn openid_for(
         &self,
         session: SessionId,
-        terms: &TokenProfile,
+        token_profile: &TokenProfile,
     ) -> Result<Option<OpenId>, AuthError> {
-        if !terms.names_openid {
+        if !token_profile.names_openid {
             return Ok(None);
         }
         let wechat = self.parts.store.wechat_session(session, self.now()).await?;

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn setting_the_clock_back_leaves_the_steady_one_alone() {
+    fn setting_the_clock_back_leaves_the_monotonic_one_alone() {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
         let before = clock.monotonic();
         clock.set_back(Duration::from_hours(1));

@@ -83,8 +83,8 @@ impl Dialects {
             .filter(|rest| rest.starts_with('/'))
     }
 
-    /// For the gate: the routes that menshen answers itself, and the prefixes where a token needs no
-    /// scheme.
+    /// For the gate: the routes that menshen answers itself, and the prefixes where a token needs
+    /// no scheme.
     pub fn local_routes(&self) -> LocalRoutes {
         let routes = self.all.iter().flat_map(|dialect| &dialect.routes);
         LocalRoutes {
@@ -102,7 +102,7 @@ impl Dialects {
 
     /// How long tokens live over all dialects.
     pub fn lifetimes(&self, tokens: &TokenConfig) -> Lifetimes {
-        let plain = Lifetimes::of(tokens);
+        let plain = Lifetimes::from_config(tokens);
         let longest = self
             .all
             .iter()

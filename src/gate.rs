@@ -39,7 +39,7 @@ use header_filter::{Admission, HeaderFilter};
 use received::Received;
 
 pub use admitted::{AdmittedRequest, ForwardedRequest, LoggedRequest};
-pub use compile::{GateProblems, compile_policy, kept_claims};
+pub use compile::{GateProblems, compile_policy, custom_claims};
 pub use dry_run::DryRunDecision;
 pub use forward_auth::ForwardAuthAllowed;
 pub use message_framing::MessageFraming;

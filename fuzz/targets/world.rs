@@ -88,7 +88,11 @@ pub static KEYRINGS: LazyLock<Arc<Keyrings>> = LazyLock::new(|| {
 /// Verifies tokens of that key.
 pub fn verifier() -> Verifier {
     let config = TokenConfig::default();
-    Verifier::new(Arc::clone(&KEYRINGS), &config, Lifetimes::of(&config))
+    Verifier::new(
+        Arc::clone(&KEYRINGS),
+        &config,
+        Lifetimes::from_config(&config),
+    )
 }
 
 /// A header that fits the key.

@@ -44,7 +44,7 @@ pub(super) fn from_claims<'a>(
         session: claims.sid,
         client_type: claims.client_type,
         from,
-        terms: token_profile,
+        token_profile,
     }
 }
 

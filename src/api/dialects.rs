@@ -208,7 +208,7 @@ impl DialectRequest<'_> {
         let refresh = Refresh {
             token: &token,
             rotates: self.route.rotates,
-            terms: &self.dialect.token_profile,
+            token_profile: &self.dialect.token_profile,
         };
         let refreshed = auth.refresh(refresh, self.context.client_ip).await;
         refreshed.map_err(|error| {
@@ -255,7 +255,9 @@ impl DialectRequest<'_> {
             DialectAction::ChangeMe => auth.change_profile(caller, &me::read(fields)?).await?,
             _ => auth.me(caller).await?,
         };
-        let openid = auth.openid_for(caller.session, caller.terms).await?;
+        let openid = auth
+            .openid_for(caller.session, caller.token_profile)
+            .await?;
         Ok(ActionResult::User(Box::new((user, openid))))
     }
 
@@ -292,15 +294,15 @@ impl DialectRequest<'_> {
     }
 
     fn caller<'c>(&'c self, authenticated: &'c Authenticated) -> AuthenticatedCaller<'c> {
-        let (from, terms) = (self.context.client_ip, &*self.dialect.token_profile);
+        let (from, token_profile) = (self.context.client_ip, &*self.dialect.token_profile);
         match authenticated {
-            Authenticated::AccessToken(claims) => caller::from_claims(claims, from, terms),
+            Authenticated::AccessToken(claims) => caller::from_claims(claims, from, token_profile),
             Authenticated::SessionHandle(known) => AuthenticatedCaller {
                 user: &known.session.user,
                 session: known.session.id,
                 client_type: known.session.client_type,
                 from,
-                terms,
+                token_profile,
             },
         }
     }

@@ -29,8 +29,8 @@ pub fn check(config: &Config, problems: &mut Problems) {
     add_all(problems, Dialects::compile(config));
     // Issuers are compiled only when the config's own checks have found their keys usable.
     if problems.is_empty() {
-        let extra_claims = gate::kept_claims(config);
-        add_all(problems, TrustedIssuers::compile(config, &extra_claims));
+        let custom_claims = gate::custom_claims(config);
+        add_all(problems, TrustedIssuers::compile(config, &custom_claims));
     }
     for (index, issuer) in config.issuer.iter().enumerate() {
         issuer.warn_expiry(index, Clock::System.now(), problems);

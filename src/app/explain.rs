@@ -42,8 +42,8 @@ pub async fn offline_gate(config: &Config, with_keys: bool) -> anyhow::Result<Of
     let (entropy, metrics, now) = (Entropy::default(), Metrics::new(), Clock::System.now());
     let dialects = Dialects::compile(config).map_err(problems_error)?;
     let lifetimes = dialects.lifetimes(&config.tokens);
-    let extra_claims = gate::kept_claims(config);
-    let issuers = TrustedIssuers::compile(config, &extra_claims).map_err(problems_error)?;
+    let custom_claims = gate::custom_claims(config);
+    let issuers = TrustedIssuers::compile(config, &custom_claims).map_err(problems_error)?;
     let denylist = Arc::new(Denylist::new());
     let (keyrings, keys) = if with_keys {
         install_crypto();
@@ -60,7 +60,7 @@ pub async fn offline_gate(config: &Config, with_keys: bool) -> anyhow::Result<Of
         )
     };
     let verifier = Verifier::new(Arc::new(keyrings), &config.tokens, lifetimes)
-        .with_custom_claims(extra_claims);
+        .with_custom_claims(custom_claims);
     let identity_headers = IdentityHeaders::compile(&config.identity).map_err(problems_error)?;
     let remembered = config.tokens.cache_entries;
     let authorizer = Authorizer::new(

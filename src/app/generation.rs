@@ -54,7 +54,7 @@ pub(super) struct Generation {
     upstreams: Arc<Upstreams>,
     issuers: Arc<TrustedIssuers>,
     /// Claims of external tokens that rules and headers of this config use.
-    extra_claims: Arc<[Arc<str>]>,
+    custom_claims: Arc<[Arc<str>]>,
     hooks: Option<Arc<Hooks>>,
     tasks: Vec<Task>,
 }
@@ -85,10 +85,10 @@ impl Generation {
         builder.set_revocation_retention(lifetimes);
         let upstreams = builder.upstreams().await?;
         let keyrings = builder.keyrings(lifetimes).await?;
-        let extra_claims = gate::kept_claims(&config);
-        let issuers = builder.issuers(&extra_claims).await?;
+        let custom_claims = gate::custom_claims(&config);
+        let issuers = builder.issuers(&custom_claims).await?;
         let verifier = Verifier::new(keyrings.clone(), &config.tokens, lifetimes)
-            .with_custom_claims(extra_claims.clone());
+            .with_custom_claims(custom_claims.clone());
         let authorizer = builder.authorizer(verifier, &issuers)?;
         let limits = builder.limits();
         let wechat = builder.wechat()?;
@@ -110,7 +110,7 @@ impl Generation {
             wechat,
             upstreams,
             issuers,
-            extra_claims,
+            custom_claims,
             hooks,
             tasks: Vec::new(),
         };
@@ -245,13 +245,17 @@ impl<'a> Builder<'a> {
         Ok(Arc::new(keyrings))
     }
 
-    async fn issuers(&self, extra_claims: &Arc<[Arc<str>]>) -> anyhow::Result<Arc<TrustedIssuers>> {
+    async fn issuers(
+        &self,
+        custom_claims: &Arc<[Arc<str>]>,
+    ) -> anyhow::Result<Arc<TrustedIssuers>> {
         // Their key files are read in any case: what is in them is not in the config.
-        let issuers = TrustedIssuers::compile(self.config, extra_claims).map_err(problems_error)?;
+        let issuers =
+            TrustedIssuers::compile(self.config, custom_claims).map_err(problems_error)?;
         let same = self
             .previous_with_same(|config| &config.issuer)
             .filter(|previous| {
-                previous.extra_claims == *extra_claims
+                previous.custom_claims == *custom_claims
                     && previous.issuers.have_same_key_sources(&issuers)
             });
         let issuers = match (same, self.previous) {

@@ -91,7 +91,7 @@ pub(super) fn existing_encryption_key(config: &StoreConfig) -> anyhow::Result<Op
     let Some(path) = key_file(config)? else {
         return Ok(None);
     };
-    let Some(text) = read_if_present(&path)? else {
+    let Some(text) = read_if_present(&path).with_context(|| cannot_read(&path))? else {
         return Ok(None);
     };
     parse_key(config, text).with_context(|| format!("the key in {} is not usable", path.display()))
@@ -120,15 +120,20 @@ pub(super) fn existing_admin_token(config: &AdminConfig) -> anyhow::Result<Optio
     let Some(path) = &config.token_file else {
         return Ok(None);
     };
-    Ok(read_if_present(path)?.map(Secret::new))
+    let text = read_if_present(path).with_context(|| cannot_read(path))?;
+    Ok(text.map(Secret::new))
+}
+
+fn cannot_read(path: &Path) -> String {
+    format!("cannot read {}", path.display())
 }
 
 /// The text in a file without space around it; `None`: there is no such file.
-fn read_if_present(path: &Path) -> anyhow::Result<Option<String>> {
+fn read_if_present(path: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        Err(error) => Err(error),
     }
 }
 

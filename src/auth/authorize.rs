@@ -1,7 +1,7 @@
 //! The hot path: from the text of an access token to the identity of its bearer.
 //!
-//! Must stay true: no store is read, no lock is waited for, and a cached token allocates nothing. A
-//! cached token is checked again for all that can change: time, revocation and keys.
+//! Must stay true: no store is read; a cached token allocates nothing and waits for no lock. It is
+//! checked again for all that can change: time, revocation and keys.
 
 use std::sync::Arc;
 

@@ -217,8 +217,8 @@ impl Auth {
                     session,
                     global_epoch: merged.global_epoch,
                 };
-                let openid = self.openid_for(session.id, caller.terms).await?;
-                Some(self.sign(&grant, openid, caller.terms, now).await?)
+                let openid = self.openid_for(session.id, caller.token_profile).await?;
+                Some(self.sign(&grant, openid, caller.token_profile, now).await?)
             }
             None => None,
         };

@@ -38,19 +38,17 @@ impl<K: Copy + Eq + Hash> KeyedLock<K> {
                 .entry(key)
                 .or_default(),
         );
-        let (guard, has_waited) = match Arc::clone(&lock).try_lock_owned() {
-            Ok(guard) => (Some(guard), false),
-            Err(_) => (
-                tokio::time::timeout(timeout, lock.lock_owned()).await.ok(),
-                true,
-            ),
-        };
-        // A waiter that timed out removes the entry as one that held the lock does.
-        let guard = KeyedLockGuard {
+        // A waiter that timed out or was cancelled removes the entry as one that held the lock
+        // does.
+        let mut guard = KeyedLockGuard {
             key,
             locks: Arc::clone(&self.locks),
-            guard,
+            guard: Arc::clone(&lock).try_lock_owned().ok(),
         };
+        let has_waited = guard.guard.is_none();
+        if has_waited {
+            guard.guard = tokio::time::timeout(timeout, lock.lock_owned()).await.ok();
+        }
         guard.guard.is_some().then_some((guard, has_waited))
     }
 }
@@ -95,6 +93,17 @@ mod tests {
         );
         drop((first, other));
         assert_eq!(second.await.unwrap(), Some(true));
+        assert!(locks.locks.lock().unwrap().is_empty());
+    }
+    /// The lock is handed to a waiter that never looks at it.
+    #[tokio::test]
+    async fn a_waiter_that_is_cancelled_as_its_turn_comes_leaves_nothing() {
+        let locks = Arc::new(KeyedLock::default());
+        let (first, _) = locks.lock([1; 32], LONG).await.unwrap();
+        let mut waiting = Box::pin(locks.lock([1; 32], LONG));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(first);
+        drop(waiting);
         assert!(locks.locks.lock().unwrap().is_empty());
     }
 }

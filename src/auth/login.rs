@@ -70,7 +70,7 @@ impl Auth {
         &self,
         new: &NewLogin,
         from: ClientIp,
-        terms: &TokenProfile,
+        token_profile: &TokenProfile,
         not_proven: AuthError,
     ) -> Result<SignedIn, AuthError> {
         let outcome = match self.parts.store.login(new).await? {
@@ -78,7 +78,7 @@ impl Auth {
             known => known,
         };
         match outcome {
-            LoginOutcome::Opened(login) => self.open(*login, new, from, terms).await,
+            LoginOutcome::Opened(login) => self.open(*login, new, from, token_profile).await,
             LoginOutcome::CodeSpent => Err(AuthError::CodeSpent),
             LoginOutcome::NotProven { no_code: true } => Err(AuthError::SmsCodeMissing),
             LoginOutcome::NotProven { no_code: false } => Err(not_proven),
@@ -94,7 +94,7 @@ impl Auth {
         login: OpenedSession,
         new: &NewLogin,
         from: ClientIp,
-        terms: &TokenProfile,
+        token_profile: &TokenProfile,
     ) -> Result<SignedIn, AuthError> {
         let now = new.now;
         let openid = match &new.proof {
@@ -125,7 +125,7 @@ impl Auth {
         };
         Ok(SignedIn {
             is_new_user,
-            ..self.sign(&grant, openid, terms, now).await?
+            ..self.sign(&grant, openid, token_profile, now).await?
         })
     }
 

@@ -49,7 +49,7 @@ pub(super) struct LoginAttempts {
 pub(super) struct Client {
     pub(super) from: ClientIp,
     /// The number of the token profile.
-    pub(super) terms: usize,
+    pub(super) token_profile: usize,
 }
 
 #[derive(Clone)]
@@ -200,7 +200,7 @@ mod tests {
     fn ip(last: u8) -> Client {
         Client {
             from: ClientIp::new([192, 0, 2, last].into()),
-            terms: 0,
+            token_profile: 0,
         }
     }
 
@@ -270,7 +270,10 @@ mod tests {
             post(&table, ip(2), NOW, AuthError::Interrupted).await,
             ("wechat_code_invalid", false)
         );
-        let elsewhere = Client { terms: 1, ..ip(1) };
+        let elsewhere = Client {
+            token_profile: 1,
+            ..ip(1)
+        };
         assert_eq!(
             post(&table, elsewhere, NOW, AuthError::Interrupted).await,
             ("wechat_code_invalid", false),

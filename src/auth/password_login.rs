@@ -22,7 +22,7 @@ pub struct PasswordLogin {
     pub username: Username,
     pub password: Password,
     pub client_type: ClientType,
-    pub terms: Arc<TokenProfile>,
+    pub token_profile: Arc<TokenProfile>,
 }
 
 impl Auth {
@@ -46,7 +46,7 @@ impl Auth {
             username,
             password,
             client_type,
-            terms,
+            token_profile,
         } = login;
         let limits = &self.parts.limits;
         limits.admin_login(from)?;
@@ -90,7 +90,7 @@ impl Auth {
         let proof = LoginProof::Password(username.clone(), credentials);
         let new = self.new_login(proof, client_type, now)?;
         let signed_in = self
-            .sign_in(&new, from, &terms, AuthError::CredentialsInvalid)
+            .sign_in(&new, from, &token_profile, AuthError::CredentialsInvalid)
             .await?;
         self.parts
             .memory

@@ -20,7 +20,7 @@ pub struct Refresh<'a> {
     pub token: &'a str,
     /// Whether it is replaced by its successor. Not for a client that keeps its first one for good.
     pub rotates: bool,
-    pub terms: &'a TokenProfile,
+    pub token_profile: &'a TokenProfile,
 }
 
 impl Auth {
@@ -84,7 +84,7 @@ impl Auth {
                 .await?
         };
         let rotated = if refresh.rotates { "rotated" } else { "kept" };
-        self.finish_refresh(outcome, session, rotated, refresh.terms, from, now)
+        self.finish_refresh(outcome, session, rotated, refresh.token_profile, from, now)
             .await
     }
 
@@ -93,7 +93,7 @@ impl Auth {
     pub async fn renew(
         &self,
         check: impl FnOnce() -> Result<AccessClaims, ErrorCode> + Send,
-        terms: &TokenProfile,
+        token_profile: &TokenProfile,
         from: ClientIp,
     ) -> Result<SignedIn, AuthError> {
         let attempt = self.renewal_attempt(from);
@@ -101,7 +101,7 @@ impl Auth {
             .prove(async { check().map_err(AuthError::TokenRefused) })
             .await?;
         attempt.count_in_session(claims.sid)?;
-        let result = self.renew_session(&claims, terms, from).await;
+        let result = self.renew_session(&claims, token_profile, from).await;
         attempt.finish(result.as_ref().err());
         result
     }
@@ -109,7 +109,7 @@ impl Auth {
     async fn renew_session(
         &self,
         claims: &AccessClaims,
-        terms: &TokenProfile,
+        token_profile: &TokenProfile,
         from: ClientIp,
     ) -> Result<SignedIn, AuthError> {
         let now = self.now();
@@ -123,7 +123,7 @@ impl Auth {
             now,
         };
         let outcome = self.parts.store.renew(&renewal).await?;
-        self.finish_refresh(outcome, claims.sid, "kept", terms, from, now)
+        self.finish_refresh(outcome, claims.sid, "kept", token_profile, from, now)
             .await
     }
 
@@ -132,16 +132,18 @@ impl Auth {
         outcome: RotationOutcome,
         session: SessionId,
         rotated: &'static str,
-        terms: &TokenProfile,
+        token_profile: &TokenProfile,
         from: ClientIp,
         now: Timestamp,
     ) -> Result<SignedIn, AuthError> {
         match outcome {
             RotationOutcome::Rotated(renewed) => {
-                self.sign_renewed(&renewed, rotated, terms, now).await
+                self.sign_renewed(&renewed, rotated, token_profile, now)
+                    .await
             }
             RotationOutcome::Replayed(renewed) => {
-                self.sign_renewed(&renewed, "replayed", terms, now).await
+                self.sign_renewed(&renewed, "replayed", token_profile, now)
+                    .await
             }
             RotationOutcome::Reused(user) => {
                 self.apply_ended_sessions(&[session], "reuse", now);
@@ -190,7 +192,7 @@ impl Auth {
         &self,
         renewed: &RenewedSession,
         result: &'static str,
-        terms: &TokenProfile,
+        token_profile: &TokenProfile,
         now: Timestamp,
     ) -> Result<SignedIn, AuthError> {
         self.count_refresh(result);
@@ -199,7 +201,7 @@ impl Auth {
             session,
             global_epoch,
         } = renewed;
-        let openid = self.openid_for(session.id, terms).await?;
+        let openid = self.openid_for(session.id, token_profile).await?;
         self.sign(
             &Grant {
                 user,
@@ -207,7 +209,7 @@ impl Auth {
                 global_epoch: *global_epoch,
             },
             openid,
-            terms,
+            token_profile,
             now,
         )
         .await

@@ -1,7 +1,7 @@
 //! The first login of a person, where the backend gives the user's id.
 //!
-//! The store checks the proof and changes nothing (`NewUserId::Pending`); then the backend is asked,
-//! under an idempotency key derived from the person; then the login is carried out with its
+//! The store checks the proof and changes nothing (`NewUserId::Pending`); then the backend is
+//! asked, under an idempotency key derived from the person; then the login is carried out with its
 //! response. If the process ends in between, the next login of the same person sends the same
 //! request, and a backend that respects the key gives the same response.
 //!

@@ -15,7 +15,7 @@ pub struct SmsLogin {
     pub phone: Phone,
     pub code: SmsCode,
     pub client_type: ClientType,
-    pub terms: Arc<TokenProfile>,
+    pub token_profile: Arc<TokenProfile>,
 }
 
 impl Auth {
@@ -40,7 +40,7 @@ impl Auth {
             phone,
             code,
             client_type,
-            terms,
+            token_profile,
         } = login;
         if self.parts.sms.is_none() {
             return Err(AuthError::SmsOff);
@@ -49,7 +49,7 @@ impl Auth {
         let proof = LoginProof::Sms(self.guess(phone, &code, SmsPurpose::Login));
         let new = self.new_login(proof, client_type, self.now())?;
         let result = self
-            .sign_in(&new, from, &terms, AuthError::SmsCodeInvalid)
+            .sign_in(&new, from, &token_profile, AuthError::SmsCodeInvalid)
             .await;
         self.refund_right_guess(result.as_ref().err(), from);
         result

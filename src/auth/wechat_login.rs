@@ -26,7 +26,7 @@ pub struct WechatLogin {
     /// Checked where it is present.
     pub signed: Option<SignedData>,
     pub client_type: ClientType,
-    pub terms: Arc<TokenProfile>,
+    pub token_profile: Arc<TokenProfile>,
 }
 
 /// Data that WeChat signed under the `session_key` of this login. It proves no identity.
@@ -71,7 +71,7 @@ impl Auth {
         let code = self.login_code_hash(&app, &login.code);
         let by = login_attempts::Client {
             from,
-            terms: login.terms.number,
+            token_profile: login.token_profile.number,
         };
         let this = Arc::clone(self);
         let work = || async move { this.login_and_record(login, app, code, from).await };
@@ -144,7 +144,7 @@ impl Auth {
             code: (!reusable).then(|| (code, now.plus(login_attempts::REMEMBERED))),
             ..self.new_login(LoginProof::Wechat(identity), login.client_type, now)?
         };
-        self.sign_in(&new, from, &login.terms, AuthError::CodeSpent)
+        self.sign_in(&new, from, &login.token_profile, AuthError::CodeSpent)
             .await
     }
 

@@ -72,13 +72,13 @@ pub(super) fn run(
 ) -> CommandResult {
     let Command::Inspect(args) = command;
     let token = token(args, &mut io::stdin())?;
-    let looks = TokenInfo::of(token.expose());
+    let info = TokenInfo::decode(token.expose());
     let mut report = Report {
         now: Clock::System.now(),
-        looks,
+        info,
         verdict: None,
     };
-    if !args.offline && matches!(report.looks, TokenInfo::Jwt { .. }) {
+    if !args.offline && matches!(report.info, TokenInfo::Jwt { .. }) {
         let config = load(source, err)?;
         report.verdict = Some(verdict(&config, &token, report.now)?);
     }
@@ -151,13 +151,13 @@ fn verdict(config: &Config, token: &Secret<String>, now: Timestamp) -> io::Resul
 
 struct Report {
     now: Timestamp,
-    looks: TokenInfo,
+    info: TokenInfo,
     verdict: Option<Verdict>,
 }
 
 impl Report {
     fn is_good(&self, offline: bool) -> bool {
-        match (&self.looks, &self.verdict) {
+        match (&self.info, &self.verdict) {
             (TokenInfo::Nothing(_), _) | (_, Some(Verdict::NoKeys(_))) => false,
             (_, None) => offline,
             (_, Some(Verdict::Checked { report, .. })) => report.state == "valid",
@@ -165,7 +165,7 @@ impl Report {
     }
 
     fn kind(&self) -> String {
-        match &self.looks {
+        match &self.info {
             TokenInfo::Refresh { .. } => {
                 "refresh token: opaque, for POST /auth/refresh alone; no request passes with it"
                     .to_owned()
@@ -182,18 +182,18 @@ impl Report {
     fn when(&self, value: &Value) -> Option<String> {
         let at = Timestamp::from_secs(value.as_u64()?);
         let (past, ahead) = (self.now.since(at), at.since(self.now));
-        let format_span = if past.is_zero() {
+        let span = if past.is_zero() {
             format!("in {}", format_span(ahead))
         } else {
             format!("{} ago", format_span(past))
         };
-        Some(format!("{}, {format_span}", at.rfc3339()))
+        Some(format!("{}, {span}", at.rfc3339()))
     }
 
     fn print_text(&self, out: &mut impl Write) -> io::Result<()> {
         let mut row = |name: &str, value: &str| writeln!(out, "{name:<11} {value}");
         row("kind", &self.kind())?;
-        match &self.looks {
+        match &self.info {
             TokenInfo::Refresh { session, counter } => {
                 row("session", &session.to_string())?;
                 row("counter", &counter.to_string())?;
@@ -264,7 +264,7 @@ impl Report {
             .as_deref()
             .map(|why| format!(": {why}"))
             .unwrap_or_default();
-        let kind = match self.looks {
+        let kind = match self.info {
             TokenInfo::Jwt {
                 kind: JwtKind::Refresh,
                 ..
@@ -282,7 +282,7 @@ impl Report {
     }
 
     fn to_json(&self) -> Value {
-        let mut value = match &self.looks {
+        let mut value = match &self.info {
             TokenInfo::Refresh { session, counter } => {
                 json!({"session": session.to_string(), "counter": counter})
             }
@@ -299,7 +299,7 @@ impl Report {
                 json!({"header": header, "claims": claims, "times": times.collect::<Map<_, Value>>()})
             }
         };
-        value["kind"] = match &self.looks {
+        value["kind"] = match &self.info {
             TokenInfo::Refresh { .. }
             | TokenInfo::Jwt {
                 kind: JwtKind::Refresh,
@@ -359,8 +359,8 @@ fn escape_controls(text: &str) -> String {
 }
 
 /// A duration in its two largest units: `14m 59s`, `3d 4h`.
-fn format_span(format_span: Duration) -> String {
-    let secs = format_span.as_secs();
+fn format_span(span: Duration) -> String {
+    let secs = span.as_secs();
     let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
     let at = units
         .iter()
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_span_is_told_in_two_units() {
-        for (secs, verdict_text) in [
+        for (secs, text) in [
             (0, "0s"),
             (59, "59s"),
             (60, "1m"),
@@ -397,7 +397,7 @@ mod tests {
             (3600, "1h"),
             (273_600, "3d 4h"),
         ] {
-            assert_eq!(format_span(Duration::from_secs(secs)), verdict_text);
+            assert_eq!(format_span(Duration::from_secs(secs)), text);
         }
     }
 

@@ -51,7 +51,7 @@ pub(super) struct TomlError {
 
 /// Parses a document up to its first syntax error.
 pub(super) fn parse(text: &str) -> Result<Node, TomlError> {
-    let lines = LineIndex::of(text);
+    let lines = LineIndex::new(text);
     let document = Document::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         TomlError {
@@ -128,7 +128,7 @@ fn value_raw(value: &Value, lines: &LineIndex) -> TomlValue {
 struct LineIndex(Vec<usize>);
 
 impl LineIndex {
-    fn of(text: &str) -> Self {
+    fn new(text: &str) -> Self {
         Self(
             std::iter::once(0)
                 .chain(text.match_indices('\n').map(|(at, _)| at + 1))

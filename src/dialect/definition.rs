@@ -53,7 +53,8 @@ pub struct Route {
 pub type DialectProblems = Vec<(String, String)>;
 
 impl Dialect {
-    /// A rejection on any path under the prefix; `route`: by the error templates of that route first.
+    /// A rejection on any path under the prefix; `route`: by the error templates of that route
+    /// first.
     pub fn render_error(
         &self,
         route: Option<usize>,

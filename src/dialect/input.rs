@@ -180,8 +180,8 @@ impl Check {
         })
     }
 
-    /// Whether a value passes. A number counts as its digits, a missing value as the empty text
-    /// (except for `Rule::Text`).
+    /// Whether a value passes. For `Length` and `Pattern` a number is its digits, and a missing
+    /// value the empty text.
     pub fn passes(&self, value: Option<&Value>) -> bool {
         let text = match value {
             Some(Value::String(text)) => Some(text.clone()),

@@ -178,12 +178,12 @@ fn a_session_that_is_renewed_needs_its_keys_for_longer() {
             .collect();
         Dialects::compile(&config(all)).unwrap().lifetimes(&tokens)
     };
-    assert_eq!(lifetimes(&[]), Lifetimes::of(&tokens));
+    assert_eq!(lifetimes(&[]), Lifetimes::from_config(&tokens));
     let nest = lifetimes(&[DialectKind::Nest, DialectKind::CodeData]);
     assert_eq!(nest.max_access_ttl, Duration::from_hours(7 * 24));
     assert_eq!(nest.renewable_for, tokens.idle_ttl.get());
     let simplejwt = lifetimes(&[DialectKind::Simplejwt]);
-    assert_eq!(simplejwt, Lifetimes::of(&tokens));
+    assert_eq!(simplejwt, Lifetimes::from_config(&tokens));
 }
 
 fn refusal(code: ErrorCode) -> DialectRejection<'static> {

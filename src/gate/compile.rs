@@ -11,7 +11,7 @@ use crate::{
 pub type GateProblems = Vec<(String, String)>;
 
 /// The claims that some rule or header of the config uses, in addition to those of every token.
-pub fn kept_claims(config: &Config) -> Arc<[Arc<str>]> {
+pub fn custom_claims(config: &Config) -> Arc<[Arc<str>]> {
     let of_rules = config
         .rule
         .iter()

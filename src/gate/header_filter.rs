@@ -75,7 +75,7 @@ impl HeaderFilter {
         } = admission;
         let mut filtered = self.filter(head, dry_run.is_some(), observer);
         let mut sent_target = None;
-        // The token ends here; a gate that only reports forwards everything.
+        // The token ends here; a gate that only reports forwards it.
         if dry_run.is_none() {
             self.remove_token_cookies(head, &mut filtered, observer);
             if websocket && !self.keep_authorization && rule.is_some_and(|rule| rule.token_in_query)

@@ -1,5 +1,5 @@
-//! Observers of a decision. `menshen explain` prints what its observer saw, so it cannot differ from
-//! the gate.
+//! Observers of a decision. `menshen explain` prints what its observer saw, so it cannot differ
+//! from the gate.
 //!
 //! Must stay true: an observer decides nothing, and without one (`()`) observation costs nothing.
 

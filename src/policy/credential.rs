@@ -1,16 +1,17 @@
 //! The only credential of a request: its locations, and the rejection of a second one.
 //!
-//! `Authorization: Bearer` always counts (RFC 6750 section 2.1). A token without a scheme, a cookie,
-//! and `access_token` in the query of a WebSocket handshake (section 2.3) count only where the
-//! config says so: queries end in logs, and a browser sends a cookie for the pages of all sites.
+//! `Authorization: Bearer` always counts (RFC 6750 section 2.1). A token without a scheme, a
+//! cookie, and `access_token` in the query of a WebSocket handshake (section 2.3) count only where
+//! the config says so: queries end in logs, and a browser sends a cookie for the pages of all
+//! sites.
 //!
 //! An empty field, cookie or parameter is no credential: a client that has no token yet sends it
 //! (`wx.getStorageSync("token")` before the first login).
 //!
 //! Must stay true: several credentials are rejected, since proxies and backends differ on which one
 //! counts, and so are several `Authorization` fields and several parameters, empty or not; nothing
-//! is decoded or repaired; a cookie does not count if a page of another site changes something or
-//! opens a WebSocket.
+//! is decoded or repaired; a request with the cookie is rejected if a page of another site
+//! changes something or opens a WebSocket.
 
 use super::{cors::Cors, head::Head, reject_reason::RejectReason};
 use crate::error::ErrorCode;

@@ -36,7 +36,8 @@ pub struct ForwardAuth {
     dialect: ForwardAuthDialect,
     callers: Vec<IpNet>,
     rejects_spoofed: bool,
-    /// Headers that the proxy has to remove from the client's request unless the response sets them.
+    /// Headers that the proxy has to remove from the client's request unless the response sets
+    /// them.
     reserved: Vec<HeaderName>,
 }
 
@@ -72,7 +73,8 @@ impl ForwardAuth {
         }
     }
 
-    /// The request that the proxy asks about, or why it is rejected. `peer`: `None` on a Unix socket.
+    /// The request that the proxy asks about, or why it is rejected. `peer`: `None` on a Unix
+    /// socket.
     pub fn auth_request<'a>(
         &self,
         head: &Head<'a>,

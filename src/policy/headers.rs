@@ -131,9 +131,9 @@ impl HeaderPolicy {
         self.plain_verdict(name)
     }
 
-    /// The verdict while the gate only reports: a header passes, as it would without menshen, unless
-    /// a backend could take it for one of menshen's, it is for this connection only, or it is in
-    /// another spelling the name of a header that frames, routes or names the client.
+    /// The verdict while the gate only reports: a header passes, as it would without menshen,
+    /// unless a backend could take it for one of menshen's, it is for this connection only, or it
+    /// is in another spelling the name of a header that frames, routes or names the client.
     ///
     /// A header that gives the backend another path or method passes only if the gate reports
     /// `everywhere`: otherwise it would evade rules that are enforced.

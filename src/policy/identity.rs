@@ -1,8 +1,8 @@
 //! The claims that the backend gets, and their header names.
 //!
 //! Must stay true: a claim becomes a header only if it is visible ASCII and not empty; an absent
-//! claim sets no header, not an empty one. Values that a user chooses (a nickname) or another issuer
-//! sets are percent-encoded, so that they are visible ASCII.
+//! claim sets no header, not an empty one. Values that a user chooses (a nickname) or another
+//! issuer sets are percent-encoded, so that they are visible ASCII.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -65,11 +65,11 @@ enum Claim {
     Unionid,
     Phone,
     Nickname,
-    /// A claim of a dialect or another issuer, by its name.
+    /// A claim of a dialect, a hook or another issuer, by its name.
     Custom(Arc<str>),
 }
 
-/// Prefix of the name of a claim of a dialect or another issuer.
+/// Prefix of the name of a claim of a dialect, a hook or another issuer.
 const CUSTOM: &str = "claim:";
 
 /// The ASCII characters that are percent-encoded in a value that may be any text.

@@ -1,10 +1,10 @@
 //! Path patterns of rules: exact, `*` for one segment, `/**` for everything below.
 //!
 //! A pattern is compared segment by segment, so `/public/**` never covers `/publicx`. There are two
-//! readings: the path byte by byte, and the path as a lenient backend may read it (it ignores letter
-//! case, percent-encoding and a trailing slash, as Express does by default; dots and blanks at the
-//! end of a name, as Windows does; blanks in front of it, as servers do that trim names). Only the
-//! first may open a path; the second may close one.
+//! readings: the path byte by byte, and the path as a lenient backend may read it (it ignores
+//! letter case, percent-encoding and a trailing slash, as Express does by default; dots and blanks
+//! at the end of a name, as Windows does; blanks in front of it, as servers do that trim names).
+//! Only the first may open a path; the second may close one.
 
 use super::path::{self, first_char, is_blank};
 

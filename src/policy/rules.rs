@@ -3,9 +3,9 @@
 //!
 //! Must stay true: a rule opens a path only if the path matches its pattern byte by byte. Case,
 //! encoding, a trailing slash, blanks around a name and dots at its end never open one (`/Health`
-//! and `/health/` are not `/health`), and they do not evade one either: where a backend that ignores
-//! them would take the path for one of an earlier, stricter rule, that rule decides; where both are
-//! for some users only, a user has to pass both. Matching allocates nothing.
+//! and `/health/` are not `/health`), and they do not evade one either: where a backend that
+//! ignores them would take the path for one of an earlier, stricter rule, that rule decides; where
+//! both are for some users only, a user has to pass both. Matching allocates nothing.
 
 mod compile;
 mod rule;

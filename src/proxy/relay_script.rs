@@ -156,7 +156,7 @@ fn snapshot(config: &Config, metrics: &Metrics) -> Snapshot {
     let verifier = Verifier::new(
         Arc::new(Keyrings::fixed(&[key]).expect("a key")),
         &tokens,
-        Lifetimes::of(&tokens),
+        Lifetimes::from_config(&tokens),
     );
     let headers =
         IdentityHeaders::compile(&IdentityConfig::default()).expect("the default headers");

@@ -44,8 +44,8 @@ pub enum TlsError {
     Unreadable { file: PathBuf, why: io::Error },
     #[error("{}: is not PEM with {what}", file.display())]
     NotPem { file: PathBuf, what: &'static str },
-    #[error("the certificate does not match the key: {0}")]
-    KeyMismatch(rustls::Error),
+    #[error("the certificate and the key cannot be used: {0}")]
+    Unusable(rustls::Error),
     #[error("{}: holds no usable authority: {why}", file.display())]
     NoAuthority { file: PathBuf, why: String },
 }
@@ -314,7 +314,7 @@ impl TlsMaterial {
         let builder = ServerConfig::builder_with_provider(crypto.clone());
         let builder = builder
             .with_protocol_versions(&VERSIONS)
-            .map_err(TlsError::KeyMismatch)?;
+            .map_err(TlsError::Unusable)?;
         let builder = match &self.authorities {
             None => builder.with_no_client_auth(),
             Some((file, authorities)) => {
@@ -329,7 +329,7 @@ impl TlsMaterial {
         };
         let mut config = builder
             .with_single_cert(self.chain.clone(), self.key.clone_key())
-            .map_err(TlsError::KeyMismatch)?;
+            .map_err(TlsError::Unusable)?;
         config.alpn_protocols = if http2 {
             vec![b"h2".to_vec(), b"http/1.1".to_vec()]
         } else {
@@ -337,7 +337,7 @@ impl TlsMaterial {
         };
         // Sessions are resumed with tickets, which need no memory on the server. Their keys rotate
         // every few hours.
-        config.ticketer = provider::Ticketer::new().map_err(TlsError::KeyMismatch)?;
+        config.ticketer = provider::Ticketer::new().map_err(TlsError::Unusable)?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ignore_client_order = true;
         Ok(ActiveTls {
@@ -403,12 +403,12 @@ pub(super) fn check_key_pair(
     let crypto = Arc::new(provider::default_provider());
     let builder = ServerConfig::builder_with_provider(crypto)
         .with_protocol_versions(&VERSIONS)
-        .map_err(TlsError::KeyMismatch)?;
+        .map_err(TlsError::Unusable)?;
     builder
         .with_no_client_auth()
         .with_single_cert(chain.to_vec(), key.clone_key())
         .map(drop)
-        .map_err(TlsError::KeyMismatch)
+        .map_err(TlsError::Unusable)
 }
 
 /// Reads a file of at most [`MAX_FILE_LEN`] bytes.

@@ -80,7 +80,7 @@ pub struct RightsOutcome {
     pub user: User,
     /// How many sessions ended.
     pub ended: usize,
-    /// For the caller's own memory, as in [`super::Revoked::entries`].
+    /// For the caller's own memory, as in [`super::RevocationOutcome::entries`].
     pub entries: Vec<RevocationEntry>,
 }
 

@@ -21,7 +21,7 @@ use crate::{
 
 /// The version that is written, and the newest that is read.
 const FORMAT: u32 = 1;
-/// Longest piece, sealed.
+/// Longest chunk, sealed.
 const MAX_CHUNK_LEN: usize = 4 << 20;
 /// Longest header.
 const MAX_HEADER_LEN: usize = 4096;

@@ -100,7 +100,7 @@ impl EmbeddedStore {
             keys,
             entropy,
             path,
-            kv.is_settled(),
+            kv.is_initialized(),
         )?;
         kv.mark_initialized()?;
         Ok(store)

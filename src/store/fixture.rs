@@ -1,4 +1,5 @@
-//! What tests and benches of the store begin with: a login.
+//! The login that tests and benches of the store begin with. Always compiled, because benches are
+//! another crate; the binary contains none of it.
 
 use std::time::Duration;
 
@@ -49,10 +50,8 @@ pub fn login_of(person: &str, session: u128) -> NewLogin {
 }
 
 /// The WeChat identity of a login.
-///
-/// # Panics
-/// When the login is of another kind.
-pub fn wechat_of(login: &mut NewLogin) -> &mut WechatIdentity {
+#[cfg(test)]
+pub(super) fn wechat_of(login: &mut NewLogin) -> &mut WechatIdentity {
     match &mut login.proof {
         LoginProof::Wechat(identity) => identity,
         other => panic!("not a login with WeChat: {other:?}"),

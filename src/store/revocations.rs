@@ -28,8 +28,8 @@ pub struct RevocationOutcome {
     pub entries: Vec<RevocationEntry>,
 }
 
-/// One line of the revocation log. Kept for [`REVOCATION_RETENTION`], longer than any access token
-/// lives.
+/// One line of the revocation log. Kept for [`crate::types::REVOCATION_RETENTION`], longer than any
+/// access token lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevocationEntry {
     pub at: Timestamp,

@@ -295,11 +295,10 @@ mod tests {
             (1_999, "01.999Z"),
             (60_123, "00.123Z"),
         ] {
-            let format_timestamp =
-                format_timestamp(Timestamp::from_millis(1_700_000_040_000 + millis));
+            let stamp = format_timestamp(Timestamp::from_millis(1_700_000_040_000 + millis));
             assert!(
-                format_timestamp.starts_with("2023-11-14T22:1") && format_timestamp.ends_with(text),
-                "{format_timestamp}"
+                stamp.starts_with("2023-11-14T22:1") && stamp.ends_with(text),
+                "{stamp}"
             );
         }
     }

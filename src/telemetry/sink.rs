@@ -96,8 +96,8 @@ impl Sink {
         self.dropped.swap(0, Ordering::Relaxed)
     }
 
-    /// Writes the queue and ends the thread, unless the reader of standard output is stuck: then the
-    /// thread is left behind.
+    /// Writes the queue and ends the thread, unless the reader of standard output is stuck: then
+    /// the thread is left behind.
     pub fn close(&self) {
         let end = Instant::now() + SHUTDOWN_FLUSH;
         while let Err(TrySendError::Full(_)) = self.lines.try_send(Message::Stop) {

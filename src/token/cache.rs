@@ -2,14 +2,14 @@
 //!
 //! A CLOCK cache: tokens stand in a queue in the order of insertion, and a token that was used
 //! since its last turn goes to the back of the queue instead of out of the cache. A reader only
-//! sets a flag, and neither readers nor writers wait.
+//! sets a flag, and never waits.
 //!
 //! Must stay true: only verified tokens are inserted; the whole token is compared, never a digest;
 //! the caller still checks expiry and revocation of a cached value.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    hash::BuildHasher,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use crossbeam_queue::SegQueue;
@@ -17,16 +17,20 @@ use foldhash::fast::RandomState;
 
 /// A bounded map from tokens to values.
 pub struct TokenCache<V> {
-    /// The hash has a random seed, and only verified tokens are inserted, so no client can make it
-    /// slow.
-    entries: papaya::HashMap<Arc<str>, Entry<V>, RandomState>,
-    /// Every token of `entries` once, the next candidate for eviction first.
-    queue: SegQueue<Arc<str>>,
+    /// By the hash of the token, so that the token itself is held once. Of two tokens with one hash
+    /// the newer is cached.
+    entries: papaya::HashMap<u64, Entry<V>, RandomState>,
+    /// Every key of `entries` once, the next candidate for eviction first.
+    queue: SegQueue<u64>,
+    /// It has a random seed, and only verified tokens are inserted, so no client can make tokens
+    /// meet.
+    hasher: RandomState,
     /// Most tokens; 0: nothing is cached.
     capacity: usize,
 }
 
 struct Entry<V> {
+    token: Box<str>,
     value: V,
     /// Set by readers, cleared when the token gets its second chance.
     used: AtomicBool,
@@ -39,16 +43,21 @@ impl<V: Clone> TokenCache<V> {
     /// Caches `capacity` tokens at most, give or take one for each thread; 0 caches none.
     pub fn new(capacity: usize) -> Self {
         Self {
-            entries: papaya::HashMap::with_hasher(RandomState::default()),
+            entries: papaya::HashMap::default(),
             queue: SegQueue::new(),
+            hasher: RandomState::default(),
             capacity,
         }
     }
 
     /// The value of this very token.
     pub fn get(&self, token: &str) -> Option<V> {
+        self.get_at(self.hasher.hash_one(token), token)
+    }
+
+    fn get_at(&self, key: u64, token: &str) -> Option<V> {
         let entries = self.entries.pin();
-        let entry = entries.get(token)?;
+        let entry = entries.get(&key).filter(|entry| &*entry.token == token)?;
         // A write would take the cache line from other cores, a read does not.
         if !entry.used.load(Ordering::Relaxed) {
             entry.used.store(true, Ordering::Relaxed);
@@ -58,23 +67,19 @@ impl<V: Clone> TokenCache<V> {
 
     /// Inserts a verified token.
     pub fn insert(&self, token: &str, value: V) {
-        if self.capacity == 0 {
-            return;
+        if self.capacity > 0 {
+            self.insert_at(self.hasher.hash_one(token), token, value);
         }
-        let token: Arc<str> = token.into();
-        let known = self
-            .entries
-            .pin()
-            .insert(
-                Arc::clone(&token),
-                Entry {
-                    value,
-                    used: AtomicBool::new(false),
-                },
-            )
-            .is_some();
-        if !known {
-            self.queue.push(token);
+    }
+
+    fn insert_at(&self, key: u64, token: &str, value: V) {
+        let entry = Entry {
+            token: token.into(),
+            value,
+            used: AtomicBool::new(false),
+        };
+        if self.entries.pin().insert(key, entry).is_none() {
+            self.queue.push(key);
             if self.queue.len() > self.capacity {
                 self.evict();
             }
@@ -85,29 +90,24 @@ impl<V: Clone> TokenCache<V> {
     fn evict(&self) {
         let entries = self.entries.pin();
         for chances_left in (0..=MAX_SECOND_CHANCES).rev() {
-            let Some(token) = self.queue.pop() else {
+            let Some(key) = self.queue.pop() else {
                 return;
             };
             let was_used = entries
-                .get(&token)
+                .get(&key)
                 .is_some_and(|entry| entry.used.swap(false, Ordering::Relaxed));
             if was_used && chances_left > 0 {
-                self.queue.push(token);
+                self.queue.push(key);
             } else {
-                entries.remove(&token);
+                entries.remove(&key);
                 return;
             }
         }
     }
 
-    /// How many tokens are cached.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.queue.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -125,6 +125,19 @@ mod tests {
         }
         cache.insert("aaaa", 2);
         assert_eq!((cache.get("aaaa"), cache.len()), (Some(2), 1));
+    }
+
+    #[test]
+    fn a_token_with_the_hash_of_another_is_not_that_one() {
+        let cache = TokenCache::new(10);
+        cache.insert_at(7, "aaaa", 1);
+        assert_eq!(cache.get_at(7, "bbbb"), None);
+        cache.insert_at(7, "bbbb", 2);
+        assert_eq!(
+            (cache.get_at(7, "aaaa"), cache.get_at(7, "bbbb")),
+            (None, Some(2))
+        );
+        assert_eq!(cache.len(), 1);
     }
 
     #[test]
@@ -179,7 +192,7 @@ mod tests {
     fn nothing_is_remembered_where_nothing_may_be() {
         let cache = TokenCache::new(0);
         cache.insert("token", 1);
-        assert!(cache.get("token").is_none() && cache.is_empty());
+        assert_eq!((cache.get("token"), cache.len()), (None, 0));
     }
 
     #[test]

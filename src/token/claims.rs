@@ -27,7 +27,7 @@ pub struct Lifetimes {
 
 impl Lifetimes {
     /// From the config, without dialects.
-    pub fn of(config: &TokenConfig) -> Self {
+    pub fn from_config(config: &TokenConfig) -> Self {
         Self {
             max_access_ttl: config.access_ttl.get(),
             renewable_for: Duration::ZERO,

@@ -54,7 +54,7 @@ impl JwtKind {
 
 impl TokenInfo {
     /// Decodes a text without verifying it.
-    pub fn of(text: &str) -> Self {
+    pub fn decode(text: &str) -> Self {
         if let Some(token) = RefreshTokens::parse(text) {
             return Self::Refresh {
                 session: token.session,
@@ -131,14 +131,14 @@ mod tests {
         let refresh = RefreshTokens::new(Key::new([9; 32])).issue(&session);
         let handle = SessionHandles::new(Key::new([9; 32])).issue(&session);
         assert_eq!(
-            TokenInfo::of(&refresh),
+            TokenInfo::decode(&refresh),
             TokenInfo::Refresh {
                 session: session.id,
                 counter: session.counter
             }
         );
         assert_eq!(
-            TokenInfo::of(&handle),
+            TokenInfo::decode(&handle),
             TokenInfo::Handle {
                 session: session.id
             }
@@ -158,7 +158,7 @@ mod tests {
                 kind,
                 header: shown,
                 claims,
-            } = TokenInfo::of(&jwt(&header, &claims))
+            } = TokenInfo::decode(&jwt(&header, &claims))
             else {
                 panic!("a JWT")
             };
@@ -191,7 +191,7 @@ mod tests {
             "W10.W10.x",
         ] {
             assert!(
-                matches!(TokenInfo::of(text), TokenInfo::Nothing(_)),
+                matches!(TokenInfo::decode(text), TokenInfo::Nothing(_)),
                 "{text:?}"
             );
         }

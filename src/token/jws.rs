@@ -1,6 +1,7 @@
 //! The compact serialization of a JWS (RFC 7515 section 7.1).
 //!
-//! Must stay true: nothing longer than [`MAX_TOKEN_LEN`] is looked at, and base64url has one spelling.
+//! Must stay true: nothing longer than [`MAX_TOKEN_LEN`] is looked at, and base64url has one
+//! spelling.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 

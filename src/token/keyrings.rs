@@ -236,14 +236,14 @@ impl Keyrings {
         let over = newest.signs_from.plus(schedule.signs_for);
         // A key that would start signing later than twice the rotation interval from now was made
         // by a clock that was far ahead: it must not hold up the others.
-        let misconfigured = newest.signs_from > now.plus(schedule.signs_for * 2);
-        if !misconfigured && now < over.minus(schedule.published_before) {
+        let is_too_far_ahead = newest.signs_from > now.plus(schedule.signs_for * 2);
+        if !is_too_far_ahead && now < over.minus(schedule.published_before) {
             return Ok(None);
         }
         // Where no process ran when it was due, it is published as long before signing as any
         // other.
         let soonest = now.plus(schedule.published_before);
-        let signs_from = if misconfigured {
+        let signs_from = if is_too_far_ahead {
             soonest
         } else {
             over.max(soonest)

@@ -340,10 +340,7 @@ impl TrustedIssuer {
         self.user_id_claim == name
             || self.claims.iter().any(|(_, theirs)| theirs == name)
             || self.required.iter().any(|(required, _)| required == name)
-            || self
-                .custom_claims
-                .iter()
-                .any(|custom_claims| &**custom_claims == name)
+            || self.custom_claims.iter().any(|claim| &**claim == name)
     }
 }
 

@@ -10,13 +10,15 @@ use super::{
     wire::Client,
 };
 
+/// Answers before it has read the request.
+fn early(target: &str) -> Option<Reply> {
+    target
+        .starts_with("/open/early")
+        .then(|| Reply::naming(target))
+}
+
 #[test]
 fn an_early_answer_and_the_rest_of_the_request_are_one_message() {
-    fn early(target: &str) -> Option<Reply> {
-        target
-            .starts_with("/open/early")
-            .then(|| Reply::naming(target))
-    }
     let backend = ByteBackend::start(Answers {
         early,
         ..Answers::default()
@@ -78,11 +80,6 @@ fn an_early_answer_and_the_rest_of_the_request_are_one_message() {
 /// connection goes on.
 #[test]
 fn an_upload_goes_on_after_its_whole_answer() {
-    fn early(target: &str) -> Option<Reply> {
-        target
-            .starts_with("/open/early")
-            .then(|| Reply::naming(target))
-    }
     let backend = ByteBackend::start(Answers {
         early,
         ..Answers::default()
@@ -142,11 +139,6 @@ fn an_upload_goes_on_after_its_whole_answer() {
 
 #[test]
 fn an_early_answer_over_http2_and_the_rest_of_the_request_are_one_message() {
-    fn early(target: &str) -> Option<Reply> {
-        target
-            .starts_with("/open/early")
-            .then(|| Reply::naming(target))
-    }
     let backend = ByteBackend::start(Answers {
         early,
         ..Answers::default()

@@ -120,8 +120,8 @@ const KEYS: &[Mistake] = &[
         "mode = \"development\"\n[tokens]\naccess_ttl = \"90d\"\n",
     ),
     checked(
-        "A size without a unit",
-        "mode = \"development\"\n[server]\nmax_body = \"big\"\n",
+        "A size with another unit",
+        "mode = \"development\"\n[server]\nmax_header_bytes = \"16 KB\"\n",
     ),
     checked(
         "Several mistakes at once",
@@ -461,7 +461,7 @@ fn starts_that_fail(said: &mut String) {
         &RIGHT
             .replace(
                 "[admin]",
-                "[server.tls]\ncertificate = \"absent.pem\"\nprivate_key = \"absent.key\"\n[admin]",
+                "[server.tls]\ncert_file = \"absent.pem\"\nkey_file = \"absent.key\"\n[admin]",
             )
             .replace("127.0.0.1:0\"]", "tls:127.0.0.1:0\"]"),
     );
@@ -543,16 +543,12 @@ fn doctor(said: &mut String) {
     fs::write(&key, "0".repeat(64)).expect("a key");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("a mode");
     fs::write(dir.path().join("data"), "").expect("a file");
-    fs::write(
-        dir.path().join("config.toml"),
-        RIGHT
-            .replace("http://127.0.0.1:1", "http://backend.invalid:3000")
-            .replace("127.0.0.1:0\"]", "unix:DIR/absent/front.sock\"]"),
-    )
-    .expect("a config");
+    let socket = format!("unix:{}/absent/front.sock\"]", dir.path().display());
+    let config = RIGHT.replace("127.0.0.1:0\"]", &socket);
+    fs::write(dir.path().join("config.toml"), config).expect("a config");
     say(
         said,
-        "A name that leads nowhere, a key that all can read",
+        "A file in the store's place, a key that all can read, a socket in no directory",
         dir.path(),
         &["doctor"],
         &[],

@@ -1,4 +1,5 @@
-//! Which module knows which: the paths in the code, followed through re-exports to the file that defines what they name.
+//! Which module knows which: the paths in the code, followed through re-exports to the file that
+//! defines what they name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +31,7 @@ pub(crate) struct CrateUse {
 struct Written {
     segments: Vec<String>,
     line: usize,
-    /// A `use` that others can see: what it names is known by those who use it, not by this file.
+    /// A `use` that other modules can see.
     is_reexport: bool,
 }
 
@@ -68,7 +69,9 @@ pub(crate) fn arrows(checkout: &Checkout) -> (BTreeSet<Arrow>, Vec<CrateUse>) {
             match resolver.resolve(index, &segments, 0) {
                 Some(target) => {
                     let to = &checkout.modules[target];
-                    if to.file != module.file && !is_reexport && !to.is_test {
+                    // A module passes on what is its own: that names no other one.
+                    let is_own = is_reexport && module.path.first() == to.path.first();
+                    if to.file != module.file && !is_own && !to.is_test {
                         arrows.insert(Arrow {
                             from: module.file.clone(),
                             line,
@@ -93,7 +96,8 @@ struct Resolver<'c> {
 }
 
 impl Resolver<'_> {
-    /// The module that defines what is named. `None`: another crate does, or nothing that stands in a file.
+    /// The module that defines what is named. `None`: another crate does, or nothing that stands in
+    /// a file.
     fn resolve(&self, from: usize, segments: &[String], depth: usize) -> Option<usize> {
         if depth > 16 {
             return None;
@@ -206,7 +210,8 @@ fn written(items: &[Item]) -> Vec<Written> {
 struct Found(Vec<Written>);
 
 impl Found {
-    /// Paths in what a macro is given, which is not parsed: those that begin with a module of ours.
+    /// Paths in the arguments of a macro or an attribute, which are not parsed. Of a path that
+    /// branches (`crate::a::{b, c}`) only the stem is seen.
     fn visit_tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<_> = tokens.into_iter().collect();
         let mut at = 0;
@@ -273,6 +278,10 @@ impl<'ast> Visit<'ast> for Found {
 
     /// `pub(in crate::api)` uses nothing of `api`.
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
+
+    fn visit_meta_list(&mut self, list: &'ast syn::MetaList) {
+        self.visit_tokens(list.tokens.clone());
+    }
 
     fn visit_macro(&mut self, invoked: &'ast syn::Macro) {
         self.visit_tokens(invoked.tokens.clone());

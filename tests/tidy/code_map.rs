@@ -7,7 +7,8 @@ pub(crate) type CodeMap = BTreeMap<String, Option<BTreeSet<String>>>;
 
 const HEADING: &str = "## Code map";
 
-/// Reads the table. The first column names modules, the last those that they know, each between backticks.
+/// Reads the table. The first column names modules, the last those that they know, each between
+/// backticks.
 pub(crate) fn read(architecture: &str) -> CodeMap {
     let section = architecture
         .split(HEADING)

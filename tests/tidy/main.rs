@@ -1,4 +1,5 @@
-//! Keeps the code tidy: arrows, lengths, documentation and words. Each finding says where it is and what to do.
+//! Keeps the code tidy: arrows, lengths, documentation and words. Each finding says where it is and
+//! what to do.
 //!
 //! `./run lint --figures [CHECKOUT]` prints how much of everything there is.
 

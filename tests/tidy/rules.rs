@@ -26,7 +26,8 @@ const COMMON: [&str; 8] = [
     "audit", "clock", "config", "crypto", "entropy", "error", "metrics", "types",
 ];
 
-/// Libraries that stay behind one door: the crate, and the beginnings of the paths of the files that may use it.
+/// Libraries that stay behind one door: the crate, and the beginnings of the paths of the files
+/// that may use it.
 const DOORS: [(&str, &[&str]); 6] = [
     ("pingora", &["src/proxy"]),
     ("h2", &["src/proxy"]),

@@ -195,7 +195,8 @@ pub(crate) fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// How many lines of a file hold code: no blank lines, no comments, no documentation. Of the product, then of tests.
+/// How many lines of a file hold code: no blank lines, no comments, no documentation. Of the
+/// product, then of tests.
 pub(crate) fn code_lines(file: &File) -> (usize, usize) {
     let all = lines_with_tokens(file.syntax.clone());
     if file.is_test {

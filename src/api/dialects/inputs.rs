@@ -97,8 +97,8 @@ impl<'a> Inputs<'a> {
 
     /// The client's name of an input: where it was found, else at its first location.
     pub(super) fn name_of<'n>(&'n self, input: &'n str) -> &'n str {
-        let values = self.names.get(input).copied();
-        values
+        let found = self.names.get(input).copied();
+        found
             .or_else(|| self.route.inputs.get(input).map(InputLocations::name))
             .unwrap_or(input)
     }

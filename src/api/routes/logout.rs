@@ -68,8 +68,8 @@ fn scope(text: &str) -> Result<LogoutScope, Malformed> {
     LogoutScope::parse(text).ok_or(Malformed("must be local, others or global"))
 }
 
-/// Signs out with an access token, a refresh token, or both, which may be of two sessions. A refresh
-/// token is enough, so an invalid access token beside it is ignored; a request with two
+/// Signs out with an access token, a refresh token, or both, which may be of two sessions. A
+/// refresh token is enough, so an invalid access token beside it is ignored; a request with two
 /// `Authorization` fields is still rejected.
 pub(in crate::api) async fn sign_out(
     api: &ApiState,

@@ -38,7 +38,7 @@ pub(in crate::api) async fn post(
 
 pub(in crate::api) fn read(
     mut fields: BodyFields,
-    terms: &Arc<TokenProfile>,
+    token_profile: &Arc<TokenProfile>,
 ) -> Result<PasswordLogin, Problem> {
     let username = fields.required("username", Username::parse);
     let password = fields.required("password", Password::parse);
@@ -49,7 +49,7 @@ pub(in crate::api) fn read(
         username,
         password,
         client_type,
-        terms: Arc::clone(terms),
+        token_profile: Arc::clone(token_profile),
     };
     fields.finish(username.zip(password).map(login))
 }

@@ -31,7 +31,7 @@ pub(in crate::api) async fn post(
     let refresh = Refresh {
         token: &token,
         rotates: true,
-        terms: &api.token_profile,
+        token_profile: &api.token_profile,
     };
     let signed_in = api.auth.refresh(refresh, context.client_ip).await?;
     Ok(TokenResponse::new(&signed_in, api.openid_in_answers))

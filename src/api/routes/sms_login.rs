@@ -37,7 +37,7 @@ pub(in crate::api) async fn post(
 pub(in crate::api) fn read(
     mut fields: BodyFields,
     api: &ApiState,
-    terms: &Arc<TokenProfile>,
+    token_profile: &Arc<TokenProfile>,
 ) -> Result<SmsLogin, Problem> {
     let phone = fields.required("phone", |text| api.auth.phone(text));
     let code = fields.required("code", SmsCode::parse);
@@ -48,7 +48,7 @@ pub(in crate::api) fn read(
         phone,
         code,
         client_type,
-        terms: Arc::clone(terms),
+        token_profile: Arc::clone(token_profile),
     };
     fields.finish(phone.zip(code).map(login))
 }

@@ -39,7 +39,7 @@ pub(in crate::api) async fn post(
 
 pub(in crate::api) fn read(
     mut fields: BodyFields,
-    terms: &Arc<TokenProfile>,
+    token_profile: &Arc<TokenProfile>,
 ) -> Result<WechatLogin, Problem> {
     let code = fields.required("code", LoginCode::parse);
     let nickname = fields.if_valid("nickname", profile::nickname).flatten();
@@ -69,7 +69,7 @@ pub(in crate::api) fn read(
         avatar_url,
         ..Profile::default()
     };
-    let terms = Arc::clone(terms);
+    let token_profile = Arc::clone(token_profile);
     let login = |code| WechatLogin {
         code,
         app_id,
@@ -77,7 +77,7 @@ pub(in crate::api) fn read(
         profile_is_newer: false,
         signed,
         client_type,
-        terms,
+        token_profile,
     };
     fields.finish(code.map(login))
 }

@@ -31,7 +31,7 @@ impl World {
         );
         let keyrings = Keyrings::open(
             &config,
-            Lifetimes::of(&config),
+            Lifetimes::from_config(&config),
             &store,
             &Entropy::default(),
             NOW,

@@ -142,14 +142,14 @@ mod tests {
 
     #[test]
     fn what_became_of_the_probe_is_found_wherever_it_is() {
-        let message = |reported: Value| format!("{}", judge(spelling(&reported)));
+        let judged = |reported: Value| format!("{}", judge(spelling(&reported)));
         assert!(
-            message(json!({ "headers": { "X_Doctor_Probe": "1" } })).contains("tells `_` from `-`")
+            judged(json!({ "headers": { "X_Doctor_Probe": "1" } })).contains("tells `_` from `-`")
         );
-        assert!(message(json!([{ "x-doctor-probe": "1" }])).contains("reads `_` in names as `-`"));
+        assert!(judged(json!([{ "x-doctor-probe": "1" }])).contains("reads `_` in names as `-`"));
         assert!(
-            message(json!({ "HTTP_X_DOCTOR_PROBE": "1" })).contains("reads `_` in names as `-`")
+            judged(json!({ "HTTP_X_DOCTOR_PROBE": "1" })).contains("reads `_` in names as `-`")
         );
-        assert!(message(json!({ "host": "x_doctor_probe" })).contains("drops"));
+        assert!(judged(json!({ "host": "x_doctor_probe" })).contains("drops"));
     }
 }

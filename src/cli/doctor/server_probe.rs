@@ -320,7 +320,7 @@ mod tests {
             Timestamp::from_millis(784_111_777_900),
             Timestamp::from_secs(784_111_780),
         );
-        let message = |date| clock_offset(&headers(date), before, after);
+        let offset = |date| clock_offset(&headers(date), before, after);
         // The example of RFC 9110 section 5.6.7 is 784111777.
         for (date, clock_offset) in [
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
@@ -330,7 +330,7 @@ mod tests {
             ("Sun, 06 Nov 1994 08:50:40 GMT", Some(60)),
             ("tomorrow", None),
         ] {
-            assert_eq!(message(date), clock_offset, "{date}");
+            assert_eq!(offset(date), clock_offset, "{date}");
         }
         let mut cached = headers("Sun, 06 Nov 1994 08:40:00 GMT");
         cached.insert(header::AGE, 577.into());

@@ -82,7 +82,7 @@ impl<R> QuoteChecker<R> {
                 QuoteState::Quoted
             }
             (QuoteState::Plain, b'"') if after_backslash => {
-                return Err(self.kind(self.line, QuoteErrorKind::Backslash));
+                return Err(self.error_at(self.line, QuoteErrorKind::Backslash));
             }
             (QuoteState::Start | QuoteState::Plain | QuoteState::Mark, b',' | b'\n')
             | (QuoteState::Return, b'\n') => QuoteState::Start,
@@ -97,7 +97,7 @@ impl<R> QuoteChecker<R> {
             }
             (QuoteState::Mark, b'\r') => QuoteState::Return,
             (QuoteState::Mark | QuoteState::Return, _) => {
-                return Err(self.kind(self.line, QuoteErrorKind::NotDoubled));
+                return Err(self.error_at(self.line, QuoteErrorKind::NotDoubled));
             }
         };
         // An escaped backslash is no escape.
@@ -110,13 +110,13 @@ impl<R> QuoteChecker<R> {
     fn end(&self) -> Result<(), QuoteError> {
         match self.state {
             QuoteState::Quoted | QuoteState::Escaped => {
-                Err(self.kind(self.opened, QuoteErrorKind::NotClosed))
+                Err(self.error_at(self.opened, QuoteErrorKind::NotClosed))
             }
             QuoteState::Start | QuoteState::Plain | QuoteState::Mark | QuoteState::Return => Ok(()),
         }
     }
 
-    const fn kind(&self, line: u64, kind: QuoteErrorKind) -> QuoteError {
+    const fn error_at(&self, line: u64, kind: QuoteErrorKind) -> QuoteError {
         let kind = if self.has_backslash_quote {
             QuoteErrorKind::Backslash
         } else {

@@ -39,7 +39,7 @@ pub(super) enum ReadError {
     #[error("line {line}: a row of more than {MAX_ROW_LEN} bytes: is a quotation mark not closed?")]
     TooLong { line: u64 },
     #[error(transparent)]
-    QuoteChecker(#[from] QuoteError),
+    Quotes(#[from] QuoteError),
     #[error("cannot read: {0}")]
     Io(#[from] io::Error),
 }
@@ -301,7 +301,7 @@ fn read_error(error: csv::Error, line: u64) -> ReadError {
             ReadError::TooLong { line }
         }
         csv::ErrorKind::Io(error) => {
-            quote_error(&error).map_or(ReadError::Io(error), ReadError::QuoteChecker)
+            quote_error(&error).map_or(ReadError::Io(error), ReadError::Quotes)
         }
         csv::ErrorKind::Utf8 { .. } => {
             ReadError::Header("line 1: the names of the columns are not UTF-8".to_owned())

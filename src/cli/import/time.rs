@@ -34,7 +34,7 @@ fn parse_date_time(text: &str, utc_offset: i32) -> Option<u64> {
         u8::try_from(number(day)?).ok()?,
     )
     .ok()?;
-    let (time, parse_offset) = match rest.strip_prefix(['T', ' ']) {
+    let (time, offset) = match rest.strip_prefix(['T', ' ']) {
         None if rest.is_empty() => (Time::MIDNIGHT, utc_offset),
         None => return None,
         Some(rest) => {
@@ -43,9 +43,9 @@ fn parse_date_time(text: &str, utc_offset: i32) -> Option<u64> {
             (parse_clock(clock)?, parse_zone(zone.trim(), utc_offset)?)
         }
     };
-    let parse_offset = UtcOffset::from_whole_seconds(parse_offset).ok()?;
+    let offset = UtcOffset::from_whole_seconds(offset).ok()?;
     let millis = PrimitiveDateTime::new(date, time)
-        .assume_offset(parse_offset)
+        .assume_offset(offset)
         .unix_timestamp_nanos()
         / 1_000_000;
     u64::try_from(millis).ok()
@@ -82,7 +82,7 @@ fn parse_zone(text: &str, default: i32) -> Option<i32> {
 /// Seconds east of UTC: `+08:00`, `+08`, `-0330`.
 pub(super) fn parse_offset(text: &str) -> Result<i32, String> {
     let read = || {
-        let (character, digits) = match text.split_at_checked(1)? {
+        let (sign, digits) = match text.split_at_checked(1)? {
             ("+", digits) => (1, digits),
             ("-", digits) => (-1, digits),
             _ => return None,
@@ -95,7 +95,7 @@ pub(super) fn parse_offset(text: &str) -> Result<i32, String> {
             _ => return None,
         };
         (digits.bytes().all(|b| b.is_ascii_digit()) && hours <= 14 && minutes < 60)
-            .then_some(character * (hours * 3600 + minutes * 60))
+            .then_some(sign * (hours * 3600 + minutes * 60))
     };
     read().ok_or_else(|| "must be an offset from UTC such as +08:00".to_owned())
 }

@@ -332,7 +332,7 @@ impl<'a, W: Write> Import<'a, W> {
 #[derive(Debug, thiserror::Error)]
 enum ImportError {
     #[error("the file: {0}")]
-    ReadError(#[from] ReadError),
+    File(#[from] ReadError),
     #[error(transparent)]
     Admin(#[from] crate::outbound::AdminError),
     #[error("cannot write: {0}")]

@@ -136,7 +136,7 @@ impl Compiler<'_> {
             );
         }
         let has = |name: &str| route.inputs.contains_key(name);
-        let is_header = |placeholder: &InputLocation| matches!(placeholder, InputLocation::Header(name) if name == header::AUTHORIZATION);
+        let is_header = |location: &InputLocation| matches!(location, InputLocation::Header(name) if name == header::AUTHORIZATION);
         if inputs
             .get(action::ACCESS_TOKEN)
             .is_some_and(|locations| locations.iter().any(is_header))

@@ -88,8 +88,8 @@ impl CommonNames {
     }
 }
 
-/// The slot of a name: a hash of its length and its first, fourth last and last letter, in any case.
-/// The factors were found by trial, so that no two of [`NAMES`] share a slot.
+/// The slot of a name: a hash of its length and its first, fourth last and last letter, in any
+/// case. The factors were found by trial, so that no two of [`NAMES`] share a slot.
 #[inline]
 fn slot(name: &[u8]) -> usize {
     let letter = |at: usize| usize::from(name.get(at).copied().unwrap_or_default() & 0x1f);

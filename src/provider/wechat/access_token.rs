@@ -40,7 +40,7 @@ const RENEW_BEFORE_END: Duration = Duration::from_mins(4);
 const MAX_JITTER_MILLIS: u16 = 60_000;
 /// A token is not used so close to its expiry: it has to arrive, and clocks differ.
 const LAST_USE_BEFORE_END: Duration = Duration::from_secs(30);
-/// Failed renewals are retried no more often than this.
+/// A token is not renewed ahead of its expiry more often than this.
 const MIN_RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest lifetime of a token: two hours, as documented.
 const MAX_LIFETIME: Duration = Duration::from_hours(2);

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Longest rest of a body, in bytes, that is discarded so that the connection survives a rejection.
+/// Longest body, in bytes, whose rest is discarded so that the connection survives a rejection.
 const MAX_DRAIN: u64 = 16 * 1024;
 /// Most bytes that are read ahead of the current request. Beyond that a disconnect is noticed only
 /// by checking the socket.
@@ -146,7 +146,7 @@ impl Http1Client {
             }
             Ok::<_, ClientError>(())
         };
-        // If it is late, the connection lingers without holding a permit.
+        // If it is late, the rest is read in a task of its own, as a lingering connection.
         drop(timeout(LINGER_TIMEOUT, draining).await);
     }
 

@@ -31,8 +31,8 @@ const GARBAGE: [&[u8]; 4] = [
 
 /// Most informational responses that menshen accepts before the final one.
 const MAX_INFORMATIONAL: usize = 32;
-/// Bytes of a body that may have come to the backend though it reads none: the window of a stream of
-/// HTTP/2. Whether they have come shows when it reads; menshen counts the request as open until then.
+/// Bytes of a body that may have come to the backend though it reads none: the window of a stream
+/// of HTTP/2. Whether they have come shows only when it reads.
 const WINDOW: usize = 64 * 1024;
 
 /// Accepts connections, and acts on them as the script says.
@@ -428,6 +428,6 @@ impl BackendStream {
         let may_have_come = (request.ended || ledger.hostile_client)
             && request.queued.saturating_sub(request.received) <= WINDOW;
         let is_requested = self.body.is_none() || may_have_come;
-        self.is_reset || is_requested && self.sender.as_ref().is_none_or(Http2Sender::is_over)
+        self.is_reset || is_requested && self.sender.as_ref().is_some_and(Http2Sender::is_over)
     }
 }

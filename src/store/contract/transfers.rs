@@ -30,8 +30,6 @@ fn another() -> Subject {
     Arc::new(EmbeddedStore::memory(&options, &keys, Entropy::default()).expect("a store"))
 }
 
-// Users, identities, sessions, revocations, keys, counters, ids that are taken, and what the
-// backend has to hear.
 async fn add_two_keys(store: &Subject) {
     for kid in ["one", "two"] {
         let after = (kid == "two").then_some("one");
@@ -56,6 +54,8 @@ async fn moved_to_another(store: &Subject) -> Subject {
     other
 }
 
+// Users, identities, sessions, revocations, keys, counters, ids that are taken, and what the
+// backend has to hear.
 case!(everything_moves_to_another_store, async |store| {
     let integer = |mut login: crate::store::NewLogin| {
         login.new_user = NewUserId::NextInteger { first: 1 };

@@ -33,8 +33,8 @@ pub(super) trait Kv: Send + Sync + 'static {
     /// Makes all of the changes, or none. When it returns they survive power loss. Only the writer
     /// calls this.
     ///
-    /// [`EngineError::Refused`] promises that nothing was changed; after any other failure the outcome
-    /// is unknown.
+    /// [`EngineError::Refused`] promises that nothing was changed; after any other failure the
+    /// outcome is unknown.
     fn commit(&self, changes: &Changes) -> Result<(), EngineError>;
 
     /// Whether a commit would be tried: there is room, for one.

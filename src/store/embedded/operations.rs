@@ -1,4 +1,5 @@
-//! The operations of the store over an embedded engine. Each is named as the metrics have it.
+//! The operations of the store over an embedded engine. The text that each gives
+//! `read`, `write` or `timed` is its `op` label in the metrics; a label outlives a rename.
 
 use std::sync::Arc;
 

@@ -141,7 +141,7 @@ pub(super) struct SessionRecord {
 }
 
 impl SessionRecord {
-    /// `RevocationOutcome`, alone or with everybody.
+    /// Revoked, alone or with everybody.
     pub(super) fn is_revoked(&self, global_epoch: u64) -> bool {
         self.ended_at.is_some() || self.global_epoch < global_epoch
     }

@@ -130,7 +130,7 @@ impl SledKv {
     }
 
     /// Data was committed here before, so there must be some.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn is_initialized(&self) -> bool {
         self.initialized
     }
 

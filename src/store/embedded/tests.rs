@@ -1,4 +1,5 @@
-//! What the contract does not say of the embedded engines, and what only one with files can get wrong.
+//! What the contract does not say of the embedded engines, and what only one with files can get
+//! wrong.
 
 mod crash;
 mod directory;
@@ -58,9 +59,8 @@ async fn operations_are_timed_and_failures_counted_by_name() {
     }
 }
 
-/// Also the operations that are more than a read or a write.
 #[tokio::test]
-async fn every_operation_of_the_metrics_is_timed_once() {
+async fn operations_that_are_more_than_a_read_or_a_write_are_timed_once() {
     let store = in_memory();
     assert_eq!(store.take_outbox(NOW, NOW, 1).await.unwrap(), []);
     store.rotate_store_key().await.unwrap();

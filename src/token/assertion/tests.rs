@@ -38,7 +38,7 @@ async fn keyrings(algorithm: Algorithm) -> (TokenConfig, Arc<Keyrings>) {
     );
     let keyrings = Keyrings::open(
         &config,
-        Lifetimes::of(&config),
+        Lifetimes::from_config(&config),
         &store,
         &Entropy::default(),
         NOW,
@@ -141,7 +141,7 @@ async fn an_assertion_is_no_access_token_and_an_access_token_no_assertion() {
         let (text, _) = assertions
             .sign(&VerifiedClaims::Own(fixture::claims()), NOW)
             .unwrap();
-        let verifier = Verifier::new(keyrings.clone(), &config, Lifetimes::of(&config));
+        let verifier = Verifier::new(keyrings.clone(), &config, Lifetimes::from_config(&config));
         assert_eq!(
             verifier.verify(&text, NOW),
             Err(TokenError::Kind),
@@ -191,7 +191,7 @@ async fn replicas_have_the_same_companion_and_other_stores_another() {
     for root in [5, 5, 6] {
         let keyrings = Keyrings::open(
             &config,
-            Lifetimes::of(&config),
+            Lifetimes::from_config(&config),
             &store,
             &Entropy::default(),
             NOW,

@@ -27,7 +27,7 @@ fn config(algorithm: Algorithm) -> TokenConfig {
 async fn open(config: &TokenConfig, store: &EmbeddedStore) -> Keyrings {
     Keyrings::open(
         config,
-        Lifetimes::of(config),
+        Lifetimes::from_config(config),
         store,
         &Entropy::default(),
         NOW,
@@ -180,7 +180,7 @@ async fn a_store_that_fails_changes_no_key() {
     assert!(
         Keyrings::open(
             &config(Algorithm::EdDsa),
-            Lifetimes::of(&config(Algorithm::EdDsa)),
+            Lifetimes::from_config(&config(Algorithm::EdDsa)),
             &store,
             &Entropy::default(),
             NOW
@@ -283,7 +283,7 @@ async fn a_key_directory_that_cannot_be_used_stops_the_start() {
         };
         let error = Keyrings::open(
             &config,
-            Lifetimes::of(&config),
+            Lifetimes::from_config(&config),
             &faulty::in_memory(),
             &Entropy::default(),
             NOW,
@@ -327,7 +327,7 @@ async fn a_short_secret_stops_the_start() {
     ] {
         let error = Keyrings::open(
             &config,
-            Lifetimes::of(&config),
+            Lifetimes::from_config(&config),
             &faulty::in_memory(),
             &Entropy::default(),
             NOW,
@@ -450,7 +450,7 @@ impl<'a> Process<'a> {
     async fn start(store: &'a EmbeddedStore, config: &TokenConfig, now: Timestamp) -> Self {
         let keyrings = Keyrings::open(
             config,
-            Lifetimes::of(config),
+            Lifetimes::from_config(config),
             store,
             &Entropy::default(),
             now,

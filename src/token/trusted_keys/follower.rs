@@ -1,7 +1,7 @@
 //! The task that follows the keys of one external issuer, from its URL or its file.
 //!
-//! A fetch is no [`crate::single_flight`]: no request waits for one. A request that meets an unknown
-//! key asks for a fetch and is rejected with the keys there are.
+//! A fetch is no [`crate::single_flight`]: no request waits for one. A request that meets an
+//! unknown key asks for a fetch and is rejected with the keys there are.
 
 use std::{
     path::PathBuf,

@@ -42,7 +42,11 @@ impl World {
         let keyrings = Arc::new(Keyrings::fixed(std::slice::from_ref(&stored)).unwrap());
         let config = TokenConfig::default();
         let issuer = Issuer::new(Arc::clone(&keyrings), &config, Entropy::default());
-        let verifier = Verifier::new(Arc::clone(&keyrings), &config, Lifetimes::of(&config));
+        let verifier = Verifier::new(
+            Arc::clone(&keyrings),
+            &config,
+            Lifetimes::from_config(&config),
+        );
         Self {
             stored,
             keyrings,
@@ -514,7 +518,7 @@ fn the_other_key_of_two_verifies_too() {
     let verifier = Verifier::new(
         Arc::new(Keyrings::fixed(&keys).unwrap()),
         &TokenConfig::default(),
-        Lifetimes::of(&TokenConfig::default()),
+        Lifetimes::from_config(&TokenConfig::default()),
     );
     let mut passed = BTreeMap::new();
     for key in &keys {

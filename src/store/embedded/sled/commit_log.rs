@@ -1,5 +1,5 @@
-//! The number of the last commit, inside sled's log and beside it: so a log that has lost its end is
-//! noticed.
+//! The number of the last commit, inside sled's log and beside it: so a log that has lost its end
+//! is noticed.
 
 use std::{
     fs::File,

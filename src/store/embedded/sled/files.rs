@@ -11,7 +11,8 @@ use std::{
 use super::open_errors::OpenErrorContext;
 use crate::store::OpenError;
 
-/// Our file in the directory: empty while the store is being made, then a text that says whose it is.
+/// Our file in the directory: empty while the store is being made, then a text that says whose it
+/// is.
 pub(in crate::store::embedded) const MARKER: &str = "menshen.store";
 /// Files by which sled's directories are known.
 pub(super) const SLED_FILES: [&str; 2] = ["db", "conf"];
