@@ -44,6 +44,8 @@ pub enum TlsError {
     Unreadable { file: PathBuf, why: io::Error },
     #[error("{}: is not PEM with {what}", file.display())]
     NotPem { file: PathBuf, what: &'static str },
+    #[error("the certificate does not match the key")]
+    KeyMismatch,
     #[error("the certificate and the key cannot be used: {0}")]
     Unusable(rustls::Error),
     #[error("{}: holds no usable authority: {why}", file.display())]
@@ -329,7 +331,7 @@ impl TlsMaterial {
         };
         let mut config = builder
             .with_single_cert(self.chain.clone(), self.key.clone_key())
-            .map_err(TlsError::Unusable)?;
+            .map_err(unusable)?;
         config.alpn_protocols = if http2 {
             vec![b"h2".to_vec(), b"http/1.1".to_vec()]
         } else {
@@ -408,7 +410,14 @@ pub(super) fn check_key_pair(
         .with_no_client_auth()
         .with_single_cert(chain.to_vec(), key.clone_key())
         .map(drop)
-        .map_err(TlsError::Unusable)
+        .map_err(unusable)
+}
+
+fn unusable(error: rustls::Error) -> TlsError {
+    match error {
+        rustls::Error::InconsistentKeys(_) => TlsError::KeyMismatch,
+        error => TlsError::Unusable(error),
+    }
 }
 
 /// Reads a file of at most [`MAX_FILE_LEN`] bytes.
