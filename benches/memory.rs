@@ -55,20 +55,21 @@ fn addresses() {
         let user = UserId::parse(&format!("user-{n}")).expect("an id");
         let name = Username::parse(&format!("name-{n}")).expect("a name");
         let session = menshen::types::SessionId::from_bits(n.into());
+        let network = ip.network();
         let by_address = [
-            limits.login(ip),
-            limits.failed_refresh(ip),
-            limits.sms(ip),
-            limits.verify(ip),
-            limits.admin_login(ip),
+            limits.login_per_ip.check(&network),
+            limits.refresh_per_ip.check(&network),
+            limits.sms_per_ip.check(&network),
+            limits.verify_per_ip.check(&network),
+            limits.admin_login_per_ip.check(&network),
         ];
         let others = [
-            limits.api(ip),
-            limits.admin_account(&name),
-            limits.account(&user),
-            limits.phone_decrypt(session),
+            limits.api_per_ip.check(&network),
+            limits.admin_login_per_account.check(&name),
+            limits.account_per_user.check(&user),
+            limits.check_phone_decrypt(session),
         ];
-        assert_eq!(limits.refresh_in_session(session), Ok(()));
+        assert_eq!(limits.refresh_per_session.check(&session), Ok(()));
         assert!(
             by_address.iter().chain(&others).all(Result::is_ok),
             "everybody is new"

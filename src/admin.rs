@@ -48,7 +48,7 @@ use crate::{
     metrics::Metrics,
     store::{Store, StoreError},
     token::TrustedIssuers,
-    types::Secret,
+    types::{Secret, named_enum},
 };
 use json_body::MAX_BODY_LEN;
 use rejection::AdminRejection;
@@ -65,18 +65,19 @@ const MAX_CONNECTIONS: usize = 64;
 /// Timeout of a probe for the store.
 const STORE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The stage of the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    Starting,
-    Serving,
-    Stopping,
+named_enum! {
+    /// The stage of the process.
+    pub enum ProcessStage {
+        Starting = "starting",
+        Serving = "serving",
+        Stopping = "stopping",
+    }
 }
 
 /// What the probes report.
 #[derive(Clone)]
 pub struct Probes {
-    pub stage: watch::Receiver<Stage>,
+    pub stage: watch::Receiver<ProcessStage>,
     pub store: Arc<dyn Store>,
     pub metrics: Metrics,
     pub details: Arc<ReadinessDetails>,
@@ -222,7 +223,7 @@ async fn metrics(State(probes): State<Probes>) -> Response {
             .store_size
             .set(i64::try_from(stats.size_bytes).unwrap_or(i64::MAX));
     }
-    let is_ready = is_good && *probes.stage.borrow() == Stage::Serving;
+    let is_ready = is_good && *probes.stage.borrow() == ProcessStage::Serving;
     probes.metrics.ready.set(i64::from(is_ready));
     (
         [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)],
@@ -246,13 +247,13 @@ async fn livez(State(probes): State<Probes>) -> Response {
 
 async fn startupz(State(probes): State<Probes>) -> Response {
     let stage = *probes.stage.borrow();
-    report(stage != Stage::Starting, "stage", stage_name(stage))
+    report(stage != ProcessStage::Starting, "stage", stage.as_str())
 }
 
 async fn readyz(State(probes): State<Probes>) -> Response {
     let stage = *probes.stage.borrow();
-    if stage != Stage::Serving {
-        return report(false, "stage", stage_name(stage));
+    if stage != ProcessStage::Serving {
+        return report(false, "stage", stage.as_str());
     }
     let (good, store) = store_state(&probes).await;
     let mut report = json!({ "ok": good, "store": store });
@@ -280,14 +281,6 @@ async fn store_state(probes: &Probes) -> (bool, &'static str) {
         Ok(Ok(())) => (true, "ok"),
         Ok(Err(StoreError::Failed(_) | StoreError::Closed)) => (false, "failed until a restart"),
         Ok(Err(StoreError::Unavailable(_) | StoreError::Damaged(_))) | Err(_) => (true, "failing"),
-    }
-}
-
-const fn stage_name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Starting => "starting",
-        Stage::Serving => "serving",
-        Stage::Stopping => "stopping",
     }
 }
 

@@ -1,7 +1,7 @@
 //! The auth API: what menshen answers itself, as an axum router over the use cases.
 //!
 //! It needs no socket: the proxy hands it requests that passed the framing checks, with a
-//! [`RequestContext`] as an extension. Handlers return a value or a [`problem::Problem`]; only
+//! [`ApiContext`] as an extension. Handlers return a value or a [`problem::Problem`]; only
 //! `error` writes rejections.
 
 mod body;
@@ -29,7 +29,7 @@ pub use error::respond;
 pub use error_renderer::ErrorRenderer;
 pub use openapi::{errors_markdown, openapi_json};
 pub use rendered_error::RenderedError;
-pub use state::{ApiState, RequestContext};
+pub use state::{ApiContext, ApiState};
 
 use crate::error::ErrorCode;
 use problem::Problem;

@@ -31,9 +31,9 @@ pub use storage::{export_key, export_key_from_file, open_store, with_key_file};
 
 use self::{generation::Generation, process::Process, reload::Current};
 use crate::{
-    admin::{self, Stage},
+    admin::{self, ProcessStage},
     audit::Audit,
-    auth::{Administration, Denylist, OutboxDispatcher, OutboxDispatcherParts, Passwords},
+    auth::{Administration, Denylist, OutboxDispatcher, Passwords},
     clock::Clock,
     config::Config,
     entropy::Entropy,
@@ -55,7 +55,7 @@ pub struct App {
     current: Arc<Current>,
     server: Server,
     admin: TcpListener,
-    stage: watch::Sender<Stage>,
+    stage: watch::Sender<ProcessStage>,
     reload: Option<Reload>,
 }
 
@@ -115,13 +115,13 @@ impl App {
         config.store = secrets::with_generated_key(config.store)?;
         let store = opened.store;
         let denylist = Arc::new(Denylist::with_retention(Duration::ZERO));
-        let (stage, stage_seen) = watch::channel(Stage::Starting);
-        let outbox_dispatcher = Arc::new(OutboxDispatcher::new(OutboxDispatcherParts {
-            store: store.clone(),
-            metrics: metrics.clone(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-        }));
+        let (stage, stage_seen) = watch::channel(ProcessStage::Starting);
+        let outbox_dispatcher = Arc::new(OutboxDispatcher::new(
+            store.clone(),
+            metrics.clone(),
+            audit.clone(),
+            clock.clone(),
+        ));
         let process = Arc::new(Process {
             outbox_dispatcher,
             store: store.clone(),
@@ -219,7 +219,7 @@ impl App {
             ));
         }
         self.server.serve();
-        self.stage.send_replace(Stage::Serving);
+        self.stage.send_replace(ProcessStage::Serving);
         tracing::info!(
             http = addresses.first(),
             listening = addresses.join(", "),
@@ -229,7 +229,7 @@ impl App {
         );
         stop.await;
 
-        self.stage.send_replace(Stage::Stopping);
+        self.stage.send_replace(ProcessStage::Stopping);
         tracing::info!("stopping: unready, still serving");
         self.server.start_draining();
         let drained = async {
@@ -244,7 +244,7 @@ impl App {
                     tracing::warn!("some requests were still running when the drain time was over");
                 }
             }
-            () = skip_drain.as_mut() => tracing::warn!("told twice to stop: not waiting for requests in flight"),
+            () = skip_drain.as_mut() => tracing::warn!("second signal to stop: not waiting for requests in flight"),
         }
         tasks.shutdown().await;
         self.process
@@ -312,7 +312,7 @@ async fn reencrypt(administration: &Administration) {
             Ok(step) if !step.finished => {}
             Ok(_) => return,
             Err(error) => {
-                tracing::warn!(error = %error, "the store's records could not be sealed anew");
+                tracing::warn!(error = %error, "the store's records could not be encrypted again");
                 return;
             }
         }
@@ -326,7 +326,7 @@ async fn sweep(process: &Process) {
             Ok(SWEEP_BATCH) => {}
             Ok(_) => return,
             Err(error) => {
-                tracing::warn!(error = %error, "expired things could not be removed");
+                tracing::warn!(error = %error, "expired records could not be removed");
                 return;
             }
         }

@@ -42,7 +42,7 @@ mod withdraw_consent;
 use std::sync::Arc;
 
 pub use account::AccountExport;
-pub use administration::{AccountChange, Administration, AdministrationError, AdministrationParts};
+pub use administration::{Administration, AdministrationError};
 pub use assertions::{BackendTokenMinter, UpstreamAssertions};
 pub use authorize::Authorizer;
 pub use bind_phone::BoundPhone;
@@ -52,12 +52,12 @@ pub use identity::{CachedAssertions, Identity};
 pub use limits::Limits;
 pub use logout::{LogoutProof, LogoutScope};
 pub use memory::AuthMemory;
-pub use outbox_dispatcher::{OutboxDispatcher, OutboxDispatcherParts};
+pub use outbox_dispatcher::OutboxDispatcher;
 pub use password_login::PasswordLogin;
 pub use passwords::{Password, PasswordError, Passwords};
 pub use reauthentication::ReauthenticationProof;
 pub use refresh::Refresh;
-pub use rules::{AuthRules, HookRules, SmsRules};
+pub use rules::AuthRules;
 pub use signed_in::SignedIn;
 pub use sms_login::SmsLogin;
 pub use sms_send::SmsSendResponse;
@@ -73,14 +73,15 @@ use crate::{
     metrics::{CounterFamily, Metrics},
     provider::{hooks::Hooks, sms::Sms, wechat::Wechat},
     store::{
-        RevocationEntry, RevocationOutcome, RevocationTarget, Session, Store, User, UserLookup,
+        RevocationEntry, RevocationOutcome, RevocationScope, RevocationTarget, Session, Store,
+        User, UserLookup,
     },
     token::{Grant, IdentityClaims, Issuer, RefreshTokens, SessionHandles},
     types::{ClientIp, ClientType, OpenId, SessionId, Timestamp, UserId},
 };
 
-/// The dependencies of the use cases, made by the composition root.
-pub struct AuthParts {
+/// The use cases. The composition root puts their dependencies together; routes call the methods.
+pub struct Auth {
     pub store: Arc<dyn Store>,
     pub wechat: Arc<Wechat>,
     /// `None`: SMS login is off.
@@ -108,11 +109,6 @@ pub struct AuthParts {
     pub rules: AuthRules,
 }
 
-/// The use cases.
-pub struct Auth {
-    parts: AuthParts,
-}
-
 /// The caller of a request, by a verified token.
 #[derive(Debug, Clone, Copy)]
 pub struct AuthenticatedCaller<'a> {
@@ -126,28 +122,17 @@ pub struct AuthenticatedCaller<'a> {
 }
 
 impl Auth {
-    /// The use cases over these parts.
-    pub const fn new(parts: AuthParts) -> Self {
-        Self { parts }
-    }
-
-    /// The limits, for routes that are no use case.
-    pub fn limits(&self) -> &Limits {
-        &self.parts.limits
-    }
-
     /// The current time.
     pub fn now(&self) -> Timestamp {
-        self.parts.clock.now()
+        self.clock.now()
     }
 
     /// Evicts old results of logins that were kept for repeated posts. To be called every few
     /// seconds or minutes; nothing but memory depends on it.
     pub fn evict_expired(&self) {
-        self.parts
-            .memory
+        self.memory
             .login_attempts
-            .evict_expired(self.parts.clock.monotonic());
+            .evict_expired(self.clock.monotonic());
     }
 
     /// Signs tokens for the session in its present state.
@@ -159,7 +144,7 @@ impl Auth {
         now: Timestamp,
     ) -> Result<SignedIn, AuthError> {
         let Grant { user, session, .. } = grant;
-        let issuer = &self.parts.issuer;
+        let issuer = &self.issuer;
         let mut form = token_profile.access_form(user, openid.as_ref(), session, now);
         // A dialect's own claim wins over a claim that the backend gave the user.
         for (name, value) in user.claims.get() {
@@ -167,7 +152,7 @@ impl Auth {
         }
         form.identity_claims = self.identity_claims(user, session.id, now).await?;
         let access = issuer.access(grant, &form, now)?;
-        let refresh_token = self.parts.refresh_tokens.issue(session);
+        let refresh_token = self.refresh_tokens.issue(session);
         let refresh_jwt = if token_profile.wraps_refresh_token {
             let claims = token_profile.refresh_claims(user, openid.as_ref(), session, now);
             Some(issuer.wrap_refresh_token(&refresh_token, session, &claims, now)?)
@@ -194,34 +179,24 @@ impl Auth {
         session: SessionId,
         now: Timestamp,
     ) -> Result<IdentityClaims, AuthError> {
-        let (requested_claims, store) = (self.parts.rules.requested_claims, &self.parts.store);
-        let openid = if requested_claims.openid {
-            store.wechat_session(session, now).await?
-        } else {
-            None
-        };
-        let unionid = match if requested_claims.unionid {
-            store.lookup_user(&user.id).await?
-        } else {
-            UserLookup::Unknown
-        } {
-            UserLookup::Active(identities) => identities.unionids.into_iter().next(),
-            UserLookup::Deleted { .. } | UserLookup::Unknown => None,
-        };
-        Ok(IdentityClaims {
-            openid: openid.map(|wechat| wechat.openid.as_str().to_owned()),
-            unionid: unionid.map(|unionid| unionid.as_str().to_owned()),
-            phone: user
-                .phone
-                .as_ref()
-                .filter(|_| requested_claims.phone)
-                .map(|phone| phone.as_str().to_owned()),
-            nickname: user
-                .profile
-                .nickname
-                .clone()
-                .filter(|_| requested_claims.nickname),
-        })
+        let (requested_claims, store) = (self.rules.requested_claims, &self.store);
+        let mut claims = IdentityClaims::default();
+        if requested_claims.openid {
+            let wechat = store.wechat_session(session, now).await?;
+            claims.openid = wechat.map(|wechat| wechat.openid.into());
+        }
+        if requested_claims.unionid
+            && let UserLookup::Active(identities) = store.lookup_user(&user.id).await?
+        {
+            claims.unionid = identities.unionids.into_iter().next().map(String::from);
+        }
+        if requested_claims.phone {
+            claims.phone = user.phone.clone().map(String::from);
+        }
+        if requested_claims.nickname {
+            claims.nickname.clone_from(&user.profile.nickname);
+        }
+        Ok(claims)
     }
 
     /// The openid of a session, where the token profile uses it.
@@ -233,20 +208,30 @@ impl Auth {
         if !token_profile.names_openid {
             return Ok(None);
         }
-        let wechat = self.parts.store.wechat_session(session, self.now()).await?;
+        let wechat = self.store.wechat_session(session, self.now()).await?;
         Ok(wechat.map(|wechat| wechat.openid))
     }
 
     /// The handle that a client gets in place of WeChat's `session_key`.
     pub fn session_handle(&self, session: &Session) -> String {
-        self.parts.session_handles.issue(session)
+        self.session_handles.issue(session)
+    }
+
+    /// Ends sessions in the store, then in this process. Returns how many ended.
+    async fn revoke(
+        &self,
+        what: &RevocationScope,
+        reason: &'static str,
+    ) -> Result<usize, AuthError> {
+        let revoked = self.store.revoke(what, self.now()).await?;
+        Ok(self.apply_locally(&revoked, reason))
     }
 
     /// Applies a revocation to this process without waiting for the store's log. Returns how many
     /// sessions it ended.
     fn apply_locally(&self, revoked: &RevocationOutcome, reason: &'static str) -> usize {
         for entry in &revoked.entries {
-            self.parts.denylist.apply(entry);
+            self.denylist.apply(entry);
         }
         self.count_revocations(reason, revoked.sessions.len());
         revoked.sessions.len()
@@ -255,7 +240,7 @@ impl Auth {
     /// Applies the end of sessions that the store ended as part of another operation.
     fn apply_ended_sessions(&self, ended: &[SessionId], reason: &'static str, now: Timestamp) {
         for session in ended {
-            self.parts.denylist.apply(&RevocationEntry {
+            self.denylist.apply(&RevocationEntry {
                 at: now,
                 target: RevocationTarget::Session(*session),
             });
@@ -264,8 +249,7 @@ impl Auth {
     }
 
     fn count_revocations(&self, reason: &'static str, ended: usize) {
-        self.parts
-            .metrics
+        self.metrics
             .revocations
             .with_label_values(&[reason])
             .inc_by(ended as u64);

@@ -1,154 +1,102 @@
-//! The closed list of error codes that a client can see.
+//! The closed list of error codes that a client can see, with the status and the text of each.
 //!
 //! Each is the `code` of a problem document and the value of `X-Menshen-Error`. Others build on the
-//! names: none changes its spelling or meaning. HTTP statuses and texts for people are given in
-//! `api::problem`, nowhere else.
+//! names: none changes its spelling or meaning. Only `api::problem` and what renders a rejection
+//! read the status; a use case gives the code alone.
 
-/// Why a request was refused or failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorCode {
-    TokenMissing,
-    TokenInvalid,
-    TokenExpired,
-    TokenRevoked,
-    Forbidden,
-    PathAmbiguous,
-    RequestMalformed,
-    BodyTooLarge,
-    ValidationFailed,
-    RateLimited,
-    SmsCooldown,
-    SmsQuota,
-    SmsUnavailable,
-    CodeInvalid,
-    RefreshInvalid,
-    RefreshReused,
-    SessionRevoked,
-    UserDisabled,
-    WechatCodeInvalid,
-    WechatBlocked,
-    WechatBusy,
-    WechatMisconfigured,
-    PhoneCodeInvalid,
-    PhoneDecryptFailed,
-    PhoneConflict,
-    CredentialsInvalid,
-    ReauthenticationRequired,
-    RegistrationClosed,
-    RegistrationUnavailable,
-    StoreUnavailable,
-    IssuerUnavailable,
-    ProofUnavailable,
-    UpstreamUnavailable,
-    UpstreamTimeout,
-    UpstreamBusy,
-    Overloaded,
-    NotFound,
-    MethodNotAllowed,
-    WebsocketVersionUnsupported,
-    Internal,
-}
+use http::StatusCode;
 
-impl ErrorCode {
-    /// Every code, for documents and tests.
-    pub const ALL: [Self; 40] = [
-        Self::TokenMissing,
-        Self::TokenInvalid,
-        Self::TokenExpired,
-        Self::TokenRevoked,
-        Self::Forbidden,
-        Self::PathAmbiguous,
-        Self::RequestMalformed,
-        Self::BodyTooLarge,
-        Self::ValidationFailed,
-        Self::RateLimited,
-        Self::SmsCooldown,
-        Self::SmsQuota,
-        Self::SmsUnavailable,
-        Self::CodeInvalid,
-        Self::RefreshInvalid,
-        Self::RefreshReused,
-        Self::SessionRevoked,
-        Self::UserDisabled,
-        Self::WechatCodeInvalid,
-        Self::WechatBlocked,
-        Self::WechatBusy,
-        Self::WechatMisconfigured,
-        Self::PhoneCodeInvalid,
-        Self::PhoneDecryptFailed,
-        Self::PhoneConflict,
-        Self::CredentialsInvalid,
-        Self::ReauthenticationRequired,
-        Self::RegistrationClosed,
-        Self::RegistrationUnavailable,
-        Self::StoreUnavailable,
-        Self::IssuerUnavailable,
-        Self::ProofUnavailable,
-        Self::UpstreamUnavailable,
-        Self::UpstreamTimeout,
-        Self::UpstreamBusy,
-        Self::Overloaded,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::WebsocketVersionUnsupported,
-        Self::Internal,
-    ];
-
-    /// As it stands on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TokenMissing => "token_missing",
-            Self::TokenInvalid => "token_invalid",
-            Self::TokenExpired => "token_expired",
-            Self::TokenRevoked => "token_revoked",
-            Self::Forbidden => "forbidden",
-            Self::PathAmbiguous => "path_ambiguous",
-            Self::RequestMalformed => "request_malformed",
-            Self::BodyTooLarge => "body_too_large",
-            Self::ValidationFailed => "validation_failed",
-            Self::RateLimited => "rate_limited",
-            Self::SmsCooldown => "sms_cooldown",
-            Self::SmsQuota => "sms_quota",
-            Self::SmsUnavailable => "sms_unavailable",
-            Self::CodeInvalid => "code_invalid",
-            Self::RefreshInvalid => "refresh_invalid",
-            Self::RefreshReused => "refresh_reused",
-            Self::SessionRevoked => "session_revoked",
-            Self::UserDisabled => "user_disabled",
-            Self::WechatCodeInvalid => "wechat_code_invalid",
-            Self::WechatBlocked => "wechat_blocked",
-            Self::WechatBusy => "wechat_busy",
-            Self::WechatMisconfigured => "wechat_misconfigured",
-            Self::PhoneCodeInvalid => "phone_code_invalid",
-            Self::PhoneDecryptFailed => "phone_decrypt_failed",
-            Self::PhoneConflict => "phone_conflict",
-            Self::CredentialsInvalid => "credentials_invalid",
-            Self::ReauthenticationRequired => "reauthentication_required",
-            Self::RegistrationClosed => "registration_closed",
-            Self::RegistrationUnavailable => "registration_unavailable",
-            Self::StoreUnavailable => "store_unavailable",
-            Self::IssuerUnavailable => "issuer_unavailable",
-            Self::ProofUnavailable => "proof_unavailable",
-            Self::UpstreamUnavailable => "upstream_unavailable",
-            Self::UpstreamTimeout => "upstream_timeout",
-            Self::UpstreamBusy => "upstream_busy",
-            Self::Overloaded => "overloaded",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::WebsocketVersionUnsupported => "websocket_version_unsupported",
-            Self::Internal => "internal",
+/// Each code: its name on the wire, its status, and its text for people.
+macro_rules! error_codes {
+    ($($name:ident = $code:literal, $status:ident, $detail:literal;)*) => {
+        /// Why a request was rejected or failed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorCode {
+            $($name,)*
         }
-    }
+
+        impl ErrorCode {
+            /// Every code, in the order of the enum, for documents, counters and tests.
+            pub const ALL: [Self; [$($code),*].len()] = [$(Self::$name,)*];
+
+            /// As it stands on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The status of its response.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)* }
+            }
+
+            /// The text for people, unless a rejection has its own.
+            pub const fn detail(self) -> &'static str {
+                match self { $(Self::$name => $detail,)* }
+            }
+        }
+    };
 }
 
-/// Counters by code are found by its place in [`ErrorCode::ALL`].
-const _: () = {
-    let mut n = 0;
-    while n < ErrorCode::ALL.len() {
-        assert!(
-            ErrorCode::ALL[n] as usize == n,
-            "ErrorCode::ALL is in another order"
-        );
-        n += 1;
-    }
-};
+error_codes! {
+    TokenMissing = "token_missing", UNAUTHORIZED, "Sign in first: this path needs an access token.";
+    TokenInvalid = "token_invalid", UNAUTHORIZED, "The access token is not valid.";
+    TokenExpired = "token_expired", UNAUTHORIZED, "The access token has expired. Refresh it.";
+    TokenRevoked = "token_revoked", UNAUTHORIZED,
+        "The session of this access token has ended. Sign in again.";
+    Forbidden = "forbidden", FORBIDDEN, "This user may not do that.";
+    PathAmbiguous = "path_ambiguous", BAD_REQUEST,
+        "The path could be read in two ways. Send it in its plain form.";
+    RequestMalformed = "request_malformed", BAD_REQUEST, "The request is not well formed.";
+    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The request body is too large.";
+    ValidationFailed = "validation_failed", BAD_REQUEST, "Some fields are not valid.";
+    RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests. Wait and try again.";
+    SmsCooldown = "sms_cooldown", TOO_MANY_REQUESTS,
+        "A message was sent a moment ago. Wait before asking for another.";
+    SmsQuota = "sms_quota", TOO_MANY_REQUESTS, "No more messages for now. Try again later.";
+    SmsUnavailable = "sms_unavailable", SERVICE_UNAVAILABLE,
+        "The message could not be sent, or nobody knows whether it was. Try again later.";
+    CodeInvalid = "code_invalid", BAD_REQUEST,
+        "The code is wrong or has expired. After some wrong codes in a row a new one is needed.";
+    RefreshInvalid = "refresh_invalid", UNAUTHORIZED,
+        "The refresh token is not valid. Sign in again.";
+    RefreshReused = "refresh_reused", UNAUTHORIZED,
+        "The refresh token was used before. Sign in again.";
+    SessionRevoked = "session_revoked", UNAUTHORIZED, "The session has ended. Sign in again.";
+    UserDisabled = "user_disabled", FORBIDDEN, "This account is disabled.";
+    WechatCodeInvalid = "wechat_code_invalid", UNAUTHORIZED,
+        "The login code is not valid any more. Call wx.login again. A code of the phone number button is not a login code.";
+    WechatBlocked = "wechat_blocked", FORBIDDEN, "WeChat has blocked this login.";
+    WechatBusy = "wechat_busy", SERVICE_UNAVAILABLE, "WeChat is busy. Try again.";
+    WechatMisconfigured = "wechat_misconfigured", SERVICE_UNAVAILABLE,
+        "WeChat login is not set up correctly. The operator has to look.";
+    PhoneCodeInvalid = "phone_code_invalid", BAD_REQUEST,
+        "The code of the phone number button is not valid. Ask for the number again; a code of wx.login does not do here.";
+    PhoneDecryptFailed = "phone_decrypt_failed", BAD_REQUEST,
+        "The phone number could not be decrypted. Call wx.login, then ask for the number again.";
+    PhoneConflict = "phone_conflict", CONFLICT, "This phone number belongs to another account.";
+    CredentialsInvalid = "credentials_invalid", UNAUTHORIZED, "The name or the password is wrong.";
+    ReauthenticationRequired = "reauthentication_required", UNAUTHORIZED,
+        "Signed in too long ago for this. Send a fresh code as well, or sign in again.";
+    RegistrationClosed = "registration_closed", FORBIDDEN, "New accounts are not open.";
+    RegistrationUnavailable = "registration_unavailable", SERVICE_UNAVAILABLE,
+        "A new account cannot be made right now. Sign in again in a moment.";
+    StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE, "Please try again in a moment.";
+    IssuerUnavailable = "issuer_unavailable", SERVICE_UNAVAILABLE,
+        "The token cannot be checked, because its issuer has no keys here yet. Try again.";
+    ProofUnavailable = "proof_unavailable", SERVICE_UNAVAILABLE,
+        "What the service behind is shown could not be signed. Try again later.";
+    UpstreamUnavailable = "upstream_unavailable", BAD_GATEWAY,
+        "The service behind is not reachable.";
+    UpstreamTimeout = "upstream_timeout", GATEWAY_TIMEOUT,
+        "The service behind did not answer in time.";
+    UpstreamBusy = "upstream_busy", SERVICE_UNAVAILABLE,
+        "The service behind did not take the request. Please send it again in a moment.";
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE,
+        "There is too much to do for now. Please try again in a moment.";
+    NotFound = "not_found", NOT_FOUND, "There is nothing here.";
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED,
+        "This path does not take this method.";
+    WebsocketVersionUnsupported = "websocket_version_unsupported", UPGRADE_REQUIRED,
+        "WebSocket is spoken here in version 13 (RFC 6455).";
+    Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong on our side.";
+}

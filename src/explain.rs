@@ -12,7 +12,6 @@ use std::{mem::MaybeUninit, net::IpAddr};
 use serde::Serialize;
 
 use crate::{
-    api::problem,
     auth::Identity,
     config::Config,
     error::ErrorCode,
@@ -172,7 +171,7 @@ impl Explainer<'_> {
             .map(str::to_owned);
         let explanation = Explanation {
             code: Some(rejection.code.as_str()),
-            status: Some(problem::status(rejection.code).as_u16()),
+            status: Some(rejection.code.status().as_u16()),
             forward_auth: rejection.forward_auth,
             ..self.explanation(&rejection.method, &rejection.path, rejection.origin)
         };

@@ -8,6 +8,7 @@ mod digits;
 mod extra_claims;
 mod identity;
 mod instant;
+mod named_enum;
 mod phone;
 mod secret;
 mod session;
@@ -19,13 +20,14 @@ pub use digits::{is_visually_empty, normalize_digits};
 pub use extra_claims::ExtraClaims;
 pub use identity::{AppId, OpenId, UnionId, UserId, UserType};
 pub use instant::Timestamp;
+pub(crate) use named_enum::named_enum;
 pub use phone::{MAINLAND, Phone};
 pub use secret::Secret;
 pub use session::{ClientType, REVOCATION_RETENTION, SessionId};
 pub use sms::{SMS_CODE_DIGITS, SmsCode, SmsPurpose};
 pub use username::Username;
 
-/// Why a text is not one of our types. Says what would be right, never repeats what was sent.
+/// Why a text is not valid: says what would be, and never repeats what was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub &'static str);

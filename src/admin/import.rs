@@ -131,10 +131,7 @@ impl ImportRow {
     pub fn parse(&self, now: Timestamp) -> Result<ParsedRow, ImportFieldError> {
         let id = UserId::parse(&self.id).map_err(invalid("id"))?;
         if self.openids.len() > MAX_OPENIDS {
-            return Err(ImportFieldError {
-                field: "openid",
-                message: "must be 16 or fewer",
-            });
+            return Err(invalid("openid")(Malformed("must be 16 or fewer")));
         }
         let openid = |(app, openid): &(String, String)| {
             Ok((
@@ -147,67 +144,56 @@ impl ImportRow {
             .iter()
             .map(openid)
             .collect::<Result<_, ImportFieldError>>()?;
-        let unionid = self
-            .unionid
-            .as_deref()
-            .map(UnionId::parse)
-            .transpose()
-            .map_err(invalid("unionid"))?;
-        let phone = self
-            .phone
-            .as_deref()
-            .map(Phone::parse_any)
-            .transpose()
-            .map_err(invalid("phone"))?;
-        let user_type = self
-            .user_type
-            .as_deref()
-            .map_or_else(|| Ok(UserType::user()), UserType::parse);
-        let user_type = user_type.map_err(invalid("user_type"))?;
+        let unionid = optional("unionid", self.unionid.as_deref(), UnionId::parse)?;
+        let phone = optional("phone", self.phone.as_deref(), Phone::parse_any)?;
+        let user_type = optional("user_type", self.user_type.as_deref(), UserType::parse)?
+            .unwrap_or_else(UserType::user);
         // Tokens and header fields can carry these.
         let plain = |role: &String| {
             (1..=64).contains(&role.len())
                 && role.bytes().all(|b| b.is_ascii_graphic() && b != b',')
         };
         if self.roles.len() > MAX_ROLES || !self.roles.iter().all(plain) {
-            return Err(ImportFieldError {
-                field: "roles",
-                message: "must be at most 32 names of visible ASCII without commas",
-            });
+            let message = "must be at most 32 names of visible ASCII without commas";
+            return Err(invalid("roles")(Malformed(message)));
         }
         let created_at = self.created_at.map_or(now, Timestamp::from_millis);
         if created_at > now {
-            return Err(ImportFieldError {
-                field: "created_at",
-                message: "is in the future",
-            });
+            return Err(invalid("created_at")(Malformed("is in the future")));
         }
-        let nickname = self.nickname.as_deref().map(profile::nickname).transpose();
-        let avatar_url = self
-            .avatar_url
-            .as_deref()
-            .map(profile::avatar_url)
-            .transpose();
+        let nickname = optional("nickname", self.nickname.as_deref(), profile::nickname);
+        let avatar_url = optional(
+            "avatar_url",
+            self.avatar_url.as_deref(),
+            profile::avatar_url,
+        );
         let left_out = usize::from(nickname.is_err()) + usize::from(avatar_url.is_err());
         let profile = Profile {
             nickname: nickname.ok().flatten().flatten(),
             avatar_url: avatar_url.ok().flatten(),
-            bio: None,
-            birthday: None,
+            ..Profile::default()
         };
-        let roles = self.roles.clone();
         let user = ImportedUser {
             id,
             openids,
             unionid,
             phone,
             user_type,
-            roles,
+            roles: self.roles.clone(),
             profile,
             created_at,
         };
         Ok(ParsedRow { user, left_out })
     }
+}
+
+/// A field that may be absent.
+fn optional<T>(
+    field: &'static str,
+    text: Option<&str>,
+    parse: impl Fn(&str) -> Result<T, Malformed>,
+) -> Result<Option<T>, ImportFieldError> {
+    text.map(parse).transpose().map_err(invalid(field))
 }
 
 fn invalid(field: &'static str) -> impl Fn(Malformed) -> ImportFieldError {
@@ -240,7 +226,7 @@ impl From<ImportOutcome> for RowOutcome {
             ),
             ImportOutcome::Refused(ImportConflict::IdDeleted) => Self::rejected(
                 "id",
-                "was that of a user here who was erased, or joined to another one",
+                "was that of a user here who was erased, or merged into another one",
             ),
             ImportOutcome::Refused(ImportConflict::IdentityTaken { identity, owner }) => {
                 Self::rejected(name(identity), format!("leads to user {owner} here"))

@@ -34,7 +34,7 @@ pub struct NextKey {
     pub signs_from: String,
 }
 
-/// What `menshen keys rotate` did.
+/// The result of `menshen keys rotate`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct KeyRotation {
     /// The key that signs now.

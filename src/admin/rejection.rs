@@ -1,4 +1,4 @@
-//! What the admin API answers instead of a result: a status and `{"error": text}`.
+//! The rejections of the admin API: a status and `{"error": text}`.
 
 use axum::{
     Json,
@@ -13,10 +13,10 @@ use crate::{
     types::Malformed,
 };
 
-/// What a route gives: a JSON document, or a rejection.
+/// The result of a route: a JSON document, or a rejection.
 pub(super) type JsonResult<T> = Result<Json<T>, AdminRejection>;
 
-/// Why an operation was not done: a status, and a sentence for people.
+/// Why an operation failed: a status, and a sentence for people.
 #[derive(Debug)]
 pub(super) struct AdminRejection(StatusCode, String);
 
@@ -30,7 +30,7 @@ impl AdminRejection {
         tracing::error!(error = %fault, "the admin API failed: {fault}");
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "the store failed: nothing was changed, or nobody knows",
+            "the store failed: it is unknown whether anything was changed",
         )
     }
 }

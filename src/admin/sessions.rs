@@ -38,7 +38,7 @@ pub struct SessionRow {
     pub expires_at: String,
 }
 
-/// What to revoke: exactly one of these.
+/// The scope of a revocation: exactly one of these.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum Revocation {

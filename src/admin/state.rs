@@ -1,4 +1,4 @@
-//! What the routes of the admin API work with.
+//! The state of the routes of the admin API.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{
     token::Keyrings,
 };
 
-/// What the routes of the admin API work with.
+/// The parts of the process that the routes call.
 pub struct AdminState {
     pub administration: Arc<Administration>,
     pub keyrings: Arc<Keyrings>,

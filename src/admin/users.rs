@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     audit::Event,
-    auth::{AccountChange, Password},
-    store::{Identities, Profile, User, UserIdentity},
+    auth::Password,
+    store::{Identities, Profile, RightsChange, User, UserIdentity},
     types::{AppId, Malformed, OpenId, Phone, Secret, UnionId, UserId, UserType, Username},
 };
 
@@ -189,11 +189,11 @@ pub(super) async fn add(
 }
 
 pub(super) async fn ban(state: SharedState, id: Path<String>) -> JsonResult<EndedSessions> {
-    change(state, id, AccountChange::Ban).await
+    change(state, id, RightsChange::Ban).await
 }
 
 pub(super) async fn unban(state: SharedState, id: Path<String>) -> JsonResult<EndedSessions> {
-    change(state, id, AccountChange::Unban).await
+    change(state, id, RightsChange::Unban).await
 }
 
 pub(super) async fn promote(
@@ -201,43 +201,36 @@ pub(super) async fn promote(
     id: Path<String>,
     JsonBody(to): JsonBody<Promotion>,
 ) -> JsonResult<EndedSessions> {
-    let kind = UserType::parse(&to.user_type).map_err(|says| invalid("user_type", says))?;
-    change(state, id, AccountChange::UserType(kind)).await
+    let user_type = UserType::parse(&to.user_type).map_err(|says| invalid("user_type", says))?;
+    change(state, id, RightsChange::UserType(user_type)).await
 }
 
 pub(super) async fn password(
-    state: SharedState,
-    id: Path<String>,
+    State(state): SharedState,
+    Path(id): Path<String>,
     JsonBody(new): JsonBody<NewPassword>,
 ) -> JsonResult<EndedSessions> {
-    change(
-        state,
-        id,
-        AccountChange::Password(parse_password(new.password)?),
-    )
-    .await
+    let (password, id) = (parse_password(new.password)?, UserId::parse(&id)?);
+    let sessions = state.administration.set_password(&id, &password).await?;
+    Ok(Json(EndedSessions { sessions }))
 }
 
 pub(super) async fn erase(
     State(state): SharedState,
     Path(id): Path<String>,
 ) -> JsonResult<EndedSessions> {
-    Ok(Json(EndedSessions {
-        sessions: state.administration.erase(&UserId::parse(&id)?).await?,
-    }))
+    let sessions = state.administration.erase(&UserId::parse(&id)?).await?;
+    Ok(Json(EndedSessions { sessions }))
 }
 
 async fn change(
     State(state): SharedState,
     Path(id): Path<String>,
-    change: AccountChange,
+    change: RightsChange,
 ) -> JsonResult<EndedSessions> {
-    Ok(Json(EndedSessions {
-        sessions: state
-            .administration
-            .change(&UserId::parse(&id)?, change)
-            .await?,
-    }))
+    let id = UserId::parse(&id)?;
+    let sessions = state.administration.change(&id, &change).await?;
+    Ok(Json(EndedSessions { sessions }))
 }
 
 fn parse_password(text: String) -> Result<Password, AdminRejection> {

@@ -1,7 +1,7 @@
 //! Reads a JSON body, bounded in size, time and depth; names all invalid fields at once.
 //!
-//! Must stay true: an invalid body gets a 4xx, whatever is in it; a field that is read and stands
-//! there twice is rejected, because two readers could take different values; fields that no route
+//! Must stay true: an invalid body gets a 4xx, whatever is in it; a field that is read and
+//! present twice is rejected, because two readers could take different values; fields that no route
 //! reads are skipped ([`json_object`](super::json_object)); `application/json` is required, because
 //! a form on a page of another origin cannot send it.
 
@@ -150,7 +150,7 @@ impl BodyFields {
         self.errors.push(FieldError { field, message });
     }
 
-    /// What was built from the fields, or all of their errors.
+    /// The value built from the fields, or all of their errors.
     pub(super) fn finish<T>(self, built: Option<T>) -> Result<T, Problem> {
         if self.is_malformed {
             return Err(unreadable_body());
@@ -222,11 +222,9 @@ fn check_type(headers: &HeaderMap, method: &Method) -> Result<(), Problem> {
     let is_json =
         is("application/json") || (*method == Method::PATCH && is("application/merge-patch+json"));
     let once = headers.get_all(header::CONTENT_TYPE).iter().count() == 1;
-    if is_json && once {
-        Ok(())
-    } else {
-        Err(malformed(NOT_JSON))
-    }
+    (is_json && once)
+        .then_some(())
+        .ok_or_else(|| malformed(NOT_JSON))
 }
 
 async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {

@@ -9,7 +9,7 @@ use axum::{
 
 use super::{
     problem::Problem,
-    state::{ApiState, RequestContext},
+    state::{ApiContext, ApiState},
 };
 use crate::{
     auth::{self, Identity},
@@ -52,8 +52,8 @@ impl FromRequestParts<ApiState> for BearerCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &ApiState) -> Result<Self, Problem> {
-        let context = RequestContext::from_request_parts(parts, api).await?;
-        api.auth.limits().api(context.client_ip)?;
+        let context = ApiContext::from_request_parts(parts, api).await?;
+        api.check_rate(context.client_ip)?;
         let token = token(&parts.headers, false)?;
         let identity = api.authorizer.authorize(token, api.auth.now())?;
         let claims = own(&identity)?.clone();

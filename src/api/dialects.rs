@@ -24,14 +24,14 @@ use super::{
     problem::Problem,
     rendered_error::RenderedError,
     routes::{logout, me, password_login, phone, refresh, sms_login, sms_send, wechat_login},
-    state::{ApiState, RequestContext},
+    state::{ApiContext, ApiState},
 };
 use crate::{
     auth::{AuthError, AuthenticatedCaller, Refresh, SignedIn, limits::RateLimited},
     config::DialectAction,
     dialect::{ACCESS_TOKEN, Dialect, DialectRejection, InvalidField, Route},
     error::ErrorCode,
-    provider::wechat::{Errcode, WechatError},
+    provider::wechat::{Errcode, WechatError, WechatRejection},
     store::WechatSession,
     token::{AccessClaims, IssueError},
 };
@@ -47,7 +47,7 @@ pub(super) fn mount(mut router: Router<ApiState>, state: &ApiState) -> Router<Ap
                 continue;
             };
             let handler = move |State(api): State<ApiState>,
-                                context: RequestContext,
+                                context: ApiContext,
                                 request: Request| async move {
                 respond(&api, d, n, &context, request).await
             };
@@ -61,7 +61,7 @@ async fn respond(
     api: &ApiState,
     d: usize,
     n: usize,
-    context: &RequestContext,
+    context: &ApiContext,
     request: Request,
 ) -> Response {
     let found = api
@@ -104,7 +104,7 @@ struct DialectRequest<'a> {
     api: &'a ApiState,
     dialect: &'a Dialect,
     route: &'a Route,
-    context: &'a RequestContext,
+    context: &'a ApiContext,
     head: &'a Parts,
 }
 
@@ -117,7 +117,7 @@ struct ActionRejection {
     fields: Vec<InvalidField>,
 }
 
-/// What has authenticated a request.
+/// The credential that has authenticated a request.
 enum Authenticated {
     AccessToken(Box<AccessClaims>),
     SessionHandle(Box<WechatSession>),
@@ -164,7 +164,7 @@ impl DialectRequest<'_> {
                 ));
             }
             DialectAction::Logout => {
-                auth.limits().api(from)?;
+                api.check_rate(from)?;
                 let token = self.token(inputs);
                 let token = token.as_deref().map_err(|code| *code);
                 let logout = logout::read(fields)?;
@@ -214,7 +214,8 @@ impl DialectRequest<'_> {
         refreshed.map_err(|error| {
             // Some backends tell a client that it has sent a good access token instead.
             let is_access_token = || authorizer.rejection_reason(&token, auth.now()).is_none();
-            let wrong_type = matches!(error, AuthError::RefreshInvalid) && is_access_token();
+            let wrong_type = matches!(error, AuthError::Rejected(ErrorCode::RefreshInvalid))
+                && is_access_token();
             let rejection = ActionRejection::from(error);
             ActionRejection {
                 subcode: if wrong_type {
@@ -242,7 +243,7 @@ impl DialectRequest<'_> {
                 let phone = phone.map_err(|problem| match authenticated {
                     Authenticated::AccessToken(_) => ActionRejection::from(problem),
                     // With a handle every failure looks the same, a missing input too.
-                    Authenticated::SessionHandle(_) => AuthError::PhoneDecryptFailed.into(),
+                    Authenticated::SessionHandle(_) => ErrorCode::PhoneDecryptFailed.into(),
                 })?;
                 let bound = phone.bind(auth, caller).await?;
                 return Ok(ActionResult::BoundPhone(Box::new(bound)));
@@ -274,7 +275,7 @@ impl DialectRequest<'_> {
     async fn authenticate(&self, inputs: &Inputs<'_>) -> Result<Authenticated, ActionRejection> {
         let (auth, from) = (&self.api.auth, self.context.client_ip);
         if self.route.inputs.contains_key("session_handle") {
-            let failed = AuthError::PhoneDecryptFailed;
+            let failed = ErrorCode::PhoneDecryptFailed;
             let Some(handle) = inputs.text("session_handle") else {
                 return Err(failed.into());
             };
@@ -286,7 +287,7 @@ impl DialectRequest<'_> {
             }
             return Ok(Authenticated::SessionHandle(Box::new(session)));
         }
-        auth.limits().api(from)?;
+        self.api.check_rate(from)?;
         let token = self.token(inputs)?;
         let identity = self.api.authorizer.authorize(&token, auth.now())?;
         let claims = caller::own(&identity)?.clone();
@@ -383,12 +384,18 @@ impl From<AuthError> for ActionRejection {
 impl From<&AuthError> for ActionRejection {
     fn from(error: &AuthError) -> Self {
         let (subcode, errcode) = match error {
-            AuthError::WechatRefused(_, errcode) => (Some("wechat_refused"), Some(*errcode)),
+            AuthError::Wechat(WechatRejection {
+                errcode: Some(errcode),
+                ..
+            }) => (Some("wechat_refused"), Some(*errcode)),
             AuthError::CodeSpent => (Some("wechat_refused"), Some(Errcode::CODE_BEEN_USED)),
-            AuthError::Wechat(
-                WechatError::Unreachable | WechatError::Timeout | WechatError::Broken,
-            ) => (Some("wechat_unreachable"), None),
-            AuthError::Wechat(WechatError::Unusable) => (Some("wechat_unusable"), None),
+            AuthError::Wechat(rejection) => match rejection.why {
+                WechatError::Unreachable | WechatError::Timeout | WechatError::Broken => {
+                    (Some("wechat_unreachable"), None)
+                }
+                WechatError::Unusable => (Some("wechat_unusable"), None),
+                _ => (None, None),
+            },
             AuthError::SmsCodeMissing => (Some("code_missing"), None),
             AuthError::RefreshExpired | AuthError::Issue(IssueError::SessionOver) => {
                 (Some("refresh_expired"), None)

@@ -16,7 +16,7 @@ use axum::{
 use super::{
     problem::{MISCONFIGURED_RETRY_AFTER, Problem},
     rendered_error::RenderedError,
-    state::RequestContext,
+    state::ApiContext,
 };
 use crate::{
     auth::{AuthError, limits::RateLimited},
@@ -57,30 +57,21 @@ pub(super) async fn finish_response(request: Request, next: Next) -> Response {
     let request_id = request
         .extensions()
         .get()
-        .map_or_else(String::new, |known: &RequestContext| {
-            known.request_id.clone()
-        });
+        .map_or_else(String::new, |known: &ApiContext| known.request_id.clone());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = write_problem(response, &problem, &request_id);
+        // The router adds `Allow` to a 405.
+        let allow = response.headers_mut().remove(header::ALLOW);
+        response = respond(&problem, &request_id);
+        let headers = response.headers_mut();
+        headers.extend(allow.map(|allow| (header::ALLOW, allow)));
+        return response;
     }
     response
         .headers_mut()
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     add_request_id(&mut response, &request_id);
-    response
-}
-
-/// Replaces a response by a problem document; its own header fields (`Allow`) stay.
-fn write_problem(mut response: Response, problem: &Problem, request_id: &str) -> Response {
-    let rendered_error = RenderedError::problem_json(problem, request_id).into_response();
-    *response.status_mut() = rendered_error.status();
-    let (head, body) = rendered_error.into_parts();
-    *response.body_mut() = body;
-    response.headers_mut().remove(header::CONTENT_LENGTH);
-    response.headers_mut().extend(head.headers);
-    add_error_headers(&mut response, problem, request_id);
     response
 }
 
@@ -166,7 +157,7 @@ impl From<&AuthError> for Problem {
             AuthError::UnknownApp => {
                 problem.field("app_id", "must be a mini program of this server")
             }
-            AuthError::Wechat(refusal) | AuthError::WechatRefused(refusal, _) => match refusal {
+            AuthError::Wechat(rejection) => match &rejection.why {
                 WechatError::Busy { retry_after } | WechatError::RateLimited { retry_after } => {
                     problem.retry_after(*retry_after)
                 }
@@ -188,24 +179,11 @@ impl From<&AuthError> for Problem {
                 tracing::error!(error = %error, "the auth API failed: {error}");
                 problem
             }
-            AuthError::Issue(IssueError::SessionOver)
+            AuthError::Rejected(_)
+            | AuthError::Issue(IssueError::SessionOver)
             | AuthError::CodeSpent
-            | AuthError::RegistrationClosed
-            | AuthError::UserDisabled
-            | AuthError::RefreshInvalid
             | AuthError::RefreshExpired
-            | AuthError::RefreshReused
-            | AuthError::SessionRevoked
-            | AuthError::TokenRefused(_)
-            | AuthError::UserGone
-            | AuthError::NoSession
-            | AuthError::SmsCodeInvalid
-            | AuthError::SmsCodeMissing
-            | AuthError::PhoneCodeInvalid
-            | AuthError::PhoneDecryptFailed
-            | AuthError::PhoneConflict
-            | AuthError::CredentialsInvalid
-            | AuthError::ReauthenticationRequired => problem,
+            | AuthError::SmsCodeMissing => problem,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! their texts, numbers or depth.
 //!
 //! Must stay true: nothing here recurses into the input, except within `serde_json`'s limit on
-//! depth; a name that is read and stands there twice is reported, because two readers could take
+//! depth; a name that is read and present twice is reported, because two readers could take
 //! different values.
 
 use std::ops::Range;
@@ -22,7 +22,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 #[derive(Debug)]
 pub(super) struct JsonObject {
     bytes: Bytes,
-    members: Vec<Member>,
+    members: Vec<JsonMember>,
 }
 
 /// The value of a name.
@@ -38,7 +38,7 @@ pub(super) enum MemberValue {
 }
 
 #[derive(Debug)]
-struct Member {
+struct JsonMember {
     /// `None`: not a readable text, so no route reads it.
     name: Option<String>,
     value: Range<usize>,
@@ -86,7 +86,7 @@ fn value(bytes: &[u8]) -> MemberValue {
 }
 
 /// The range of the only value of this name.
-fn only_member(members: &[Member], name: &str) -> Result<Range<usize>, MemberValue> {
+fn only_member(members: &[JsonMember], name: &str) -> Result<Range<usize>, MemberValue> {
     let mut named = members
         .iter()
         .filter(|member| member.name.as_deref() == Some(name));
@@ -98,8 +98,8 @@ fn only_member(members: &[Member], name: &str) -> Result<Range<usize>, MemberVal
 }
 
 /// The members of an object; `None`: the bytes are anything else.
-fn members(bytes: &[u8]) -> Option<Vec<Member>> {
-    let mut reader = Reader { bytes, at: 0 };
+fn members(bytes: &[u8]) -> Option<Vec<JsonMember>> {
+    let mut reader = JsonReader { bytes, at: 0 };
     let mut members = Vec::new();
     reader.expect(b'{')?;
     if reader.peek() == Some(b'}') {
@@ -116,7 +116,7 @@ fn members(bytes: &[u8]) -> Option<Vec<Member>> {
         let name = bytes
             .get(name)
             .and_then(|name| serde_json::from_slice(name).ok());
-        members.push(Member { name, value });
+        members.push(JsonMember { name, value });
         if reader.peek() != Some(b',') {
             break;
         }
@@ -127,12 +127,12 @@ fn members(bytes: &[u8]) -> Option<Vec<Member>> {
 }
 
 /// Reads from left to right, and skips white space (RFC 8259 section 2).
-struct Reader<'a> {
+struct JsonReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> JsonReader<'a> {
     fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()
     }

@@ -4,7 +4,6 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use axum::extract::State;
-use http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::{
     OpenApi,
@@ -17,19 +16,13 @@ use utoipa::{
 };
 
 use super::{
-    problem::{self, Problem, ProblemDocument},
-    request_bodies::{
-        FreshProofBody, LogoutBody, MePatch, PasswordLoginBody, PhoneSmsBody, PhoneWechatBody,
-        RefreshBody, SmsLoginBody, SmsSendBody, WechatLoginBody,
-    },
-    responses::{
-        Export, Me, PhoneResponse, PublicDocument, Sessions, SmsCodeResponse, TokenResponse,
-    },
+    problem::{Problem, ProblemDocument},
+    responses::PublicDocument,
     routes::{
         jwks, logout, me, password_login, phone, refresh, sessions, sms_login, sms_send,
         wechat_login, wechat_push,
     },
-    state::{ApiState, RequestContext},
+    state::{ApiContext, ApiState},
 };
 use crate::{
     error::ErrorCode::{
@@ -108,25 +101,7 @@ const REFRESH: &[ErrorCode] = &[
         jwks::get,
         get
     ),
-    components(schemas(
-        WechatLoginBody,
-        PasswordLoginBody,
-        SmsSendBody,
-        SmsLoginBody,
-        PhoneSmsBody,
-        PhoneWechatBody,
-        FreshProofBody,
-        SmsCodeResponse,
-        PhoneResponse,
-        Export,
-        RefreshBody,
-        LogoutBody,
-        MePatch,
-        TokenResponse,
-        Me,
-        Sessions,
-        ProblemDocument
-    ))
+    components(schemas(ProblemDocument))
 )]
 struct Contract;
 
@@ -137,9 +112,9 @@ struct Contract;
 )]
 pub(super) async fn get(
     State(api): State<ApiState>,
-    context: RequestContext,
+    context: ApiContext,
 ) -> Result<PublicDocument, Problem> {
-    api.auth.limits().api(context.client_ip)?;
+    api.check_rate(context.client_ip)?;
     Ok(PublicDocument(
         openapi_json(&api.prefix, api.auth.countries()).into(),
     ))
@@ -316,7 +291,7 @@ fn error_codes(operation: &str) -> Vec<ErrorCode> {
 fn add_error_responses(operation: &mut Operation) {
     let mut by_status: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     for code in error_codes(operation.operation_id.as_deref().unwrap_or_default()) {
-        let codes = by_status.entry(problem::status(code).as_u16()).or_default();
+        let codes = by_status.entry(code.status().as_u16()).or_default();
         if !codes.contains(&code.as_str()) {
             codes.push(code.as_str());
         }
@@ -339,20 +314,13 @@ fn add_error_responses(operation: &mut Operation) {
 /// `docs/errors.md`: every code with its status and text.
 pub fn errors_markdown() -> String {
     let mut page = String::from(
-        "# Error codes\n\nPrinted from `src/error.rs` and `src/api/problem.rs`. A rejection by menshen has the code in the header \
+        "# Error codes\n\nPrinted from `src/error.rs`. A rejection by menshen has the code in the header \
          `X-Menshen-Error`; its body is a problem document (RFC 9457) with the same `code`. A rejection without that header is \
          the backend's. Every 503 has `Retry-After`, in whatever it is written.\n\n| code | status | meaning |\n| --- | --- | --- |\n",
     );
     for code in ErrorCode::ALL {
-        let problem = Problem::new(code);
-        let status: StatusCode = problem.status();
-        let _ = writeln!(
-            page,
-            "| `{}` | {} | {} |",
-            code.as_str(),
-            status.as_u16(),
-            problem.detail
-        );
+        let (name, status, text) = (code.as_str(), code.status().as_u16(), code.detail());
+        let _ = writeln!(page, "| `{name}` | {status} | {text} |");
     }
     page
 }

@@ -1,5 +1,5 @@
-//! The one place that maps each error code to what a client sees: status, headers and an RFC 9457
-//! problem document.
+//! The one place that maps each error code to what a client sees: headers and an RFC 9457 problem
+//! document, with the status and the text of the code.
 //!
 //! Wrong, unknown and used codes look the same to a client; internal text never gets here.
 
@@ -32,7 +32,7 @@ pub struct Problem {
 pub struct FieldError {
     /// Its name in the request body.
     pub field: &'static str,
-    /// What would be right.
+    /// What a valid value is.
     pub message: &'static str,
 }
 
@@ -72,7 +72,7 @@ impl Problem {
     pub const fn new(code: ErrorCode) -> Self {
         Self {
             code,
-            detail: default_detail(code),
+            detail: code.detail(),
             retry_after: None,
             errors: Vec::new(),
             allow: None,
@@ -100,7 +100,7 @@ impl Problem {
 
     /// The status that goes with the code.
     pub const fn status(&self) -> StatusCode {
-        status(self.code)
+        self.code.status()
     }
 
     /// `Retry-After` in whole seconds, at least 1: its own, or the default of its code. Every
@@ -127,7 +127,7 @@ impl Problem {
             ErrorCode::ReauthenticationRequired => {
                 Some("Bearer error=\"insufficient_user_authentication\"")
             }
-            _ if status(self.code).as_u16() == 401 => Some("Bearer"),
+            _ if self.code.status().as_u16() == 401 => Some("Bearer"),
             _ => None,
         }
     }
@@ -161,130 +161,10 @@ fn default_retry_after(code: ErrorCode, request_id: &str) -> Option<u64> {
         ErrorCode::WechatMisconfigured => Some(MISCONFIGURED_RETRY_AFTER.as_secs()),
         ErrorCode::Overloaded | ErrorCode::UpstreamBusy => Some(1),
         // 1 to 5 seconds, depending on the request, so that clients do not all retry at once.
-        _ if status(code) == StatusCode::SERVICE_UNAVAILABLE => {
+        _ if code.status() == StatusCode::SERVICE_UNAVAILABLE => {
             let sum: u64 = request_id.bytes().map(u64::from).sum();
             Some(1 + sum % 5)
         }
         _ => None,
-    }
-}
-
-/// The status of each code.
-pub const fn status(code: ErrorCode) -> StatusCode {
-    match code {
-        ErrorCode::TokenMissing
-        | ErrorCode::TokenInvalid
-        | ErrorCode::TokenExpired
-        | ErrorCode::TokenRevoked
-        | ErrorCode::RefreshInvalid
-        | ErrorCode::RefreshReused
-        | ErrorCode::SessionRevoked
-        | ErrorCode::WechatCodeInvalid
-        | ErrorCode::CredentialsInvalid
-        | ErrorCode::ReauthenticationRequired => StatusCode::UNAUTHORIZED,
-        ErrorCode::Forbidden
-        | ErrorCode::UserDisabled
-        | ErrorCode::WechatBlocked
-        | ErrorCode::RegistrationClosed => StatusCode::FORBIDDEN,
-        ErrorCode::PathAmbiguous
-        | ErrorCode::RequestMalformed
-        | ErrorCode::ValidationFailed
-        | ErrorCode::CodeInvalid
-        | ErrorCode::PhoneCodeInvalid
-        | ErrorCode::PhoneDecryptFailed => StatusCode::BAD_REQUEST,
-        ErrorCode::PhoneConflict => StatusCode::CONFLICT,
-        ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::RateLimited | ErrorCode::SmsCooldown | ErrorCode::SmsQuota => {
-            StatusCode::TOO_MANY_REQUESTS
-        }
-        ErrorCode::RegistrationUnavailable
-        | ErrorCode::WechatBusy
-        | ErrorCode::WechatMisconfigured
-        | ErrorCode::SmsUnavailable
-        | ErrorCode::StoreUnavailable
-        | ErrorCode::IssuerUnavailable
-        | ErrorCode::ProofUnavailable
-        | ErrorCode::UpstreamBusy
-        | ErrorCode::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorCode::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
-        ErrorCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        ErrorCode::NotFound => StatusCode::NOT_FOUND,
-        ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorCode::WebsocketVersionUnsupported => StatusCode::UPGRADE_REQUIRED,
-        ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-/// The text for people, unless a rejection has its own.
-const fn default_detail(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::TokenMissing => "Sign in first: this path needs an access token.",
-        ErrorCode::TokenInvalid => "The access token is not valid.",
-        ErrorCode::TokenExpired => "The access token has expired. Refresh it.",
-        ErrorCode::TokenRevoked => "The session of this access token has ended. Sign in again.",
-        ErrorCode::Forbidden => "This user may not do that.",
-        ErrorCode::PathAmbiguous => {
-            "The path could be read in two ways. Send it in its plain form."
-        }
-        ErrorCode::RequestMalformed => "The request is not well formed.",
-        ErrorCode::BodyTooLarge => "The request body is too large.",
-        ErrorCode::ValidationFailed => "Some fields are not valid.",
-        ErrorCode::RateLimited => "Too many requests. Wait and try again.",
-        ErrorCode::SmsCooldown => {
-            "A message was sent a moment ago. Wait before asking for another."
-        }
-        ErrorCode::SmsQuota => "No more messages for now. Try again later.",
-        ErrorCode::SmsUnavailable => {
-            "The message could not be sent, or nobody knows whether it was. Try again later."
-        }
-        ErrorCode::CodeInvalid => {
-            "The code is wrong or has expired. After some wrong codes in a row a new one is needed."
-        }
-        ErrorCode::RefreshInvalid => "The refresh token is not valid. Sign in again.",
-        ErrorCode::RefreshReused => "The refresh token was used before. Sign in again.",
-        ErrorCode::SessionRevoked => "The session has ended. Sign in again.",
-        ErrorCode::UserDisabled => "This account is disabled.",
-        ErrorCode::WechatCodeInvalid => {
-            "The login code is not valid any more. Call wx.login again. A code of the phone number button is not a login code."
-        }
-        ErrorCode::WechatBlocked => "WeChat has blocked this login.",
-        ErrorCode::WechatBusy => "WeChat is busy. Try again.",
-        ErrorCode::WechatMisconfigured => {
-            "WeChat login is not set up correctly. The operator has to look."
-        }
-        ErrorCode::PhoneCodeInvalid => {
-            "The code of the phone number button is not valid. Ask for the number again; a code of wx.login does not do here."
-        }
-        ErrorCode::PhoneDecryptFailed => {
-            "The phone number could not be decrypted. Call wx.login, then ask for the number again."
-        }
-        ErrorCode::PhoneConflict => "This phone number belongs to another account.",
-        ErrorCode::CredentialsInvalid => "The name or the password is wrong.",
-        ErrorCode::ReauthenticationRequired => {
-            "Signed in too long ago for this. Send a fresh code as well, or sign in again."
-        }
-        ErrorCode::RegistrationClosed => "New accounts are not open.",
-        ErrorCode::RegistrationUnavailable => {
-            "A new account cannot be made right now. Sign in again in a moment."
-        }
-        ErrorCode::StoreUnavailable => "Please try again in a moment.",
-        ErrorCode::IssuerUnavailable => {
-            "The token cannot be checked, because its issuer has no keys here yet. Try again."
-        }
-        ErrorCode::ProofUnavailable => {
-            "What the service behind is shown could not be signed. Try again later."
-        }
-        ErrorCode::UpstreamUnavailable => "The service behind is not reachable.",
-        ErrorCode::UpstreamTimeout => "The service behind did not answer in time.",
-        ErrorCode::UpstreamBusy => {
-            "The service behind did not take the request. Please send it again in a moment."
-        }
-        ErrorCode::Overloaded => "There is too much to do for now. Please try again in a moment.",
-        ErrorCode::NotFound => "There is nothing here.",
-        ErrorCode::MethodNotAllowed => "This path does not take this method.",
-        ErrorCode::WebsocketVersionUnsupported => {
-            "WebSocket is spoken here in version 13 (RFC 6455)."
-        }
-        ErrorCode::Internal => "Something went wrong on our side.",
     }
 }

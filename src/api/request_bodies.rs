@@ -16,7 +16,7 @@ pub(super) struct WechatLoginBody {
     /// button.
     #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     code: String,
-    /// Kept where the user has none. Left out where it is none: empty, nothing visible, too long,
+    /// Stored where the user has none. An invalid one is ignored: empty, nothing visible, too long,
     /// with control characters, no string, or WeChat's anonymous one.
     #[schema(
         min_length = 1,
@@ -24,15 +24,15 @@ pub(super) struct WechatLoginBody {
         pattern = r"^[^\x00-\x1F\x7F-\x9F]*[0-9A-Za-z\u4E00-\u9FFF][^\x00-\x1F\x7F-\x9F]*$"
     )]
     nickname: Option<String>,
-    /// Kept where the user has none. An http or https URL. Left out where it is none, or one of a
-    /// file that only the mini program can see (`wxfile://`, `http://tmp/`).
+    /// Stored where the user has none. An http or https URL. Anything else is ignored, and so is
+    /// the URL of a file that only the mini program can see (`wxfile://`, `http://tmp/`).
     #[schema(
         max_length = 512,
         pattern = r"^https?://([0-9A-Za-z]+(-[0-9A-Za-z]+)*\.)+[A-Za-z][0-9A-Za-z]*(-[0-9A-Za-z]+)*(:[1-9][0-9]{0,3})?([/?#][!-~]*)?$"
     )]
     avatar_url: Option<String>,
-    /// `rawData` of `wx.getUserInfo`, as it came. With `signature` beside it, which is checked
-    /// against this very login.
+    /// `rawData` of `wx.getUserInfo`, unchanged. Needs `signature`, which is verified with the
+    /// `session_key` of this login.
     #[schema(
         max_length = 4096,
         pattern = r"^([ -~]{0,4096}|[^\x00-\x1F\x7F]{0,1024})$"
@@ -51,7 +51,7 @@ pub(super) struct WechatLoginBody {
 /// A login with a name and a password.
 #[derive(ToSchema)]
 pub(super) struct PasswordLoginBody {
-    /// The name that an operator gave, in any case.
+    /// The name that an operator has given, in any case.
     #[schema(min_length = 1, max_length = 64, pattern = "^[0-9A-Za-z_.@-]+$")]
     username: String,
     /// 1 to 256 bytes of UTF-8.
@@ -66,7 +66,7 @@ pub(super) struct PasswordLoginBody {
     client_type: Option<ClientType>,
 }
 
-/// A phone that is to get a code.
+/// A phone to send a code to.
 #[derive(ToSchema)]
 pub(super) struct SmsSendBody {
     /// In any spelling: `138 0013 8000`, `+86 138...`, `0086138...`.
@@ -98,16 +98,16 @@ pub(super) struct PhoneSmsBody {
     /// Six digits, sent with the purpose `bind`.
     #[schema(pattern = "^[0-9]{6}$", example = "123456")]
     code: String,
-    /// Where my login is not fresh: a code that was sent to the phone that is bound now, with the
+    /// Where my login is not recent: a code that was sent to the phone that is bound now, with the
     /// purpose `login`.
     #[schema(pattern = "^[0-9]{6}$")]
     sms_code: Option<String>,
-    /// Where my login is not fresh: a code of `wx.login`.
+    /// Where my login is not recent: a code of `wx.login`.
     #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     wechat_code: Option<String>,
 }
 
-/// What the phone number button gave: `code`, or where the operator allows the old way
+/// The result of the phone number button: `code`, or, where the config allows it,
 /// `encrypted_data` and `iv`.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
@@ -127,7 +127,7 @@ pub(super) enum PhoneWechatBody {
     },
 }
 
-/// Proof that it is me, where my login is not fresh: one of the two.
+/// Reauthentication, where my login is not recent: one of the two.
 #[derive(ToSchema)]
 pub(super) struct FreshProofBody {
     /// A code that was sent to my own phone, with the purpose `login`.
@@ -138,7 +138,7 @@ pub(super) struct FreshProofBody {
     wechat_code: Option<String>,
 }
 
-/// A refresh token to trade in.
+/// A refresh token to exchange.
 #[derive(ToSchema)]
 pub(super) struct RefreshBody {
     /// The newest one of the session.
@@ -151,8 +151,8 @@ pub(super) struct RefreshBody {
 pub(super) struct LogoutBody {
     /// Absent: `local`, this session only. The others need an access token that has not expired.
     scope: Option<LogoutScope>,
-    /// With `local`: ends its own session too, and needs no access token beside it. One that is not
-    /// known ends nothing, which is no error (RFC 7009).
+    /// With `local`: ends its own session too, and needs no access token. An unknown one is no
+    /// error (RFC 7009).
     refresh_token: Option<String>,
 }
 

@@ -15,7 +15,7 @@ use crate::{
     types::{AppId, ClientType, ExtraClaims, OpenId, Phone, SessionId},
 };
 
-/// Tokens of a session (RFC 6749 section 5.1), and whose it is.
+/// Tokens of a session (RFC 6749 section 5.1), and its user.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TokenAnswer)]
 pub(super) struct TokenResponse {
@@ -23,13 +23,13 @@ pub(super) struct TokenResponse {
     access_token: String,
     #[schema(value_type = String, example = "Bearer")]
     token_type: &'static str,
-    /// Seconds until the access token ends.
+    /// Seconds until the access token expires.
     expires_in: u64,
-    /// Opaque, for one refresh. Keep the newest.
+    /// Opaque, for one refresh. Keep the newest one.
     refresh_token: String,
-    /// Seconds until the refresh token ends when it is not used.
+    /// Seconds until the refresh token expires if it is not used.
     refresh_expires_in: u64,
-    /// This login made the user.
+    /// This login created the user.
     is_new_user: bool,
     user: TokenUser,
 }
@@ -37,13 +37,13 @@ pub(super) struct TokenResponse {
 /// A user, beside tokens.
 #[derive(Serialize, ToSchema)]
 struct TokenUser {
-    /// What the backend gets as `X-User-Id`.
+    /// The value of `X-User-Id` for the backend.
     id: String,
     /// `user`, `admin`, or an imported kind.
     user_type: String,
     nickname: Option<String>,
     avatar_url: Option<String>,
-    /// The bound phone number with its middle hidden.
+    /// The bound phone number, masked.
     phone_masked: Option<String>,
     /// RFC 3339, UTC.
     #[schema(format = DateTime)]
@@ -51,7 +51,7 @@ struct TokenUser {
     /// RFC 3339, UTC.
     #[schema(format = DateTime)]
     last_login_at: String,
-    /// Only after a login, and only where the operator chose so.
+    /// Only after a login, and only where the config says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     openid: Option<String>,
 }
@@ -59,7 +59,7 @@ struct TokenUser {
 /// My profile.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Me {
-    /// What the backend gets as `X-User-Id`.
+    /// The value of `X-User-Id` for the backend.
     id: String,
     /// `user`, `admin`, or an imported kind.
     user_type: String,
@@ -68,7 +68,7 @@ pub(super) struct Me {
     bio: Option<String>,
     #[schema(format = Date)]
     birthday: Option<String>,
-    /// The bound phone number with its middle hidden.
+    /// The bound phone number, masked.
     phone_masked: Option<String>,
     /// RFC 3339, UTC.
     #[schema(format = DateTime)]
@@ -82,9 +82,9 @@ pub(super) struct Me {
 #[derive(Serialize, ToSchema)]
 #[schema(as = SmsSentAnswer)]
 pub(super) struct SmsCodeResponse {
-    /// Seconds that the code is good for.
+    /// Seconds until the code expires.
     expires_in: u64,
-    /// Seconds until another may be asked for.
+    /// Seconds until another code may be requested.
     resend_after: u64,
 }
 
@@ -95,32 +95,33 @@ pub(super) struct PhoneResponse {
     /// E.164.
     #[schema(example = "+8613800138000")]
     phone: String,
-    /// With its middle hidden.
+    /// Masked.
     #[schema(example = "138****8000")]
     masked: String,
     #[schema(example = "86")]
     country_code: String,
-    /// The phone led to another account, and the two are one now. Only where the operator chose so.
+    /// The phone belonged to another account, and the two were merged. Only where the config allows
+    /// it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     merged: bool,
-    /// New tokens, when the older account was the other one: those sent with this request are not
-    /// good any more.
+    /// New tokens, where the other account was the older one: the token of this request is revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens: Option<TokenResponse>,
 }
 
-/// All that is stored about me. Keys, passwords and token secrets are not in it: they sign in, and
-/// say nothing about me.
+/// All data stored about me. Keys, passwords and token secrets are left out: they are credentials
+/// and no data about me.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Export {
+#[schema(as = Export)]
+pub(super) struct ExportResponse {
     user: ExportedUser,
-    /// By which WeChat's mini programs know me.
+    /// My openids in the mini programs.
     openids: Vec<ExportedOpenId>,
     unionids: Vec<String>,
     sessions: Vec<SessionEntry>,
 }
 
-/// Myself.
+/// My user.
 #[derive(Serialize, ToSchema)]
 struct ExportedUser {
     #[serde(flatten)]
@@ -129,21 +130,22 @@ struct ExportedUser {
     phone: Option<String>,
     username: Option<String>,
     roles: Vec<String>,
-    /// What the backend had my tokens say besides.
+    /// Further claims of my tokens, from the backend.
     #[schema(value_type = Object)]
     claims: ExtraClaims,
 }
 
-/// Who I am to one mini program.
+/// My openid in one mini program.
 #[derive(Serialize, ToSchema)]
 struct ExportedOpenId {
     app_id: String,
     openid: String,
 }
 
-/// My devices, newest login first.
+/// My sessions, newest login first.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Sessions {
+#[schema(as = Sessions)]
+pub(super) struct SessionsResponse {
     sessions: Vec<SessionEntry>,
 }
 
@@ -159,10 +161,10 @@ struct SessionEntry {
     /// When it was last refreshed. RFC 3339, UTC.
     #[schema(format = DateTime)]
     last_used_at: String,
-    /// When it ends if it is not refreshed. RFC 3339, UTC.
+    /// When it expires if it is not refreshed. RFC 3339, UTC.
     #[schema(format = DateTime)]
     expires_at: String,
-    /// It is the one that asks.
+    /// It is the session of this request.
     current: bool,
 }
 
@@ -228,7 +230,7 @@ impl PhoneResponse {
     }
 }
 
-impl Export {
+impl ExportResponse {
     pub(super) fn new(copy: AccountExport, mine: SessionId) -> Self {
         let AccountExport {
             identities:
@@ -240,19 +242,13 @@ impl Export {
             sessions,
         } = copy;
         let openid = |(app_id, openid): (AppId, OpenId)| ExportedOpenId {
-            app_id: app_id.to_string(),
-            openid: openid.as_str().to_owned(),
+            app_id: app_id.into(),
+            openid: openid.into(),
         };
         Self {
             openids: openids.into_iter().map(openid).collect(),
-            unionids: unionids
-                .iter()
-                .map(|unionid| unionid.as_str().to_owned())
-                .collect(),
-            sessions: sessions
-                .iter()
-                .map(|session| SessionEntry::new(session, mine))
-                .collect(),
+            unionids: unionids.into_iter().map(String::from).collect(),
+            sessions: SessionsResponse::new(&sessions, mine).sessions,
             user: ExportedUser {
                 phone: user.phone.clone().map(String::from),
                 username: user.username.clone().map(String::from),
@@ -316,7 +312,7 @@ impl From<User> for Me {
     }
 }
 
-impl Sessions {
+impl SessionsResponse {
     pub(super) fn new(sessions: &[Session], mine: SessionId) -> Self {
         Self {
             sessions: sessions

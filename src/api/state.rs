@@ -1,4 +1,4 @@
-//! What the routes work with: the parts of the process, and what the gate knows of a request.
+//! The state of the routes: the parts of the process, and the context of a request.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 
 use super::problem::Problem;
 use crate::{
-    auth::{Auth, Authorizer},
+    auth::{Auth, Authorizer, limits::RateLimited},
     dialect::{Dialects, TokenProfile},
     error::ErrorCode,
     metrics::Metrics,
@@ -34,14 +34,21 @@ pub struct ApiState {
     pub metrics: Metrics,
 }
 
-/// What the gate knows of a request. The proxy puts it into the request's extensions.
+impl ApiState {
+    /// Counts a request against the limit of its address, for routes whose use case has no limit.
+    pub(super) fn check_rate(&self, from: ClientIp) -> Result<(), RateLimited> {
+        self.auth.limits.api_per_ip.check(&from.network())
+    }
+}
+
+/// The context of a request, from the gate. The proxy puts it into the extensions of the request.
 #[derive(Debug, Clone)]
-pub struct RequestContext {
+pub struct ApiContext {
     pub request_id: String,
     pub client_ip: ClientIp,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
+impl<S: Send + Sync> FromRequestParts<S> for ApiContext {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {

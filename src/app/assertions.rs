@@ -1,4 +1,4 @@
-//! The JWTs about a caller that the backend gets: assertions, and tokens of its own form.
+//! The JWTs about a caller for the backend: assertions, and tokens in its own form.
 
 use std::sync::Arc;
 

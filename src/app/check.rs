@@ -43,7 +43,7 @@ fn add_all<T>(problems: &mut Problems, compiled: Result<T, Vec<(String, String)>
     }
 }
 
-/// What [`check`] finds, for a config that has not been checked.
+/// The problems of a config that [`check`] has not seen, as one error.
 pub(super) fn problems_error(problems: Vec<(String, String)>) -> anyhow::Error {
     let lines: Vec<_> = problems
         .into_iter()

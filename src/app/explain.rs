@@ -132,7 +132,7 @@ async fn verification_keys(
     }
     if let Some((jwks, url)) = running_jwks(config).await? {
         let keyrings = Keyrings::published(&jwks, entropy, now).with_context(|| {
-            format!("{url} has no public key: the running menshen signs with a secret, which it tells nobody")
+            format!("{url} has no public key: the running menshen signs with a secret, which it does not publish")
         })?;
         return Ok((keyrings, KeyOrigin::Running(url)));
     }

@@ -5,7 +5,10 @@
 //! nothing; parts with state (limits, WeChat's access tokens, verified tokens) are reused where
 //! their section of the config is the same.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use anyhow::Context;
 use axum::Router;
@@ -18,7 +21,7 @@ use super::{
 use crate::{
     admin::{self, AdminState, Probes},
     api::{self, ApiState, ErrorRenderer},
-    auth::{Administration, AdministrationParts, Auth, AuthParts, AuthRules, Authorizer, Limits},
+    auth::{Administration, Auth, AuthRules, Authorizer, Limits},
     config::Config,
     crypto,
     dialect::{Dialects, TokenProfile},
@@ -56,13 +59,13 @@ pub(super) struct Generation {
     /// Claims of external tokens that rules and headers of this config use.
     custom_claims: Arc<[Arc<str>]>,
     hooks: Option<Arc<Hooks>>,
-    tasks: Vec<Task>,
+    tasks: Vec<GenerationTask>,
 }
 
 /// A background task that is aborted on drop.
-struct Task(JoinHandle<()>);
+struct GenerationTask(JoinHandle<()>);
 
-impl Drop for Task {
+impl Drop for GenerationTask {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -122,18 +125,16 @@ impl Generation {
         let gauge = &process.metrics.report_only;
         let was_reporting = gauge.get() == 1;
         gauge.set(i64::from(self.config.reports_only()));
-        if self.config.gate.report_only {
-            process.details.set(
-                "gate",
-                "report only: nobody is refused by path, token or rule",
-            );
+        let state = if self.config.gate.report_only {
+            "report only: no request is rejected by path, token or rule"
         } else if self.config.reports_only() {
-            process
-                .details
-                .set("gate", "report only on the paths of some rules");
+            "report only on the paths of some rules"
         } else if was_reporting {
-            process.details.set("gate", "refuses");
-        }
+            "refuses"
+        } else {
+            return;
+        };
+        process.details.set("gate", state);
     }
 
     /// Starts the background tasks of this generation; they end when it is dropped.
@@ -151,37 +152,25 @@ impl Generation {
         process.metrics.sms_daily_budget.set(budget.into());
         let (details, upstreams) = (process.details.clone(), self.upstreams.clone());
         self.tasks
-            .push(Task(tokio::spawn(upstreams.run_health_checks(
+            .push(GenerationTask(tokio::spawn(upstreams.run_health_checks(
                 move |good, all| details.set("upstreams", format!("{good} of {all} healthy")),
             ))));
         let (process, keyrings) = (process.clone(), self.keyrings.clone());
-        self.tasks.push(Task(tokio::spawn(async move {
-            let Process {
-                store,
-                clock,
-                entropy,
-                audit,
-                metrics,
-                ..
-            } = &*process;
-            keyrings
-                .follow(
-                    KeyMaintenance {
-                        store: &**store,
-                        clock,
-                        entropy,
-                        audit,
-                        metrics,
-                    },
-                    std::future::pending(),
-                )
-                .await;
+        self.tasks.push(GenerationTask(tokio::spawn(async move {
+            let maintenance = KeyMaintenance {
+                store: &*process.store,
+                clock: &process.clock,
+                entropy: &process.entropy,
+                audit: &process.audit,
+                metrics: &process.metrics,
+            };
+            keyrings.follow(maintenance, std::future::pending()).await;
         })));
     }
 }
 
-/// What the parts of a generation are made from. A part whose section of the config is the same
-/// is the previous generation's.
+/// Builds the parts of a generation. A part whose section of the config is the same is the previous
+/// generation's.
 struct Builder<'a> {
     process: &'a Arc<Process>,
     config: &'a Config,
@@ -234,14 +223,9 @@ impl<'a> Builder<'a> {
         if let Some(previous) = self.same_tokens() {
             return Ok(previous.keyrings.clone());
         }
-        let Process {
-            store,
-            entropy,
-            clock,
-            ..
-        } = &**self.process;
-        let tokens = &self.config.tokens;
-        let keyrings = Keyrings::open(tokens, lifetimes, &**store, entropy, clock.now()).await?;
+        let (tokens, process) = (&self.config.tokens, self.process);
+        let (store, now) = (&*process.store, process.clock.now());
+        let keyrings = Keyrings::open(tokens, lifetimes, store, &process.entropy, now).await?;
         Ok(Arc::new(keyrings))
     }
 
@@ -346,14 +330,10 @@ impl<'a> Builder<'a> {
         hooks: Option<&Arc<Hooks>>,
     ) -> anyhow::Result<Arc<Auth>> {
         let (config, process) = (self.config, self.process);
-        let Process {
-            root,
-            metrics,
-            entropy,
-            ..
-        } = &**process;
+        let Process { root, entropy, .. } = &**process;
+        let metrics = process.metrics.clone();
         let issuer = Issuer::new(keyrings.clone(), &config.tokens, entropy.clone());
-        Ok(Arc::new(Auth::new(AuthParts {
+        Ok(Arc::new(Auth {
             store: process.store.clone(),
             wechat: wechat.clone(),
             sms: Sms::new(&config.sms, config.mode, metrics.clone(), entropy)?,
@@ -369,12 +349,12 @@ impl<'a> Builder<'a> {
             limits: limits.clone(),
             memory: process.memory.clone(),
             passwords: process.passwords.clone(),
-            metrics: metrics.clone(),
+            metrics,
             audit: process.audit.clone(),
             clock: process.clock.clone(),
             entropy: entropy.clone(),
             rules: AuthRules::from_config(config),
-        })))
+        }))
     }
 
     async fn snapshot(
@@ -385,15 +365,8 @@ impl<'a> Builder<'a> {
         keyrings: &Arc<Keyrings>,
         upstreams: &Arc<Upstreams>,
     ) -> anyhow::Result<Snapshot> {
-        let config = self.config;
-        let Process {
-            metrics,
-            clock,
-            entropy,
-            sink,
-            streams,
-            ..
-        } = &**self.process;
+        let (config, process) = (self.config, self.process);
+        let (metrics, clock) = (&process.metrics, &process.clock);
         let api = api::router(ApiState {
             pushes: PushReceiver::new(&config.wechat, clock).map(Arc::new),
             metrics: metrics.clone(),
@@ -408,19 +381,19 @@ impl<'a> Builder<'a> {
         let routes = dialects.local_routes();
         let gate = Gate::compile(config, routes, authorizer.clone(), metrics.clone())
             .map_err(problems_error)?;
-        let access_log =
-            (config.telemetry.access_log).then(|| (sink.clone(), config.telemetry.log_format));
+        let access_log = (config.telemetry.access_log)
+            .then(|| (process.sink.clone(), config.telemetry.log_format));
         Ok(Snapshot::new(SnapshotParts {
             config,
             gate,
             api,
             error_renderer: ErrorRenderer::new(dialects.clone(), clock.clone()),
             upstreams: upstreams.clone(),
-            streams: streams.clone(),
-            assertions: upstream_assertions(self.process, config, keyrings).await?,
+            streams: process.streams.clone(),
+            assertions: upstream_assertions(process, config, keyrings).await?,
             metrics,
             access_log: AccessLog::new(access_log),
-            entropy,
+            entropy: &process.entropy,
         })?)
     }
 
@@ -430,7 +403,7 @@ impl<'a> Builder<'a> {
         }
         let process = self.process;
         let rules = AuthRules::from_config(self.config);
-        Arc::new(Administration::new(AdministrationParts {
+        Arc::new(Administration {
             store: process.store.clone(),
             passwords: process.passwords.clone(),
             denylist: Some(process.denylist.clone()),
@@ -440,7 +413,8 @@ impl<'a> Builder<'a> {
             entropy: process.entropy.clone(),
             first_integer: rules.first_integer,
             outbox: rules.outbox,
-        }))
+            is_changing_key: AtomicBool::default(),
+        })
     }
 
     fn admin_routes(

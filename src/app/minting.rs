@@ -1,4 +1,4 @@
-//! `[mint]`: how tokens of the backend's own form are made.
+//! `[mint]`: issues tokens in the backend's own form.
 
 use http::HeaderName;
 
@@ -13,7 +13,7 @@ use crate::{
 /// `[mint]` compiled; `None`: it is off, or has no key, which the config's own check reports.
 ///
 /// # Errors
-/// Keys of the config with what is wrong with them.
+/// Keys of the config, each with its problem.
 pub(super) fn minting(
     config: &Config,
 ) -> Result<Option<BackendTokenMinter>, Vec<(String, String)>> {

@@ -1,6 +1,6 @@
 //! The admin operations where no menshen runs: on the store alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use super::{
     check::problems_error,
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     admin::AdminState,
     audit::Audit,
-    auth::{Administration, AdministrationParts, AuthRules, Passwords},
+    auth::{Administration, AuthRules, Passwords},
     clock::Clock,
     config::Config,
     dialect::Dialects,
@@ -28,7 +28,8 @@ pub async fn operations(config: &Config) -> anyhow::Result<AdminState> {
     let lifetimes = dialects.lifetimes(&config.tokens);
     let keyrings =
         Arc::new(Keyrings::open(&config.tokens, lifetimes, &*store, &entropy, clock.now()).await?);
-    let administration = Arc::new(Administration::new(AdministrationParts {
+    let rules = AuthRules::from_config(config);
+    let administration = Arc::new(Administration {
         store: store.clone(),
         passwords: Arc::new(Passwords::new(entropy.clone())),
         denylist: None,
@@ -36,9 +37,10 @@ pub async fn operations(config: &Config) -> anyhow::Result<AdminState> {
         audit: audit.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
-        first_integer: AuthRules::from_config(config).first_integer,
-        outbox: AuthRules::from_config(config).outbox,
-    }));
+        first_integer: rules.first_integer,
+        outbox: rules.outbox,
+        is_changing_key: AtomicBool::default(),
+    });
     Ok(AdminState {
         administration,
         keyrings,

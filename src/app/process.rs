@@ -1,12 +1,12 @@
-//! What lives as long as the process, across reloads of the config: the store, the memory of the
-//! use cases, the metrics.
+//! The parts that live as long as the process, across reloads of the config: the store, the memory
+//! of the use cases, the metrics.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use crate::{
-    admin::{ReadinessDetails, Stage},
+    admin::{ProcessStage, ReadinessDetails},
     audit::Audit,
     auth::{AuthMemory, Denylist, OutboxDispatcher, Passwords},
     clock::Clock,
@@ -21,7 +21,7 @@ use crate::{
 /// The parts that no reload replaces.
 pub(super) struct Process {
     pub(super) store: Arc<dyn Store>,
-    /// The store's root secret, from which refresh tokens and the hashes of codes hang.
+    /// The store's root secret, from which the keys of refresh tokens and codes are derived.
     pub(super) root: Key,
     pub(super) denylist: Arc<Denylist>,
     pub(super) streams: Arc<Streams>,
@@ -34,6 +34,6 @@ pub(super) struct Process {
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
     pub(super) sink: Sink,
-    pub(super) stage: watch::Receiver<Stage>,
+    pub(super) stage: watch::Receiver<ProcessStage>,
     pub(super) details: Arc<ReadinessDetails>,
 }

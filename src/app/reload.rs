@@ -29,7 +29,6 @@ use crate::{
     config::{Config, Loaded, Source, StoreConfig},
     proxy::ReloadHandle,
     telemetry::LogLevel,
-    types::Timestamp,
 };
 
 /// Problems of one invalid config that are logged, each on a line.
@@ -46,28 +45,11 @@ pub struct Reload {
     pub log_level: LogLevel,
 }
 
-/// What is in use now; a reload swaps it.
+/// The generation in use; a reload swaps it.
 pub(super) struct Current {
     pub(super) generation: ArcSwap<Generation>,
     pub(super) admin_routes: Arc<ArcSwap<Router>>,
     pub(super) server: ReloadHandle,
-}
-
-/// The result of a reload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ReloadResult {
-    Applied,
-    /// The config in use stays.
-    Refused,
-}
-
-impl ReloadResult {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::Refused => "refused",
-        }
-    }
 }
 
 /// Reloads on changes and on request until the task is dropped.
@@ -88,7 +70,7 @@ pub(super) async fn watch(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = reload.requested.notified() => tracing::info!("told to read the config again"),
+            () = reload.requested.notified() => tracing::info!("SIGHUP: reading the config again"),
             _ = ticks.tick() => {
                 let fingerprints = FileFingerprints::read(&reload);
                 if every.is_zero() || fingerprints == last_read {
@@ -105,29 +87,45 @@ pub(super) async fn watch(
         // A change during the reading will be detected as another change.
         last_read = FileFingerprints::read(&reload);
         changing = None;
-        let result = reload_config(&mut reload, &process, &current).await;
-        process
-            .metrics
-            .config_reloads
-            .with_label_values(&[result.as_str()])
-            .inc();
+        let now = process.clock.now().rfc3339();
+        let reloaded = reload_config(&mut reload, &process, &current).await;
         process
             .metrics
             .config_applied
-            .set(i64::from(result == ReloadResult::Applied));
-        process.audit.record(&Event::ConfigReloaded {
-            result: result.as_str(),
-        });
+            .set(i64::from(reloaded.is_ok()));
+        let (result, state) = match &reloaded {
+            Ok(keys) if keys.is_empty() => ("applied", format!("read again at {now}")),
+            Ok(keys) => {
+                let keys = keys.join(", ");
+                tracing::warn!(keys, "these keys have changed and need a restart: {keys}");
+                let state = format!("read again at {now}; need a restart: {keys}");
+                ("applied", state)
+            }
+            Err(why) => {
+                let state = "was refused, the one before is in use";
+                ("refused", format!("the one of {now} {state}: {why}"))
+            }
+        };
+        process.details.set("config", state);
+        match &reloaded {
+            Ok(_) => tracing::info!("the new config is in use"),
+            Err(why) => {
+                tracing::error!("the new config is refused and the one before stays in use: {why}");
+            }
+        }
+        let reloads = &process.metrics.config_reloads;
+        reloads.with_label_values(&[result]).inc();
+        process.audit.record(&Event::ConfigReloaded { result });
     }
 }
 
-/// Reads the config and swaps to it, or logs why not.
+/// Reads the config and swaps to it. The changed keys that need a restart; an error: why the config
+/// in use stays.
 async fn reload_config(
     reload: &mut Reload,
     process: &Arc<Process>,
     current: &Current,
-) -> ReloadResult {
-    let now = process.clock.now();
+) -> Result<Vec<&'static str>, String> {
     let source = reload.source.clone();
     let loaded = tokio::task::spawn_blocking(move || Config::load_with(&source, check)).await;
     let Loaded {
@@ -141,13 +139,11 @@ async fn reload_config(
             for problem in problems.iter().take(MAX_LOGGED_PROBLEMS) {
                 tracing::error!("{problem}");
             }
-            return refused(
-                process,
-                now,
-                &format!("{count} problems in it: see the log, or `menshen check`"),
-            );
+            return Err(format!(
+                "{count} problems in it: see the log, or `menshen check`"
+            ));
         }
-        Err(_) => return refused(process, now, "reading it failed"),
+        Err(_) => return Err("reading it failed".to_owned()),
     };
     for warning in &warnings {
         tracing::warn!("{warning}");
@@ -159,7 +155,7 @@ async fn reload_config(
         Ok(built) => built,
         Err(error) => {
             tracing::error!("{error:#}");
-            return refused(process, now, "it cannot be used: see the log");
+            return Err("it cannot be used: see the log".to_owned());
         }
     };
     if let Err(error) = current
@@ -167,7 +163,7 @@ async fn reload_config(
         .reload_certificate(&generation.config.server.tls)
     {
         tracing::error!("server.tls: {error}");
-        return refused(process, now, "its certificate cannot be used: see the log");
+        return Err("its certificate cannot be used: see the log".to_owned());
     }
     generation.start(process);
     reload.log_level.set(&generation.config.telemetry.log_level);
@@ -177,28 +173,7 @@ async fn reload_config(
         .store(Arc::new(generation.admin_routes.clone()));
     current.generation.store(Arc::new(generation));
     reload.files = files;
-    let state = if restart_keys.is_empty() {
-        format!("read again at {}", now.rfc3339())
-    } else {
-        let keys = restart_keys.join(", ");
-        tracing::warn!(keys, "these keys have changed and need a restart: {keys}");
-        format!("read again at {}; need a restart: {keys}", now.rfc3339())
-    };
-    process.details.set("config", state);
-    tracing::info!("the new config is in use");
-    ReloadResult::Applied
-}
-
-fn refused(process: &Process, now: Timestamp, why: &str) -> ReloadResult {
-    process.details.set(
-        "config",
-        format!(
-            "the one of {} was refused, the one before is in use: {why}",
-            now.rfc3339()
-        ),
-    );
-    tracing::error!("the new config is refused and the one before stays in use: {why}");
-    ReloadResult::Refused
+    Ok(restart_keys)
 }
 
 /// The new config with the old values of keys that need a restart, and those of them that have

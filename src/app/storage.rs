@@ -35,8 +35,8 @@ pub fn open_store(
     )?)
 }
 
-/// What exports of the store of this config are sealed with; `None` where its key is in no file and
-/// not in the config.
+/// The key that encrypts exports of this config's store; `None` where the store's key is neither in
+/// the config nor in a file.
 pub fn export_key(config: &Config) -> anyhow::Result<Option<Key>> {
     Ok(secrets::existing_encryption_key(&config.store)?.map(|key| backup::export_key(&key)))
 }
@@ -48,8 +48,8 @@ pub fn export_key_from_file(config: &Config, file: &Path) -> anyhow::Result<Opti
     Ok(secrets::parse_key(&config.store, text)?.map(|key| backup::export_key(&key)))
 }
 
-/// The store's config with its key named, wherever the store is put then: given, or in the file
-/// that belongs to its place, which is made if there is none.
+/// The store's config with its encryption key, or with the key file that belongs to its directory,
+/// so that the store can be moved elsewhere. A missing file is created on start.
 pub fn with_key_file(config: &StoreConfig) -> anyhow::Result<StoreConfig> {
     let file = secrets::key_file(config)?;
     Ok(StoreConfig {

@@ -3,6 +3,7 @@
 use super::{Auth, AuthError, AuthenticatedCaller, ReauthenticationProof};
 use crate::{
     audit::Event,
+    error::ErrorCode,
     store::{Identities, Session, UserLookup},
 };
 
@@ -20,15 +21,15 @@ impl Auth {
         caller: AuthenticatedCaller<'_>,
     ) -> Result<AccountExport, AuthError> {
         let user = caller.user;
-        self.parts.limits.account(user)?;
-        let UserLookup::Active(identities) = self.parts.store.lookup_user(user).await? else {
-            return Err(AuthError::UserGone);
+        self.limits.account_per_user.check(user)?;
+        let UserLookup::Active(identities) = self.store.lookup_user(user).await? else {
+            return Err(ErrorCode::TokenRevoked.into());
         };
         if identities.user.disabled {
-            return Err(AuthError::UserDisabled);
+            return Err(ErrorCode::UserDisabled.into());
         }
-        let sessions = self.parts.store.sessions(user, self.now()).await?;
-        self.parts.audit.record(&Event::AccountExported {
+        let sessions = self.store.sessions(user, self.now()).await?;
+        self.audit.record(&Event::AccountExported {
             user,
             from: caller.from,
         });
@@ -45,8 +46,22 @@ impl Auth {
         proof: ReauthenticationProof,
     ) -> Result<(), AuthError> {
         let (user, session, from) = (caller.user, caller.session, caller.from);
-        let erased = self.prove_and_erase(caller, proof).await;
-        self.parts.audit.record(&match &erased {
+        let erasure = async {
+            self.limits.account_per_user.check(user)?;
+            self.reauthenticate(caller, &proof).await?;
+            // Only while the session is active: a logout, a ban, a deletion or a merge may have
+            // come in between.
+            let (outbox, now) = (self.rules.outbox, self.now());
+            let revoked = self
+                .store
+                .erase_user(user, Some(session), outbox, now)
+                .await?;
+            self.apply_locally(&revoked.ok_or(ErrorCode::TokenRevoked)?, "erased");
+            self.outbox_dispatcher.wake();
+            Ok(())
+        };
+        let erased: Result<(), AuthError> = erasure.await;
+        self.audit.record(&match &erased {
             Ok(()) => Event::AccountErased { user, by: "user" },
             Err(error) => Event::AccountNotErased {
                 user,
@@ -56,30 +71,5 @@ impl Auth {
             },
         });
         erased
-    }
-
-    async fn prove_and_erase(
-        &self,
-        caller: AuthenticatedCaller<'_>,
-        proof: ReauthenticationProof,
-    ) -> Result<(), AuthError> {
-        let user = caller.user;
-        self.parts.limits.account(user)?;
-        self.reauthenticate(caller, &proof).await?;
-        // Only while the session is active: a logout, a ban, a deletion or a merge may have come in
-        // between.
-        let revoked = self
-            .parts
-            .store
-            .erase_user(
-                user,
-                Some(caller.session),
-                self.parts.rules.outbox,
-                self.now(),
-            )
-            .await?;
-        self.apply_locally(&revoked.ok_or(AuthError::UserGone)?, "erased");
-        self.parts.outbox_dispatcher.wake();
-        Ok(())
     }
 }

@@ -28,15 +28,8 @@ use crate::{
 /// Records sealed anew in one operation of the store, so that logins are not held up for long.
 const RESEAL_BATCH: usize = 500;
 
-/// The operations.
+/// The operations, with their dependencies.
 pub struct Administration {
-    parts: AdministrationParts,
-    /// A change of the store's key is known to be under way.
-    is_changing_key: AtomicBool,
-}
-
-/// Their dependencies.
-pub struct AdministrationParts {
     pub store: Arc<dyn Store>,
     pub passwords: Arc<Passwords>,
     /// Of the running process. `None`: no process runs, and the next start loads the revocations.
@@ -49,6 +42,8 @@ pub struct AdministrationParts {
     pub first_integer: Option<u64>,
     /// The events that go to the backend through the outbox.
     pub outbox: OutboxPolicy,
+    /// A change of the store's key is known to be in progress. Initially false.
+    pub is_changing_key: AtomicBool,
 }
 
 /// Why an operation failed.
@@ -62,7 +57,7 @@ pub enum AdministrationError {
         at: Timestamp,
         merged_into: Option<UserId>,
     },
-    #[error("somebody has this name already")]
+    #[error("another user has this name already")]
     UsernameTaken,
     #[error("this user has no name to sign in with, so there is no password to change")]
     NoUsername,
@@ -78,49 +73,22 @@ pub enum AdministrationError {
 
 fn gone_message(at: Timestamp, merged_into: Option<&UserId>) -> String {
     match merged_into {
-        Some(user) => format!("this user was joined to {user} at {}", at.rfc3339()),
+        Some(user) => format!("this user was merged into {user} at {}", at.rfc3339()),
         None => format!("this user was erased at {}", at.rfc3339()),
-    }
-}
-
-/// A change of a user's rights.
-#[derive(Debug, Clone)]
-pub enum AccountChange {
-    Ban,
-    Unban,
-    UserType(UserType),
-    Password(Password),
-}
-
-impl AccountChange {
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::Ban => "ban",
-            Self::Unban => "unban",
-            Self::UserType(_) => "user_type",
-            Self::Password(_) => "password",
-        }
     }
 }
 
 type AdminResult<T> = Result<T, AdministrationError>;
 
 impl Administration {
-    pub const fn new(parts: AdministrationParts) -> Self {
-        Self {
-            parts,
-            is_changing_key: AtomicBool::new(false),
-        }
-    }
-
     /// Users in the order of their ids as text, after this one, at most `limit`.
     pub async fn users(&self, after: Option<&UserId>, limit: usize) -> AdminResult<Vec<User>> {
-        Ok(self.parts.store.users(after, limit).await?)
+        Ok(self.store.users(after, limit).await?)
     }
 
     /// A user with all identities.
     pub async fn user(&self, id: &UserId) -> AdminResult<Identities> {
-        match self.parts.store.lookup_user(id).await? {
+        match self.store.lookup_user(id).await? {
             UserLookup::Active(found) => Ok(*found),
             UserLookup::Deleted { at, merged_into } => {
                 Err(AdministrationError::Gone { at, merged_into })
@@ -131,23 +99,22 @@ impl Administration {
 
     /// The user of an identity.
     pub async fn find(&self, by: &UserIdentity) -> AdminResult<UserId> {
-        self.parts
-            .store
+        self.store
             .find_user(by)
             .await?
             .ok_or(AdministrationError::NoSuchUser)
     }
 
-    /// Makes a user who logs in with a name and a password.
+    /// Creates a user who logs in with a name and a password.
     pub async fn add(
         &self,
         username: Username,
         password: &Password,
         user_type: UserType,
     ) -> AdminResult<User> {
-        let password = self.parts.passwords.hash(password).await?;
+        let password = self.passwords.hash(password).await?;
         let now = self.now();
-        let new_user = new_user_id(self.parts.first_integer, &self.parts.entropy, now)?;
+        let new_user = new_user_id(self.first_integer, &self.entropy, now)?;
         let account = NewAccount {
             new_user,
             username,
@@ -155,9 +122,9 @@ impl Administration {
             user_type,
             now,
         };
-        match self.parts.store.create_account(&account).await? {
+        match self.store.create_account(&account).await? {
             AccountOutcome::Created(user) => {
-                self.parts.audit.record(&Event::AccountCreated {
+                self.audit.record(&Event::AccountCreated {
                     user: &user.id,
                     user_type: &user.user_type,
                 });
@@ -174,14 +141,14 @@ impl Administration {
         users: &[ImportedUser],
         is_trial: bool,
     ) -> AdminResult<Vec<ImportOutcome>> {
-        let outcomes = self.parts.store.import_users(users, is_trial).await?;
+        let outcomes = self.store.import_users(users, is_trial).await?;
         let count =
             |is: fn(&ImportOutcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
         let created = count(|outcome| *outcome == ImportOutcome::Created);
         let linked = count(|outcome| *outcome == ImportOutcome::Linked);
         let refused = count(|outcome| matches!(outcome, ImportOutcome::Refused(_)));
         if !is_trial && created + linked > 0 {
-            self.parts.audit.record(&Event::UsersImported {
+            self.audit.record(&Event::UsersImported {
                 created,
                 linked,
                 refused,
@@ -190,149 +157,115 @@ impl Administration {
         Ok(outcomes)
     }
 
+    /// Sets a new password. Returns how many sessions ended.
+    pub async fn set_password(&self, id: &UserId, password: &Password) -> AdminResult<usize> {
+        let hash = self.passwords.hash(password).await?;
+        self.change(id, &RightsChange::Password(hash)).await
+    }
+
     /// Changes a user's rights. Returns how many sessions ended.
-    pub async fn change(&self, id: &UserId, change: AccountChange) -> AdminResult<usize> {
-        let name = change.name();
-        let change = match change {
-            AccountChange::Ban => RightsChange::Ban,
-            AccountChange::Unban => RightsChange::Unban,
-            AccountChange::UserType(kind) => RightsChange::UserType(kind),
-            AccountChange::Password(password) => {
-                RightsChange::Password(self.parts.passwords.hash(&password).await?)
-            }
+    pub async fn change(&self, id: &UserId, change: &RightsChange) -> AdminResult<usize> {
+        let name = match change {
+            RightsChange::Ban => "ban",
+            RightsChange::Unban => "unban",
+            RightsChange::UserType(_) => "user_type",
+            RightsChange::Password(_) => "password",
         };
-        let Some(changed) = self
-            .parts
-            .store
-            .change_rights(id, &change, self.now())
-            .await?
-        else {
-            // No such user, or no username: looked up only now, for the error.
-            return Err(self
-                .user(id)
-                .await
-                .err()
-                .unwrap_or(AdministrationError::NoUsername));
+        let Some(changed) = self.store.change_rights(id, change, self.now()).await? else {
+            return Err(self.why_not(id, AdministrationError::NoUsername).await);
         };
-        self.apply_locally(&changed.entries, name, changed.ended);
-        self.parts.audit.record(&Event::RightsChanged {
+        let ended = changed.ended;
+        self.apply_locally(&changed.entries, name, ended);
+        self.audit.record(&Event::RightsChanged {
             user: id,
             change: name,
-            ended: changed.ended,
+            ended,
         });
-        Ok(changed.ended)
+        Ok(ended)
     }
 
     /// Deletes a user. Returns how many sessions ended.
     pub async fn erase(&self, id: &UserId) -> AdminResult<usize> {
-        let Some(revoked) = self
-            .parts
-            .store
-            .erase_user(id, None, self.parts.outbox, self.now())
-            .await?
-        else {
-            // Looked up only now, for the error.
-            return Err(self
-                .user(id)
-                .await
-                .err()
-                .unwrap_or(AdministrationError::NoSuchUser));
+        let erased = self.store.erase_user(id, None, self.outbox, self.now());
+        let Some(revoked) = erased.await? else {
+            return Err(self.why_not(id, AdministrationError::NoSuchUser).await);
         };
-        self.apply_locally(&revoked.entries, "erased", revoked.sessions.len());
-        self.parts.audit.record(&Event::AccountErased {
+        let ended = revoked.sessions.len();
+        self.apply_locally(&revoked.entries, "erased", ended);
+        self.audit.record(&Event::AccountErased {
             user: id,
             by: "operator",
         });
-        Ok(revoked.sessions.len())
+        Ok(ended)
+    }
+
+    /// Why an operation did not find its user; `otherwise` where there is one. Looked up only after
+    /// the operation, for the error.
+    async fn why_not(&self, id: &UserId, otherwise: AdministrationError) -> AdministrationError {
+        self.user(id).await.err().unwrap_or(otherwise)
     }
 
     /// The user's active sessions, newest login first.
     pub async fn sessions(&self, id: &UserId) -> AdminResult<Vec<Session>> {
         self.user(id).await?;
-        Ok(self.parts.store.sessions(id, self.now()).await?)
+        Ok(self.store.sessions(id, self.now()).await?)
     }
 
     /// Ends one session of any user.
     pub async fn revoke_session(&self, session: SessionId) -> AdminResult<usize> {
-        let found = self
-            .parts
-            .store
-            .session(session, self.now())
-            .await?
-            .ok_or(AdministrationError::NoSession)?;
-        self.revoke(
-            "session",
-            Some(&found.user),
-            &RevocationScope::Session {
-                user: found.user.clone(),
-                session,
-            },
-        )
-        .await
+        let found = self.store.session(session, self.now()).await?;
+        let user = found.ok_or(AdministrationError::NoSession)?.user;
+        self.revoke(&RevocationScope::Session { user, session })
+            .await
     }
 
     /// Ends all sessions of a user, and revokes every access token issued for them.
     pub async fn revoke_user(&self, id: &UserId) -> AdminResult<usize> {
         self.user(id).await?;
-        self.revoke("user", Some(id), &RevocationScope::User(id.clone()))
-            .await
+        self.revoke(&RevocationScope::User(id.clone())).await
     }
 
     /// Ends all sessions of all users, which are not counted.
     pub async fn revoke_everything(&self) -> AdminResult<usize> {
-        self.revoke("everything", None, &RevocationScope::Everything)
-            .await
+        self.revoke(&RevocationScope::Everything).await
     }
 
-    async fn revoke(
-        &self,
-        scope: &'static str,
-        user: Option<&UserId>,
-        what: &RevocationScope,
-    ) -> AdminResult<usize> {
-        let revoked = self.parts.store.revoke(what, self.now()).await?;
+    async fn revoke(&self, what: &RevocationScope) -> AdminResult<usize> {
+        let revoked = self.store.revoke(what, self.now()).await?;
         let ended = revoked.sessions.len();
-        match what {
+        let (scope, user, reason, count) = match what {
+            RevocationScope::Session { user, .. } => ("session", Some(user), "operator", ended),
+            RevocationScope::Others { user, .. } => ("others", Some(user), "operator", ended),
+            RevocationScope::User(user) => ("user", Some(user), "operator", ended),
             // The ended sessions are not counted, so it counts as one.
-            RevocationScope::Everything => self.apply_locally(&revoked.entries, "everything", 1),
-            RevocationScope::Session { .. }
-            | RevocationScope::Others { .. }
-            | RevocationScope::User(_) => {
-                self.apply_locally(&revoked.entries, "operator", ended);
-            }
-        }
-        self.parts
-            .audit
+            RevocationScope::Everything => ("everything", None, "everything", 1),
+        };
+        self.apply_locally(&revoked.entries, reason, count);
+        self.audit
             .record(&Event::SessionsRevoked { scope, user, ended });
         Ok(ended)
     }
 
-    /// Begins a change of the store's key, which [`Self::reencrypt`] goes on with. `false`: one was
-    /// under way already.
+    /// Begins a change of the store's key, which [`Self::reencrypt`] continues. `false`: one was
+    /// in progress already.
     pub async fn rotate_store_key(&self) -> AdminResult<bool> {
-        // Where a change is under way this is its next step; where none is it does nothing.
+        // Takes the next step of a change in progress; does nothing where there is none.
         if self.reencrypt().await?.records > 0 {
             return Ok(false);
         }
-        self.parts.store.rotate_store_key().await?;
+        self.store.rotate_store_key().await?;
         self.is_changing_key.store(true, Ordering::Release);
-        self.parts
-            .audit
-            .record(&Event::StoreKeyChanged { step: "begun" });
+        self.audit.record(&Event::StoreKeyChanged { step: "begun" });
         Ok(true)
     }
 
     /// Takes the next step of a change of the store's key, if there is one.
     pub async fn reencrypt(&self) -> AdminResult<ReencryptionProgress> {
-        let step = self.parts.store.reencrypt(RESEAL_BATCH).await?;
-        self.parts
-            .metrics
-            .store_resealed
-            .inc_by(step.records as u64);
+        let step = self.store.reencrypt(RESEAL_BATCH).await?;
+        self.metrics.store_resealed.inc_by(step.records as u64);
         let was_changing = self.is_changing_key.swap(!step.finished, Ordering::AcqRel);
         if step.finished && (was_changing || step.records > 0) {
-            self.parts
-                .audit
+            self.audit
                 .record(&Event::StoreKeyChanged { step: "finished" });
         }
         Ok(step)
@@ -340,19 +273,18 @@ impl Administration {
 
     /// Applies a revocation to this process without waiting for the store's log.
     fn apply_locally(&self, entries: &[RevocationEntry], reason: &'static str, ended: usize) {
-        if let Some(denylist) = &self.parts.denylist {
+        if let Some(denylist) = &self.denylist {
             for entry in entries {
                 denylist.apply(entry);
             }
         }
-        self.parts
-            .metrics
+        self.metrics
             .revocations
             .with_label_values(&[reason])
             .inc_by(ended as u64);
     }
 
     fn now(&self) -> Timestamp {
-        self.parts.clock.now()
+        self.clock.now()
     }
 }

@@ -196,11 +196,11 @@ impl Authorizer {
             }
             // `TokenInvalid` includes a token whose lifetime is too long since the config was
             // changed; it still ends its session.
-            Err(refusal @ (ErrorCode::TokenExpired | ErrorCode::TokenInvalid)) => {
+            Err(rejection @ (ErrorCode::TokenExpired | ErrorCode::TokenInvalid)) => {
                 let genuine = self
                     .verifier
                     .verify_ignoring_expiry(token, now)
-                    .map_err(|_| refusal)?;
+                    .map_err(|_| rejection)?;
                 let claims = VerifiedClaims::Own(genuine);
                 if self.denylist.is_revoked(&claims) {
                     return Err(ErrorCode::TokenRevoked);
@@ -208,7 +208,7 @@ impl Authorizer {
                 let claims = claims.own().ok_or(ErrorCode::TokenInvalid)?;
                 Ok((claims.clone(), LogoutProof::ExpiredAccessToken))
             }
-            Err(refusal) => Err(refusal),
+            Err(rejection) => Err(rejection),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{Auth, AuthError, AuthenticatedCaller, ReauthenticationProof, SignedIn, count};
 use crate::{
     audit::Event,
+    error::ErrorCode,
     provider::wechat::{EncryptedPhone, PhoneCode, Watermark, WechatError},
     store::{
         BindOutcome, MergedUser, PhoneBinding, PhoneProof, UnbindOutcome, User, WechatSession,
@@ -33,38 +34,29 @@ impl Auth {
         code: &SmsCode,
         proof: &ReauthenticationProof,
     ) -> Result<BoundPhone, AuthError> {
-        let result = self.bind_sms(caller, phone, code, proof).await;
-        self.record_binding(caller, "sms", &result);
-        result
-    }
-
-    async fn bind_sms(
-        &self,
-        caller: AuthenticatedCaller<'_>,
-        phone: Phone,
-        code: &SmsCode,
-        proof: &ReauthenticationProof,
-    ) -> Result<BoundPhone, AuthError> {
-        if self.parts.sms.is_none() {
-            return Err(AuthError::SmsOff);
-        }
-        self.parts.limits.account(caller.user)?;
-        self.reauthenticate(caller, proof).await?;
-        self.parts.limits.verify(caller.from)?;
-        let result = self
-            .bind(
-                caller,
-                PhoneProof::Sms(self.guess(phone, code, SmsPurpose::Bind)),
-            )
-            .await;
-        let verified = match &result {
-            Ok(_) | Err(AuthError::PhoneConflict) => "right",
-            Err(AuthError::SmsCodeInvalid) => "wrong",
-            Err(_) => "failed",
+        let binding = async {
+            if self.sms.is_none() {
+                return Err(AuthError::SmsOff);
+            }
+            self.limits.account_per_user.check(caller.user)?;
+            self.reauthenticate(caller, proof).await?;
+            self.limits.verify_per_ip.check(&caller.from.network())?;
+            let result = self
+                .bind(
+                    caller,
+                    PhoneProof::Sms(self.guess(phone, code, SmsPurpose::Bind)),
+                )
+                .await;
+            let verified = match &result {
+                Ok(_) | Err(AuthError::Rejected(ErrorCode::PhoneConflict)) => "right",
+                Err(AuthError::Rejected(ErrorCode::CodeInvalid)) => "wrong",
+                Err(_) => "failed",
+            };
+            self.refund_right_guess(result.as_ref().err(), caller.from);
+            self.count_verification(verified);
+            result
         };
-        self.refund_right_guess(result.as_ref().err(), caller.from);
-        self.count_verification(verified);
-        result
+        self.record_binding(caller, "sms", binding).await
     }
 
     /// Binds the phone of a code of the phone number button. The code is the reauthentication:
@@ -74,33 +66,25 @@ impl Auth {
         caller: AuthenticatedCaller<'_>,
         code: &PhoneCode,
     ) -> Result<BoundPhone, AuthError> {
-        let result = self.bind_wechat(caller, code).await;
-        self.record_binding(caller, "wechat", &result);
-        result
-    }
-
-    async fn bind_wechat(
-        &self,
-        caller: AuthenticatedCaller<'_>,
-        code: &PhoneCode,
-    ) -> Result<BoundPhone, AuthError> {
-        self.parts.limits.account(caller.user)?;
-        let WechatSession { app_id, openid, .. } = self.wechat_session(caller).await?;
-        let phone = self
-            .parts
-            .wechat
-            .phone_number(&app_id, &openid, code)
-            .await
-            .map_err(|error| match error {
-                WechatError::CodeInvalid => AuthError::PhoneCodeInvalid,
-                other => AuthError::Wechat(other),
-            })?;
-        self.bind(caller, PhoneProof::Wechat(phone)).await
+        let binding = async {
+            self.limits.account_per_user.check(caller.user)?;
+            let WechatSession { app_id, openid, .. } = self.wechat_session(caller).await?;
+            let phone = self
+                .wechat
+                .phone_number(&app_id, &openid, code)
+                .await
+                .map_err(|error| match error {
+                    WechatError::CodeInvalid => ErrorCode::PhoneCodeInvalid.into(),
+                    other => AuthError::Wechat(other.into()),
+                })?;
+            self.bind(caller, PhoneProof::Wechat(phone)).await
+        };
+        self.record_binding(caller, "wechat", binding).await
     }
 
     /// Whether [`Auth::bind_by_encrypted_data`] is enabled.
     pub fn decrypts_phones(&self) -> bool {
-        self.parts.wechat.phone_decryption().is_some()
+        self.wechat.phone_decryption().is_some()
     }
 
     /// Binds the phone that the legacy phone number button encrypted under the session's
@@ -110,46 +94,38 @@ impl Auth {
         caller: AuthenticatedCaller<'_>,
         encrypted: EncryptedPhone<'_>,
     ) -> Result<BoundPhone, AuthError> {
-        let result = self.bind_encrypted(caller, encrypted).await;
-        self.record_binding(caller, "wechat_legacy", &result);
-        result
-    }
-
-    async fn bind_encrypted(
-        &self,
-        caller: AuthenticatedCaller<'_>,
-        encrypted: EncryptedPhone<'_>,
-    ) -> Result<BoundPhone, AuthError> {
-        let Some(decryption) = self.parts.wechat.phone_decryption() else {
-            return Err(AuthError::PhoneDecryptFailed);
+        let binding = async {
+            let Some(decryption) = self.wechat.phone_decryption() else {
+                return Err(ErrorCode::PhoneDecryptFailed.into());
+            };
+            self.limits.account_per_user.check(caller.user)?;
+            // Counted first: with enough tries anything could be decrypted.
+            self.limits.check_phone_decrypt(caller.session)?;
+            let WechatSession {
+                app_id,
+                session_keys,
+                ..
+            } = self.wechat_session(caller).await?;
+            let decrypted = decryption
+                .phone(&app_id, &session_keys, &encrypted)
+                .map_err(|_| ErrorCode::PhoneDecryptFailed)?;
+            self.limits.refund_phone_decrypt(caller.session);
+            let bound = self
+                .bind(caller, PhoneProof::Wechat(decrypted.phone))
+                .await?;
+            Ok(BoundPhone {
+                watermark: Some(decrypted.watermark),
+                ..bound
+            })
         };
-        self.parts.limits.account(caller.user)?;
-        // Counted before anything is looked at: with enough tries anything could be decrypted.
-        self.parts.limits.phone_decrypt(caller.session)?;
-        let WechatSession {
-            app_id,
-            session_keys,
-            ..
-        } = self.wechat_session(caller).await?;
-        let decrypted = decryption
-            .phone(&app_id, &session_keys, &encrypted)
-            .map_err(|_| AuthError::PhoneDecryptFailed)?;
-        self.parts.limits.refund_phone_decrypt(caller.session);
-        let bound = self
-            .bind(caller, PhoneProof::Wechat(decrypted.phone))
-            .await?;
-        Ok(BoundPhone {
-            watermark: Some(decrypted.watermark),
-            ..bound
-        })
+        self.record_binding(caller, "wechat_legacy", binding).await
     }
 
     async fn wechat_session(
         &self,
         caller: AuthenticatedCaller<'_>,
     ) -> Result<WechatSession, AuthError> {
-        self.parts
-            .store
+        self.store
             .wechat_session(caller.session, self.now())
             .await?
             .ok_or(AuthError::NotFromWechat)
@@ -163,88 +139,84 @@ impl Auth {
         let now = self.now();
         // Where the merge deletes the caller's own account, the session is opened again, of the
         // same client type.
-        let merge = if self.parts.rules.merge {
+        let merge = if self.rules.merge {
             Some(self.new_session(caller.client_type)?)
         } else {
             None
         };
-        let phone = proof.phone().clone();
-        let (user, session) = (caller.user.clone(), caller.session);
-        let single_per_client_type = self.parts.rules.single_per_client_type;
-        let outbox = self.parts.rules.outbox;
         let binding = PhoneBinding {
-            user,
-            session,
+            user: caller.user.clone(),
+            session: caller.session,
             proof,
             merge,
-            single_per_client_type,
-            outbox,
+            single_per_client_type: self.rules.single_per_client_type,
+            outbox: self.rules.outbox,
             now,
         };
-        match self.parts.store.bind_phone(&binding).await? {
-            BindOutcome::Bound(_) => Ok(BoundPhone {
-                phone,
-                watermark: None,
-                merged: false,
-                signed_in: None,
+        let bound = BoundPhone {
+            phone: binding.proof.phone().clone(),
+            watermark: None,
+            merged: false,
+            signed_in: None,
+        };
+        match self.store.bind_phone(&binding).await? {
+            BindOutcome::Bound(_) => Ok(bound),
+            BindOutcome::Merged(merged) => Ok(BoundPhone {
+                merged: true,
+                signed_in: self.merged_accounts(caller, &merged, now).await?,
+                ..bound
             }),
-            BindOutcome::Merged(merged) => self.merged_accounts(caller, phone, &merged, now).await,
-            BindOutcome::CodeWrong => Err(AuthError::SmsCodeInvalid),
-            BindOutcome::Conflict => Err(AuthError::PhoneConflict),
-            BindOutcome::Disabled => Err(AuthError::UserDisabled),
-            BindOutcome::SessionEnded => Err(AuthError::UserGone),
+            BindOutcome::CodeWrong => Err(ErrorCode::CodeInvalid.into()),
+            BindOutcome::Conflict => Err(ErrorCode::PhoneConflict.into()),
+            BindOutcome::Disabled => Err(ErrorCode::UserDisabled.into()),
+            BindOutcome::SessionEnded => Err(ErrorCode::TokenRevoked.into()),
         }
     }
 
+    /// Applies and records a merge. New tokens, where the caller's own session ended with it.
     async fn merged_accounts(
         &self,
         caller: AuthenticatedCaller<'_>,
-        phone: Phone,
         merged: &MergedUser,
         now: Timestamp,
-    ) -> Result<BoundPhone, AuthError> {
+    ) -> Result<Option<SignedIn>, AuthError> {
         self.apply_locally(&merged.revoked, "merged");
-        self.parts.audit.record(&Event::UsersMerged {
+        self.audit.record(&Event::UsersMerged {
             user: &merged.user.id,
             gone: &merged.merged_id,
             from: caller.from,
         });
-        let signed_in = match &merged.session {
-            Some(session) => {
-                self.parts.metrics.sessions_opened.inc();
-                let grant = Grant {
-                    user: &merged.user,
-                    session,
-                    global_epoch: merged.global_epoch,
-                };
-                let openid = self.openid_for(session.id, caller.token_profile).await?;
-                Some(self.sign(&grant, openid, caller.token_profile, now).await?)
-            }
-            None => None,
+        let Some(session) = &merged.session else {
+            return Ok(None);
         };
-        Ok(BoundPhone {
-            phone,
-            watermark: None,
-            merged: true,
-            signed_in,
-        })
+        self.metrics.sessions_opened.inc();
+        let grant = Grant {
+            user: &merged.user,
+            session,
+            global_epoch: merged.global_epoch,
+        };
+        let openid = self.openid_for(session.id, caller.token_profile).await?;
+        let signed_in = self.sign(&grant, openid, caller.token_profile, now).await?;
+        Ok(Some(signed_in))
     }
 
-    fn record_binding(
+    /// Records the result of a binding in metrics and in the audit log.
+    async fn record_binding(
         &self,
         caller: AuthenticatedCaller<'_>,
         method: &'static str,
-        result: &Result<BoundPhone, AuthError>,
-    ) {
+        binding: impl Future<Output = Result<BoundPhone, AuthError>>,
+    ) -> Result<BoundPhone, AuthError> {
         let (user, session, from) = (caller.user, caller.session, caller.from);
-        let label = match result {
+        let result = binding.await;
+        let label = match &result {
             Ok(bound) => {
                 // After a merge the caller's own user may have been deleted.
                 let (user, session) = bound
                     .signed_in
                     .as_ref()
                     .map_or((user, session), |now| (&now.user.id, now.session.id));
-                self.parts.audit.record(&Event::PhoneBound {
+                self.audit.record(&Event::PhoneBound {
                     user,
                     session,
                     method,
@@ -254,7 +226,7 @@ impl Auth {
             }
             Err(error) => {
                 let reason = error.code().as_str();
-                self.parts.audit.record(&Event::PhoneRefused {
+                self.audit.record(&Event::PhoneRefused {
                     user,
                     session,
                     method,
@@ -264,7 +236,8 @@ impl Auth {
                 reason
             }
         };
-        count(&self.parts.metrics.phone_bindings, &[method, label]);
+        count(&self.metrics.phone_bindings, &[method, label]);
+        result
     }
 
     /// Unbinds the caller's phone, after reauthentication. No error where there is none.
@@ -274,9 +247,15 @@ impl Auth {
         proof: &ReauthenticationProof,
     ) -> Result<User, AuthError> {
         let (user, session, from) = (caller.user, caller.session, caller.from);
-        let unbound = self.prove_and_unbind(caller, proof).await;
+        let unbinding = async {
+            self.limits.account_per_user.check(user)?;
+            self.reauthenticate(caller, proof).await?;
+            let unbound = self.store.unbind_phone(user, session, self.now());
+            Ok(unbound.await?)
+        };
+        let unbound: Result<_, AuthError> = unbinding.await;
         match &unbound {
-            Ok(UnbindOutcome::Unbound(_)) => self.parts.audit.record(&Event::PhoneUnbound {
+            Ok(UnbindOutcome::Unbound(_)) => self.audit.record(&Event::PhoneUnbound {
                 user,
                 session,
                 from,
@@ -284,7 +263,7 @@ impl Auth {
             Ok(_) => {}
             Err(error) => {
                 let reason = error.code().as_str();
-                self.parts.audit.record(&Event::PhoneNotUnbound {
+                self.audit.record(&Event::PhoneNotUnbound {
                     user,
                     session,
                     reason,
@@ -295,22 +274,7 @@ impl Auth {
         match unbound? {
             UnbindOutcome::Unbound(now) | UnbindOutcome::NotBound(now) => Ok(*now),
             UnbindOutcome::OnlyIdentity => Err(AuthError::OnlyIdentity),
-            UnbindOutcome::SessionEnded => Err(AuthError::UserGone),
+            UnbindOutcome::SessionEnded => Err(ErrorCode::TokenRevoked.into()),
         }
-    }
-
-    async fn prove_and_unbind(
-        &self,
-        caller: AuthenticatedCaller<'_>,
-        proof: &ReauthenticationProof,
-    ) -> Result<UnbindOutcome, AuthError> {
-        let user = caller.user;
-        self.parts.limits.account(user)?;
-        self.reauthenticate(caller, proof).await?;
-        Ok(self
-            .parts
-            .store
-            .unbind_phone(user, caller.session, self.now())
-            .await?)
     }
 }

@@ -6,7 +6,7 @@ use super::limits::RateLimited;
 use crate::{
     entropy::NoEntropy,
     error::ErrorCode,
-    provider::wechat::{Errcode, WechatError, WechatRejection},
+    provider::wechat::{WechatError, WechatRejection},
     store::StoreError,
     token::IssueError,
 };
@@ -14,81 +14,48 @@ use crate::{
 /// A rejection or an error. `api::error` renders it for the client.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
+    /// A rejection of which the code says everything.
+    #[error("{}", .0.as_str())]
+    Rejected(ErrorCode),
     /// Over one of menshen's own rate limits.
-    #[error("over a limit")]
+    #[error("over a rate limit")]
     Limited(Duration),
     /// The app id of the login is not in the config.
     #[error("unknown app id")]
     UnknownApp,
     /// WeChat did not identify the user.
     #[error(transparent)]
-    Wechat(#[from] WechatError),
-    /// WeChat did not identify the user, and gave this errcode.
-    #[error("{0}")]
-    WechatRefused(WechatError, Errcode),
+    Wechat(#[from] WechatRejection),
     /// The login code has been used, here or elsewhere.
     #[error("login code spent")]
     CodeSpent,
-    #[error("registration closed")]
-    RegistrationClosed,
     /// The backend was asked about a new user and gave no usable response.
-    #[error("the backend was not asked about a new user")]
+    #[error("the backend gave no usable response about a new user")]
     RegistrationUnavailable,
-    #[error("user disabled")]
-    UserDisabled,
-    /// Not a refresh token of a session that can be refreshed.
-    #[error("refresh token not valid")]
-    RefreshInvalid,
     /// A genuine refresh token of a session that has expired. Only some dialects distinguish it.
     #[error("refresh token expired")]
     RefreshExpired,
-    /// A refresh token that had been rotated long ago; its session has been ended.
-    #[error("refresh token reused")]
-    RefreshReused,
-    #[error("session revoked")]
-    SessionRevoked,
-    /// An access token in place of a refresh token was rejected, with this code.
-    #[error("access token refused")]
-    TokenRefused(ErrorCode),
-    /// The token is valid, its user has been deleted.
-    #[error("user gone")]
-    UserGone,
-    /// No such session of this user.
-    #[error("no such session")]
-    NoSession,
     /// No SMS vendor is configured.
     #[error("text messages are not set up")]
     SmsOff,
     /// Within the cooldown of the phone.
-    #[error("too soon for another message")]
+    #[error("within the cooldown of the phone")]
     SmsCooldown(Duration),
     /// Over a quota of the phone, of the service or of the vendor.
-    #[error("over a limit of messages")]
+    #[error("over a quota of messages")]
     SmsQuota(Duration),
     /// The vendor did not send, or it is unknown whether it did.
-    #[error("the message was not sent, or nobody knows")]
+    #[error("the message was not sent, or it is unknown whether it was")]
     SmsUnavailable(Duration),
     /// No message can be sent to this number.
-    #[error("the phone number is refused")]
+    #[error("the phone number takes no messages")]
     PhoneRefused,
-    /// The code is wrong, used, expired, or over its attempts.
-    #[error("the SMS code is not valid")]
-    SmsCodeInvalid,
     /// The phone has no active code: none was sent, or it is used, expired, or over its attempts.
     /// Only some dialects distinguish it from a wrong one.
     #[error("no SMS code to compare with")]
     SmsCodeMissing,
-    /// The code of the phone number button is not valid.
-    #[error("the code of the phone number button is not valid")]
-    PhoneCodeInvalid,
-    /// The encrypted data is not valid, for a reason that clients never get.
-    #[error("the phone number could not be decrypted")]
-    PhoneDecryptFailed,
-    /// The phone is another user's.
-    #[error("the phone is another user's")]
-    PhoneConflict,
     /// The phone is the user's only identity.
-    #[error("the phone is the only way in")]
+    #[error("the phone is the only way to sign in")]
     OnlyIdentity,
     /// The session did not begin with WeChat.
     #[error("the session did not begin with WeChat")]
@@ -96,11 +63,6 @@ pub enum AuthError {
     /// `rawData` was not signed by WeChat for this login.
     #[error("rawData is not signed by WeChat")]
     RawDataForged,
-    #[error("name or password wrong")]
-    CredentialsInvalid,
-    /// The login is not recent enough.
-    #[error("a fresh login is needed")]
-    ReauthenticationRequired,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -116,34 +78,25 @@ impl AuthError {
     /// The code for clients; also a metric label.
     pub const fn code(&self) -> ErrorCode {
         match self {
+            Self::Rejected(code) => *code,
             Self::Limited(_) => ErrorCode::RateLimited,
-            Self::Wechat(error) | Self::WechatRefused(error, _) => wechat_code(*error),
+            Self::Wechat(rejection) => wechat_code(rejection.why),
             Self::UnknownApp | Self::PhoneRefused | Self::RawDataForged => {
                 ErrorCode::ValidationFailed
             }
             Self::SmsCooldown(_) => ErrorCode::SmsCooldown,
             Self::SmsQuota(_) => ErrorCode::SmsQuota,
             Self::SmsUnavailable(_) => ErrorCode::SmsUnavailable,
-            Self::SmsCodeInvalid | Self::SmsCodeMissing => ErrorCode::CodeInvalid,
-            Self::PhoneCodeInvalid => ErrorCode::PhoneCodeInvalid,
-            Self::PhoneDecryptFailed => ErrorCode::PhoneDecryptFailed,
-            Self::PhoneConflict | Self::OnlyIdentity => ErrorCode::PhoneConflict,
+            Self::SmsCodeMissing => ErrorCode::CodeInvalid,
+            Self::OnlyIdentity => ErrorCode::PhoneConflict,
             Self::NotFromWechat => ErrorCode::Forbidden,
-            Self::CredentialsInvalid => ErrorCode::CredentialsInvalid,
-            Self::ReauthenticationRequired => ErrorCode::ReauthenticationRequired,
             Self::CodeSpent => ErrorCode::WechatCodeInvalid,
-            Self::RegistrationClosed => ErrorCode::RegistrationClosed,
             Self::RegistrationUnavailable => ErrorCode::RegistrationUnavailable,
-            Self::UserDisabled => ErrorCode::UserDisabled,
             // In the last second of a session no token can be issued.
-            Self::RefreshInvalid | Self::RefreshExpired | Self::Issue(IssueError::SessionOver) => {
+            Self::RefreshExpired | Self::Issue(IssueError::SessionOver) => {
                 ErrorCode::RefreshInvalid
             }
-            Self::RefreshReused => ErrorCode::RefreshReused,
-            Self::SessionRevoked => ErrorCode::SessionRevoked,
-            Self::TokenRefused(code) => *code,
-            Self::UserGone => ErrorCode::TokenRevoked,
-            Self::NoSession | Self::SmsOff => ErrorCode::NotFound,
+            Self::SmsOff => ErrorCode::NotFound,
             Self::Store(_) => ErrorCode::StoreUnavailable,
             Self::Issue(_) | Self::Entropy(_) | Self::Interrupted => ErrorCode::Internal,
         }
@@ -152,7 +105,7 @@ impl AuthError {
     /// Whether the login code can only ever have this result.
     pub(super) const fn is_final_for_code(&self) -> bool {
         match self {
-            Self::Wechat(error) | Self::WechatRefused(error, _) => match error {
+            Self::Wechat(rejection) => match rejection.why {
                 WechatError::CodeInvalid | WechatError::Blocked => true,
                 WechatError::Busy { .. }
                 | WechatError::RateLimited { .. }
@@ -162,43 +115,32 @@ impl AuthError {
                 | WechatError::Broken
                 | WechatError::Unusable => false,
             },
-            Self::CodeSpent
-            | Self::RawDataForged
-            | Self::RegistrationClosed
-            | Self::UserDisabled => true,
+            Self::Rejected(code) => {
+                matches!(
+                    code,
+                    ErrorCode::RegistrationClosed | ErrorCode::UserDisabled
+                )
+            }
+            Self::CodeSpent | Self::RawDataForged => true,
             Self::Limited(_)
             | Self::UnknownApp
-            | Self::RefreshInvalid
-            | Self::RefreshExpired
-            | Self::RefreshReused
-            | Self::SessionRevoked
-            | Self::TokenRefused(_)
-            | Self::UserGone
-            | Self::NoSession
-            | Self::SmsOff
             | Self::RegistrationUnavailable
+            | Self::RefreshExpired
+            | Self::SmsOff
             | Self::SmsCooldown(_)
             | Self::SmsQuota(_)
             | Self::SmsUnavailable(_)
             | Self::PhoneRefused
-            | Self::SmsCodeInvalid
             | Self::SmsCodeMissing
-            | Self::PhoneCodeInvalid
-            | Self::PhoneDecryptFailed
-            | Self::PhoneConflict
             | Self::OnlyIdentity
             | Self::NotFromWechat
-            | Self::CredentialsInvalid
-            | Self::ReauthenticationRequired
             | Self::Store(_)
             | Self::Issue(_)
             | Self::Entropy(_)
             | Self::Interrupted => false,
         }
     }
-}
 
-impl AuthError {
     /// Whether a renewal was rejected because of its token, and not by a limit or an error.
     pub(super) const fn rejects_renewal(&self) -> bool {
         matches!(
@@ -229,11 +171,9 @@ const fn wechat_code(error: WechatError) -> ErrorCode {
     }
 }
 
-impl From<WechatRejection> for AuthError {
-    fn from(WechatRejection { why, errcode }: WechatRejection) -> Self {
-        errcode.map_or(Self::Wechat(why), |errcode| {
-            Self::WechatRefused(why, errcode)
-        })
+impl From<ErrorCode> for AuthError {
+    fn from(code: ErrorCode) -> Self {
+        Self::Rejected(code)
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) struct KeyedLock<K> {
 pub(super) struct KeyedLockGuard<K: Copy + Eq + Hash> {
     key: K,
     locks: Locks<K>,
-    /// `None` where the wait has timed out. Released before the table is looked at.
+    /// `None` where the wait has timed out. Released before the entry is removed.
     guard: Option<tokio::sync::OwnedMutexGuard<()>>,
 }
 

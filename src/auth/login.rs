@@ -7,30 +7,24 @@ use crate::{
     audit::Event,
     dialect::TokenProfile,
     entropy::NoEntropy,
+    error::ErrorCode,
     provider::hooks::LoginNotification,
     store::{
         LoginOutcome, LoginProof, NewLogin, NewSession, NewUserId, OpenedSession, Profile,
         RefreshSalt,
     },
     token::Grant,
-    types::{ClientIp, ClientType, ExtraClaims, Malformed, Timestamp, UserId, UserType},
+    types::{
+        ClientIp, ClientType, ExtraClaims, Malformed, Timestamp, UserId, UserType, named_enum,
+    },
 };
 
-/// The way of a login, by its name in metrics and in the audit log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LoginMethod {
-    Wechat,
-    Sms,
-    Password,
-}
-
-impl LoginMethod {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Wechat => "wechat",
-            Self::Sms => "sms",
-            Self::Password => "password",
-        }
+named_enum! {
+    /// The way of a login, by its name in metrics and in the audit log.
+    pub(super) enum LoginMethod {
+        Wechat = "wechat",
+        Sms = "sms",
+        Password = "password",
     }
 }
 
@@ -42,13 +36,13 @@ impl Auth {
         client_type: ClientType,
         now: Timestamp,
     ) -> Result<NewLogin, AuthError> {
-        let rules = &self.parts.rules;
+        let rules = &self.rules;
         Ok(NewLogin {
             proof,
             profile: Profile::default(),
             profile_is_newer: false,
             user_type: UserType::user(),
-            new_user: if rules.hooks.asks {
+            new_user: if rules.asks_backend {
                 NewUserId::Pending
             } else {
                 self.new_user_id(now)?
@@ -65,15 +59,14 @@ impl Auth {
         })
     }
 
-    /// Logs in. `not_proven` is the error where the proof is wrong.
+    /// Logs in.
     pub(super) async fn sign_in(
         &self,
         new: &NewLogin,
         from: ClientIp,
         token_profile: &TokenProfile,
-        not_proven: AuthError,
     ) -> Result<SignedIn, AuthError> {
-        let outcome = match self.parts.store.login(new).await? {
+        let outcome = match self.store.login(new).await? {
             LoginOutcome::UnknownUser => self.register(new).await?,
             known => known,
         };
@@ -81,9 +74,13 @@ impl Auth {
             LoginOutcome::Opened(login) => self.open(*login, new, from, token_profile).await,
             LoginOutcome::CodeSpent => Err(AuthError::CodeSpent),
             LoginOutcome::NotProven { no_code: true } => Err(AuthError::SmsCodeMissing),
-            LoginOutcome::NotProven { no_code: false } => Err(not_proven),
-            LoginOutcome::Disabled(_) => Err(AuthError::UserDisabled),
-            LoginOutcome::RegistrationClosed => Err(AuthError::RegistrationClosed),
+            LoginOutcome::NotProven { no_code: false } => Err(match new.proof {
+                LoginProof::Wechat(_) => AuthError::CodeSpent,
+                LoginProof::Sms(_) => ErrorCode::CodeInvalid.into(),
+                LoginProof::Password(..) => ErrorCode::CredentialsInvalid.into(),
+            }),
+            LoginOutcome::Disabled(_) => Err(ErrorCode::UserDisabled.into()),
+            LoginOutcome::RegistrationClosed => Err(ErrorCode::RegistrationClosed.into()),
             // A registered user has an id, and one that was free.
             LoginOutcome::UnknownUser | LoginOutcome::IdTaken { .. } => Err(AuthError::Interrupted),
         }
@@ -112,7 +109,7 @@ impl Auth {
         self.apply_ended_sessions(&ended, "single_session", now);
         if let Some((gone, revoked)) = &merged {
             self.apply_locally(revoked, "merged");
-            self.parts.audit.record(&Event::UsersMerged {
+            self.audit.record(&Event::UsersMerged {
                 user: &user.id,
                 gone,
                 from,
@@ -139,37 +136,32 @@ impl Auth {
         let method = method.as_str();
         match result {
             Ok(signed_in) => {
-                let (user, session, is_new_user) = (
-                    &signed_in.user.id,
-                    signed_in.session.id,
-                    signed_in.is_new_user,
-                );
-                count(&self.parts.metrics.logins, &[method, "success"]);
-                self.parts.metrics.sessions_opened.inc();
-                self.parts.audit.record(&Event::LoginSucceeded {
+                let (user, session) = (&signed_in.user.id, &signed_in.session);
+                let is_new_user = signed_in.is_new_user;
+                count(&self.metrics.logins, &[method, "success"]);
+                self.metrics.sessions_opened.inc();
+                self.audit.record(&Event::LoginSucceeded {
                     method,
                     user,
-                    session,
+                    session: session.id,
                     is_new_user,
                     from,
                 });
-                if self.parts.rules.hooks.logins {
-                    let (user, client_type, at) =
-                        (user.clone(), signed_in.session.client_type, self.now());
-                    self.parts.outbox_dispatcher.send_login(LoginNotification {
-                        user,
-                        session,
-                        client_type,
+                if self.rules.notifies_logins {
+                    self.outbox_dispatcher.send_login(LoginNotification {
+                        user: user.clone(),
+                        session: session.id,
+                        client_type: session.client_type,
                         method,
                         is_new_user,
-                        at,
+                        at: self.now(),
                     });
                 }
             }
             Err(error) => {
                 let reason = error.code().as_str();
-                count(&self.parts.metrics.logins, &[method, reason]);
-                self.parts.audit.record(&Event::LoginFailed {
+                count(&self.metrics.logins, &[method, reason]);
+                self.audit.record(&Event::LoginFailed {
                     method,
                     reason,
                     from,
@@ -181,16 +173,16 @@ impl Auth {
     /// A session to be opened.
     pub(super) fn new_session(&self, client_type: ClientType) -> Result<NewSession, NoEntropy> {
         Ok(NewSession {
-            id: self.parts.entropy.session_id()?,
+            id: self.entropy.session_id()?,
             client_type,
-            salt: RefreshSalt(self.parts.entropy.bytes()?),
-            idle_ttl: self.parts.rules.idle_ttl,
-            absolute_ttl: self.parts.rules.absolute_ttl,
+            salt: RefreshSalt(self.entropy.bytes()?),
+            idle_ttl: self.rules.idle_ttl,
+            absolute_ttl: self.rules.absolute_ttl,
         })
     }
 
     pub(super) fn new_user_id(&self, now: Timestamp) -> Result<NewUserId, NoEntropy> {
-        new_user_id(self.parts.rules.first_integer, &self.parts.entropy, now)
+        new_user_id(self.rules.first_integer, &self.entropy, now)
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) struct LoginAttempts {
 
 /// The client that posts a code, and the API that it posts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Client {
+pub(super) struct LoginClient {
     pub(super) from: ClientIp,
     /// The number of the token profile.
     pub(super) token_profile: usize,
@@ -54,12 +54,12 @@ pub(super) struct Client {
 
 #[derive(Clone)]
 struct Attempt {
-    by: Client,
-    login: SingleFlight<Outcome>,
+    by: LoginClient,
+    login: SingleFlight<FinishedLogin>,
 }
 
 #[derive(Clone)]
-struct Outcome {
+struct FinishedLogin {
     at: Timestamp,
     result: Shared,
 }
@@ -78,7 +78,7 @@ impl LoginAttempts {
     pub(super) async fn once<W>(
         &self,
         code: CodeHash,
-        by: Client,
+        by: LoginClient,
         clock: impl Fn() -> Timestamp + Send + 'static,
         work: impl FnOnce() -> W,
     ) -> Result<Shared, Spent>
@@ -89,7 +89,7 @@ impl LoginAttempts {
             let work = work();
             async move {
                 let result = work.await.map(Arc::new).map_err(Arc::new);
-                Outcome {
+                FinishedLogin {
                     at: clock(),
                     result,
                 }
@@ -104,10 +104,10 @@ impl LoginAttempts {
     /// Evicts results and codes that no post can match any more.
     pub(super) fn evict_expired(&self, now: Timestamp) {
         self.table.retain(|_, attempt| match attempt.state(now) {
-            State::Running => true,
-            State::Free => false,
+            AttemptState::Running => true,
+            AttemptState::Free => false,
             // The store remembers the code of a login that succeeded.
-            State::Finished { age, succeeded } => {
+            AttemptState::Finished { age, succeeded } => {
                 age <= if succeeded { SAME_ANSWER } else { REMEMBERED }
             }
         });
@@ -116,22 +116,26 @@ impl LoginAttempts {
     fn join<W>(
         &self,
         code: CodeHash,
-        by: Client,
+        by: LoginClient,
         now: Timestamp,
         work: impl FnOnce() -> W,
-    ) -> Result<SingleFlight<Outcome>, Spent>
+    ) -> Result<SingleFlight<FinishedLogin>, Spent>
     where
-        W: Future<Output = Outcome> + Send + 'static,
+        W: Future<Output = FinishedLogin> + Send + 'static,
     {
         let entry = self.table.entry(&code, None, |_, earlier: &mut Attempt| {
             let same_client = earlier.by == by;
             match earlier.state(now) {
-                State::Running if same_client => EntryAction::Retain(Ok(earlier.login.clone())),
-                State::Finished { age, .. } if same_client && age <= SAME_ANSWER => {
+                AttemptState::Running if same_client => {
                     EntryAction::Retain(Ok(earlier.login.clone()))
                 }
-                State::Running | State::Finished { .. } => EntryAction::Retain(Err(Spent)),
-                State::Free => EntryAction::ReplaceWithGuard,
+                AttemptState::Finished { age, .. } if same_client && age <= SAME_ANSWER => {
+                    EntryAction::Retain(Ok(earlier.login.clone()))
+                }
+                AttemptState::Running | AttemptState::Finished { .. } => {
+                    EntryAction::Retain(Err(Spent))
+                }
+                AttemptState::Free => EntryAction::ReplaceWithGuard,
             }
         });
         match entry {
@@ -152,7 +156,7 @@ impl LoginAttempts {
     }
 }
 
-enum State {
+enum AttemptState {
     Running,
     Finished {
         age: Duration,
@@ -163,22 +167,22 @@ enum State {
 }
 
 impl Attempt {
-    fn state(&self, now: Timestamp) -> State {
+    fn state(&self, now: Timestamp) -> AttemptState {
         match self.login.progress() {
-            Progress::Running => State::Running,
-            Progress::Died => State::Free,
-            Progress::Done(Outcome { at, result }) => {
+            Progress::Running => AttemptState::Running,
+            Progress::Died => AttemptState::Free,
+            Progress::Done(FinishedLogin { at, result }) => {
                 let age = now.since(at);
                 match result {
-                    Ok(_) => State::Finished {
+                    Ok(_) => AttemptState::Finished {
                         age,
                         succeeded: true,
                     },
-                    Err(error) if error.is_final_for_code() => State::Finished {
+                    Err(error) if error.is_final_for_code() => AttemptState::Finished {
                         age,
                         succeeded: false,
                     },
-                    Err(_) => State::Free,
+                    Err(_) => AttemptState::Free,
                 }
             }
         }
@@ -192,13 +196,13 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::provider::wechat::WechatError;
+    use crate::{error::ErrorCode, provider::wechat::WechatError};
 
     const CODE: CodeHash = CodeHash([1; 32]);
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn ip(last: u8) -> Client {
-        Client {
+    fn ip(last: u8) -> LoginClient {
+        LoginClient {
             from: ClientIp::new([192, 0, 2, last].into()),
             token_profile: 0,
         }
@@ -208,7 +212,7 @@ mod tests {
     /// ran.
     async fn post(
         table: &LoginAttempts,
-        from: Client,
+        from: LoginClient,
         now: Timestamp,
         error: AuthError,
     ) -> (&'static str, bool) {
@@ -228,7 +232,7 @@ mod tests {
     #[tokio::test]
     async fn a_refused_code_is_not_asked_about_again() {
         let table = LoginAttempts::default();
-        let invalid = || AuthError::Wechat(WechatError::CodeInvalid);
+        let invalid = || AuthError::Wechat(WechatError::CodeInvalid.into());
         assert_eq!(
             post(&table, ip(1), NOW, invalid()).await,
             ("wechat_code_invalid", true)
@@ -246,10 +250,14 @@ mod tests {
     async fn a_failure_of_the_moment_leaves_the_code_free_for_anybody() {
         let table = LoginAttempts::default();
         for (from, error, says) in [
-            (1, AuthError::Wechat(WechatError::Timeout), "wechat_busy"),
             (
                 1,
-                AuthError::Wechat(WechatError::Misconfigured),
+                AuthError::Wechat(WechatError::Timeout.into()),
+                "wechat_busy",
+            ),
+            (
+                1,
+                AuthError::Wechat(WechatError::Misconfigured.into()),
                 "wechat_misconfigured",
             ),
             (
@@ -257,7 +265,11 @@ mod tests {
                 AuthError::Store(crate::store::StoreError::Closed),
                 "store_unavailable",
             ),
-            (1, AuthError::Wechat(WechatError::Blocked), "wechat_blocked"),
+            (
+                1,
+                AuthError::Wechat(WechatError::Blocked.into()),
+                "wechat_blocked",
+            ),
         ] {
             assert_eq!(post(&table, ip(from), NOW, error).await, (says, true));
         }
@@ -270,7 +282,7 @@ mod tests {
             post(&table, ip(2), NOW, AuthError::Interrupted).await,
             ("wechat_code_invalid", false)
         );
-        let elsewhere = Client {
+        let elsewhere = LoginClient {
             token_profile: 1,
             ..ip(1)
         };
@@ -292,7 +304,7 @@ mod tests {
                 let work = || async move {
                     begun.send(()).unwrap();
                     wait.await.unwrap();
-                    Err(AuthError::UserDisabled)
+                    Err(ErrorCode::UserDisabled.into())
                 };
                 table.once(CODE, ip(1), || NOW, work).await
             }
@@ -326,7 +338,13 @@ mod tests {
             AuthError::Interrupted
         ));
         assert_eq!(
-            post(&table, ip(1), NOW, AuthError::UserDisabled).await,
+            post(
+                &table,
+                ip(1),
+                NOW,
+                AuthError::Rejected(ErrorCode::UserDisabled)
+            )
+            .await,
             ("user_disabled", true)
         );
     }
@@ -338,7 +356,7 @@ mod tests {
             &table,
             ip(1),
             NOW,
-            AuthError::Wechat(WechatError::CodeInvalid),
+            AuthError::Wechat(WechatError::CodeInvalid.into()),
         )
         .await;
         table.evict_expired(NOW.plus(REMEMBERED));

@@ -4,32 +4,27 @@
 //! session. Only a valid access token ends others.
 
 use super::{Auth, AuthError, AuthenticatedCaller};
-use crate::{audit::Event, error::ErrorCode, store::RevocationScope, token::RefreshTokens};
+use crate::{
+    audit::Event, error::ErrorCode, store::RevocationScope, token::RefreshTokens, types::named_enum,
+};
 
-/// Which of the user's sessions end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = Scope)]
-pub enum LogoutScope {
-    /// This one.
-    #[default]
-    Local,
-    /// All but this one.
-    Others,
-    /// All; also every access token made until now.
-    Global,
+named_enum! {
+    /// Which of the user's sessions end.
+    #[derive(Default, serde::Deserialize, utoipa::ToSchema)]
+    #[serde(rename_all = "lowercase")]
+    #[schema(as = Scope)]
+    pub enum LogoutScope {
+        /// This one.
+        #[default]
+        Local = "local",
+        /// All but this one.
+        Others = "others",
+        /// All; also every access token made until now.
+        Global = "global",
+    }
 }
 
 impl LogoutScope {
-    /// Its name in requests and in the audit log.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Others => "others",
-            Self::Global => "global",
-        }
-    }
-
     /// Reads what [`LogoutScope::as_str`] writes.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Local, Self::Others, Self::Global]
@@ -46,23 +41,13 @@ impl LogoutScope {
     }
 }
 
-/// The proof of a logout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogoutProof {
-    AccessToken,
-    /// Genuine, and its session has not been ended here.
-    ExpiredAccessToken,
-    RefreshToken,
-}
-
-impl LogoutProof {
-    /// Its name in the audit log.
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::AccessToken => "access_token",
-            Self::ExpiredAccessToken => "expired_access_token",
-            Self::RefreshToken => "refresh_token",
-        }
+named_enum! {
+    /// The proof of a logout, by its name in the audit log.
+    pub enum LogoutProof {
+        AccessToken = "access_token",
+        /// Genuine, and its session has not been ended here.
+        ExpiredAccessToken = "expired_access_token",
+        RefreshToken = "refresh_token",
     }
 }
 
@@ -79,11 +64,11 @@ impl Auth {
     ) -> Result<(), AuthError> {
         let (user, session) = (caller.user, caller.session);
         if scope != LogoutScope::Local && proof == LogoutProof::ExpiredAccessToken {
-            return Err(AuthError::TokenRefused(ErrorCode::TokenExpired));
+            return Err(ErrorCode::TokenExpired.into());
         }
         // An old token that was found in a log must not use up its owner's limit.
         if scope != LogoutScope::Global && proof != LogoutProof::ExpiredAccessToken {
-            self.parts.limits.account(user)?;
+            self.limits.account_per_user.check(user)?;
         }
         let what = match scope {
             LogoutScope::Local => RevocationScope::Session {
@@ -96,15 +81,13 @@ impl Auth {
             },
             LogoutScope::Global => RevocationScope::User(user.clone()),
         };
-        let revoked = self.parts.store.revoke(&what, self.now()).await?;
-        let ended = self.apply_locally(&revoked, scope.reason());
+        let ended = self.revoke(&what, scope.reason()).await?;
         if ended > 0 || proof != LogoutProof::ExpiredAccessToken {
-            let (scope, proof) = (scope.as_str(), proof.as_str());
-            self.parts.audit.record(&Event::LoggedOut {
+            self.audit.record(&Event::LoggedOut {
                 user,
                 session,
-                scope,
-                proof,
+                scope: scope.as_str(),
+                proof: proof.as_str(),
                 ended,
             });
         }
@@ -117,31 +100,25 @@ impl Auth {
         let Some(token) = RefreshTokens::parse_wrapped(text) else {
             return Ok(());
         };
-        let id = match self.verify_refresh_token(token).await {
+        let session = match self.verify_refresh_token(token).await {
             Ok(token) => token.session,
-            Err(AuthError::RefreshInvalid) => return Ok(()),
-            Err(fault) => return Err(fault),
+            Err(AuthError::Rejected(ErrorCode::RefreshInvalid)) => return Ok(()),
+            Err(error) => return Err(error),
         };
-        let Some(session) = self.parts.store.session(id, self.now()).await? else {
+        let Some(found) = self.store.session(session, self.now()).await? else {
             return Ok(());
         };
+        let user = found.user;
         let what = RevocationScope::Session {
-            user: session.user.clone(),
-            session: id,
+            user: user.clone(),
+            session,
         };
-        let ended = self.apply_locally(
-            &self.parts.store.revoke(&what, self.now()).await?,
-            LogoutScope::Local.reason(),
-        );
-        let (scope, proof) = (
-            LogoutScope::Local.as_str(),
-            LogoutProof::RefreshToken.as_str(),
-        );
-        self.parts.audit.record(&Event::LoggedOut {
-            user: &session.user,
-            session: id,
-            scope,
-            proof,
+        let ended = self.revoke(&what, LogoutScope::Local.reason()).await?;
+        self.audit.record(&Event::LoggedOut {
+            user: &user,
+            session,
+            scope: LogoutScope::Local.as_str(),
+            proof: LogoutProof::RefreshToken.as_str(),
             ended,
         });
         Ok(())

@@ -3,13 +3,14 @@
 use super::{Auth, AuthError, AuthenticatedCaller};
 use crate::{
     audit::Event,
+    error::ErrorCode,
     store::{ProfileChange, User},
 };
 
 impl Auth {
     /// The caller, as stored now.
     pub async fn me(&self, caller: AuthenticatedCaller<'_>) -> Result<User, AuthError> {
-        let user = self.parts.store.user(caller.user).await?;
+        let user = self.store.user(caller.user).await?;
         present(user)
     }
 
@@ -20,7 +21,7 @@ impl Auth {
         change: &ProfileChange,
     ) -> Result<User, AuthError> {
         let user = caller.user;
-        self.parts.limits.account(user)?;
+        self.limits.account_per_user.check(user)?;
         let ProfileChange {
             nickname,
             avatar_url,
@@ -33,22 +34,17 @@ impl Auth {
         {
             return self.me(caller).await;
         }
-        let changed = present(
-            self.parts
-                .store
-                .update_profile(user, change, self.now())
-                .await?,
-        )?;
-        self.parts.audit.record(&Event::ProfileChanged { user });
+        let changed = present(self.store.update_profile(user, change, self.now()).await?)?;
+        self.audit.record(&Event::ProfileChanged { user });
         Ok(changed)
     }
 }
 
-/// The user, if present and not disabled.
+/// The user, if not disabled; the token of a deleted one is as good as revoked.
 fn present(user: Option<User>) -> Result<User, AuthError> {
     match user {
-        None => Err(AuthError::UserGone),
-        Some(user) if user.disabled => Err(AuthError::UserDisabled),
+        None => Err(ErrorCode::TokenRevoked.into()),
+        Some(user) if user.disabled => Err(ErrorCode::UserDisabled.into()),
         Some(user) => Ok(user),
     }
 }

@@ -1,4 +1,4 @@
-//! What the use cases keep in memory.
+//! The in-memory state of the use cases.
 
 use std::sync::atomic::AtomicU64;
 

@@ -41,18 +41,12 @@ const MIN_BACKOFF: Duration = Duration::from_secs(1);
 /// The longest backoff.
 const MAX_BACKOFF: Duration = Duration::from_mins(10);
 
-/// Its dependencies.
-#[derive(Clone)]
-pub struct OutboxDispatcherParts {
-    pub store: Arc<dyn Store>,
-    pub metrics: Metrics,
-    pub audit: Audit,
-    pub clock: Clock,
-}
-
 /// Sends events to the backend. Lives as long as the process; the hooks may change.
 pub struct OutboxDispatcher {
-    parts: OutboxDispatcherParts,
+    store: Arc<dyn Store>,
+    metrics: Metrics,
+    audit: Audit,
+    clock: Clock,
     target: ArcSwapOption<HookTarget>,
     woken: Notify,
     logins: mpsc::Sender<LoginNotification>,
@@ -67,15 +61,17 @@ struct HookTarget {
 
 impl OutboxDispatcher {
     /// Sends nothing before [`OutboxDispatcher::set_target`].
-    pub fn new(parts: OutboxDispatcherParts) -> Self {
+    pub fn new(store: Arc<dyn Store>, metrics: Metrics, audit: Audit, clock: Clock) -> Self {
         let (logins, login_queue) = mpsc::channel(LOGIN_QUEUE_CAPACITY);
-        let (target, login_queue) = (ArcSwapOption::empty(), Mutex::new(login_queue));
         Self {
-            parts,
-            target,
+            store,
+            metrics,
+            audit,
+            clock,
+            target: ArcSwapOption::empty(),
             woken: Notify::new(),
             logins,
-            login_queue,
+            login_queue: Mutex::new(login_queue),
         }
     }
 
@@ -98,12 +94,12 @@ impl OutboxDispatcher {
     /// Queues a notification of a login, or counts it as lost where the queue is full.
     pub fn send_login(&self, login: LoginNotification) {
         if self.logins.try_send(login).is_err() {
-            self.parts.count_lost("login.succeeded");
+            self.count_lost("login.succeeded");
         }
     }
 
     /// Sends the events of the outbox. Never returns.
-    pub async fn run(&self) {
+    pub async fn run(self: &Arc<Self>) {
         let mut ticks = interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut polls = 0;
@@ -113,7 +109,7 @@ impl OutboxDispatcher {
                 () = self.woken.notified() => {}
             }
             if let Err(fault) = self.dispatch_due().await {
-                tracing::warn!(error = %fault, "the events for the backend could not be read or settled");
+                tracing::warn!(error = %fault, "the events for the backend could not be read or acknowledged");
             }
             polls = (polls + 1) % POLLS_PER_BACKLOG_COUNT;
             if polls == 1 && self.target.load().is_some() {
@@ -135,22 +131,21 @@ impl OutboxDispatcher {
                 .await
                 .is_err()
             {
-                self.parts.count_lost("login.succeeded");
+                self.count_lost("login.succeeded");
             }
         }
     }
 
     /// Sends every event that is due; returns how many the backend has accepted.
-    pub async fn dispatch_due(&self) -> Result<usize, StoreError> {
+    pub async fn dispatch_due(self: &Arc<Self>) -> Result<usize, StoreError> {
         let Some(target) = self.target.load_full() else {
             return Ok(0);
         };
         let mut delivered = 0;
         loop {
-            let now = self.parts.clock.now();
+            let now = self.clock.now();
             let until = now.plus(target.hooks.timeout() + LEASE_MARGIN);
             let leased = self
-                .parts
                 .store
                 .take_outbox(now, until, MAX_CONCURRENT_DELIVERIES)
                 .await?;
@@ -159,7 +154,8 @@ impl OutboxDispatcher {
             }
             let mut deliveries = JoinSet::new();
             for entry in leased {
-                deliveries.spawn(deliver(self.parts.clone(), Arc::clone(&target), entry));
+                let (this, target) = (Arc::clone(self), Arc::clone(&target));
+                deliveries.spawn(async move { this.deliver(&target, entry).await });
             }
             while let Some(delivery) = deliveries.join_next().await {
                 delivered += usize::from(delivery.unwrap_or(Ok(false))?);
@@ -168,82 +164,75 @@ impl OutboxDispatcher {
     }
 
     async fn update_backlog_metrics(&self) {
-        let Ok(backlog) = self.parts.store.backlog().await else {
+        let Ok(backlog) = self.store.backlog().await else {
             return;
         };
-        let age = backlog.oldest.map_or(Duration::ZERO, |oldest| {
-            self.parts.clock.now().since(oldest)
-        });
-        self.parts
-            .metrics
+        let age = backlog
+            .oldest
+            .map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest));
+        self.metrics
             .hook_backlog
             .set(i64::try_from(backlog.waiting).unwrap_or(i64::MAX));
-        self.parts.metrics.hook_backlog_age.set(age.as_secs_f64());
+        self.metrics.hook_backlog_age.set(age.as_secs_f64());
     }
-}
 
-impl OutboxDispatcherParts {
     fn count_lost(&self, event: &str) {
         let lost = &self.metrics.hook_events_lost;
         lost.with_label_values(&[event]).inc();
     }
-}
 
-/// Sends one event and acknowledges or reschedules it; returns whether the backend has accepted it.
-async fn deliver(
-    parts: OutboxDispatcherParts,
-    target: Arc<HookTarget>,
-    entry: OutboxEntry,
-) -> Result<bool, StoreError> {
-    let OutboxEntry {
-        event,
-        at,
-        attempts,
-        receipt,
-    } = &entry;
-    let identities = match event {
-        OutboxEvent::Created { user } => match parts.store.lookup_user(user).await? {
-            UserLookup::Active(identities) => Some(identities),
-            // The deletion of this user is an event of its own.
-            UserLookup::Deleted { .. } | UserLookup::Unknown => {
-                parts.store.acknowledge_outbox(receipt, None).await?;
-                return Ok(false);
-            }
-        },
-        OutboxEvent::Deleted { .. }
-        | OutboxEvent::Merged { .. }
-        | OutboxEvent::Withdrawn { .. } => None,
-    };
-    let Err(error) = target
-        .hooks
-        .notify(&HookNotification::Outbox {
+    /// Sends one event and acknowledges or reschedules it; returns whether the backend has accepted
+    /// it.
+    async fn deliver(&self, target: &HookTarget, entry: OutboxEntry) -> Result<bool, StoreError> {
+        let OutboxEntry {
             event,
-            at: *at,
-            user: identities.as_deref(),
-        })
-        .await
-    else {
-        parts.store.acknowledge_outbox(receipt, None).await?;
-        return Ok(true);
-    };
-    let (now, id) = (parts.clock.now(), event.id());
-    if now.since(*at) >= target.give_up_after {
-        let name = event.name();
-        parts.count_lost(name);
-        parts.audit.record(&Event::HookGivenUp {
-            event: name,
-            id: &id,
-        });
-        tracing::error!(event = name, id, error = %error, "the backend was not told, and will not be: {error}");
-        parts.store.acknowledge_outbox(receipt, None).await?;
-        return Ok(false);
+            at,
+            attempts,
+            receipt,
+        } = &entry;
+        let identities = match event {
+            OutboxEvent::Created { user } => match self.store.lookup_user(user).await? {
+                UserLookup::Active(identities) => Some(identities),
+                // The deletion of this user is an event of its own.
+                UserLookup::Deleted { .. } | UserLookup::Unknown => {
+                    self.store.acknowledge_outbox(receipt, None).await?;
+                    return Ok(false);
+                }
+            },
+            OutboxEvent::Deleted { .. }
+            | OutboxEvent::Merged { .. }
+            | OutboxEvent::Withdrawn { .. } => None,
+        };
+        let Err(error) = target
+            .hooks
+            .notify(&HookNotification::Outbox {
+                event,
+                at: *at,
+                user: identities.as_deref(),
+            })
+            .await
+        else {
+            self.store.acknowledge_outbox(receipt, None).await?;
+            return Ok(true);
+        };
+        let (now, id) = (self.clock.now(), event.id());
+        if now.since(*at) >= target.give_up_after {
+            let name = event.name();
+            self.count_lost(name);
+            self.audit.record(&Event::HookGivenUp {
+                event: name,
+                id: &id,
+            });
+            tracing::error!(event = name, id, error = %error, "the backend was not told, and will not be: {error}");
+            self.store.acknowledge_outbox(receipt, None).await?;
+            return Ok(false);
+        }
+        tracing::warn!(event = event.name(), id, attempts, error = %error, "the backend was not told yet: {error}");
+        self.store
+            .acknowledge_outbox(receipt, Some(next_attempt_at(*attempts, now)))
+            .await?;
+        Ok(false)
     }
-    tracing::warn!(event = event.name(), id, attempts, error = %error, "the backend was not told yet: {error}");
-    parts
-        .store
-        .acknowledge_outbox(receipt, Some(next_attempt_at(*attempts, now)))
-        .await?;
-    Ok(false)
 }
 
 /// When an event is sent again after so many failed attempts.

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     dialect::TokenProfile,
+    error::ErrorCode,
     store::{LoginProof, StoreError},
     types::{ClientIp, ClientType, Username},
 };
@@ -32,70 +33,60 @@ impl Auth {
         login: PasswordLogin,
         from: ClientIp,
     ) -> Result<SignedIn, AuthError> {
-        let result = self.login_with_password(login, from).await;
+        let result = self.login_with_password(&login, from).await;
         self.record_login(LoginMethod::Password, result.as_ref(), from);
         result
     }
 
     async fn login_with_password(
         &self,
-        login: PasswordLogin,
+        login: &PasswordLogin,
         from: ClientIp,
     ) -> Result<SignedIn, AuthError> {
         let PasswordLogin {
-            username,
-            password,
-            client_type,
-            token_profile,
+            username, password, ..
         } = login;
-        let limits = &self.parts.limits;
-        limits.admin_login(from)?;
-        let is_known = self.parts.memory.known_networks.is_known(
-            &username,
-            from,
-            self.parts.clock.monotonic(),
-        );
-        let (is_counted, network) = if is_known {
-            (false, ClientNetwork::Known)
+        let limits = &self.limits;
+        limits.admin_login_per_ip.check(&from.network())?;
+        let (known_networks, now) = (&self.memory.known_networks, self.clock.monotonic());
+        let network = if known_networks.is_known(username, from, now) {
+            ClientNetwork::Known
         } else {
-            (true, ClientNetwork::Unknown)
+            ClientNetwork::Unknown
         };
+        let is_counted = network == ClientNetwork::Unknown;
         // A guess is counted before it is compared, so parallel ones share one budget.
         if is_counted {
-            limits.admin_account(&username)?;
+            limits.admin_login_per_account.check(username)?;
         }
         let refund = || {
-            limits.refund_admin_login(from);
+            limits.admin_login_per_ip.refund(&from.network());
             if is_counted {
-                limits.refund_admin_account(&username);
+                limits.admin_login_per_account.refund(username);
             }
         };
 
         // A password that was not compared was not wrong.
         let found = self
-            .parts
             .store
-            .credentials(&username)
+            .credentials(username)
             .await
             .inspect_err(|_| refund())?;
         let hash = found.as_ref().map(|found| &found.password);
-        let compared = self.parts.passwords.verify(&password, hash, network).await;
+        let compared = self.passwords.verify(password, hash, network).await;
         let is_right = compared.inspect_err(|_| refund())?;
         let (true, Some(credentials)) = (is_right, found) else {
-            return Err(AuthError::CredentialsInvalid);
+            return Err(ErrorCode::CredentialsInvalid.into());
         };
         refund();
 
         let now = self.now();
         let proof = LoginProof::Password(username.clone(), credentials);
-        let new = self.new_login(proof, client_type, now)?;
-        let signed_in = self
-            .sign_in(&new, from, &token_profile, AuthError::CredentialsInvalid)
-            .await?;
-        self.parts
-            .memory
+        let new = self.new_login(proof, login.client_type, now)?;
+        let signed_in = self.sign_in(&new, from, &login.token_profile).await?;
+        self.memory
             .known_networks
-            .remember(&username, from, self.parts.clock.monotonic());
+            .remember(username, from, self.clock.monotonic());
         Ok(signed_in)
     }
 }

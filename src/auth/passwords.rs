@@ -23,7 +23,7 @@ const MAX_RUNNING: usize = 2;
 const MAX_WAITING: usize = 16;
 /// Further slots for clients from known networks, which a flood from unknown ones cannot take.
 const MAX_WAITING_KNOWN: usize = 4;
-/// `Retry-After` where all slots are taken: all that wait are done by then.
+/// `Retry-After` where all slots are taken: all waiting computations have finished by then.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// KiB, passes, lanes: the OWASP Password Storage Cheat Sheet's first choice of small memory.

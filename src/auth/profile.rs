@@ -18,13 +18,9 @@ pub fn nickname(text: &str) -> Result<Option<String>, Malformed> {
     let good = (1..=64).contains(&trimmed.chars().count())
         && !trimmed.chars().any(char::is_control)
         && !is_visually_empty(trimmed);
-    if good {
-        Ok(Some(trimmed.to_owned()))
-    } else {
-        Err(Malformed(
-            "must be 1 to 64 characters, some of them visible, without control characters",
-        ))
-    }
+    good.then(|| Some(trimmed.to_owned())).ok_or(Malformed(
+        "must be 1 to 64 characters, some of them visible, without control characters",
+    ))
 }
 
 /// An absolute `http` or `https` URL of at most 512 bytes, as it was sent; not one of a file that
@@ -39,13 +35,9 @@ pub fn avatar_url(text: &str) -> Result<String, Malformed> {
                 && url.password().is_none()
                 && !is_own_file(&url)
         });
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err(Malformed(
-            "must be an http or https URL of at most 512 characters",
-        ))
-    }
+    good.then(|| text.to_owned()).ok_or(Malformed(
+        "must be an http or https URL of at most 512 characters",
+    ))
 }
 
 /// What WeChat's tools write for files of the mini program: `http://tmp/`, `http://usr/`,
@@ -63,23 +55,18 @@ pub fn bio(text: &str) -> Result<String, Malformed> {
         && !text
             .chars()
             .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err(Malformed(
-            "must be at most 500 characters, without control characters",
-        ))
-    }
+    good.then(|| text.to_owned()).ok_or(Malformed(
+        "must be at most 500 characters, without control characters",
+    ))
 }
 
 /// A day of the calendar, `YYYY-MM-DD`, from 1900 on.
 pub fn birthday(text: &str) -> Result<String, Malformed> {
-    let says = Malformed("must be a date, YYYY-MM-DD, from 1900-01-01 on");
-    let written_plainly = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-    match time::Date::parse(text, &Iso8601::DATE) {
-        Ok(date) if written_plainly && date.year() >= 1900 => Ok(text.to_owned()),
-        Ok(_) | Err(_) => Err(says),
-    }
+    let is_plain = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    let good =
+        is_plain && time::Date::parse(text, &Iso8601::DATE).is_ok_and(|date| date.year() >= 1900);
+    good.then(|| text.to_owned())
+        .ok_or(Malformed("must be a date, YYYY-MM-DD, from 1900-01-01 on"))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use super::{Auth, AuthError, AuthenticatedCaller};
 use crate::{
+    error::ErrorCode,
     provider::wechat::LoginCode,
     types::{SmsCode, SmsPurpose},
 };
@@ -28,39 +29,39 @@ impl Auth {
         caller: AuthenticatedCaller<'_>,
         proof: &ReauthenticationProof,
     ) -> Result<(), AuthError> {
-        let (user, store, now) = (caller.user, &self.parts.store, self.now());
+        let (user, store, now) = (caller.user, &self.store, self.now());
         let session = store
             .session(caller.session, now)
             .await?
-            .ok_or(AuthError::SessionRevoked)?;
+            .ok_or(ErrorCode::SessionRevoked)?;
         match proof {
             ReauthenticationProof::None
-                if now.since(session.created_at) <= self.parts.rules.recent_login =>
+                if now.since(session.created_at) <= self.rules.recent_login =>
             {
                 Ok(())
             }
-            ReauthenticationProof::None => Err(AuthError::ReauthenticationRequired),
+            ReauthenticationProof::None => Err(ErrorCode::ReauthenticationRequired.into()),
             ReauthenticationProof::Sms(code) => {
-                self.parts.limits.verify(caller.from)?;
+                self.limits.verify_per_ip.check(&caller.from.network())?;
                 let phone = store
                     .user(user)
                     .await?
                     .and_then(|user| user.phone)
-                    .ok_or(AuthError::SmsCodeInvalid)?;
+                    .ok_or(ErrorCode::CodeInvalid)?;
                 let is_right = store
                     .prove_phone(user, &self.guess(phone, code, SmsPurpose::Login), now)
                     .await?;
                 self.count_verification(if is_right { "right" } else { "wrong" });
                 if !is_right {
-                    return Err(AuthError::SmsCodeInvalid);
+                    return Err(ErrorCode::CodeInvalid.into());
                 }
-                self.parts.limits.refund_verify(caller.from);
+                self.limits.verify_per_ip.refund(&caller.from.network());
                 Ok(())
             }
             ReauthenticationProof::Wechat(code) => {
-                self.parts.limits.login(caller.from)?;
+                self.limits.login_per_ip.check(&caller.from.network())?;
                 let app = session.app_id.ok_or(AuthError::NotFromWechat)?;
-                let identity = self.parts.wechat.code_to_session(&app, code).await?;
+                let identity = self.wechat.code_to_session(&app, code).await?;
                 if store.prove_wechat(user, &identity, now).await? {
                     Ok(())
                 } else {

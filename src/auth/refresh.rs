@@ -5,7 +5,9 @@ use crate::{
     audit::Event,
     dialect::TokenProfile,
     error::ErrorCode,
-    store::{RefreshSalt, Renewal, RenewalProof, RenewedSession, Rotation, RotationOutcome},
+    store::{
+        RefreshSalt, Renewal, RenewalProof, RenewedSession, Rotation, RotationOutcome, StoreError,
+    },
     token::{AccessClaims, Grant, RefreshToken, RefreshTokens},
     types::{ClientIp, SessionId, Timestamp},
 };
@@ -18,7 +20,7 @@ pub(super) const DECOY_SALT: RefreshSalt = RefreshSalt([0; 16]);
 pub struct Refresh<'a> {
     /// The token, or a JWT with it inside.
     pub token: &'a str,
-    /// Whether it is replaced by its successor. Not for a client that keeps its first one for good.
+    /// Whether it is replaced by its successor. Not for a client that always keeps its first one.
     pub rotates: bool,
     pub token_profile: &'a TokenProfile,
 }
@@ -33,58 +35,39 @@ impl Auth {
     ) -> Result<SignedIn, AuthError> {
         let attempt = self.renewal_attempt(from);
         // A malformed token costs nothing to reject, so it waits for nothing.
-        let parsed = RefreshTokens::parse_wrapped(refresh.token).ok_or(AuthError::RefreshInvalid);
+        let parsed = RefreshTokens::parse_wrapped(refresh.token)
+            .ok_or(AuthError::Rejected(ErrorCode::RefreshInvalid));
         let proven = match parsed {
             Ok(token) => attempt.prove(self.verify_refresh_token(token)).await,
             Err(error) => Err(attempt.reject(error)),
         };
         let token = proven.inspect_err(|error| {
-            if matches!(error, AuthError::RefreshInvalid) {
+            if matches!(error, AuthError::Rejected(ErrorCode::RefreshInvalid)) {
                 self.count_refresh("invalid");
             }
         })?;
-        attempt.count_in_session(token.session)?;
-        let result = self.refresh_session(&token, refresh, from).await;
-        attempt.finish(result.as_ref().err());
-        result
-    }
-
-    async fn refresh_session(
-        &self,
-        token: &RefreshToken,
-        refresh: Refresh<'_>,
-        from: ClientIp,
-    ) -> Result<SignedIn, AuthError> {
-        let now = self.now();
         let RefreshToken {
             session, counter, ..
-        } = *token;
-        let (replay_window, idle_ttl) = (self.parts.rules.replay_window, self.parts.rules.idle_ttl);
-        let outcome = if refresh.rotates {
-            self.parts
-                .store
-                .rotate(&Rotation {
-                    session,
-                    counter,
-                    replay_window,
-                    idle_ttl,
-                    now,
-                })
-                .await?
-        } else {
-            let proof = RenewalProof::RefreshToken { counter };
-            self.parts
-                .store
-                .renew(&Renewal {
-                    session,
-                    proof,
-                    idle_ttl,
-                    now,
-                })
-                .await?
+        } = token;
+        let (now, rules) = (self.now(), &self.rules);
+        let (replay_window, idle_ttl) = (rules.replay_window, rules.idle_ttl);
+        let proof = RenewalProof::RefreshToken { counter };
+        let outcome = async {
+            if !refresh.rotates {
+                return self.renew_session(session, proof, now).await;
+            }
+            let rotation = Rotation {
+                session,
+                counter,
+                replay_window,
+                idle_ttl,
+                now,
+            };
+            self.store.rotate(&rotation).await
         };
-        let rotated = if refresh.rotates { "rotated" } else { "kept" };
-        self.finish_refresh(outcome, session, rotated, refresh.token_profile, from, now)
+        let label = if refresh.rotates { "rotated" } else { "kept" };
+        let profile = refresh.token_profile;
+        self.finish_renewal(&attempt, session, label, profile, now, outcome)
             .await
     }
 
@@ -98,77 +81,83 @@ impl Auth {
     ) -> Result<SignedIn, AuthError> {
         let attempt = self.renewal_attempt(from);
         let claims = attempt
-            .prove(async { check().map_err(AuthError::TokenRefused) })
+            .prove(async { check().map_err(AuthError::Rejected) })
             .await?;
-        attempt.count_in_session(claims.sid)?;
-        let result = self.renew_session(&claims, token_profile, from).await;
+        let (session, now) = (claims.sid, self.now());
+        let outcome =
+            self.renew_session(session, RenewalProof::AccessToken { user: claims.sub }, now);
+        self.finish_renewal(&attempt, session, "kept", token_profile, now, outcome)
+            .await
+    }
+
+    /// Renews a session whose refresh token stays the same.
+    async fn renew_session(
+        &self,
+        session: SessionId,
+        proof: RenewalProof,
+        now: Timestamp,
+    ) -> Result<RotationOutcome, StoreError> {
+        let idle_ttl = self.rules.idle_ttl;
+        self.store
+            .renew(&Renewal {
+                session,
+                proof,
+                idle_ttl,
+                now,
+            })
+            .await
+    }
+
+    /// Renews the session that the token has proven, within its limit, and signs the new tokens.
+    async fn finish_renewal(
+        &self,
+        attempt: &RenewalAttempt<'_>,
+        session: SessionId,
+        renewed: &'static str,
+        token_profile: &TokenProfile,
+        now: Timestamp,
+        outcome: impl Future<Output = Result<RotationOutcome, StoreError>>,
+    ) -> Result<SignedIn, AuthError> {
+        attempt.count_in_session(session)?;
+        let result = async {
+            let (label, renewed) = match outcome.await? {
+                RotationOutcome::Rotated(session) => (renewed, Ok(session)),
+                RotationOutcome::Replayed(session) => ("replayed", Ok(session)),
+                RotationOutcome::Reused(user) => {
+                    self.apply_ended_sessions(&[session], "reuse", now);
+                    self.audit.record(&Event::RefreshReused {
+                        user: &user,
+                        session,
+                        from: attempt.from,
+                    });
+                    ("reused", Err(ErrorCode::RefreshReused.into()))
+                }
+                RotationOutcome::Expired => ("expired", Err(AuthError::RefreshExpired)),
+                RotationOutcome::Revoked => ("revoked", Err(ErrorCode::SessionRevoked.into())),
+                RotationOutcome::Disabled(_) => ("disabled", Err(ErrorCode::UserDisabled.into())),
+                RotationOutcome::Unknown => ("invalid", Err(ErrorCode::RefreshInvalid.into())),
+            };
+            self.count_refresh(label);
+            let RenewedSession {
+                user,
+                session,
+                global_epoch,
+            } = *renewed?;
+            let openid = self.openid_for(session.id, token_profile).await?;
+            let grant = Grant {
+                user: &user,
+                session: &session,
+                global_epoch,
+            };
+            self.sign(&grant, openid, token_profile, now).await
+        };
+        let result = result.await;
         attempt.finish(result.as_ref().err());
         result
     }
 
-    async fn renew_session(
-        &self,
-        claims: &AccessClaims,
-        token_profile: &TokenProfile,
-        from: ClientIp,
-    ) -> Result<SignedIn, AuthError> {
-        let now = self.now();
-        let proof = RenewalProof::AccessToken {
-            user: claims.sub.clone(),
-        };
-        let renewal = Renewal {
-            session: claims.sid,
-            proof,
-            idle_ttl: self.parts.rules.idle_ttl,
-            now,
-        };
-        let outcome = self.parts.store.renew(&renewal).await?;
-        self.finish_refresh(outcome, claims.sid, "kept", token_profile, from, now)
-            .await
-    }
-
-    async fn finish_refresh(
-        &self,
-        outcome: RotationOutcome,
-        session: SessionId,
-        rotated: &'static str,
-        token_profile: &TokenProfile,
-        from: ClientIp,
-        now: Timestamp,
-    ) -> Result<SignedIn, AuthError> {
-        match outcome {
-            RotationOutcome::Rotated(renewed) => {
-                self.sign_renewed(&renewed, rotated, token_profile, now)
-                    .await
-            }
-            RotationOutcome::Replayed(renewed) => {
-                self.sign_renewed(&renewed, "replayed", token_profile, now)
-                    .await
-            }
-            RotationOutcome::Reused(user) => {
-                self.apply_ended_sessions(&[session], "reuse", now);
-                self.parts.audit.record(&Event::RefreshReused {
-                    user: &user,
-                    session,
-                    from,
-                });
-                self.reject_refresh("reused", AuthError::RefreshReused)
-            }
-            RotationOutcome::Expired => self.reject_refresh("expired", AuthError::RefreshExpired),
-            RotationOutcome::Revoked => self.reject_refresh("revoked", AuthError::SessionRevoked),
-            RotationOutcome::Disabled(_) => {
-                self.reject_refresh("disabled", AuthError::UserDisabled)
-            }
-            RotationOutcome::Unknown => self.reject_refresh("invalid", AuthError::RefreshInvalid),
-        }
-    }
-
     fn renewal_attempt(&self, from: ClientIp) -> RenewalAttempt<'_> {
-        RenewalAttempt::begin(
-            &self.parts.limits,
-            &self.parts.memory.renewals_over_limit,
-            from,
-        )
+        RenewalAttempt::begin(&self.limits, &self.memory.renewals_over_limit, from)
     }
 
     /// The token, if its MAC is right.
@@ -176,55 +165,18 @@ impl Auth {
         &self,
         token: RefreshToken,
     ) -> Result<RefreshToken, AuthError> {
-        let salt = self.parts.store.refresh_salt(token.session).await?;
+        let salt = self.store.refresh_salt(token.session).await?;
         let right = self
-            .parts
             .refresh_tokens
             .check(&token, &salt.unwrap_or(DECOY_SALT));
         if right && salt.is_some() {
             Ok(token)
         } else {
-            Err(AuthError::RefreshInvalid)
+            Err(ErrorCode::RefreshInvalid.into())
         }
     }
 
-    async fn sign_renewed(
-        &self,
-        renewed: &RenewedSession,
-        result: &'static str,
-        token_profile: &TokenProfile,
-        now: Timestamp,
-    ) -> Result<SignedIn, AuthError> {
-        self.count_refresh(result);
-        let RenewedSession {
-            user,
-            session,
-            global_epoch,
-        } = renewed;
-        let openid = self.openid_for(session.id, token_profile).await?;
-        self.sign(
-            &Grant {
-                user,
-                session,
-                global_epoch: *global_epoch,
-            },
-            openid,
-            token_profile,
-            now,
-        )
-        .await
-    }
-
-    fn reject_refresh(
-        &self,
-        result: &'static str,
-        error: AuthError,
-    ) -> Result<SignedIn, AuthError> {
-        self.count_refresh(result);
-        Err(error)
-    }
-
     fn count_refresh(&self, result: &'static str) {
-        count(&self.parts.metrics.refresh, &[result]);
+        count(&self.metrics.refresh, &[result]);
     }
 }

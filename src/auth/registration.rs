@@ -6,13 +6,14 @@
 //! request, and a backend that respects the key gives the same response.
 //!
 //! Must stay true: the backend is asked only about a person whose proof is right, and only where
-//! registration is open. A user who was made meanwhile stays, and the response is not used. The id
-//! of a user is never given again.
+//! registration is open. A user who was created meanwhile is kept, and the response is not used.
+//! The id of a user is never assigned again.
 
 use super::{Auth, AuthError, memory::PersonKey};
 use crate::{
     audit::Event,
     crypto,
+    error::ErrorCode,
     provider::hooks::{CreatedResponse, HookError, Hooks, NewUserRequest},
     store::{LoginOutcome, LoginProof, NewLogin, NewUserId, OutboxPolicy},
     types::UserId,
@@ -22,21 +23,20 @@ use crate::{
 const MAX_ROUNDS: u8 = 3;
 
 impl Auth {
-    /// Carries on with the login of a person whom the store does not know.
+    /// Continues the login of a person who is unknown to the store.
     pub(super) async fn register(&self, new: &NewLogin) -> Result<LoginOutcome, AuthError> {
-        let Some(hooks) = &self.parts.hooks else {
+        let Some(hooks) = &self.hooks else {
             return Err(AuthError::Interrupted);
         };
         let person_key = self.person_key(&new.proof);
         let (_lock, has_waited) = self
-            .parts
             .memory
             .registration_locks
             .lock(person_key, hooks.timeout())
             .await
             .ok_or(AuthError::RegistrationUnavailable)?;
         if has_waited {
-            match self.parts.store.login(new).await? {
+            match self.store.login(new).await? {
                 LoginOutcome::UnknownUser => {}
                 known => return Ok(known),
             }
@@ -46,17 +46,17 @@ impl Auth {
             let login = self
                 .with_backend_answer(hooks, new, person_key, round, refused_id.as_ref())
                 .await?;
-            match self.parts.store.login(&login).await? {
+            match self.store.login(&login).await? {
                 LoginOutcome::IdTaken { is_deleted } => {
                     let NewUserId::FromBackend(id) = login.new_user else {
                         return Err(AuthError::Interrupted);
                     };
-                    self.parts.audit.record(&Event::HookIdTaken {
+                    self.audit.record(&Event::HookIdTaken {
                         user: &id,
                         gone: is_deleted,
                     });
                     if !is_deleted {
-                        tracing::error!(user = %id, "the backend gave a new user the id of another one: nobody was made");
+                        tracing::error!(user = %id, "the backend gave a new user the id of another user: no user was created");
                         return Err(AuthError::RegistrationUnavailable);
                     }
                     refused_id = Some(id);
@@ -64,7 +64,9 @@ impl Auth {
                 done => return Ok(done),
             }
         }
-        tracing::error!("the backend gives new users ids of users who are gone: nobody was made");
+        tracing::error!(
+            "the backend gives new users the ids of deleted users: no user was created"
+        );
         Err(AuthError::RegistrationUnavailable)
     }
 
@@ -94,18 +96,18 @@ impl Auth {
         };
         let (id, claims, outbox) = match hooks.request_user_id(&person).await {
             Ok(CreatedResponse { id, claims }) => (id, claims, new.outbox),
-            Err(HookError::Refused) => return Err(AuthError::RegistrationClosed),
+            Err(HookError::Refused) => return Err(ErrorCode::RegistrationClosed.into()),
             // Whatever `on_failure` says: the backend has a row under an id that menshen may
             // generate later.
             Err(error @ HookError::IdsOverlap) => {
                 tracing::error!(
                     error = %error,
-                    "nobody was made: {error}; raise it above every id that the backend will ever give"
+                    "no user was created: {error}; raise it above every id that the backend will ever give"
                 );
                 return Err(AuthError::RegistrationUnavailable);
             }
-            Err(error) if self.parts.rules.hooks.continues => {
-                tracing::warn!(error = %error, "the backend was not asked about a new user, and will be told: {error}");
+            Err(error) if self.rules.continues_without_backend => {
+                tracing::warn!(error = %error, "the backend could not be asked about a new user and will be notified later: {error}");
                 let outbox = OutboxPolicy {
                     created: true,
                     ..new.outbox
@@ -113,7 +115,7 @@ impl Auth {
                 (None, new.claims.clone(), outbox)
             }
             Err(error) => {
-                tracing::warn!(error = %error, "the backend was not asked about a new user, so nobody was made: {error}");
+                tracing::warn!(error = %error, "the backend could not be asked about a new user, so no user was created: {error}");
                 return Err(AuthError::RegistrationUnavailable);
             }
         };
@@ -132,7 +134,7 @@ impl Auth {
     /// The key of the person: one for each way of logging in. The unionid, which names a person
     /// across apps, comes first.
     fn person_key(&self, proof: &LoginProof) -> PersonKey {
-        let mac = |parts: &[&[u8]]| crypto::mac(&self.parts.hook_key, parts);
+        let mac = |parts: &[&[u8]]| crypto::mac(&self.hook_key, parts);
         match proof {
             LoginProof::Wechat(identity) => match &identity.unionid {
                 Some(unionid) => mac(&[b"unionid", unionid.as_str().as_bytes()]),
@@ -149,6 +151,6 @@ impl Auth {
 
     /// The key of a later request about the same person, as stable as the first.
     fn later_round_key(&self, person_key: PersonKey, round: u8) -> PersonKey {
-        crypto::mac(&self.parts.hook_key, &[b"again", &person_key, &[round]])
+        crypto::mac(&self.hook_key, &[b"again", &person_key, &[round]])
     }
 }

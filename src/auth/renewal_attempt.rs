@@ -2,7 +2,7 @@
 //!
 //! Many people can share an address (an office, a carrier's NAT, a cloud function), and their
 //! tokens expire together. So a renewal that succeeds costs its address nothing, and a genuine
-//! token renews although its address has used up its refusals: a client that loops signs out none
+//! token renews although its address has used up its rejections: a client that loops signs out none
 //! of its neighbours. Genuine tokens are bounded by `limits.refresh_per_session`, also those of
 //! ended sessions.
 //!
@@ -54,14 +54,14 @@ impl OverLimitQueue {
 pub(super) struct RenewalAttempt<'a> {
     limits: &'a Limits,
     queue: &'a OverLimitQueue,
-    from: ClientIp,
+    pub(super) from: ClientIp,
     /// The address is over its limit of rejected renewals.
     limited: Option<RateLimited>,
 }
 
 impl<'a> RenewalAttempt<'a> {
     pub(super) fn begin(limits: &'a Limits, queue: &'a OverLimitQueue, from: ClientIp) -> Self {
-        let limited = limits.failed_refresh(from).err();
+        let limited = limits.refresh_per_ip.check_uncounted(&from.network()).err();
         Self {
             limits,
             queue,
@@ -77,7 +77,7 @@ impl<'a> RenewalAttempt<'a> {
     ) -> Result<P, AuthError> {
         let checked = if let Some(limited) = self.limited {
             let Ok(_waiting) = self.queue.waiting.try_acquire() else {
-                self.limits.count_failed_refresh();
+                self.limits.refresh_per_ip.count_rejection();
                 return Err(limited.into());
             };
             // The semaphore is never closed.
@@ -93,7 +93,7 @@ impl<'a> RenewalAttempt<'a> {
     pub(super) fn reject(&self, error: AuthError) -> AuthError {
         match self.limited {
             Some(limited) if error.rejects_renewal() => {
-                self.limits.count_failed_refresh();
+                self.limits.refresh_per_ip.count_rejection();
                 limited.into()
             }
             _ => {
@@ -107,14 +107,15 @@ impl<'a> RenewalAttempt<'a> {
     /// limit, the renewal stays counted against the address.
     pub(super) fn count_in_session(&self, session: SessionId) -> Result<(), AuthError> {
         self.limits
-            .refresh_in_session(session)
+            .refresh_per_session
+            .check(&session)
             .map_err(AuthError::from)
     }
 
     /// Refunds a renewal that was not rejected.
     pub(super) fn finish(&self, error: Option<&AuthError>) {
         if self.limited.is_none() && !error.is_some_and(AuthError::rejects_renewal) {
-            self.limits.refund_failed_refresh(self.from);
+            self.limits.refresh_per_ip.refund(&self.from.network());
         }
     }
 }
@@ -129,6 +130,7 @@ mod tests {
     use crate::{
         clock::Clock,
         config::{LimitsConfig, Rate},
+        error::ErrorCode,
         metrics::Metrics,
         types::Timestamp,
     };
@@ -152,7 +154,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             now.fetch_sub(1, Ordering::SeqCst);
-            Err::<(), _>(AuthError::RefreshInvalid)
+            Err::<(), _>(AuthError::Rejected(ErrorCode::RefreshInvalid))
         };
         let flood = |last: u8| {
             let (limits, queue, check) = (&limits, &queue, &check);

@@ -8,7 +8,6 @@ use crate::{
     },
     policy::RequestedClaims,
     store::{OutboxPolicy, SmsLimits},
-    types::{Phone, SmsCode, Timestamp},
 };
 
 /// The settings of the use cases.
@@ -35,21 +34,17 @@ pub struct AuthRules {
     pub recent_login: Duration,
     /// The identity claims that tokens carry.
     pub requested_claims: RequestedClaims,
-    pub sms: SmsRules,
+    /// For the served countries and the test phones.
+    pub sms: SmsConfig,
+    pub sms_limits: SmsLimits,
     /// The events that go to the backend through the outbox.
     pub outbox: OutboxPolicy,
-    pub hooks: HookRules,
-}
-
-/// The settings of hooks.
-#[derive(Clone, Copy)]
-pub struct HookRules {
     /// A first login asks the backend for the user's id.
-    pub asks: bool,
-    /// Without a response from the backend the login goes on.
-    pub continues: bool,
+    pub asks_backend: bool,
+    /// A first login continues without a response from the backend.
+    pub continues_without_backend: bool,
     /// The backend is notified of logins.
-    pub logins: bool,
+    pub notifies_logins: bool,
 }
 
 impl AuthRules {
@@ -70,48 +65,24 @@ impl AuthRules {
             },
             recent_login: config.auth.recent_login.get(),
             requested_claims: RequestedClaims::from_config(&config.identity),
-            sms: SmsRules::from_config(&config.sms),
+            sms: config.sms.clone(),
+            sms_limits: SmsLimits {
+                code_ttl: config.sms.code_ttl.get(),
+                resend_after: config.sms.resend_after.get(),
+                per_phone_hour: config.sms.per_phone_hour,
+                per_phone_day: config.sms.per_phone_day,
+                daily_budget: config.sms.daily_budget.into(),
+                max_attempts: config.sms.max_attempts,
+            },
             outbox: OutboxPolicy {
                 created: config.hooks.has(HookEvent::UserCreated) && !config.hooks.asks(),
                 deleted: config.hooks.has(HookEvent::UserDeleted),
                 merged: config.hooks.has(HookEvent::UserMerged),
                 withdrawn: config.hooks.has(HookEvent::UserWithdrawn),
             },
-            hooks: HookRules {
-                asks: config.hooks.asks(),
-                continues: config.hooks.on_failure == OnHookFailure::Continue,
-                logins: config.hooks.has(HookEvent::LoginSucceeded),
-            },
+            asks_backend: config.hooks.asks(),
+            continues_without_backend: config.hooks.on_failure == OnHookFailure::Continue,
+            notifies_logins: config.hooks.has(HookEvent::LoginSucceeded),
         }
-    }
-}
-
-/// The settings of SMS codes.
-#[derive(Debug, Clone)]
-pub struct SmsRules {
-    pub limits: SmsLimits,
-    /// For the served countries and the test phones.
-    pub(super) config: SmsConfig,
-}
-
-impl SmsRules {
-    /// From the config.
-    pub fn from_config(config: &SmsConfig) -> Self {
-        Self {
-            limits: SmsLimits {
-                code_ttl: config.code_ttl.get(),
-                resend_after: config.resend_after.get(),
-                per_phone_hour: config.per_phone_hour,
-                per_phone_day: config.per_phone_day,
-                daily_budget: config.daily_budget.into(),
-                max_attempts: config.max_attempts,
-            },
-            config: config.clone(),
-        }
-    }
-
-    /// The fixed code of a test phone, while test phones are active.
-    pub(super) fn test_code(&self, phone: &Phone, now: Timestamp) -> Option<SmsCode> {
-        self.config.test_code(phone, now)
     }
 }

@@ -1,7 +1,7 @@
 //! Sessions by their handles, which clients send where their API once took WeChat's `session_key`.
 
 use super::{Auth, AuthError, refresh::DECOY_SALT};
-use crate::{store::WechatSession, token::SessionHandles, types::ClientIp};
+use crate::{error::ErrorCode, store::WechatSession, token::SessionHandles, types::ClientIp};
 
 impl Auth {
     /// The active session of a handle, if it began with WeChat. Every failure is the same error.
@@ -10,21 +10,19 @@ impl Auth {
         text: &str,
         from: ClientIp,
     ) -> Result<WechatSession, AuthError> {
-        self.parts.limits.api(from)?;
-        let handle = SessionHandles::parse(text).ok_or(AuthError::PhoneDecryptFailed)?;
-        let salt = self.parts.store.refresh_salt(handle.session).await?;
+        self.limits.api_per_ip.check(&from.network())?;
+        let handle = SessionHandles::parse(text).ok_or(ErrorCode::PhoneDecryptFailed)?;
+        let salt = self.store.refresh_salt(handle.session).await?;
         let is_right = self
-            .parts
             .session_handles
             .check(&handle, &salt.unwrap_or(DECOY_SALT));
         if !(is_right && salt.is_some()) {
-            return Err(AuthError::PhoneDecryptFailed);
+            return Err(ErrorCode::PhoneDecryptFailed.into());
         }
         let session = self
-            .parts
             .store
             .wechat_session(handle.session, self.now())
             .await?;
-        session.ok_or(AuthError::PhoneDecryptFailed)
+        Ok(session.ok_or(ErrorCode::PhoneDecryptFailed)?)
     }
 }

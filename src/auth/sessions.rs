@@ -3,6 +3,7 @@
 use super::{Auth, AuthError, AuthenticatedCaller};
 use crate::{
     audit::Event,
+    error::ErrorCode,
     store::{RevocationScope, Session},
     types::SessionId,
 };
@@ -13,7 +14,7 @@ impl Auth {
         &self,
         caller: AuthenticatedCaller<'_>,
     ) -> Result<Vec<Session>, AuthError> {
-        Ok(self.parts.store.sessions(caller.user, self.now()).await?)
+        Ok(self.store.sessions(caller.user, self.now()).await?)
     }
 
     /// Ends one of the caller's own sessions; another user's session is `NoSession`, as one that
@@ -24,17 +25,16 @@ impl Auth {
         session: SessionId,
     ) -> Result<(), AuthError> {
         let user = caller.user;
-        self.parts.limits.account(user)?;
+        self.limits.account_per_user.check(user)?;
         let what = RevocationScope::Session {
             user: user.clone(),
             session,
         };
-        let revoked = self.parts.store.revoke(&what, self.now()).await?;
-        let ended = self.apply_locally(&revoked, "session_ended");
+        let ended = self.revoke(&what, "session_ended").await?;
         if ended == 0 {
-            return Err(AuthError::NoSession);
+            return Err(ErrorCode::NotFound.into());
         }
-        self.parts.audit.record(&Event::LoggedOut {
+        self.audit.record(&Event::LoggedOut {
             user,
             session,
             scope: "session",

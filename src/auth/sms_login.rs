@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Auth, AuthError, SignedIn, count, login::LoginMethod};
 use crate::{
     dialect::TokenProfile,
+    error::ErrorCode,
     store::LoginProof,
     types::{ClientIp, ClientType, Phone, SmsCode, SmsPurpose},
 };
@@ -25,8 +26,11 @@ impl Auth {
         let result = self.login_with_sms(login, from).await;
         let verified = match &result {
             // Also where the code was right and the login was rejected for another reason.
-            Ok(_) | Err(AuthError::UserDisabled | AuthError::RegistrationClosed) => "right",
-            Err(AuthError::SmsCodeInvalid | AuthError::SmsCodeMissing) => "wrong",
+            Ok(_)
+            | Err(AuthError::Rejected(ErrorCode::UserDisabled | ErrorCode::RegistrationClosed)) => {
+                "right"
+            }
+            Err(AuthError::Rejected(ErrorCode::CodeInvalid) | AuthError::SmsCodeMissing) => "wrong",
             Err(AuthError::Limited(_)) => "limited",
             Err(_) => "failed",
         };
@@ -36,21 +40,13 @@ impl Auth {
     }
 
     async fn login_with_sms(&self, login: SmsLogin, from: ClientIp) -> Result<SignedIn, AuthError> {
-        let SmsLogin {
-            phone,
-            code,
-            client_type,
-            token_profile,
-        } = login;
-        if self.parts.sms.is_none() {
+        if self.sms.is_none() {
             return Err(AuthError::SmsOff);
         }
-        self.parts.limits.verify(from)?;
-        let proof = LoginProof::Sms(self.guess(phone, &code, SmsPurpose::Login));
-        let new = self.new_login(proof, client_type, self.now())?;
-        let result = self
-            .sign_in(&new, from, &token_profile, AuthError::SmsCodeInvalid)
-            .await;
+        self.limits.verify_per_ip.check(&from.network())?;
+        let proof = LoginProof::Sms(self.guess(login.phone, &login.code, SmsPurpose::Login));
+        let new = self.new_login(proof, login.client_type, self.now())?;
+        let result = self.sign_in(&new, from, &login.token_profile).await;
         self.refund_right_guess(result.as_ref().err(), from);
         result
     }
@@ -60,16 +56,18 @@ impl Auth {
         let stays = |error: &AuthError| {
             matches!(
                 error,
-                AuthError::SmsCodeInvalid | AuthError::SmsCodeMissing | AuthError::Limited(_)
+                AuthError::Rejected(ErrorCode::CodeInvalid)
+                    | AuthError::SmsCodeMissing
+                    | AuthError::Limited(_)
             )
         };
         if !error.is_some_and(stays) {
-            self.parts.limits.refund_verify(from);
+            self.limits.verify_per_ip.refund(&from.network());
         }
     }
 
     /// `menshen_sms_codes_verified_total{result}`.
     pub(super) fn count_verification(&self, result: &'static str) {
-        count(&self.parts.metrics.sms_codes_verified, &[result]);
+        count(&self.metrics.sms_codes_verified, &[result]);
     }
 }

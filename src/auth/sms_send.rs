@@ -13,8 +13,8 @@ use super::{Auth, AuthError, count};
 use crate::{
     audit::Event,
     crypto,
-    provider::sms::{DeliveryStatus, Message, SmsError},
-    store::{CodeHash, SmsGuess, SmsId, SmsReservation, SmsReservationOutcome, SmsSlots},
+    provider::sms::{SmsError, SmsMessage},
+    store::{CodeHash, SmsGuess, SmsId, SmsReservation, SmsReservationOutcome},
     types::{ClientIp, Malformed, Phone, SmsCode, SmsPurpose},
 };
 
@@ -33,12 +33,12 @@ pub struct SmsSendResponse {
 impl Auth {
     /// Country codes of the served countries.
     pub fn countries(&self) -> &[String] {
-        &self.parts.rules.sms.config.countries
+        &self.rules.sms.countries
     }
 
     /// Parses a phone number of a served country.
     pub fn phone(&self, text: &str) -> Result<Phone, Malformed> {
-        Phone::parse(text, &self.parts.rules.sms.config.countries)
+        Phone::parse(text, &self.rules.sms.countries)
     }
 
     /// Sends a code.
@@ -56,7 +56,7 @@ impl Auth {
             let label = result
                 .as_ref()
                 .map_or_else(|error| error.code().as_str(), |_| "sent");
-            this.parts.audit.record(&Event::SmsRequested {
+            this.audit.record(&Event::SmsRequested {
                 purpose: purpose.as_str(),
                 result: label,
                 from,
@@ -72,79 +72,71 @@ impl Auth {
         purpose: SmsPurpose,
         from: ClientIp,
     ) -> Result<SmsSendResponse, AuthError> {
-        let Some(vendors) = &self.parts.sms else {
+        let Some(vendors) = &self.sms else {
             return Err(AuthError::SmsOff);
         };
-        self.parts.limits.sms(from)?;
+        self.limits.sms_per_ip.check(&from.network())?;
         // A vendor that hangs must not pile up requests here.
-        let Ok(_place) = self.parts.memory.sending.try_acquire() else {
+        let Ok(_place) = self.memory.sending.try_acquire() else {
             return Err(AuthError::SmsUnavailable(Duration::from_secs(1)));
         };
-        let (rules, now) = (&self.parts.rules.sms, self.now());
-        let test_code = rules.test_code(&phone, now);
+        let (limits, now) = (self.rules.sms_limits, self.now());
+        let test_code = self.rules.sms.test_code(&phone, now);
         let is_test = test_code.is_some();
         let code = match test_code {
             Some(code) => code,
-            None => self.parts.entropy.sms_code()?,
+            None => self.entropy.sms_code()?,
         };
-        let id = SmsId(u128::from_be_bytes(self.parts.entropy.bytes()?));
+        let id = SmsId(u128::from_be_bytes(self.entropy.bytes()?));
         let reservation = SmsReservation {
             id,
             phone: phone.clone(),
             purpose,
             code: self.sms_code_hash(&phone, &code),
-            limits: rules.limits,
+            limits,
             is_test,
             now,
         };
-        self.check_reservation(self.parts.store.reserve_sms(&reservation).await?)?;
+        self.check_reservation(self.store.reserve_sms(&reservation).await?)?;
         let response = SmsSendResponse {
-            expires_in: rules.limits.code_ttl,
-            resend_after: rules.limits.resend_after,
+            expires_in: limits.code_ttl,
+            resend_after: limits.resend_after,
         };
         if is_test {
             return Ok(response);
         }
         let name = format!("{:032x}", id.0);
-        let message = Message {
+        let message = SmsMessage {
             id: &name,
             phone: &phone,
             code: &code,
             purpose,
-            ttl: rules.limits.code_ttl,
+            ttl: limits.code_ttl,
             now,
         };
         let Err(error) = vendors.send(&message).await else {
             return Ok(response);
         };
-        let slots = match error.delivery_status() {
-            DeliveryStatus::NotSent => Some(SmsSlots::Free),
-            DeliveryStatus::Undeliverable => Some(SmsSlots::FreeBudget),
-            // The newest code that was sent stays valid.
-            DeliveryStatus::NotSentButCounted => Some(SmsSlots::Keep),
-            DeliveryStatus::Unknown => None,
-        };
-        if let Some(slots) = slots {
-            self.parts
-                .store
+        if let Some(slots) = error.slots() {
+            self.store
                 .release_sms(&phone, id, slots, self.now())
                 .await?;
         }
         Err(match error {
             // Its slot stays reserved, so a retry before that is useless.
             SmsError::RateLimited { retry_after } => {
-                AuthError::SmsQuota(retry_after.max(rules.limits.resend_after))
+                AuthError::SmsQuota(retry_after.max(limits.resend_after))
             }
             // A number that takes no messages looks like one that cannot be reached.
             SmsError::BadNumber | SmsError::BlockedNumber => AuthError::PhoneRefused,
             SmsError::Unavailable => AuthError::SmsUnavailable(Duration::from_secs(30)),
             // Its slot stays reserved for that long.
-            SmsError::Unknown => AuthError::SmsUnavailable(rules.limits.resend_after),
+            SmsError::Unknown => AuthError::SmsUnavailable(limits.resend_after),
         })
     }
 
     fn check_reservation(&self, reserved: SmsReservationOutcome) -> Result<(), AuthError> {
-        let (limit, refusal) = match reserved {
+        let (limit, error) = match reserved {
             SmsReservationOutcome::Granted => return Ok(()),
             SmsReservationOutcome::Cooldown(wait) => ("sms_resend", AuthError::SmsCooldown(wait)),
             SmsReservationOutcome::PhoneQuota(wait) => ("sms_per_phone", AuthError::SmsQuota(wait)),
@@ -153,22 +145,17 @@ impl Auth {
                 ("sms_daily_budget", AuthError::SmsQuota(wait))
             }
         };
-        count(&self.parts.metrics.rate_limited, &[limit]);
-        Err(refusal)
+        count(&self.metrics.rate_limited, &[limit]);
+        Err(error)
     }
 
     /// At an interval: further requests must not fill the log.
     fn log_spent_budget(&self) {
-        let (now, logged_at) = (
-            self.now().as_secs(),
-            self.parts.memory.budget_logged_at.load(Ordering::Relaxed),
-        );
+        let (now, last) = (self.now().as_secs(), &self.memory.budget_logged_at);
+        let logged_at = last.load(Ordering::Relaxed);
         let is_due = now.saturating_sub(logged_at) >= BUDGET_LOG_INTERVAL.as_secs();
         if is_due
-            && self
-                .parts
-                .memory
-                .budget_logged_at
+            && last
                 .compare_exchange(logged_at, now, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
         {
@@ -185,13 +172,13 @@ impl Auth {
             phone,
             purpose,
             code: hash,
-            max_attempts: self.parts.rules.sms.limits.max_attempts,
+            max_attempts: self.rules.sms_limits.max_attempts,
         }
     }
 
     fn sms_code_hash(&self, phone: &Phone, code: &SmsCode) -> CodeHash {
         CodeHash(crypto::mac(
-            &self.parts.sms_key,
+            &self.sms_key,
             &[phone.as_str().as_bytes(), code.expose().as_bytes()],
         ))
     }

@@ -30,26 +30,19 @@ pub struct WechatLogin {
 }
 
 /// Data that WeChat signed under the `session_key` of this login. It proves no identity.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SignedData {
     /// As received, byte by byte.
-    pub raw_data: String,
+    pub raw_data: Secret<String>,
     /// Lower-case hex of SHA-1.
-    pub signature: String,
-}
-
-/// Prints no profile.
-impl std::fmt::Debug for SignedData {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SignedData(***)")
-    }
+    pub signature: Secret<String>,
 }
 
 impl SignedData {
     /// Whether WeChat signed it.
     fn is_genuine(&self, session_key: Option<&Secret<String>>) -> bool {
-        session_key
-            .is_some_and(|key| raw_data_is_signed(self.raw_data.as_bytes(), &self.signature, key))
+        let (raw_data, signature) = (self.raw_data.expose(), self.signature.expose());
+        session_key.is_some_and(|key| raw_data_is_signed(raw_data.as_bytes(), signature, key))
     }
 }
 
@@ -69,18 +62,21 @@ impl Auth {
             }
         };
         let code = self.login_code_hash(&app, &login.code);
-        let by = login_attempts::Client {
+        let by = login_attempts::LoginClient {
             from,
             token_profile: login.token_profile.number,
         };
         let this = Arc::clone(self);
-        let work = || async move { this.login_and_record(login, app, code, from).await };
-        if self.parts.wechat.codes_are_reusable() {
+        let work = || async move {
+            let result = this.login_with_code(login, app, code, from).await;
+            this.record_login(LoginMethod::Wechat, result.as_ref(), from);
+            result
+        };
+        if self.wechat.codes_are_reusable() {
             return work().await.map(Arc::new).map_err(Arc::new);
         }
-        let clock = self.parts.clock.clone();
-        self.parts
-            .memory
+        let clock = self.clock.clone();
+        self.memory
             .login_attempts
             .once(code, by, move || clock.monotonic(), work)
             .await
@@ -92,23 +88,10 @@ impl Auth {
 
     /// The checks that need no call: the rate limit and the app id.
     fn admit_login(&self, login: &WechatLogin, from: ClientIp) -> Result<AppId, AuthError> {
-        self.parts.limits.login(from)?;
-        self.parts
-            .wechat
+        self.limits.login_per_ip.check(&from.network())?;
+        self.wechat
             .app(login.app_id.as_ref())
             .ok_or(AuthError::UnknownApp)
-    }
-
-    async fn login_and_record(
-        &self,
-        login: WechatLogin,
-        app: AppId,
-        code: CodeHash,
-        from: ClientIp,
-    ) -> Result<SignedIn, AuthError> {
-        let result = self.login_with_code(login, app, code, from).await;
-        self.record_login(LoginMethod::Wechat, result.as_ref(), from);
-        result
     }
 
     async fn login_with_code(
@@ -118,12 +101,12 @@ impl Auth {
         code: CodeHash,
         from: ClientIp,
     ) -> Result<SignedIn, AuthError> {
-        let reusable = self.parts.wechat.codes_are_reusable();
+        let reusable = self.wechat.codes_are_reusable();
         // Also detects that the store is down before WeChat has used the code up.
-        if !reusable && self.parts.store.code_spent(&code, self.now()).await? {
+        if !reusable && self.store.code_spent(&code, self.now()).await? {
             return Err(AuthError::CodeSpent);
         }
-        let identity = self.parts.wechat.code_to_session(&app, &login.code).await?;
+        let identity = self.wechat.code_to_session(&app, &login.code).await?;
         if login
             .signed
             .as_ref()
@@ -132,7 +115,7 @@ impl Auth {
             return Err(AuthError::RawDataForged);
         }
         let now = self.now();
-        let is_admin = self.parts.rules.admin_codes && login.code.expose().starts_with(ADMIN_CODE);
+        let is_admin = self.rules.admin_codes && login.code.expose().starts_with(ADMIN_CODE);
         let new = NewLogin {
             profile: login.profile,
             profile_is_newer: login.profile_is_newer,
@@ -144,13 +127,12 @@ impl Auth {
             code: (!reusable).then(|| (code, now.plus(login_attempts::REMEMBERED))),
             ..self.new_login(LoginProof::Wechat(identity), login.client_type, now)?
         };
-        self.sign_in(&new, from, &login.token_profile, AuthError::CodeSpent)
-            .await
+        self.sign_in(&new, from, &login.token_profile).await
     }
 
     fn login_code_hash(&self, app: &AppId, code: &LoginCode) -> CodeHash {
         CodeHash(crypto::mac(
-            &self.parts.code_key,
+            &self.code_key,
             &[app.as_str().as_bytes(), code.expose().as_bytes()],
         ))
     }

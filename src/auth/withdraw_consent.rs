@@ -8,6 +8,7 @@ use crate::{
     crypto,
     provider::wechat::{AuthorizationChange, AuthorizationEvent},
     store::{CodeHash, Withdrawal, WithdrawalOutcome, WithdrawalScope},
+    types::named_enum,
 };
 
 /// An account created so much later than the event is a new one of a user who has returned. Also
@@ -24,27 +25,17 @@ const PHONE: u16 = 8;
 const TYPED_NICKNAME: u16 = 19;
 const CHOSEN_AVATAR: u16 = 20;
 
-/// The result of a withdrawal; also a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WithdrawalResult {
-    /// Done.
-    Done,
-    /// Done before.
-    Repeated,
-    /// No user has this openid.
-    Nobody,
-    /// It is about an earlier account of this openid.
-    Outdated,
-}
-
-impl WithdrawalResult {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Repeated => "repeated",
-            Self::Nobody => "nobody",
-            Self::Outdated => "outdated",
-        }
+named_enum! {
+    /// The result of a withdrawal, by its metric label.
+    pub enum WithdrawalResult {
+        /// Done.
+        Done = "done",
+        /// Done before.
+        Repeated = "repeated",
+        /// No user has this openid.
+        UnknownOpenId = "nobody",
+        /// It is about an earlier account of this openid.
+        Outdated = "outdated",
     }
 }
 
@@ -69,44 +60,40 @@ impl Auth {
         };
         let now = self.now();
         let event_hash = CodeHash(crypto::mac(
-            &self.parts.code_key,
+            &self.code_key,
             &[b"wechat push", &event.digest],
         ));
-        let (app_id, openid) = (event.app_id.clone(), event.openid.clone());
-        let account_created_until = event.at.plus(RETURN_GRACE);
         let withdrawal = Withdrawal {
-            app_id,
-            openid,
+            app_id: event.app_id.clone(),
+            openid: event.openid.clone(),
             scope,
-            account_created_until,
+            account_created_until: event.at.plus(RETURN_GRACE),
             notice: (event_hash, now.plus(EVENT_RETENTION)),
         };
         match self
-            .parts
             .store
-            .withdraw(&withdrawal, self.parts.rules.outbox, now)
+            .withdraw(&withdrawal, self.rules.outbox, now)
             .await?
         {
             WithdrawalOutcome::Cleared(user) => {
-                let event = Event::DataWithdrawn {
+                self.audit.record(&Event::DataWithdrawn {
                     user: &user.id,
                     profile: is_profile,
                     phone: is_phone,
-                };
-                self.parts.audit.record(&event);
+                });
             }
             WithdrawalOutcome::Erased { user, revoked } => {
                 self.apply_locally(&revoked, "erased");
-                self.parts.audit.record(&Event::AccountErased {
+                self.audit.record(&Event::AccountErased {
                     user: &user,
                     by: "wechat",
                 });
             }
             WithdrawalOutcome::Repeated => return Ok(WithdrawalResult::Repeated),
-            WithdrawalOutcome::UnknownOpenId => return Ok(WithdrawalResult::Nobody),
+            WithdrawalOutcome::UnknownOpenId => return Ok(WithdrawalResult::UnknownOpenId),
             WithdrawalOutcome::Outdated => return Ok(WithdrawalResult::Outdated),
         }
-        self.parts.outbox_dispatcher.wake();
+        self.outbox_dispatcher.wake();
         Ok(WithdrawalResult::Done)
     }
 
@@ -114,7 +101,7 @@ impl Auth {
     /// and neither identifies a person.
     fn withdrawn_data(&self, event: &AuthorizationEvent, kinds: Vec<u16>) -> WithdrawalScope {
         let has = |wanted: &[u16]| wanted.iter().any(|kind| kinds.contains(kind));
-        let key = crypto::mac(&self.parts.hook_key, &[b"withdrawal", &event.digest]);
+        let key = crypto::mac(&self.hook_key, &[b"withdrawal", &event.digest]);
         WithdrawalScope::Data {
             profile: has(&[NICKNAME_AND_AVATAR, TYPED_NICKNAME, CHOSEN_AVATAR]),
             phone: has(&[PHONE]),

@@ -22,7 +22,7 @@ pub use created_response::{CreatedResponse, CreatedResponseRules};
 pub use error::{HookError, HooksSetupError};
 pub use payload::{HookNotification, LoginNotification, NewUserRequest};
 
-use super::signature::{SecretUrl, signed_post};
+use super::signature::signed_post;
 use crate::{
     clock::Clock,
     config::{HookEvent, HookShare, HooksConfig},
@@ -37,7 +37,7 @@ const MIN_BACKOFF: Duration = Duration::from_millis(100);
 /// The client of the backend's hooks.
 pub struct Hooks {
     outbound: Outbound,
-    url: SecretUrl,
+    url: Secret<String>,
     secret: Secret<String>,
     share: Vec<HookShare>,
     rules: CreatedResponseRules,
@@ -64,7 +64,7 @@ impl Hooks {
         let secret = config.secret.as_ref().ok_or(HooksSetupError::NoSecret)?;
         Ok(Some(Self {
             outbound: Outbound::to_backend(&url)?,
-            url: SecretUrl(url),
+            url: Secret::new(url.into()),
             secret: Secret::new(secret.expose().clone()),
             share: config.share.clone(),
             rules,
@@ -86,30 +86,25 @@ impl Hooks {
         &self,
         person: &NewUserRequest<'_>,
     ) -> Result<CreatedResponse, HookError> {
-        let event = HookEvent::UserCreated;
         let Ok(_place) = self.waiting.try_acquire() else {
-            self.metrics
-                .hook_call(event.as_str(), HookError::Busy.class(), Duration::ZERO);
+            let (event, class) = (HookEvent::UserCreated.as_str(), HookError::Busy.class());
+            self.metrics.hook_call(event, class, Duration::ZERO);
             return Err(HookError::Busy);
         };
         let message = payload::user_created(person, &self.share, self.clock.now());
-        self.deliver(event, &message, |body| {
-            CreatedResponse::read(body, self.rules)
-        })
-        .await
+        self.deliver(&message, |body| CreatedResponse::read(body, self.rules))
+            .await
     }
 
     /// Sends a notification.
     pub async fn notify(&self, notification: &HookNotification<'_>) -> Result<(), HookError> {
         let message = payload::notification(notification, &self.share);
-        self.deliver(notification.event(), &message, |_| Ok(()))
-            .await
+        self.deliver(&message, |_| Ok(())).await
     }
 
     /// Sends until there is a response, or the timeout or the attempts are used up.
     async fn deliver<T>(
         &self,
-        event: HookEvent,
         message: &payload::HookPayload<'_>,
         read: impl Fn(&[u8]) -> Result<T, HookError>,
     ) -> Result<T, HookError> {
@@ -133,7 +128,7 @@ impl Hooks {
         }
         let class = outcome.as_ref().err().map_or("ok", |error| error.class());
         self.metrics
-            .hook_call(event.as_str(), class, started.elapsed());
+            .hook_call(message.event(), class, started.elapsed());
         outcome
     }
 

@@ -7,25 +7,16 @@
 
 use bytes::Bytes;
 use http::header;
-use reqwest::Url;
 
 use crate::{
     crypto::hmac_sha256,
     types::{Secret, Timestamp},
 };
 
-/// A URL that may contain a secret, so it does not print.
-pub(super) struct SecretUrl(pub(super) Url);
-
-impl std::fmt::Debug for SecretUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// A signed `POST` of JSON. Fails only when the id or the URL fits into no request.
+/// A signed `POST` of JSON to this URL, which may contain a secret. Fails only when the id or the
+/// URL fits into no request.
 pub(super) fn signed_post(
-    to: &SecretUrl,
+    to: &Secret<String>,
     secret: &Secret<String>,
     id: &str,
     now: Timestamp,
@@ -34,7 +25,7 @@ pub(super) fn signed_post(
     let timestamp = now.as_secs();
     let signed = [timestamp.to_string().as_bytes(), b".", &body].concat();
     let signature = hex::encode(hmac_sha256(secret.expose().as_bytes(), &signed));
-    http::Request::post(to.0.as_str())
+    http::Request::post(to.expose())
         .header(header::CONTENT_TYPE, "application/json")
         .header("idempotency-key", id)
         .header("x-menshen-timestamp", timestamp)

@@ -24,8 +24,8 @@ mod webhook;
 
 use std::time::{Duration, Instant};
 
-pub use error::{DeliveryStatus, SmsError, SmsSetupError};
-pub use message::Message;
+pub use error::{SmsError, SmsSetupError};
+pub use message::SmsMessage;
 
 use crate::{
     config::{Mode, SmsConfig, SmsProvider},
@@ -47,6 +47,7 @@ pub struct Sms {
 
 /// An account with a vendor.
 struct VendorAccount {
+    provider: SmsProvider,
     vendor: Vendor,
     /// Price of one message, in thousandths of a yuan.
     price: u32,
@@ -54,7 +55,6 @@ struct VendorAccount {
 
 enum Vendor {
     Aliyun(Box<Aliyun>),
-    Dypns(Box<Aliyun>),
     Tencent(Box<Tencent>),
     Webhook(Box<Webhook>),
     Log,
@@ -77,7 +77,7 @@ impl Sms {
                 }
                 SmsProvider::Dypns => {
                     let account = Aliyun::send_verify_code(&config.dypns, entropy.clone())?;
-                    (Vendor::Dypns(account.into()), config.dypns.price)
+                    (Vendor::Aliyun(account.into()), config.dypns.price)
                 }
                 SmsProvider::Tencent => (
                     Vendor::Tencent(Tencent::new(&config.tencent)?.into()),
@@ -92,7 +92,11 @@ impl Sms {
                 }
                 SmsProvider::Log => (Vendor::Log, 0),
             };
-            Ok(VendorAccount { vendor, price })
+            Ok(VendorAccount {
+                provider,
+                vendor,
+                price,
+            })
         };
         let accounts = config
             .enabled_providers(mode)
@@ -100,9 +104,7 @@ impl Sms {
             .map(account)
             .collect::<Result<Vec<_>, SmsSetupError>>()?;
         for account in &accounts {
-            metrics
-                .sms_sent
-                .initialize(&[account.vendor.provider().as_str()]);
+            metrics.sms_sent.initialize(&[account.provider.as_str()]);
         }
         Ok((!accounts.is_empty()).then(|| Self {
             accounts,
@@ -113,12 +115,12 @@ impl Sms {
 
     /// Sends the code. Takes up to the configured timeout for each vendor; where it is cancelled,
     /// it is unknown whether the code was sent.
-    pub async fn send(&self, message: &Message<'_>) -> Result<(), SmsError> {
+    pub async fn send(&self, message: &SmsMessage<'_>) -> Result<(), SmsError> {
         let mut outcome = Err(SmsError::BadNumber);
         for account in self
             .accounts
             .iter()
-            .filter(|account| account.vendor.serves(message.phone))
+            .filter(|account| account.serves(message.phone))
         {
             let Err(vendor_error) = self.ask(account, message).await else {
                 return Ok(());
@@ -131,8 +133,12 @@ impl Sms {
         outcome
     }
 
-    async fn ask(&self, account: &VendorAccount, message: &Message<'_>) -> Result<(), VendorError> {
-        let provider = account.vendor.provider().as_str();
+    async fn ask(
+        &self,
+        account: &VendorAccount,
+        message: &SmsMessage<'_>,
+    ) -> Result<(), VendorError> {
+        let provider = account.provider.as_str();
         let started = Instant::now();
         let result = account.vendor.send(message, self.timeout).await;
         let (label, is_paid) = match &result {
@@ -152,28 +158,17 @@ impl Sms {
     }
 }
 
-impl Vendor {
-    const fn provider(&self) -> SmsProvider {
-        match self {
-            Self::Aliyun(_) => SmsProvider::Aliyun,
-            Self::Dypns(_) => SmsProvider::Dypns,
-            Self::Tencent(_) => SmsProvider::Tencent,
-            Self::Webhook(_) => SmsProvider::Webhook,
-            Self::Log => SmsProvider::Log,
-        }
-    }
-
-    /// Whether it serves the country of this number.
+impl VendorAccount {
+    /// Whether the vendor serves the country of this number.
     fn serves(&self, phone: &Phone) -> bool {
-        match self {
-            Self::Dypns(_) => phone.mainland_number().is_some(),
-            Self::Aliyun(_) | Self::Tencent(_) | Self::Webhook(_) | Self::Log => true,
-        }
+        self.provider != SmsProvider::Dypns || phone.mainland_number().is_some()
     }
+}
 
-    async fn send(&self, message: &Message<'_>, limit: Duration) -> Result<(), VendorError> {
+impl Vendor {
+    async fn send(&self, message: &SmsMessage<'_>, limit: Duration) -> Result<(), VendorError> {
         match self {
-            Self::Aliyun(account) | Self::Dypns(account) => account.send(message, limit).await,
+            Self::Aliyun(account) => account.send(message, limit).await,
             Self::Tencent(account) => account.send(message, limit).await,
             Self::Webhook(account) => account.send(message, limit).await,
             Self::Log => {

@@ -248,8 +248,7 @@ impl LiveClient {
         let Some(tokens) = &self.app(app)?.tokens else {
             return Ok(None);
         };
-        let token = tokens.token(Instant::now() + self.timeout).await?;
-        Ok(Some(Secret::new(token.expose().to_owned())))
+        Ok(Some(tokens.token(Instant::now() + self.timeout).await?))
     }
 
     fn app(&self, app: &AppId) -> Result<&LiveApp, WechatError> {

@@ -107,7 +107,7 @@ fn route(
         request.headers_mut().append(name, value);
     }
     let (request_id, client_ip) = (context.request_id.clone(), admitted.origin.ip);
-    request.extensions_mut().insert(api::RequestContext {
+    request.extensions_mut().insert(api::ApiContext {
         request_id,
         client_ip,
     });

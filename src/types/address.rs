@@ -1,11 +1,11 @@
-//! Addresses: where a request comes from, and whether one belongs to the public internet.
+//! Addresses: that of a client, and whether one belongs to the public internet.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// A client's address. IPv4 in IPv6 clothes (`::ffff:1.2.3.4`) is IPv4.
+/// A client's address. An IPv4-mapped IPv6 address (`::ffff:1.2.3.4`) is IPv4.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientIp(IpAddr);
 
@@ -23,7 +23,7 @@ impl ClientIp {
         self.0
     }
 
-    /// What a limit is counted on: an IPv4 address, or the /64 that one IPv6 subscriber holds.
+    /// The key of a rate limit: an IPv4 address, or the /64 of one IPv6 subscriber.
     pub fn network(self) -> IpAddr {
         match self.0 {
             IpAddr::V4(_) => self.0,
@@ -33,7 +33,7 @@ impl ClientIp {
 }
 
 /// Whether an address is of the public internet: not of this machine, a private network, a cloud's
-/// metadata service or a range with a meaning of its own (IANA special-purpose address registries,
+/// metadata service or a special-purpose range (IANA special-purpose address registries,
 /// RFC 6890).
 pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {

@@ -1,10 +1,10 @@
-//! What people type and paste where digits are asked for, and which signs show nothing.
+//! Digits as people type and paste them, and which characters are invisible.
 //!
 //! Contacts of iOS wrap a number in U+202D and U+202C, keyboards have a dozen dashes and blanks,
-//! and input methods make digits wide. None of it changes which number is meant, so it is passed
-//! over.
+//! and input methods type full-width digits. None of it changes which number is meant, so it is
+//! skipped.
 
-/// What digits were typed as.
+/// Digits as they were typed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ParsedDigits {
     /// A plus stood before them.
@@ -14,8 +14,8 @@ pub(super) struct ParsedDigits {
 }
 
 impl ParsedDigits {
-    /// Reads digits with what people write between them. `None` for anything else, also where a
-    /// dash or a dot stands before the first digit: that is another number, or none.
+    /// Parses digits with separators between them. `None` for anything else, also where a
+    /// dash or a dot stands before the first digit: that is not the same number.
     pub(super) fn parse(text: &str) -> Option<Self> {
         // Far longer than any number with its separators.
         if text.len() > 256 {
@@ -39,20 +39,20 @@ impl ParsedDigits {
     }
 }
 
-/// The digits that were typed, plainly: ASCII, after a plus where one was there. `None` where the
-/// text is something else.
+/// The digits in ASCII, after a plus where one was typed. `None` where the text is something else.
 pub fn normalize_digits(text: &str) -> Option<String> {
     let ParsedDigits { plus, digits } = ParsedDigits::parse(text)?;
     (!digits.is_empty()).then(|| if plus { format!("+{digits}") } else { digits })
 }
 
-/// Whether a text shows nothing: it is empty, or has only blanks and invisible signs.
+/// Whether a text is empty, or has only blanks and invisible characters.
 pub fn is_visually_empty(text: &str) -> bool {
     text.chars()
         .all(|char| is_invisible(char) || is_blank(char))
 }
 
-/// What is not drawn: `Default_Ignorable_Code_Point` of Unicode 16, and the anchors of annotations.
+/// Characters that are not drawn: `Default_Ignorable_Code_Point` of Unicode 16, and the anchors of
+/// annotations.
 const fn is_invisible(char: char) -> bool {
     matches!(
         char,
@@ -89,8 +89,8 @@ fn is_blank_in_line(char: char) -> bool {
         )
 }
 
-/// Dashes and dots: `Dash_Punctuation`, minus signs, and what keyboards of China and Japan have in
-/// their place.
+/// Dashes and dots: `Dash_Punctuation`, minus signs, and what Chinese and Japanese keyboards type
+/// instead.
 const fn is_separator(char: char) -> bool {
     matches!(
         char,

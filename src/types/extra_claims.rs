@@ -1,11 +1,11 @@
-//! What a backend wants its users' tokens to say besides what all tokens say.
+//! Further claims that a backend adds to the tokens of a user.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Malformed;
+use super::{Malformed, identity::is_plain};
 
 /// Most claims of one user.
 const MAX_CLAIMS: usize = 16;
@@ -15,8 +15,7 @@ const MAX_NAME_LEN: usize = 64;
 const MAX_TEXT_LEN: usize = 256;
 /// Most texts of one list.
 const MAX_LIST_LEN: usize = 16;
-/// Most bytes of them all as JSON: they travel with every request, inside a token that may have 8
-/// KiB.
+/// Most bytes of all claims as JSON: they are part of every request, in a token of at most 8 KiB.
 const MAX_JSON_LEN: usize = 1024;
 
 /// Further claims of one user: flat, few and short. Personal: they do not print.
@@ -25,13 +24,13 @@ const MAX_JSON_LEN: usize = 1024;
 pub struct ExtraClaims(Map<String, Value>);
 
 impl ExtraClaims {
-    /// Takes texts, numbers, booleans and lists of texts, under names that are not reserved.
+    /// Accepts texts, numbers, booleans and lists of texts, under names that are not reserved.
     pub fn parse(claims: Map<String, Value>, reserved: &[&str]) -> Result<Self, Malformed> {
         if claims.len() > MAX_CLAIMS {
             return Err(Malformed("has more than 16 claims"));
         }
         for (name, value) in &claims {
-            if !is_name(name) {
+            if !is_plain(name, MAX_NAME_LEN, b"-_.:/") {
                 return Err(Malformed(
                     "has a name that is not 1 to 64 letters, digits or '-_.:/'",
                 ));
@@ -39,7 +38,7 @@ impl ExtraClaims {
             if reserved.contains(&name.as_str()) {
                 return Err(Malformed("has a name that is menshen's own"));
             }
-            if !is_plain(value) {
+            if !is_flat(value) {
                 return Err(Malformed(
                     "has a value that is not a text, number, boolean or list of texts, or too long",
                 ));
@@ -61,12 +60,7 @@ impl ExtraClaims {
     }
 }
 
-fn is_name(name: &str) -> bool {
-    let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
-    (1..=MAX_NAME_LEN).contains(&name.len()) && name.bytes().all(is_sign)
-}
-
-fn is_plain(value: &Value) -> bool {
+fn is_flat(value: &Value) -> bool {
     let is_text = |value: &Value| {
         value
             .as_str()

@@ -8,26 +8,22 @@ use serde::{Deserialize, Serialize};
 use super::Malformed;
 
 /// Letters, digits and the signs given, within a length.
-fn is_plain(text: &str, max_len: usize, signs: &[u8]) -> bool {
+pub(super) fn is_plain(text: &str, max_len: usize, signs: &[u8]) -> bool {
     (1..=max_len).contains(&text.len())
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || signs.contains(&b))
 }
 
+/// Declares a type of valid texts, which is `printed` or `masked`. Its `parse` is written apart.
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident, $max_len:literal, $signs:literal, $expected:literal) => {
+    ($(#[$doc:meta])* $name:ident, $printing:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes the text when it has the right form.
-            pub fn parse(text: &str) -> Result<Self, Malformed> {
-                if is_plain(text, $max_len, $signs) { Ok(Self(text.into())) } else { Err(Malformed($expected)) }
-            }
-
             /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -46,29 +42,65 @@ macro_rules! text_type {
                 value.0.as_ref().to_owned()
             }
         }
+
+        text_type!(@$printing $name);
+    };
+    (@printed $name:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+    (@masked $name:ident) => {
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("***")
+            }
+        }
+    };
+}
+pub(super) use text_type;
+
+macro_rules! plain_text_type {
+    ($(#[$doc:meta])* $name:ident, $printing:ident, $max_len:literal, $signs:literal, $expected:literal) => {
+        text_type!($(#[$doc])* $name, $printing);
+
+        impl $name {
+            /// Parses a text of this form.
+            pub fn parse(text: &str) -> Result<Self, Malformed> {
+                is_plain(text, $max_len, $signs).then(|| Self(text.into())).ok_or(Malformed($expected))
+            }
+        }
     };
 }
 
-text_type!(
+plain_text_type!(
     /// Our name for a user: a UUID, a decimal number or an imported id. 1 to 64 letters, digits,
     /// `-`, `_`; what `X-User-Id` carries, so nothing that could end a header fits in.
-    UserId, 64, b"-_", "must be 1 to 64 letters, digits, '-' or '_'"
+    UserId, printed, 64, b"-_", "must be 1 to 64 letters, digits, '-' or '_'"
 );
-text_type!(
+plain_text_type!(
     /// A mini program's app id (`wx` and 16 hex digits as issued; test programs may differ).
-    AppId, 64, b"-_", "must be 1 to 64 letters, digits, '-' or '_'"
+    AppId, printed, 64, b"-_", "must be 1 to 64 letters, digits, '-' or '_'"
 );
-text_type!(
-    /// A person within one app id, as `jscode2session` names them. Personal: never logged.
-    OpenId, 128, b"-_.", "must be 1 to 128 letters, digits, '-', '_' or '.'"
+plain_text_type!(
+    /// A user within one app id, from `jscode2session`. Personal: never logged.
+    OpenId, masked, 128, b"-_.", "must be 1 to 128 letters, digits, '-', '_' or '.'"
 );
-text_type!(
-    /// A person across the apps of one Open Platform account. Personal: never logged.
-    UnionId, 128, b"-_.", "must be 1 to 128 letters, digits, '-', '_' or '.'"
+plain_text_type!(
+    /// A user across the apps of one Open Platform account. Personal: never logged.
+    UnionId, masked, 128, b"-_.", "must be 1 to 128 letters, digits, '-', '_' or '.'"
 );
-text_type!(
+plain_text_type!(
     /// The kind of a user, as rules and the backend see it: `user`, `admin`, or an imported kind.
-    UserType, 32, b"-_", "must be 1 to 32 letters, digits, '-' or '_'"
+    UserType, printed, 32, b"-_", "must be 1 to 32 letters, digits, '-' or '_'"
 );
 
 impl UserType {
@@ -82,41 +114,6 @@ impl UserType {
         Self("admin".into())
     }
 }
-
-impl fmt::Display for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for UserType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for AppId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-macro_rules! open_debug {
-    ($($name:ident),*) => { $(
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { fmt::Debug::fmt(&self.0, f) }
-        }
-    )* };
-}
-macro_rules! masked_debug {
-    ($($name:ident),*) => { $(
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str("***") }
-        }
-    )* };
-}
-open_debug!(UserId, AppId, UserType);
-masked_debug!(OpenId, UnionId);
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Wall-clock instants as the program counts them.
+//! Instants of the wall clock.
 
 use std::time::Duration;
 

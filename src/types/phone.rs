@@ -21,16 +21,16 @@ const NOT_SERVED: Malformed =
     Malformed("must be a phone number of a country that is served here, such as +86 138 0013 8000");
 
 impl Phone {
-    /// Reads what a person typed or pasted: `138 0013 8000`, `+86-138...`, `0086 138...`,
-    /// `86138...`, also with full-width digits, other dashes and blanks, and signs that show
-    /// nothing. A number does not begin with a dash. Without a country code it is of mainland
-    /// China. Of other countries (their codes in `countries`) the `+` or `00` has to be there; only
-    /// their length is looked at.
+    /// Parses what a person typed or pasted: `138 0013 8000`, `+86-138...`, `0086 138...`,
+    /// `86138...`, also with full-width digits, other dashes and blanks, and invisible characters.
+    /// A number does not begin with a dash. Without a country code it is of mainland China. For
+    /// other countries (their codes in `countries`) the `+` or `00` is required, and only the
+    /// length is checked.
     pub fn parse(text: &str, countries: &[String]) -> Result<Self, Malformed> {
         Self::read(text, |code| countries.iter().any(|known| known == code))
     }
 
-    /// The same for numbers of any country: to look a known number up.
+    /// The same for numbers of any country, to look up a known number.
     pub fn parse_any(text: &str) -> Result<Self, Malformed> {
         Self::read(text, |_| true)
     }
@@ -85,13 +85,13 @@ impl Phone {
         &self.0
     }
 
-    /// The number without country code where it is of mainland China, else `None`.
+    /// The number without its country code; `None` where it is not of mainland China.
     pub fn mainland_number(&self) -> Option<&str> {
         self.0.strip_prefix("+86")
     }
 
-    /// The country code. No code is the beginning of another (ITU-T E.164 annex D), so it can be
-    /// told from the number.
+    /// The country code. No code is the prefix of another (ITU-T E.164 annex D), so its length
+    /// follows from the number.
     pub fn country_code(&self) -> &str {
         let digits = &self.0[1..];
         let length = match digits.as_bytes() {
@@ -108,7 +108,7 @@ impl Phone {
         &digits[..length]
     }
 
-    /// For people to recognise their own number by: `138****8000`; of other countries the country
+    /// Masked, so that only its owner recognises it: `138****8000`; for other countries the country
     /// code and the last three digits.
     pub fn masked(&self) -> String {
         if let Some(number) = self.mainland_number() {
@@ -121,7 +121,7 @@ impl Phone {
         )
     }
 
-    /// Any mobile number of mainland China; lists of prefixes go stale.
+    /// Any mobile number of mainland China: a list of prefixes would soon be out of date.
     fn mainland(national: &str) -> Result<Self, Malformed> {
         match national.as_bytes() {
             [b'1', b'3'..=b'9', ..] if national.len() == 11 => {
@@ -134,18 +134,15 @@ impl Phone {
     /// ITU-T E.164: at most 15 digits, the first of which is not 0.
     fn e164(digits: &str) -> Result<Self, Malformed> {
         let good = (8..=15).contains(&digits.len()) && !digits.starts_with('0');
-        if good {
-            Ok(Self(format!("+{digits}").into()))
-        } else {
-            Err(NOT_E164)
-        }
+        good.then(|| Self(format!("+{digits}").into()))
+            .ok_or(NOT_E164)
     }
 }
 
 impl TryFrom<String> for Phone {
     type Error = Malformed;
 
-    /// Reads exactly what [`Phone::as_str`] gives.
+    /// Parses exactly what [`Phone::as_str`] returns.
     fn try_from(text: String) -> Result<Self, Malformed> {
         let digits = text
             .strip_prefix('+')

@@ -5,13 +5,13 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Malformed;
+use super::{Malformed, named_enum};
 
-/// How long the revocation log remembers that a session has ended. No access token may live longer
+/// How long the revocation log keeps the end of a session. No access token may be valid for longer
 /// (`tokens.access_ttl` is checked against it).
 pub const REVOCATION_RETENTION: Duration = Duration::from_hours(8 * 24);
 
-/// Names a session: 128 random bits, printed as 32 lower-case hex digits. Not a credential by
+/// The id of a session: 128 random bits, printed as 32 lower-case hex digits. Not a credential by
 /// itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -28,7 +28,7 @@ impl SessionId {
         self.0
     }
 
-    /// Reads exactly what `Display` prints: one spelling for each id.
+    /// Parses exactly what `Display` prints: each id has one spelling.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         const INVALID: Malformed = Malformed("must be 32 lower-case hex digits");
         let is_plain =
@@ -67,39 +67,18 @@ impl From<SessionId> for String {
     }
 }
 
-/// The kind of client of a login.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    Default,
-    Serialize,
-    Deserialize,
-    schemars::JsonSchema,
-    utoipa::ToSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum ClientType {
-    /// A WeChat mini program.
-    #[default]
-    MiniProgram,
-    /// A native app.
-    App,
-    /// A browser.
-    Web,
-}
-
-impl ClientType {
-    /// As it stands in tokens, headers and answers.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MiniProgram => "miniprogram",
-            Self::App => "app",
-            Self::Web => "web",
-        }
+named_enum! {
+    /// The kind of client of a login.
+    #[derive(Hash, Default, Serialize, Deserialize, schemars::JsonSchema, utoipa::ToSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum ClientType {
+        /// A WeChat mini program.
+        #[default]
+        MiniProgram = "miniprogram",
+        /// A native app.
+        App = "app",
+        /// A browser.
+        Web = "web",
     }
 }
 

@@ -1,20 +1,18 @@
 //! One-time codes that are sent to phones.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use super::{Malformed, Secret, digits::ParsedDigits};
+use super::{Malformed, Secret, digits::ParsedDigits, named_enum};
 
 /// Digits of a code.
 pub const SMS_CODE_DIGITS: usize = 6;
 
-/// A code that was sent to a phone: six digits. It proves the phone, so it does not print.
-#[derive(Clone)]
+/// A code that was sent to a phone: six digits. A credential, so it does not print.
+#[derive(Debug, Clone)]
 pub struct SmsCode(Secret<String>);
 
 impl SmsCode {
-    /// Six digits, in whatever spelling people type and paste digits.
+    /// Six digits, in any spelling that people type or paste.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         const INVALID: Malformed = Malformed("must be the code from the text message: 6 digits");
         let digits = ParsedDigits::parse(text)
@@ -30,33 +28,21 @@ impl SmsCode {
     }
 }
 
-impl fmt::Debug for SmsCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+named_enum! {
+    /// The purpose of a code, which is valid for no other one.
+    #[derive(Default, Serialize, Deserialize, utoipa::ToSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum SmsPurpose {
+        /// To sign in.
+        #[default]
+        Login = "login",
+        /// To bind the phone to an account that is signed in.
+        Bind = "bind",
     }
-}
-
-/// What a code is for. One that was sent for one thing is good for no other.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SmsPurpose {
-    /// To sign in.
-    #[default]
-    Login,
-    /// To bind the phone to an account that is signed in.
-    Bind,
 }
 
 impl SmsPurpose {
-    /// As it stands in requests, messages to a webhook and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Bind => "bind",
-        }
-    }
-
-    /// Reads what [`SmsPurpose::as_str`] writes.
+    /// Parses what [`SmsPurpose::as_str`] returns.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         [Self::Login, Self::Bind]
             .into_iter()
@@ -97,6 +83,9 @@ mod tests {
         ] {
             assert!(SmsCode::parse(text).is_err(), "{text:?}");
         }
-        assert_eq!(format!("{:?}", SmsCode::parse("123456").unwrap()), "***");
+        assert_eq!(
+            format!("{:?}", SmsCode::parse("123456").unwrap()),
+            "SmsCode(***)"
+        );
     }
 }

@@ -1,53 +1,29 @@
-//! The name with which an administrator signs in.
+//! The name that an administrator signs in with.
 
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::Malformed;
+use super::{
+    Malformed,
+    identity::{is_plain, text_type},
+};
 
-/// 1 to 64 letters, digits, `-`, `_`, `.` or `@`, in lower case: `Root` and `root` are one name,
-/// and one counter. Personal: it may be an address, so it is never logged.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Username(Arc<str>);
+text_type!(
+    /// 1 to 64 letters, digits, `-`, `_`, `.` or `@`, in lower case: `Root` and `root` are one
+    /// name, and one counter. Personal: it may be an address, so it is never logged.
+    Username, masked
+);
 
 impl Username {
-    /// Reads a name in any case, blanks around it ignored.
+    /// Parses a name in any case, without the blanks around it.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let name = text.trim().to_ascii_lowercase();
-        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.@".contains(&b);
-        if (1..=64).contains(&name.len()) && name.bytes().all(is_plain) {
-            Ok(Self(name.into()))
-        } else {
-            Err(Malformed(
+        is_plain(&name, 64, b"-_.@")
+            .then(|| Self(name.into()))
+            .ok_or(Malformed(
                 "must be 1 to 64 letters, digits, '-', '_', '.' or '@'",
             ))
-        }
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for Username {
-    type Error = Malformed;
-    fn try_from(text: String) -> Result<Self, Malformed> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Username> for String {
-    fn from(name: Username) -> Self {
-        name.0.as_ref().to_owned()
-    }
-}
-
-impl fmt::Debug for Username {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }
 

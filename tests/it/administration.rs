@@ -121,7 +121,8 @@ fn an_administrator_made_before_the_first_start_signs_in_to_the_back_office() {
     let dir = setup.directory();
     let add = ["users", "add", "Root", "--admin", "--password-stdin"];
     let made = stopped(dir.path(), &add, &format!("{PASSWORD}\n")).good();
-    stopped(dir.path(), &add, &format!("{PASSWORD}\n")).failed(1, "somebody has this name already");
+    stopped(dir.path(), &add, &format!("{PASSWORD}\n"))
+        .failed(1, "another user has this name already");
 
     let mut menshen = setup.start();
     let answer = password_login(&menshen, "root", PASSWORD);

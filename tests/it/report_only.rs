@@ -362,7 +362,7 @@ fn the_first_day_ends_with_a_reload() {
     assert_eq!(menshen.get("/x", &[]).status, 200);
     assert_eq!(
         state(&menshen),
-        "report only: nobody is refused by path, token or rule"
+        "report only: no request is rejected by path, token or rule"
     );
     let file = menshen.directory().join("config.toml");
     let config = fs::read_to_string(&file).expect("a config");

@@ -6,7 +6,7 @@ use axum::{body::Body, response::Response};
 use http::{HeaderValue, header};
 
 use crate::{
-    api::{rendered_error::JSON, state::RequestContext},
+    api::{rendered_error::JSON, state::ApiContext},
     auth::{Auth, BoundPhone, SignedIn, SmsSendResponse},
     dialect::{
         Dialect, Placeholder, PlaceholderSource, PlaceholderValue, RenderedResponse, UserValues,
@@ -31,7 +31,7 @@ pub(super) struct SuccessValues<'a> {
     pub(super) result: ActionResult,
     pub(super) auth: &'a Auth,
     pub(super) dialect: &'a Dialect,
-    pub(super) context: &'a RequestContext,
+    pub(super) context: &'a ApiContext,
     pub(super) now: Timestamp,
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crate::api::{
     problem::Problem,
     responses::PublicDocument,
-    state::{ApiState, RequestContext},
+    state::{ApiContext, ApiState},
 };
 
 /// The public keys that verify our tokens (RFC 7517 section 5).
@@ -16,9 +16,9 @@ use crate::api::{
 )]
 pub(in crate::api) async fn get(
     State(api): State<ApiState>,
-    context: RequestContext,
+    context: ApiContext,
 ) -> Result<PublicDocument, Problem> {
-    api.auth.limits().api(context.client_ip)?;
+    api.check_rate(context.client_ip)?;
     Ok(PublicDocument(Bytes::from_owner(
         api.keyrings.current().jwks(),
     )))

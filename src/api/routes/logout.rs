@@ -11,7 +11,7 @@ use crate::{
         caller,
         problem::Problem,
         request_bodies::LogoutBody,
-        state::{ApiState, RequestContext},
+        state::{ApiContext, ApiState},
     },
     auth::LogoutScope,
     dialect::TokenProfile,
@@ -29,11 +29,11 @@ use crate::{
 )]
 pub(in crate::api) async fn post(
     State(api): State<ApiState>,
-    context: RequestContext,
+    context: ApiContext,
     request: Request,
 ) -> Result<StatusCode, Problem> {
     let from = context.client_ip;
-    api.auth.limits().api(from)?;
+    api.check_rate(from)?;
     let token = caller::token(request.headers(), false).map(str::to_owned);
     let logout = read(BodyFields::read_if_any(request).await?)?;
     sign_out(
@@ -47,7 +47,7 @@ pub(in crate::api) async fn post(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What a logout request asks for.
+/// A logout request.
 pub(in crate::api) struct Logout {
     pub(in crate::api) scope: LogoutScope,
     pub(in crate::api) refresh_token: Option<String>,

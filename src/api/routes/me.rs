@@ -12,7 +12,7 @@ use crate::{
         caller::BearerCaller,
         problem::Problem,
         request_bodies::{FreshProofBody, MePatch},
-        responses::{Export, Me},
+        responses::{ExportResponse, Me},
         routes::read_fresh_proof,
         state::ApiState,
     },
@@ -64,17 +64,17 @@ pub(in crate::api) fn read(mut fields: BodyFields) -> Result<ProfileChange, Prob
     fields.finish(Some(change))
 }
 
-/// All that is stored about me.
+/// All data stored about me.
 #[utoipa::path(
     get, path = "/me/export", operation_id = "export_me", tag = "account", security(("bearer" = [])),
-    responses((status = 200, description = "A copy of everything.", body = Export))
+    responses((status = 200, description = "A copy of all data.", body = ExportResponse))
 )]
 pub(in crate::api) async fn export(
     State(api): State<ApiState>,
     caller: BearerCaller,
-) -> Result<Json<Export>, Problem> {
+) -> Result<Json<ExportResponse>, Problem> {
     let caller = caller.get();
-    Ok(Json(Export::new(
+    Ok(Json(ExportResponse::new(
         api.auth.export_account(caller).await?,
         caller.session,
     )))
@@ -82,12 +82,12 @@ pub(in crate::api) async fn export(
 
 /// Delete my account.
 ///
-/// Identities, sessions and everything personal are erased, at once and for good; the id is never
-/// given to anybody else. A login that is not fresh (`auth.recent_login`) needs a code as well.
+/// Identities, sessions and all personal data are erased at once and for good; the id is never
+/// assigned to another user. A login that is not recent (`auth.recent_login`) needs a code as well.
 #[utoipa::path(
     delete, path = "/me", operation_id = "erase_me", tag = "account", security(("bearer" = [])),
     request_body = Option<FreshProofBody>,
-    responses((status = 204, description = "Gone."))
+    responses((status = 204, description = "Deleted."))
 )]
 pub(in crate::api) async fn delete(
     State(api): State<ApiState>,

@@ -11,7 +11,7 @@ use crate::{
         request_bodies::PasswordLoginBody,
         responses::TokenResponse,
         routes::client_type,
-        state::{ApiState, RequestContext},
+        state::{ApiContext, ApiState},
     },
     auth::{Password, PasswordLogin},
     dialect::TokenProfile,
@@ -20,7 +20,7 @@ use crate::{
 
 /// Sign in with a name and a password.
 ///
-/// For administrators and others whom an operator has given a name; nobody can register so.
+/// For administrators, and other users to whom an operator has given a name. It creates no user.
 #[utoipa::path(
     post, path = "/password/login", operation_id = "password_login", tag = "login",
     request_body = PasswordLoginBody,
@@ -28,7 +28,7 @@ use crate::{
 )]
 pub(in crate::api) async fn post(
     State(api): State<ApiState>,
-    context: RequestContext,
+    context: ApiContext,
     request: Request,
 ) -> Result<TokenResponse, Problem> {
     let login = read(BodyFields::read(request).await?, &api.token_profile)?;

@@ -23,11 +23,11 @@ use crate::{
 
 /// Bind a phone by a code that was sent to it.
 ///
-/// A login that is not fresh (`auth.recent_login`) needs another code as well.
+/// A login that is not recent (`auth.recent_login`) needs another code as well.
 #[utoipa::path(
     post, path = "/phone/sms", operation_id = "phone_sms", tag = "account", security(("bearer" = [])),
     request_body = PhoneSmsBody,
-    responses((status = 200, description = "The phone is mine.", body = PhoneResponse))
+    responses((status = 200, description = "The phone is bound.", body = PhoneResponse))
 )]
 pub(in crate::api) async fn sms(
     State(api): State<ApiState>,
@@ -46,7 +46,7 @@ pub(in crate::api) async fn sms(
 #[utoipa::path(
     post, path = "/phone/wechat", operation_id = "phone_wechat", tag = "account", security(("bearer" = [])),
     request_body = PhoneWechatBody,
-    responses((status = 200, description = "The phone is mine.", body = PhoneResponse))
+    responses((status = 200, description = "The phone is bound.", body = PhoneResponse))
 )]
 pub(in crate::api) async fn wechat(
     State(api): State<ApiState>,
@@ -58,7 +58,7 @@ pub(in crate::api) async fn wechat(
     Ok(PhoneResponse::new(&bound, api.openid_in_answers).respond())
 }
 
-/// What the phone number button returns.
+/// The result of the phone number button.
 #[derive(Debug)]
 pub(in crate::api) enum WechatPhone {
     Code(PhoneCode),
@@ -104,11 +104,9 @@ pub(in crate::api) fn read_wechat(
     if is_encrypted && !fields.has("code") {
         let allowed = api.auth.decrypts_phones();
         let text = |text: &str| {
-            if allowed {
-                Ok(text.to_owned())
-            } else {
-                Err(Malformed("is not taken here: send the code of the button"))
-            }
+            allowed
+                .then(|| text.to_owned())
+                .ok_or(Malformed("is not taken here: send the code of the button"))
         };
         let (encrypted_data, iv) = (
             fields.required("encrypted_data", text),
@@ -136,9 +134,9 @@ pub(in crate::api) fn read_sms(
     fields.finish(phone.zip(code).map(|(phone, code)| (phone, code, proof)))
 }
 
-/// Take my phone away. It must not be the only way to sign in.
+/// Unbind my phone. It must not be the only way to sign in.
 ///
-/// A login that is not fresh (`auth.recent_login`) needs a code.
+/// A login that is not recent (`auth.recent_login`) needs a code.
 #[utoipa::path(
     delete, path = "/phone", operation_id = "unbind_phone", tag = "account", security(("bearer" = [])),
     request_body = Option<FreshProofBody>,

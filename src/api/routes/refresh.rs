@@ -8,15 +8,15 @@ use crate::{
         problem::Problem,
         request_bodies::RefreshBody,
         responses::TokenResponse,
-        state::{ApiState, RequestContext},
+        state::{ApiContext, ApiState},
     },
     auth::Refresh,
 };
 
-/// Trade a refresh token for a new access token and the next refresh token.
+/// Exchange a refresh token for a new access token and the next refresh token.
 ///
-/// A token that was traded in just now gives the same successor again, until that one has been
-/// used: a lost answer or parallel refreshes sign nobody out. Anything older ends the session.
+/// The token before the newest one gives the same successor again, until that one has been used, so
+/// a lost response or parallel refreshes end no session. Any older token ends the session.
 #[utoipa::path(
     post, path = "/refresh", operation_id = "refresh", tag = "session",
     request_body = RefreshBody,
@@ -24,7 +24,7 @@ use crate::{
 )]
 pub(in crate::api) async fn post(
     State(api): State<ApiState>,
-    context: RequestContext,
+    context: ApiContext,
     request: Request,
 ) -> Result<TokenResponse, Problem> {
     let token = read(BodyFields::read(request).await?)?;

@@ -7,26 +7,26 @@ use axum::{
 };
 
 use crate::{
-    api::{caller::BearerCaller, problem::Problem, responses::Sessions, state::ApiState},
+    api::{caller::BearerCaller, problem::Problem, responses::SessionsResponse, state::ApiState},
     error::ErrorCode,
     types::SessionId,
 };
 
-/// My devices.
+/// List my sessions.
 #[utoipa::path(
     get, path = "/sessions", operation_id = "sessions", tag = "session", security(("bearer" = [])),
-    responses((status = 200, description = "My living sessions, newest login first.", body = Sessions))
+    responses((status = 200, description = "My active sessions, newest login first.", body = SessionsResponse))
 )]
 pub(in crate::api) async fn list(
     State(api): State<ApiState>,
     caller: BearerCaller,
-) -> Result<Json<Sessions>, Problem> {
+) -> Result<Json<SessionsResponse>, Problem> {
     let caller = caller.get();
     let sessions = api.auth.sessions(caller).await?;
-    Ok(Json(Sessions::new(&sessions, caller.session)))
+    Ok(Json(SessionsResponse::new(&sessions, caller.session)))
 }
 
-/// Sign one of my devices out.
+/// End one of my sessions.
 #[utoipa::path(
     delete, path = "/sessions/{sid}", operation_id = "end_session", tag = "session", security(("bearer" = [])),
     params(("sid" = String, Path, description = "The `id` of one of my sessions.", pattern = "^[0-9a-f]{32}$")),
@@ -37,7 +37,7 @@ pub(in crate::api) async fn end(
     caller: BearerCaller,
     sid: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
-    // An id that cannot be one is a session that is not there.
+    // A malformed id is an unknown session.
     let sid = sid
         .ok()
         .and_then(|Path(text)| SessionId::parse(&text).ok())

@@ -11,7 +11,7 @@ use crate::{
         request_bodies::SmsLoginBody,
         responses::TokenResponse,
         routes::client_type,
-        state::{ApiState, RequestContext},
+        state::{ApiContext, ApiState},
     },
     auth::SmsLogin,
     dialect::TokenProfile,
@@ -26,7 +26,7 @@ use crate::{
 )]
 pub(in crate::api) async fn post(
     State(api): State<ApiState>,
-    context: RequestContext,
+    context: ApiContext,
     request: Request,
 ) -> Result<TokenResponse, Problem> {
     let login = read(BodyFields::read(request).await?, &api, &api.token_profile)?;

@@ -11,14 +11,14 @@ use crate::{
         problem::Problem,
         request_bodies::SmsSendBody,
         responses::SmsCodeResponse,
-        state::{ApiState, RequestContext},
+        state::{ApiContext, ApiState},
     },
     types::{Phone, SmsPurpose},
 };
 
 /// Send a code to a phone.
 ///
-/// The answer is the same whether or not the phone has an account.
+/// The response is the same whether or not the phone has an account.
 #[utoipa::path(
     post, path = "/sms/send", operation_id = "sms_send", tag = "login",
     request_body = SmsSendBody,
@@ -26,7 +26,7 @@ use crate::{
 )]
 pub(in crate::api) async fn post(
     State(api): State<ApiState>,
-    context: RequestContext,
+    context: ApiContext,
     request: Request,
 ) -> Result<Json<SmsCodeResponse>, Problem> {
     let (phone, purpose) = read(BodyFields::read(request).await?, &api)?;

@@ -11,13 +11,13 @@ use crate::{
         request_bodies::WechatLoginBody,
         responses::TokenResponse,
         routes::client_type,
-        state::{ApiState, RequestContext},
+        state::{ApiContext, ApiState},
     },
     auth::{SignedData, WechatLogin, profile},
     dialect::TokenProfile,
     provider::wechat::LoginCode,
     store::Profile,
-    types::{AppId, Malformed},
+    types::{AppId, Malformed, Secret},
 };
 
 /// Sign in with a WeChat login code.
@@ -28,7 +28,7 @@ use crate::{
 )]
 pub(in crate::api) async fn post(
     State(api): State<ApiState>,
-    context: RequestContext,
+    context: ApiContext,
     request: Request,
 ) -> Result<TokenResponse, Problem> {
     let login = read(BodyFields::read(request).await?, &api.token_profile)?;
@@ -61,8 +61,8 @@ pub(in crate::api) fn read(
     let signed = raw_data
         .zip(signature)
         .map(|(raw_data, signature)| SignedData {
-            raw_data,
-            signature,
+            raw_data: Secret::new(raw_data),
+            signature: Secret::new(signature),
         });
     let profile = Profile {
         nickname,
@@ -82,20 +82,17 @@ pub(in crate::api) fn read(
     fields.finish(code.map(login))
 }
 
-/// Kept as it came: it is signed byte by byte.
+/// Kept as received: the signature covers every byte.
 fn raw_data(text: &str) -> Result<String, Malformed> {
-    if text.len() <= 4096 {
-        Ok(text.to_owned())
-    } else {
-        Err(Malformed("must be at most 4096 bytes"))
-    }
+    let is_short = text.len() <= 4096;
+    is_short
+        .then(|| text.to_owned())
+        .ok_or(Malformed("must be at most 4096 bytes"))
 }
 
 fn signature(text: &str) -> Result<String, Malformed> {
     let is_hex = text.len() == 40 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if is_hex {
-        Ok(text.to_owned())
-    } else {
-        Err(Malformed("must be 40 lower-case hex digits"))
-    }
+    is_hex
+        .then(|| text.to_owned())
+        .ok_or(Malformed("must be 40 lower-case hex digits"))
 }

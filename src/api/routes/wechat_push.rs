@@ -20,10 +20,10 @@ const SUCCESS: &str = "success";
 /// A plain text, which browsers must not take for anything else.
 type PlainText = ([(HeaderName, &'static str); 2], String);
 
-/// A parameter that is absent is empty, and fits no signature.
+/// An absent parameter is empty, and matches no signature.
 type Parameters = Result<Query<PushQuery>, QueryRejection>;
 
-/// WeChat makes sure that this address is ours.
+/// WeChat verifies that this URL is ours.
 ///
 /// Only where `wechat.push.enabled` is set.
 #[utoipa::path(
@@ -53,7 +53,7 @@ pub(in crate::api) async fn get(
 
 /// WeChat pushes an event, in XML or JSON.
 ///
-/// A cancelled authorisation erases the user, a revoked one what was revoked. Only where
+/// A cancelled authorisation deletes the user, a revoked one the data that it names. Only where
 /// `wechat.push.enabled` is set.
 #[utoipa::path(
     post, path = "/wechat/push", operation_id = "wechat_push", tag = "wechat",
@@ -87,9 +87,9 @@ pub(in crate::api) async fn post(
             count(&api, event.change.name(), done.as_str());
             Ok(plain(SUCCESS))
         }
-        Err(fault) => {
+        Err(error) => {
             count(&api, event.change.name(), "failed");
-            Err(Problem::from(fault))
+            Err(Problem::from(error))
         }
     }
 }
@@ -106,13 +106,13 @@ fn read_query(query: Parameters) -> Result<PushQuery, Problem> {
 }
 
 fn reject(api: &ApiState, rejected: PushRejection) -> Problem {
-    count(api, "unknown", rejected.class());
+    count(api, "unknown", rejected.as_str());
     // It is signed, so an operator should know why it is ignored.
     if matches!(
         rejected,
         PushRejection::Unreadable | PushRejection::OtherApp
     ) {
-        tracing::warn!(error = %rejected, "a push of WeChat was not taken: {rejected}");
+        tracing::warn!(error = %rejected, "a push of WeChat was rejected: {rejected}");
     }
     Problem::new(ErrorCode::Forbidden)
         .detail("This is not a push of WeChat for a mini program of this server.")

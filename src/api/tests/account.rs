@@ -1,4 +1,4 @@
-//! The whole of an account: a copy of it, and its end.
+//! Export and deletion of an account.
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ async fn erase(world: &World, by: &Answered, proof: &Value) -> Answered {
         .await
 }
 
-/// Alice, with a phone, whose login is not fresh any more.
+/// Alice, with a phone, whose login is not recent any more.
 async fn old_login(world: &World) -> Answered {
     let alice = world.login("alice-1").await;
     assert_eq!(world.bind_by_sms(&alice, PHONE).await.says(), (200, ""));
@@ -23,7 +23,7 @@ async fn old_login(world: &World) -> Answered {
     alice
 }
 
-/// Sorted names of an object.
+/// The sorted member names of an object.
 fn names(object: &Value) -> Vec<&str> {
     let mut names: Vec<_> = object
         .as_object()
@@ -194,7 +194,7 @@ async fn an_old_login_is_asked_for_a_code_again() {
             "Bearer error=\"insufficient_user_authentication\""
         );
     }
-    // A refresh is no login.
+    // A refresh does not count as a login.
     let refreshed = world.refresh(alice.text("refresh_token")).await;
     assert_eq!(
         erase(&world, &refreshed, &json!({})).await.says(),

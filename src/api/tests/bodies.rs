@@ -1,4 +1,4 @@
-//! Bodies that are wrong, huge, deep or not text: always a 4xx with a code.
+//! Bodies that are invalid, huge, deep or not text always get a 4xx with a code.
 
 use std::convert::Infallible;
 
@@ -20,7 +20,7 @@ const TOO_LARGE: (u16, &str) = (413, "body_too_large");
 async fn no_body_is_ever_a_fault() {
     let world = World::with(|config| config.limits.enabled = false).await;
     let deep = |n: usize| format!(r#"{{"code":{}{}}}"#, "[".repeat(n), "]".repeat(n));
-    // What is no object is wrong on every route.
+    // A body that is not an object is rejected on every route.
     let no_object: Vec<(Vec<u8>, (u16, &str))> = vec![
         (b"".into(), MALFORMED),
         (b" ".into(), MALFORMED),
@@ -43,7 +43,7 @@ async fn no_body_is_ever_a_fault() {
         ),
         (vec![b' '; 1 << 20], TOO_LARGE),
     ];
-    // And what is wrong with a field is wrong where it is read.
+    // An invalid field is rejected where it is read.
     let wrong_code: Vec<(Vec<u8>, (u16, &str))> = vec![
         (b"{\"code\":1e999}".into(), MALFORMED),
         (b"{\"code\":\"a\",\"code\":\"b\"}".into(), MALFORMED),
@@ -108,7 +108,7 @@ async fn no_body_is_ever_a_fault() {
     assert_eq!(world.wechat.calls(), 0);
 }
 
-/// What a mini program sends besides, and no backend minds.
+/// Further values that mini programs send and backends ignore.
 const UNREAD: [&str; 10] = [
     r#""\ud83d""#,
     "1e400",
@@ -170,7 +170,7 @@ async fn what_no_route_reads_keeps_nobody_from_signing_in() {
             }
         }
     }
-    // Every other route that has a body.
+    // Every other route with a body.
     let signed_in = world.login("alice-0").await;
     for odd in UNREAD {
         for body in with_unread(r#""bio":"b""#, odd) {
@@ -244,7 +244,7 @@ async fn a_nickname_or_avatar_that_is_not_valid_is_left_out() {
         );
         assert_eq!(answer.body["data"]["user"]["nickname"], "微信用户", "{odd}");
         if *odd != "null" {
-            // Where it is the very thing that was asked for it is said.
+            // Where the field is the purpose of the request, it is rejected.
             let patch =
                 Ask::new(Method::PATCH, "/auth/me").header("content-type", "application/json");
             let signed_in = world.login(&format!("odd{n}-3")).await;

@@ -13,7 +13,7 @@ use crate::{
     types::{Phone, SmsCode, Username},
 };
 
-/// Every route with the methods that it takes.
+/// Every route with its methods.
 const ROUTES: [(&str, &[&str]); 16] = [
     ("/auth/wechat/login", &["POST"]),
     ("/auth/wechat/push", &["GET", "HEAD", "POST"]),
@@ -58,7 +58,7 @@ async fn a_method_that_a_route_does_not_take_is_a_405_with_those_it_does() {
             );
             let allow: BTreeSet<_> = answer.header("allow").split(',').map(str::trim).collect();
             assert_eq!(allow, takes.iter().copied().collect(), "{method} {path}");
-            // The gate says the same of a method that comes to no router.
+            // The gate responds the same to a method that reaches no router.
             let of_gate = routes::methods(path.strip_prefix("/auth").unwrap());
             assert_eq!(
                 of_gate.map(|of_gate| of_gate.iter().copied().collect()),
@@ -189,13 +189,13 @@ fn every_reference_of_the_contract_leads_somewhere() {
     }
 }
 
-/// The contract of an API that takes phones of these countries.
+/// The contract of an API that accepts phones of these countries.
 fn contract(countries: &[&str]) -> Value {
     let countries: Vec<_> = countries.iter().map(|code| (*code).to_owned()).collect();
     serde_json::from_str(&openapi_json("/auth", &countries)).unwrap()
 }
 
-/// Whether a text has the form that the contract gives a field.
+/// Whether a text matches the pattern of a field in the contract.
 fn has_form(document: &Value, schema: &str, field: &str, text: &str) -> bool {
     let at = document
         .pointer(&format!("/components/schemas/{schema}/properties/{field}"))
@@ -252,7 +252,7 @@ fn a_birthday_of_the_contract_is_a_day_that_is_taken_and_the_other_way_round() {
     }
 }
 
-/// Texts for every field: some have the form of one of them.
+/// Texts for every field, some of them valid for one.
 const TEXTS: &[&str] = &[
     "",
     " ",
@@ -287,7 +287,7 @@ const TEXTS: &[&str] = &[
     "管理员",
 ];
 
-/// The plain form is taken; where the API forgives, more is.
+/// The plain form is accepted; where the API is lenient, other forms are too.
 #[test]
 fn what_has_the_form_of_the_contract_is_taken() {
     let document = contract(&["86", "852", "1"]);
@@ -409,7 +409,7 @@ fn no_body_of_the_contract_is_null_and_what_goes_together_says_so() {
     assert_eq!(sid, "^[0-9a-f]{32}$");
 }
 
-/// Writes the documents anew when `MENSHEN_BLESS` is set.
+/// Writes the documents again when `MENSHEN_BLESS` is set.
 #[test]
 fn the_printed_documents_are_fresh() {
     for (path, printed) in [

@@ -1,4 +1,4 @@
-//! The four built-in dialects, answer by answer, with a clock that is moved by hand.
+//! The four built-in dialects, response by response, with a clock that tests move.
 
 mod code_data;
 mod nest;
@@ -15,7 +15,7 @@ use crate::{
 
 const DAY: u64 = 86_400;
 
-/// A world that speaks this dialect, with ids as such backends have them.
+/// A world with this dialect, and with ids as such backends have them.
 async fn speaking(kind: DialectKind) -> World {
     World::with(|config| {
         config.users.ids = UserIds::Integer;
@@ -29,7 +29,7 @@ async fn post(world: &World, path: &str, body: &Value) -> Answered {
     world.send(Ask::post(path, body)).await
 }
 
-/// Status and body, of a success and of a refusal.
+/// Status and body, of a success or a rejection.
 fn told(answer: &Answered) -> (u16, &Value) {
     assert_eq!(
         answer.header("content-type"),
@@ -43,7 +43,7 @@ fn told(answer: &Answered) -> (u16, &Value) {
     (answer.status.as_u16(), &answer.body)
 }
 
-/// What a token says.
+/// The claims of a token.
 pub(super) fn claims(token: &str) -> Value {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let payload = token.split('.').nth(1).expect("a JWT");

@@ -1,4 +1,4 @@
-//! A dialect in config alone.
+//! A custom dialect, written in config only.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::{
     dialect,
 };
 
-/// The dialects of a file.
+/// The dialects of a config file.
 pub(super) fn parse(toml: &str) -> Vec<DialectConfig> {
     #[derive(serde::Deserialize)]
     struct File {
@@ -27,7 +27,7 @@ async fn speaking(dialects: Vec<DialectConfig>) -> World {
     .await
 }
 
-/// `nest` once more, by somebody who has the document of that API and README.md, and not our file.
+/// `nest` again, written from the document of that API and README.md, without our file.
 const NEST_AGAIN: &str = r#"
 [[dialect]]
 kind = "custom"
@@ -79,8 +79,8 @@ body = '''{"code":400,"message":"缺少登录凭证 code","error":"Bad Request",
 body = '''{"code":"{status}","message":"{message}","error":"{reason}","timestamp":"{now:iso}"}'''
 "#;
 
-/// Everything of an answer that is not made at random: status, content type and bytes, with tokens
-/// and handles blotted out.
+/// The parts of a response that are not random: status, content type and bytes, with tokens and
+/// handles masked.
 fn bytes(answer: &Answered) -> (u16, String, String) {
     let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
     let blot = |word: &str| {
@@ -100,7 +100,7 @@ fn bytes(answer: &Answered) -> (u16, String, String) {
     )
 }
 
-/// A value somewhere in an answer.
+/// A value at a path in a response.
 fn value<'a>(answer: &'a Answered, pointer: &str) -> &'a str {
     answer
         .body
@@ -109,7 +109,7 @@ fn value<'a>(answer: &'a Answered, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-/// The same requests to two worlds: what each said.
+/// The same requests to two worlds, and the responses of each.
 async fn nest_story(world: &World) -> Vec<(u16, String, String)> {
     let mut said = Vec::new();
     let login = "/api/v1/auth/wx-login";
@@ -176,7 +176,7 @@ async fn nest_in_config_alone_answers_byte_for_byte_the_same() {
     }
 }
 
-/// Requests that every dialect answers, whatever its routes are.
+/// Requests that every dialect responds to, whatever its routes are.
 async fn any_story(world: &World, paths: &[&str]) -> Vec<(u16, String, String)> {
     let mut said = Vec::new();
     for path in paths {
@@ -420,8 +420,8 @@ async fn a_refused_phone_repeats_nothing_of_what_was_sent() {
 
 const PHONE: &str = "+8613800138000";
 
-/// The openid stands wherever the config asks for it: also in a profile, after a renewal, and after
-/// two accounts became one.
+/// The openid is wherever the config puts it: also in a profile, after a renewal, and after a merge
+/// of two accounts.
 #[tokio::test]
 async fn an_openid_that_is_asked_for_is_not_lost_on_the_way() {
     let world = World::with(|config: &mut Config| {

@@ -1,4 +1,4 @@
-//! What the backend is asked and told, and what its answers do.
+//! Hooks: the requests and notifications to the backend, and the effects of its responses.
 
 use std::sync::{Arc, Mutex};
 
@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 const SECRET: &str = "a secret of thirty-two bytes and more";
 const PHONE: &str = "+8613800138000";
 
-/// The backend, as hooks reach it.
+/// The backend that receives hooks.
 #[derive(Clone)]
 struct Hooked {
     url: String,
@@ -36,7 +36,7 @@ struct Hooked {
 type Says = dyn Fn(usize, &Value) -> Response + Send;
 
 impl Hooked {
-    /// Answers with what `says` makes of the number of the request and its body.
+    /// Responds with what `says` returns for the number of the request and its body.
     async fn start(says: impl Fn(usize, &Value) -> Response + Send + 'static) -> Self {
         let socket = tokio::net::TcpListener::bind(("127.0.0.1", 0))
             .await
@@ -64,7 +64,7 @@ impl Hooked {
         this
     }
 
-    /// Gives each new user the next number, and takes everything else.
+    /// Gives each new user the next number, and accepts everything else.
     async fn counting(from: usize) -> Self {
         Self::start(move |number, _| axum::Json(json!({ "id": from + number - 1 })).into_response())
             .await
@@ -286,7 +286,7 @@ async fn a_failure_of_a_moment_is_got_over_with_the_same_key() {
     );
 }
 
-/// An answer that is no use, and what it counts as.
+/// An unusable response, and the class that it is counted as.
 type Failing = (fn() -> Response, &'static str);
 
 #[tokio::test]
@@ -438,7 +438,7 @@ async fn an_id_of_somebody_who_is_here_makes_nobody() {
 
 #[tokio::test]
 async fn who_was_erased_and_comes_back_gets_another_id() {
-    // It keeps to the key, as it should: the first question is answered with the id that is gone.
+    // It respects the idempotency key: the response to the first request is the deleted id again.
     let backend = Hooked::start(|_, body| match (&body["event"], &body["refused_id"]) {
         (event, Value::Null) if event == "user.created" => answer(json!({ "id": 7 })),
         (event, refused) if event == "user.created" => {

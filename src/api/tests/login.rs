@@ -1,4 +1,4 @@
-//! Signing in.
+//! Login with WeChat.
 
 use std::time::Duration;
 

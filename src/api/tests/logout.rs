@@ -1,4 +1,4 @@
-//! What signs out of which session.
+//! Logout: which credential ends which session.
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -15,12 +15,12 @@ fn logout(body: &Value) -> Ask {
     Ask::post("/auth/logout", body)
 }
 
-/// Whether the session goes on.
+/// Whether the session is still active.
 async fn lives(world: &World, signed_in: &Answered) -> bool {
     world.refresh(signed_in.text("refresh_token")).await.status == 200
 }
 
-/// The token with another last sign.
+/// The token with another last character.
 fn forged(token: &str) -> String {
     let mut forged = token.to_owned();
     let last = if forged.pop() == Some('A') { 'Q' } else { 'A' };
@@ -85,7 +85,7 @@ async fn a_refresh_token_is_enough_to_end_its_session() {
     let (older, bystander) = (first.text("refresh_token"), world.login("alice-2").await);
     let newest = world.refresh(older).await;
     let newest = world.refresh(newest.text("refresh_token")).await;
-    // Whichever it is: one that was replaced long ago would end the session elsewhere too.
+    // Any token of the session: reuse of one that was replaced long ago ends the session too.
     assert_eq!(
         world
             .send(logout(&json!({ "refresh_token": older })))
@@ -186,7 +186,7 @@ async fn both_tokens_end_both_sessions_but_not_beyond_what_was_asked() {
         ),
         (false, false, true)
     );
-    // Its own refresh token beside it is no wish to end the session that stays.
+    // Its own refresh token in the same request does not end the session that is kept.
     let others =
         logout(&json!({ "scope": "others", "refresh_token": world_refresh(&three) })).by(&three);
     assert_eq!(world.send(others).await.says(), (204, ""));
@@ -252,7 +252,7 @@ async fn a_session_that_ended_stays_ended_and_a_fault_is_a_fault() {
         "nothing is left to end"
     );
     assert_eq!(world.audited("logout"), 1);
-    // Past its absolute end, and no replica remembers anything of it.
+    // Past its absolute expiry, when no replica keeps its revocation any more.
     let old = world.login("bob-1").await;
     world.advance(200 * DAY);
     assert_eq!(

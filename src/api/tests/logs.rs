@@ -1,5 +1,4 @@
-//! What is said about logins never holds what could sign somebody in, or says who they are to
-//! WeChat.
+//! Log lines about logins contain no credential and no identity at WeChat.
 
 use serde_json::json;
 

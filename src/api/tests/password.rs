@@ -1,4 +1,4 @@
-//! Signing in with a name and a password.
+//! Login with a name and a password.
 
 use futures::future::join_all;
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::{
 const RIGHT: &str = "correct horse battery";
 const WRONG: &str = "correct horse staple";
 const HOME: u8 = 1;
-/// Where nobody has signed in from.
+/// A network without any earlier login.
 const AWAY: u8 = 9;
 
 /// A world with one administrator, `root`.
@@ -65,7 +65,7 @@ async fn change(world: &World, change: RightsChange) {
         .unwrap();
 }
 
-/// At most so many wrong passwords an hour for one name, and any number from one address.
+/// Limits the wrong passwords an hour for one name, not those from one address.
 fn three_for_a_name(config: &mut Config) {
     config.limits.admin_login_per_account = Rate::per(3, crate::config::HumanDuration::hours(1));
     config.limits.admin_login_per_ip = Rate::per_minute(1000);

@@ -1,4 +1,4 @@
-//! Adding a phone to an account by a code, changing it, taking it away, and joining two accounts.
+//! Binding a phone by a code, changing and unbinding it, and merging two accounts.
 
 use axum::http::Method;
 use futures::future::join_all;
@@ -24,7 +24,7 @@ async fn unbind(world: &World, by: &Answered) -> Answered {
         .await
 }
 
-/// The user whom the phone leads to.
+/// The user of the phone.
 async fn owner(world: &World, phone: &str) -> String {
     world.advance(60);
     world.sign_in_by_sms(phone).await.user().to_owned()
@@ -157,7 +157,7 @@ async fn one_of_many_who_bind_a_phone_at_once_gets_it() {
         answers.iter().filter(|answer| answer.status == 200).count(),
         1
     );
-    // Five guesses are compared and no more, the right one may have been any of them.
+    // At most five guesses are compared, and any of them may be the right one.
     assert_eq!(
         answers
             .iter()
@@ -245,7 +245,7 @@ async fn the_caller_is_joined_to_an_older_account_and_gets_its_tokens() {
         (again.user(), &again.body["is_new_user"]),
         (by_phone.user(), &json!(false))
     );
-    // The new session is one of WeChat, as the old one was.
+    // The new session began with WeChat, like the old one.
     let button = world.send(Ask::post(
         "/auth/phone/wechat",
         &json!({ "code": "phone.13800138000-1" }),
@@ -390,7 +390,7 @@ async fn a_phone_is_taken_away_unless_it_is_the_only_way_in() {
     assert_ne!(owner(&world, OTHER).await, alice.user());
 }
 
-/// What a thief has: a token of a session that began some time ago, and a phone of their own.
+/// An attacker: with a stolen token of an older session, and a phone of their own.
 #[tokio::test]
 async fn a_stolen_token_puts_no_phone_in_and_takes_none_out() {
     let world = World::with(proven).await;

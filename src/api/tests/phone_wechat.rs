@@ -1,4 +1,5 @@
-//! Phones that WeChat names: the button's code, and what the old button encrypted.
+//! Phones from WeChat: the code of the phone number button, and the encrypted data of the legacy
+//! button.
 
 use serde_json::{Value, json};
 
@@ -15,7 +16,8 @@ fn legacy(config: &mut Config) {
     config.wechat.legacy_decrypt = true;
 }
 
-/// What the old button gives after a login with this code, so many seconds after the start.
+/// The encrypted data of the legacy button after a login with this code, so many seconds after the
+/// start.
 fn encrypted(login_code: &str, seconds: u64) -> Value {
     let (data, iv) =
         SimulatedWechat::encrypted_phone(APP, login_code, NUMBER, START.as_secs() + seconds);
@@ -348,7 +350,7 @@ async fn nothing_tells_why_it_could_not_be_decrypted() {
         let refused = decrypt(&world, &alice, sent).await;
         assert_eq!(refused.says(), (400, "phone_decrypt_failed"), "{sent}");
         said.push(refused.bytes);
-        // No more than five in any minute.
+        // At most five in any minute.
         world.advance(13);
     }
     assert_eq!(said.len(), 12);

@@ -17,7 +17,7 @@ enum Api {
 }
 
 const APIS: [Api; 3] = [Api::Native, Api::Simplejwt, Api::Nest];
-/// Right in form, of a session that does not exist.
+/// Well formed, of a session that does not exist.
 const FORGED: &str =
     "mrt1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -47,7 +47,7 @@ impl Api {
         self.token(&answer)
     }
 
-    /// What the next renewal is asked for with.
+    /// The credential of the next renewal.
     fn token(self, answer: &Answered) -> String {
         let token = match self {
             Self::Native => &answer.body["refresh_token"],
@@ -77,7 +77,7 @@ async fn good_renewals_cost_their_address_nothing() {
         let world = api.world(|_| {}).await;
         for person in 0..20 {
             let token = api.login(&world, &format!("person{person}-1")).await;
-            // No single flight: ten at once, each with the same token.
+            // No single flight: ten concurrent requests with the same token.
             let answers = join_all((0..10).map(|_| api.renew(&world, &token))).await;
             assert!(
                 answers.iter().all(|answer| answer.status == 200),
@@ -92,7 +92,7 @@ async fn good_renewals_cost_their_address_nothing() {
                 .get(),
             0
         );
-        // What the address may be refused is all there still.
+        // The limit of rejected renewals of the address is still unused.
         let statuses = [
             api.renew(&world, FORGED).await,
             api.renew(&world, FORGED).await,
@@ -160,7 +160,7 @@ async fn a_genuine_token_of_an_ended_session_is_told_so_whatever_its_neighbours_
             )
             .await
             .unwrap();
-        // It counts against the address as any refusal does, but is never answered by that limit.
+        // It counts against the address like any rejection, but that limit never rejects it.
         for _ in 0..5 {
             let answer = api.renew(&world, &ended).await;
             assert_eq!(

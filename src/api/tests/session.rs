@@ -1,4 +1,4 @@
-//! What a session can do, and how it ends.
+//! The lifecycle of a session.
 
 use axum::http::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Codes that are sent to phones, and signing in with them: every number that is promised.
+//! SMS codes and logins with them: every documented number.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ const PHONE: &str = "+8613800138000";
 const OTHER: &str = "+8613900139000";
 const INVALID: (u16, &str) = (400, "code_invalid");
 
-/// A code that is not this one.
+/// Another code than this one.
 pub(super) fn wrong(code: &str) -> &'static str {
     if code == "000000" { "111111" } else { "000000" }
 }

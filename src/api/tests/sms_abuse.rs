@@ -1,5 +1,4 @@
-//! Codes and those who want what is not theirs: guesses, floods, spellings, and the question who
-//! has an account.
+//! Abuse of SMS codes: guesses, floods, spellings, and enumeration of accounts.
 
 use serde_json::json;
 
@@ -131,8 +130,8 @@ async fn guesses_from_one_address_are_limited() {
     );
 }
 
-/// What each limit says when the clock is set back by hours: wait as long as ever, not until it has
-/// caught up.
+/// The `Retry-After` of each limit when the clock is set back by hours: the usual wait, not until
+/// the clock has caught up.
 #[tokio::test]
 async fn a_clock_that_was_set_back_keeps_nobody_waiting_for_it() {
     let world = World::new().await;
@@ -175,7 +174,7 @@ async fn nobody_learns_whether_a_phone_has_an_account() {
     );
 }
 
-/// The number of [`PHONE`] in so many spellings.
+/// Many spellings of [`PHONE`].
 fn spellings() -> Vec<String> {
     let prefixes = ["", "+86", "0086", "86", "+86 ", "00 86-", "＋86", "  "];
     let separators = ["", " ", "-", ".", "\u{a0}"];

@@ -1,4 +1,4 @@
-//! Vendors that refuse, hang or talk too much, as the one who asked for a code sees them.
+//! Vendors that reject, hang or send too much, as the client that requested a code sees them.
 
 use std::time::{Duration, Instant};
 

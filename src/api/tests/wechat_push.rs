@@ -1,4 +1,4 @@
-//! WeChat's message push: who has gone is erased, what was taken back is cleared.
+//! WeChat's message push: a deleted account is erased, withdrawn data is cleared.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ fn wechat() -> SimulatedPush {
     }
 }
 
-/// Pushes are taken, and what the backend should hear of waits in the outbox.
+/// Pushes are accepted, and events for the backend wait in the outbox.
 async fn world() -> World {
     World::with(|config| {
         config.wechat.push.enabled = true;
@@ -295,7 +295,7 @@ async fn who_has_come_back_is_not_erased_for_what_was_before() {
     );
     assert_eq!(world.me(&back).await.says(), (200, ""));
 
-    // The same event under a fresh signature.
+    // The same event with a new signature.
     let before = json!({ "CreateTime": START.as_secs() - 301 });
     assert_eq!(
         pushed(&world, "user_authorization_cancellation", "alice", before)

@@ -1,4 +1,4 @@
-//! One menshen without its gate.
+//! The auth API of one menshen, without the gate.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,12 +11,9 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::{
-    api::{ApiState, RequestContext, router},
+    api::{ApiContext, ApiState, router},
     audit::Audit,
-    auth::{
-        Auth, AuthParts, AuthRules, Authorizer, Denylist, Limits, OutboxDispatcher,
-        OutboxDispatcherParts, Passwords,
-    },
+    auth::{Auth, AuthRules, Authorizer, Denylist, Limits, OutboxDispatcher, Passwords},
     clock::Clock,
     config::{Config, HumanDuration, Mode, SecretText, SmsProvider},
     crypto::Key,
@@ -54,7 +51,7 @@ pub(super) struct World {
     router: Router,
 }
 
-/// A request to be.
+/// A request that is being built.
 pub(super) struct Ask {
     method: Method,
     path: String,
@@ -67,7 +64,7 @@ pub(super) struct Answered {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Value,
-    /// The body as it came.
+    /// The body as received.
     pub(super) bytes: Bytes,
 }
 
@@ -90,7 +87,7 @@ impl World {
             mode: Mode::Production,
             ..Config::default()
         };
-        // Every account is filled in, so that a test only names other providers.
+        // Every account is configured, so that a test only names its providers.
         config.sms = sms.section(&[SmsProvider::Aliyun]);
         config.sms.timeout = HumanDuration::millis(300);
         config.wechat.base_url = wechat.base_url();
@@ -141,14 +138,14 @@ impl World {
             &metrics,
         ));
         let hooks = hooks(config, &metrics, &clock);
-        let outbox_dispatcher = Arc::new(OutboxDispatcher::new(OutboxDispatcherParts {
-            store: Arc::clone(&store),
-            metrics: metrics.clone(),
-            audit: Audit::new(metrics.clone()),
-            clock: clock.clone(),
-        }));
+        let outbox_dispatcher = Arc::new(OutboxDispatcher::new(
+            Arc::clone(&store),
+            metrics.clone(),
+            Audit::new(metrics.clone()),
+            clock.clone(),
+        ));
         outbox_dispatcher.set_target(hooks.clone(), config.hooks.give_up_after.get());
-        let auth = Arc::new(Auth::new(AuthParts {
+        let auth = Arc::new(Auth {
             store: Arc::clone(&store),
             wechat: Arc::new(
                 Wechat::new(
@@ -178,7 +175,7 @@ impl World {
             clock: clock.clone(),
             entropy,
             rules: AuthRules::from_config(config),
-        }));
+        });
         let router = router(ApiState {
             pushes: PushReceiver::new(&config.wechat, &clock).map(Arc::new),
             metrics: metrics.clone(),
@@ -209,7 +206,7 @@ impl World {
             .body(ask.body)
             .unwrap();
         *request.headers_mut() = ask.headers;
-        request.extensions_mut().insert(RequestContext {
+        request.extensions_mut().insert(ApiContext {
             request_id: "req-1".to_owned(),
             client_ip: ask.from,
         });
@@ -248,19 +245,19 @@ impl World {
         .await
     }
 
-    /// Asks for a code to sign in with.
+    /// Requests a login code.
     pub(super) async fn ask_code(&self, phone: &str) -> Answered {
         self.send(Ask::post("/auth/sms/send", &json!({ "phone": phone })))
             .await
     }
 
-    /// Asks for a code to sign in with, and reads it from the phone (in E.164 form).
+    /// Requests a login code, and reads it from the phone (in E.164 form).
     pub(super) async fn sms_code(&self, phone: &str) -> String {
         assert_eq!(self.ask_code(phone).await.says(), (200, ""));
         self.sms.code_on(phone).expect("a message on the phone")
     }
 
-    /// The same for a code to bind the phone with.
+    /// The same for a code that binds the phone.
     pub(super) async fn bind_code(&self, phone: &str) -> String {
         let asked = self
             .send(Ask::post(
@@ -281,7 +278,7 @@ impl World {
         .await
     }
 
-    /// Signs in with a phone, from the message to the tokens.
+    /// Requests a code and logs in with it.
     pub(super) async fn sign_in_by_sms(&self, phone: &str) -> Answered {
         let code = self.sms_code(phone).await;
         let answer = self.sms_login(phone, &code).await;
@@ -289,19 +286,19 @@ impl World {
         answer
     }
 
-    /// Posts a phone and a code that was sent to it, signed in.
+    /// Posts a phone and the code that was sent to it, with an access token.
     pub(super) async fn bind(&self, by: &Answered, phone: &str, code: &str) -> Answered {
         self.send(Ask::post("/auth/phone/sms", &json!({ "phone": phone, "code": code })).by(by))
             .await
     }
 
-    /// Binds a phone to whoever is signed in, from the message on.
+    /// Requests a code and binds the phone to the caller with it.
     pub(super) async fn bind_by_sms(&self, by: &Answered, phone: &str) -> Answered {
         let code = self.bind_code(phone).await;
         self.bind(by, phone, &code).await
     }
 
-    /// Posts a code of the phone number button, signed in.
+    /// Posts a code of the phone number button, with an access token.
     pub(super) async fn bind_by_button(&self, by: &Answered, code: &str) -> Answered {
         self.send(Ask::post("/auth/phone/wechat", &json!({ "code": code })).by(by))
             .await
@@ -311,7 +308,7 @@ impl World {
         self.send(Ask::get("/auth/me").by(by)).await
     }
 
-    /// How often an event stands in the audit log.
+    /// How often the audit log has an event.
     pub(super) fn audited(&self, event: &str) -> u64 {
         self.metrics.audit_events.with_label_values(&[event]).get()
     }
@@ -375,12 +372,12 @@ impl Ask {
         self
     }
 
-    /// Signed in with the access token of this answer.
+    /// With the access token of this response.
     pub(super) fn by(self, signed_in: &Answered) -> Self {
         self.token(signed_in.text("access_token"))
     }
 
-    /// Signed in with this access token.
+    /// With this access token.
     pub(super) fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
     }
@@ -400,7 +397,7 @@ impl Answered {
             .map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Status and code; of a success the code is empty. A refusal is checked to be whole.
+    /// Status and code, which is empty on success. Checks that a rejection is complete.
     pub(super) fn says(&self) -> (u16, &str) {
         let status = self.status.as_u16();
         if self.status.is_success() {
@@ -429,14 +426,14 @@ impl Answered {
         (status, code)
     }
 
-    /// Whose tokens they are.
+    /// The user of the tokens.
     pub(super) fn user(&self) -> &str {
         self.body["user"]["id"]
             .as_str()
             .unwrap_or_else(|| panic!("no user in {} {}", self.status, self.body))
     }
 
-    /// How many seconds to wait.
+    /// `Retry-After`, in seconds.
     pub(super) fn wait(&self) -> u64 {
         self.header("retry-after")
             .parse()

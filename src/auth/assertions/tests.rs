@@ -129,7 +129,7 @@ async fn another_key_and_another_config_make_a_new_one() {
             published.contains(&before) && published.contains(&after),
             "{published}"
         );
-        // A config that was read again makes its own.
+        // A reloaded config signs its own.
         let kept = alice.assertions.assertion.load_full().unwrap();
         world.assertions().assertion(&alice, NOW).unwrap();
         assert!(!Arc::ptr_eq(
@@ -221,7 +221,7 @@ fn a_minted_token_is_signed_once_and_shown_until_half_of_its_life_is_over() {
     };
     assert_ne!(jti(&second), jti(&first));
     assert_eq!(jti(&first).len(), 32);
-    // Another config, which may have another key, makes its own.
+    // Another config, which may have another key, signs its own.
     let bare = UpstreamAssertions::new(None, Some(backend_tokens("")), &Metrics::new());
     let value = bare.backend_token(&alice, at(151)).unwrap().unwrap().1;
     assert!(value.to_str().unwrap().starts_with("eyJ"));

@@ -18,8 +18,6 @@ pub struct RateLimited {
 
 /// A GCRA rate limiter.
 pub(super) struct GcraLimiter<K> {
-    /// Its name in the config and in metrics.
-    pub(super) name: &'static str,
     /// Emission interval: nanoseconds per request.
     cost: u64,
     /// Nanoseconds of a whole burst.
@@ -29,11 +27,10 @@ pub(super) struct GcraLimiter<K> {
 }
 
 impl<K: Eq + Hash + Clone> GcraLimiter<K> {
-    pub(super) fn new(name: &'static str, rate: Rate, entries: usize) -> Self {
+    pub(super) fn new(rate: Rate, entries: usize) -> Self {
         let cost = nanos(rate.per.get()) / u64::from(rate.count.get());
         let burst = cost.saturating_mul(rate.count.get().into());
         Self {
-            name,
             cost,
             burst,
             table: Cache::new(entries.max(1)),
@@ -42,43 +39,27 @@ impl<K: Eq + Hash + Clone> GcraLimiter<K> {
 
     pub(super) fn check(&self, key: &K, now: Timestamp) -> Result<(), RateLimited> {
         let now = now.as_millis().saturating_mul(1_000_000);
-        let entry = self
-            .table
-            .entry(key, None, |_, theoretical_arrival: &mut u64| {
-                // Never further away than a whole burst, unless the clock was set back.
-                let owed = theoretical_arrival.saturating_sub(now).min(self.burst);
-                *theoretical_arrival = now.saturating_add(owed);
-                let after = owed.saturating_add(self.cost);
-                if after > self.burst {
-                    return EntryAction::Retain(Err(RateLimited {
-                        retry_after: Duration::from_nanos(after - self.burst),
-                    }));
-                }
-                *theoretical_arrival = now.saturating_add(after);
-                EntryAction::Retain(Ok(()))
-            });
-        match entry {
-            EntryResult::Retained(outcome) => outcome,
-            EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
-                // Fails only when the key was removed meanwhile: then it starts afresh next time.
-                let _ = guard.insert(now.saturating_add(self.cost));
-                Ok(())
+        let first = || now.saturating_add(self.cost);
+        update_or_insert(&self.table, key, first, |theoretical_arrival| {
+            // Never further away than a whole burst, unless the clock was set back.
+            let owed = theoretical_arrival.saturating_sub(now).min(self.burst);
+            *theoretical_arrival = now.saturating_add(owed);
+            let after = owed.saturating_add(self.cost);
+            if after > self.burst {
+                return Err(RateLimited {
+                    retry_after: Duration::from_nanos(after - self.burst),
+                });
             }
-            // Neither is requested above.
-            EntryResult::Removed(..) | EntryResult::Timeout => Ok(()),
-        }
+            *theoretical_arrival = now.saturating_add(after);
+            Ok(())
+        })
     }
 
     /// Takes back one request.
     pub(super) fn refund(&self, key: &K) {
-        let entry = self
-            .table
-            .entry(key, None, |_, theoretical_arrival: &mut u64| {
-                *theoretical_arrival = theoretical_arrival.saturating_sub(self.cost);
-                EntryAction::<()>::Retain(())
-            });
-        // An evicted key has nothing to refund.
-        drop(entry);
+        update(&self.table, key, |theoretical_arrival| {
+            *theoretical_arrival = theoretical_arrival.saturating_sub(self.cost);
+        });
     }
 }
 
@@ -102,41 +83,64 @@ impl<K: Eq + Hash + Clone> SlidingWindowLimiter<K> {
     }
 
     pub(super) fn check(&self, key: &K, now: Timestamp) -> Result<(), RateLimited> {
-        let entry = self.table.entry(key, None, |_, hits: &mut Vec<Timestamp>| {
-            // Where the clock was set back, later times count as now.
-            hits.retain(|at| now.since(*at) < self.length);
-            if let Some(oldest) = hits
-                .len()
-                .checked_sub(self.max)
-                .and_then(|oldest| hits.get(oldest))
-            {
-                let retry_after = self.length.saturating_sub(now.since(*oldest));
-                return EntryAction::Retain(Err(RateLimited { retry_after }));
-            }
-            hits.push(now);
-            EntryAction::Retain(Ok(()))
-        });
-        match entry {
-            EntryResult::Retained(outcome) => outcome,
-            EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
-                // Fails only when the key was removed meanwhile: then it starts afresh next time.
-                let _ = guard.insert(vec![now]);
+        update_or_insert(
+            &self.table,
+            key,
+            || vec![now],
+            |hits| {
+                // Where the clock was set back, later times count as now.
+                hits.retain(|at| now.since(*at) < self.length);
+                if let Some(oldest) = hits
+                    .len()
+                    .checked_sub(self.max)
+                    .and_then(|oldest| hits.get(oldest))
+                {
+                    let retry_after = self.length.saturating_sub(now.since(*oldest));
+                    return Err(RateLimited { retry_after });
+                }
+                hits.push(now);
                 Ok(())
-            }
-            // Neither is requested above.
-            EntryResult::Removed(..) | EntryResult::Timeout => Ok(()),
-        }
+            },
+        )
     }
 
     /// Takes back the last request.
     pub(super) fn refund(&self, key: &K) {
-        let entry = self.table.entry(key, None, |_, hits: &mut Vec<Timestamp>| {
+        update(&self.table, key, |hits| {
             hits.pop();
-            EntryAction::<()>::Retain(())
         });
-        // An evicted key has nothing to refund.
-        drop(entry);
     }
+}
+
+/// Updates the entry of a key, or inserts its first one, which is within every limit.
+fn update_or_insert<K: Eq + Hash + Clone, V: Clone>(
+    table: &Cache<K, V>,
+    key: &K,
+    first: impl FnOnce() -> V,
+    update: impl FnOnce(&mut V) -> Result<(), RateLimited>,
+) -> Result<(), RateLimited> {
+    match table.entry(key, None, |_, value| EntryAction::Retain(update(value))) {
+        EntryResult::Retained(outcome) => outcome,
+        EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
+            // Fails only when the key was removed meanwhile: then it starts afresh next time.
+            let _ = guard.insert(first());
+            Ok(())
+        }
+        // Neither is requested above.
+        EntryResult::Removed(..) | EntryResult::Timeout => Ok(()),
+    }
+}
+
+/// Updates the entry of a key. An evicted key has nothing to update.
+fn update<K: Eq + Hash + Clone, V: Clone>(
+    table: &Cache<K, V>,
+    key: &K,
+    update: impl FnOnce(&mut V),
+) {
+    drop(table.entry(key, None, |_, value| {
+        update(value);
+        EntryAction::<()>::Retain(())
+    }));
 }
 
 fn nanos(span: Duration) -> u64 {

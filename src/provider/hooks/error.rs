@@ -8,11 +8,11 @@ use crate::outbound::{ClientError, OutboundError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HookError {
     /// Too many requests wait for the backend: nothing was sent.
-    #[error("too many wait for the backend")]
+    #[error("too many requests wait for the backend")]
     Busy,
     #[error("the backend cannot be reached")]
     Unreachable,
-    #[error("the backend gave no answer in time")]
+    #[error("the backend gave no response in time")]
     Timeout,
     /// 403: the backend rejects this user.
     #[error("the backend refuses")]
@@ -21,13 +21,13 @@ pub enum HookError {
     #[error("the backend answered {0}")]
     Status(StatusCode),
     /// Not HTTP, too long, or not what docs/hooks.md says.
-    #[error("the backend's answer cannot be used")]
+    #[error("the backend's response cannot be used")]
     Unusable,
     /// An id that menshen could generate for another user.
     #[error("the backend's id is not below users.first_integer")]
     IdsOverlap,
     /// The message could not be serialized, which only a bug causes.
-    #[error("the message could not be made")]
+    #[error("the message could not be built")]
     RequestNotBuilt,
 }
 

@@ -8,7 +8,7 @@ use crate::{
     types::{AppId, ClientType, OpenId, Phone, SessionId, Timestamp, UnionId, UserId, UserType},
 };
 
-/// A person with a right proof who is no user yet.
+/// A person with a valid proof who is not a user yet.
 #[derive(Debug, Clone, Copy)]
 pub struct NewUserRequest<'a> {
     /// The idempotency key, the same for the same person.
@@ -107,29 +107,15 @@ impl HookPayload<'_> {
     }
 }
 
-impl HookNotification<'_> {
-    pub(super) const fn event(&self) -> HookEvent {
-        match self {
-            Self::Outbox { event, .. } => hook_event(event),
-            Self::Login { .. } => HookEvent::LoginSucceeded,
-        }
-    }
-}
-
-/// The hook event of an event of the outbox.
-const fn hook_event(event: &OutboxEvent) -> HookEvent {
-    match event {
-        OutboxEvent::Created { .. } => HookEvent::UserCreated,
-        OutboxEvent::Deleted { .. } => HookEvent::UserDeleted,
-        OutboxEvent::Merged { .. } => HookEvent::UserMerged,
-        OutboxEvent::Withdrawn { .. } => HookEvent::UserWithdrawn,
-    }
-}
-
-fn body(id: String, event: HookEvent, at: Timestamp, user: UserPayload<'_>) -> HookPayload<'_> {
+fn body<'a>(
+    id: String,
+    event: &'static str,
+    at: Timestamp,
+    user: UserPayload<'a>,
+) -> HookPayload<'a> {
     HookPayload {
         id,
-        event: event.as_str(),
+        event,
         at: at.rfc3339(),
         user,
         ..HookPayload::default()
@@ -157,12 +143,11 @@ pub(super) fn user_created<'a>(
         LoginProof::Sms(guess) => known.phone = Some(&guess.phone),
         LoginProof::Password(..) => {}
     }
-    let refused_id = person.refused_id.map(UserId::as_str);
     HookPayload {
-        refused_id,
+        refused_id: person.refused_id.map(UserId::as_str),
         ..body(
             person.id.to_owned(),
-            HookEvent::UserCreated,
+            HookEvent::UserCreated.as_str(),
             now,
             known.shared(None, share),
         )
@@ -180,33 +165,27 @@ pub(super) fn notification<'a>(
     };
     match *notification {
         HookNotification::Outbox { event, at, user } => {
-            let (id, kind) = (event.id(), hook_event(event));
+            let (id, name) = (event.id(), event.name());
             match event {
                 OutboxEvent::Created { user: new } => {
                     let person = user.map_or_else(
                         || id_only(new),
                         |user| ShareableUser::from_identities(user).shared(Some(new), share),
                     );
-                    body(id, kind, at, person)
+                    body(id, name, at, person)
                 }
-                OutboxEvent::Deleted { user } => body(id, kind, at, id_only(user)),
+                OutboxEvent::Deleted { user } => body(id, name, at, id_only(user)),
                 OutboxEvent::Merged { user, merged_id } => HookPayload {
                     gone: Some(id_only(merged_id)),
-                    ..body(id, kind, at, id_only(user))
+                    ..body(id, name, at, id_only(user))
                 },
                 OutboxEvent::Withdrawn {
-                    user,
-                    app,
-                    kinds,
-                    key: _,
-                } => {
-                    let (app_id, withdrawn) = (Some(app.as_str()), Some(kinds.as_slice()));
-                    HookPayload {
-                        app_id,
-                        withdrawn,
-                        ..body(id, kind, at, id_only(user))
-                    }
-                }
+                    user, app, kinds, ..
+                } => HookPayload {
+                    app_id: Some(app.as_str()),
+                    withdrawn: Some(kinds),
+                    ..body(id, name, at, id_only(user))
+                },
             }
         }
         HookNotification::Login { login } => {
@@ -220,7 +199,7 @@ pub(super) fn notification<'a>(
                 is_new_user: Some(login.is_new_user),
                 ..body(
                     format!("login.succeeded.{}", login.session),
-                    HookEvent::LoginSucceeded,
+                    HookEvent::LoginSucceeded.as_str(),
                     login.at,
                     id_only(&login.user),
                 )

@@ -12,7 +12,7 @@ use super::{
     acs3,
     endpoint::Endpoint,
     error::SmsSetupError,
-    message::Message,
+    message::SmsMessage,
     rejection_class::RejectionClass,
     settings::{failed_template, required, required_secret},
     vendor_error::VendorError,
@@ -116,7 +116,7 @@ impl Aliyun {
 
     pub(super) async fn send(
         &self,
-        message: &Message<'_>,
+        message: &SmsMessage<'_>,
         limit: Duration,
     ) -> Result<(), VendorError> {
         let response = self.endpoint.send(self.request(message)?, limit).await?;
@@ -136,7 +136,7 @@ impl Aliyun {
         Err(VendorError::rejected(class, &body.code, &request_id))
     }
 
-    fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, VendorError> {
+    fn request(&self, message: &SmsMessage<'_>) -> Result<http::Request<Bytes>, VendorError> {
         let query = self.query(message);
         let (nonce, date) = (
             hex::encode(self.entropy.bytes::<16>()?),
@@ -168,7 +168,7 @@ impl Aliyun {
         Ok(request.body(Bytes::new())?)
     }
 
-    fn query(&self, message: &Message<'_>) -> String {
+    fn query(&self, message: &SmsMessage<'_>) -> String {
         let parameter = self.template_param.fill(message.values());
         // A number in mainland China is sent without its country code, any other with it and
         // without `+`.

@@ -1,4 +1,4 @@
-//! What the signatures of Aliyun (ACS3) and Tencent Cloud (TC3) are over: the same form of a
+//! The canonical request that the signatures of Aliyun (ACS3) and Tencent Cloud (TC3) cover: of a
 //! `POST /`.
 
 use crate::crypto::sha256;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{outbound::ClientError, types::Malformed};
+use crate::{outbound::ClientError, store::SmsSlots, types::Malformed};
 
 /// Why a code was not sent, or perhaps not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -11,14 +11,14 @@ pub enum SmsError {
     #[error("over a limit of the SMS provider")]
     RateLimited { retry_after: Duration },
     /// No vendor sends to this number.
-    #[error("the phone number is not one that messages can be sent to")]
+    #[error("no message can be sent to this phone number")]
     BadNumber,
     /// The number takes no messages.
     #[error("the phone number takes no messages")]
     BlockedNumber,
     /// Certainly nothing was sent: every vendor rejected it for an operator's reason or was
     /// unreachable.
-    #[error("no SMS provider takes messages")]
+    #[error("no SMS provider accepts messages")]
     Unavailable,
     /// Unknown whether it was sent: no response in time, an unreadable response, or an error inside
     /// the vendor.
@@ -26,28 +26,19 @@ pub enum SmsError {
     Unknown,
 }
 
-/// Whether a failed message was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryStatus {
-    /// Certainly not, and the call does not count with the vendor either, so that the phone may try
-    /// again at once.
-    NotSent,
-    /// Certainly not, and never to this number.
-    Undeliverable,
-    /// Certainly not, but the call counts.
-    NotSentButCounted,
-    /// Unknown.
-    Unknown,
-}
-
 impl SmsError {
-    /// Whether the message was sent.
-    pub const fn delivery_status(&self) -> DeliveryStatus {
+    /// What the store does with the slots of the message. `None`: nothing, because it is unknown
+    /// whether the message was sent.
+    pub const fn slots(&self) -> Option<SmsSlots> {
         match self {
-            Self::Unavailable => DeliveryStatus::NotSent,
-            Self::BadNumber | Self::BlockedNumber => DeliveryStatus::Undeliverable,
-            Self::RateLimited { .. } => DeliveryStatus::NotSentButCounted,
-            Self::Unknown => DeliveryStatus::Unknown,
+            // Certainly not sent, and the call does not count with the vendor either, so the phone
+            // may try again at once.
+            Self::Unavailable => Some(SmsSlots::Free),
+            // Certainly not sent, and never to this number.
+            Self::BadNumber | Self::BlockedNumber => Some(SmsSlots::FreeBudget),
+            // Certainly not sent, but the call counts. The newest code that was sent stays valid.
+            Self::RateLimited { .. } => Some(SmsSlots::Keep),
+            Self::Unknown => None,
         }
     }
 }
@@ -63,7 +54,7 @@ pub enum SmsSetupError {
     Template(&'static str, Malformed),
     #[error("sms.webhook.url is in a private network, and sms.webhook.allow_private is false")]
     PrivateAddress,
-    #[error("the provider `log` is for development alone")]
+    #[error("the provider `log` is for development only")]
     LogInProduction,
     #[error(transparent)]
     NoClient(#[from] ClientError),

@@ -1,9 +1,9 @@
 //! No vendor: in development the code is logged.
 
-use super::message::Message;
+use super::message::SmsMessage;
 
 /// Logs a code for the developer. The number is masked, because it may be a real one.
-pub(super) fn show(message: &Message<'_>) {
+pub(super) fn show(message: &SmsMessage<'_>) {
     let (phone, code, purpose) = (
         message.phone.masked(),
         message.code.expose(),

@@ -9,7 +9,7 @@ use crate::{
 
 /// A message with a code for a phone.
 #[derive(Debug, Clone, Copy)]
-pub struct Message<'a> {
+pub struct SmsMessage<'a> {
     /// Its id, for a vendor that gets it twice and for lookups in a vendor's records: visible
     /// ASCII.
     pub id: &'a str,
@@ -22,7 +22,7 @@ pub struct Message<'a> {
     pub now: Timestamp,
 }
 
-impl<'a> Message<'a> {
+impl<'a> SmsMessage<'a> {
     pub(super) fn values(&self) -> CodeValues<'a> {
         CodeValues {
             code: self.code,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     endpoint::Endpoint,
     error::SmsSetupError,
-    message::Message,
+    message::SmsMessage,
     rejection_class::RejectionClass,
     settings::{failed_template, required, required_secret},
     tc3,
@@ -92,7 +92,7 @@ impl Tencent {
 
     pub(super) async fn send(
         &self,
-        message: &Message<'_>,
+        message: &SmsMessage<'_>,
         limit: Duration,
     ) -> Result<(), VendorError> {
         let http_response = self.endpoint.send(self.request(message)?, limit).await?;
@@ -112,7 +112,7 @@ impl Tencent {
         Err(VendorError::rejected(class, &code, &request_id))
     }
 
-    fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, VendorError> {
+    fn request(&self, message: &SmsMessage<'_>) -> Result<http::Request<Bytes>, VendorError> {
         let body = TencentRequest {
             phone_number_set: [message.phone.as_str()],
             sms_sdk_app_id: &self.sdk_app_id,

@@ -23,7 +23,7 @@ const ALL: [SmsProvider; 4] = [
     SmsProvider::Webhook,
 ];
 
-/// Vendors, a clock that they share with us, and what we counted.
+/// Simulated vendors, a shared clock, and the metrics.
 struct Town {
     vendors: SimulatedSms,
     clock: Clock,
@@ -66,7 +66,7 @@ impl Town {
         let code = SmsCode::parse(CODE).unwrap();
         let purpose = SmsPurpose::Login;
         let ttl = Duration::from_mins(5);
-        sms.send(&Message {
+        sms.send(&SmsMessage {
             id: "m-1",
             phone: &phone,
             code: &code,
@@ -92,7 +92,7 @@ impl Town {
     }
 }
 
-/// An address where nobody listens, as long as the socket that holds it is there.
+/// An address without a listener, as long as the socket that reserves it exists.
 fn nowhere() -> (tokio::net::TcpSocket, String) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
@@ -100,7 +100,7 @@ fn nowhere() -> (tokio::net::TcpSocket, String) {
     (socket, url)
 }
 
-/// Long for everything but for a vendor that never answers.
+/// A long timeout, except for a vendor that never responds.
 fn patience(scenario: &Scenario) -> HumanDuration {
     if *scenario == Scenario::Hang {
         HumanDuration::millis(200)
@@ -115,7 +115,7 @@ async fn each_vendor_takes_the_signature_and_sends_the_code() {
     for provider in ALL {
         let sms = town.sms(&[provider]);
         assert_eq!(town.send(&sms).await, Ok(()), "{provider:?}");
-        // The nonce is another one each time.
+        // The nonce differs each time.
         assert_eq!(town.send(&sms).await, Ok(()), "{provider:?}");
         let sent = town.vendors.sent().pop().unwrap();
         assert_eq!(

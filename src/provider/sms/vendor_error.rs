@@ -71,7 +71,7 @@ impl VendorError {
                 OutboundError::Timeout | OutboundError::Broken | OutboundError::TooLarge,
             )
             | Self::UnreadableResponse(_) => Some(SmsError::Unknown),
-            Self::Rejected(refusal) => match refusal.class {
+            Self::Rejected(rejection) => match rejection.class {
                 RejectionClass::Config
                 | RejectionClass::Balance
                 | RejectionClass::Content
@@ -89,7 +89,7 @@ impl VendorError {
     /// Its metric label.
     pub(super) const fn name(&self) -> &'static str {
         match self {
-            Self::Rejected(refusal) => refusal.class.name(),
+            Self::Rejected(rejection) => rejection.class.name(),
             Self::NoResponse(OutboundError::Connect) => "unreachable",
             Self::NoResponse(OutboundError::Timeout) => "timeout",
             Self::NoResponse(OutboundError::Broken | OutboundError::TooLarge)
@@ -137,16 +137,16 @@ impl VendorError {
                 }
             }
             Self::NoResponse(fault) => {
-                tracing::warn!(sms.provider = provider, fault = %fault, "{provider} gave no answer: {fault}");
+                tracing::warn!(sms.provider = provider, fault = %fault, "{provider} gave no response: {fault}");
             }
             Self::UnreadableResponse(status) => tracing::warn!(
                 sms.provider = provider,
                 http.status = status.as_u16(),
-                "{provider} gave an answer that is not its own; the SMS code may have been sent"
+                "{provider} gave a response that is not its own; the SMS code may have been sent"
             ),
             Self::RequestNotBuilt => tracing::error!(
                 sms.provider = provider,
-                "a request to {provider} could not be made: no random bytes, or a credential that is not one"
+                "a request to {provider} could not be built: no random bytes, or a credential that fits into no header"
             ),
         }
     }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{
     error::SmsSetupError,
-    message::Message,
+    message::SmsMessage,
     rejection_class::RejectionClass,
     settings::{required, required_secret},
     vendor_error::VendorError,
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::WebhookConfig,
     outbound::{Outbound, is_private_address},
-    provider::signature::{SecretUrl, signed_post},
+    provider::signature::signed_post,
     types::Secret,
 };
 
@@ -33,7 +33,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 /// The client of the webhook.
 pub(super) struct Webhook {
     outbound: Outbound,
-    url: SecretUrl,
+    url: Secret<String>,
     secret: Secret<String>,
 }
 
@@ -62,14 +62,14 @@ impl Webhook {
         };
         Ok(Self {
             outbound,
-            url: SecretUrl(url),
+            url: Secret::new(url.into()),
             secret,
         })
     }
 
     pub(super) async fn send(
         &self,
-        message: &Message<'_>,
+        message: &SmsMessage<'_>,
         limit: Duration,
     ) -> Result<(), VendorError> {
         let response = self.outbound.send(self.request(message)?, limit).await?;
@@ -90,7 +90,7 @@ impl Webhook {
         Err(VendorError::rejected(class, status.as_str(), message.id))
     }
 
-    fn request(&self, message: &Message<'_>) -> Result<http::Request<Bytes>, VendorError> {
+    fn request(&self, message: &SmsMessage<'_>) -> Result<http::Request<Bytes>, VendorError> {
         let body = WebhookRequest {
             id: message.id,
             phone: message.phone.as_str(),

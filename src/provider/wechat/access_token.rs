@@ -47,10 +47,6 @@ const MAX_LIFETIME: Duration = Duration::from_hours(2);
 /// Longest token in bytes, as documented.
 const MAX_TOKEN_LEN: usize = 512;
 
-/// An access token.
-#[derive(Clone)]
-pub(super) struct AccessToken(Arc<Secret<String>>);
-
 /// The cached token of one mini program.
 #[derive(Clone)]
 pub(super) struct AccessTokenCache(Arc<Inner>);
@@ -67,33 +63,23 @@ struct Inner {
 
 #[derive(Default)]
 struct CacheState {
-    cached: Option<CachedToken>,
+    cached: Option<CachedAccessToken>,
     fetch: Option<SingleFlight<FetchResult>>,
 }
 
-struct CachedToken {
-    token: AccessToken,
+struct CachedAccessToken {
+    token: Secret<String>,
     renew_from: Timestamp,
     good_until: Timestamp,
 }
 
-type FetchResult = Result<AccessToken, WechatError>;
+type FetchResult = Result<Secret<String>, WechatError>;
 
 #[derive(Deserialize)]
 struct StableToken {
     access_token: String,
     /// Seconds.
     expires_in: u64,
-}
-
-impl AccessToken {
-    pub(super) fn expose(&self) -> &str {
-        self.0.expose()
-    }
-
-    fn equals(&self, other: &Self) -> bool {
-        crypto::constant_time_eq(self.expose().as_bytes(), other.expose().as_bytes())
-    }
 }
 
 impl AccessTokenCache {
@@ -139,11 +125,17 @@ impl AccessTokenCache {
     }
 
     /// A replacement of this token, which WeChat has rejected.
-    pub(super) async fn replace(&self, rejected: &AccessToken, deadline: Instant) -> FetchResult {
+    pub(super) async fn replace(
+        &self,
+        rejected: &Secret<String>,
+        deadline: Instant,
+    ) -> FetchResult {
         let fetch = {
             let mut state = self.0.state();
             match &state.cached {
-                Some(cached) if !cached.token.equals(rejected) => return Ok(cached.token.clone()),
+                Some(cached) if !is_same(&cached.token, rejected) => {
+                    return Ok(cached.token.clone());
+                }
                 Some(_) | None => {
                     state.cached = None;
                     self.fetch(&mut state)
@@ -151,7 +143,7 @@ impl AccessTokenCache {
             }
         };
         let token = fetched(fetch, deadline).await?;
-        if token.equals(rejected) {
+        if is_same(&token, rejected) {
             let app_id = &self.0.app_id;
             tracing::error!(wechat.api = API.name(), %app_id, "WeChat gives {app_id} an access token that it refuses");
             return Err(WechatError::Misconfigured);
@@ -208,7 +200,7 @@ impl Inner {
                 if let Some(cached) = &mut state.cached {
                     cached.renew_from = self.clock.monotonic().plus(MIN_RENEWAL_INTERVAL);
                 }
-                Err(error.into_wechat_error(API))
+                Err(error.into_rejection(API).why)
             }
         }
     }
@@ -223,13 +215,13 @@ impl Inner {
         Request::Post(self.api.url(API), Bytes::from(body.to_string()))
     }
 
-    fn cached(&self, token: AccessToken, since: Timestamp, life: Duration) -> CachedToken {
+    fn cached(&self, token: Secret<String>, since: Timestamp, life: Duration) -> CachedAccessToken {
         // Without random bytes replicas renew at once, which does no harm.
         let random = self.entropy.bytes().map_or(0, u16::from_be_bytes);
         let early = RENEW_BEFORE_END + Duration::from_millis((random % MAX_JITTER_MILLIS).into());
         let renew_from = since.plus(life.saturating_sub(early).max(MIN_RENEWAL_INTERVAL));
         let good_until = since.plus(life.saturating_sub(LAST_USE_BEFORE_END));
-        CachedToken {
+        CachedAccessToken {
             token,
             renew_from,
             good_until,
@@ -238,7 +230,7 @@ impl Inner {
 }
 
 impl StableToken {
-    fn checked(self) -> Result<(AccessToken, Duration), WechatError> {
+    fn checked(self) -> Result<(Secret<String>, Duration), WechatError> {
         let token = self.access_token;
         let plausible = (1..=MAX_TOKEN_LEN).contains(&token.len())
             && token.bytes().all(|b| b.is_ascii_graphic());
@@ -246,8 +238,12 @@ impl StableToken {
             return Err(WechatError::Unusable);
         }
         let life = Duration::from_secs(self.expires_in).min(MAX_LIFETIME);
-        Ok((AccessToken(Arc::new(Secret::new(token))), life))
+        Ok((Secret::new(token), life))
     }
+}
+
+fn is_same(one: &Secret<String>, other: &Secret<String>) -> bool {
+    crypto::constant_time_eq(one.expose().as_bytes(), other.expose().as_bytes())
 }
 
 /// The result of a fetch, if it comes in time.

@@ -15,9 +15,7 @@ pub(super) enum Api {
 pub(super) enum CallError {
     /// The access token is not valid, or no longer; nothing was done.
     StaleToken,
-    Failed(WechatError),
-    /// WeChat responded with this errcode.
-    Rejected(WechatError, Errcode),
+    Failed(WechatRejection),
 }
 
 impl Api {
@@ -41,23 +39,19 @@ impl Api {
     /// The meaning of a nonzero `errcode` of this API. Sources: the tables of errcodes on the pages
     /// of the three APIs, developers.weixin.qq.com.
     pub(super) const fn classify(self, errcode: i64) -> CallError {
-        let meaning = WechatError::from_errcode(errcode);
-        match (self, errcode) {
-            (Self::PhoneNumber, 40001 | 40014 | 42001) => return CallError::StaleToken,
+        let why = match (self, errcode, WechatError::from_errcode(errcode)) {
+            (Self::PhoneNumber, 40001 | 40014 | 42001, _) => return CallError::StaleToken,
             // The code was given to another mini program, or does not belong to this openid, which
             // is itself valid.
-            (Self::PhoneNumber, 40013 | 40003) => {
-                return CallError::Failed(WechatError::CodeInvalid);
-            }
-            _ => {}
-        }
-        match (self, meaning) {
+            (Self::PhoneNumber, 40013 | 40003, _) => WechatError::CodeInvalid,
             // This call has no code and no user, so such an errcode makes no sense.
-            (Self::StableToken, WechatError::CodeInvalid | WechatError::Blocked) => {
-                CallError::Failed(WechatError::Unusable)
+            (Self::StableToken, _, WechatError::CodeInvalid | WechatError::Blocked) => {
+                WechatError::Unusable
             }
-            _ => CallError::Failed(meaning),
-        }
+            (_, _, meaning) => meaning,
+        };
+        let errcode = Some(Errcode::new(errcode));
+        CallError::Failed(WechatRejection { why, errcode })
     }
 }
 
@@ -65,35 +59,29 @@ impl CallError {
     pub(super) const fn class(self) -> &'static str {
         match self {
             Self::StaleToken => "stale_token",
-            Self::Failed(error) | Self::Rejected(error, _) => error.class(),
+            Self::Failed(rejection) => rejection.why.class(),
         }
     }
 
     /// The rejection where no other access token can be tried.
     pub(super) fn into_rejection(self, api: Api) -> WechatRejection {
-        let errcode = match self {
-            Self::Rejected(_, errcode) => Some(errcode),
-            Self::StaleToken | Self::Failed(_) => None,
-        };
-        WechatRejection {
-            why: self.into_wechat_error(api),
-            errcode,
-        }
-    }
-
-    /// The error where no other access token can be tried.
-    pub(super) fn into_wechat_error(self, api: Api) -> WechatError {
         match self {
-            Self::Failed(error) | Self::Rejected(error, _) => error,
+            Self::Failed(rejection) => rejection,
             Self::StaleToken => {
                 let name = api.name();
                 tracing::error!(
                     wechat.api = name,
                     "WeChat refuses the access token that it has just given: {name}"
                 );
-                WechatError::Misconfigured
+                WechatError::Misconfigured.into()
             }
         }
+    }
+}
+
+impl From<WechatError> for CallError {
+    fn from(why: WechatError) -> Self {
+        Self::Failed(why.into())
     }
 }
 
@@ -103,22 +91,26 @@ mod tests {
 
     #[test]
     fn an_errcode_can_mean_something_else_for_another_call() {
-        let error = |error| CallError::Failed(error);
+        let error = Some;
         for (api, errcode, meaning) in [
             (Api::CodeToSession, 40001, error(WechatError::Misconfigured)),
             (Api::CodeToSession, 40013, error(WechatError::Misconfigured)),
             (Api::StableToken, 40001, error(WechatError::Misconfigured)),
             (Api::StableToken, 40029, error(WechatError::Unusable)),
             (Api::StableToken, 40226, error(WechatError::Unusable)),
-            (Api::PhoneNumber, 40001, CallError::StaleToken),
-            (Api::PhoneNumber, 40014, CallError::StaleToken),
-            (Api::PhoneNumber, 42001, CallError::StaleToken),
+            (Api::PhoneNumber, 40001, None),
+            (Api::PhoneNumber, 40014, None),
+            (Api::PhoneNumber, 42001, None),
             (Api::PhoneNumber, 40003, error(WechatError::CodeInvalid)),
             (Api::PhoneNumber, 40013, error(WechatError::CodeInvalid)),
             (Api::PhoneNumber, 40029, error(WechatError::CodeInvalid)),
             (Api::PhoneNumber, 48001, error(WechatError::Misconfigured)),
         ] {
-            assert_eq!(api.classify(errcode), meaning, "{api:?} {errcode}");
+            let found = match api.classify(errcode) {
+                CallError::StaleToken => None,
+                CallError::Failed(rejection) => Some(rejection.why),
+            };
+            assert_eq!(found, meaning, "{api:?} {errcode}");
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     api::{Api, CallError},
-    errcode::WechatError,
+    errcode::{WechatError, WechatRejection},
     response,
     setup::WechatSetupError,
 };
@@ -67,52 +67,43 @@ impl ApiClient {
         deadline: Instant,
         understand: impl Fn(W) -> Result<T, WechatError>,
     ) -> Result<T, CallError> {
-        let first = self.ask(api, request, deadline, &understand).await;
+        let ask = async || {
+            let started = Instant::now();
+            let limit = deadline.saturating_duration_since(started);
+            let result = match self.send(request, limit).await {
+                Ok(response) => response::read(api, &response).and_then(|value| {
+                    understand(value).map_err(|error| {
+                        tracing::warn!(
+                            wechat.api = api.name(),
+                            "WeChat's response is not what it should be"
+                        );
+                        CallError::from(error)
+                    })
+                }),
+                Err(fault) => {
+                    tracing::warn!(wechat.api = api.name(), fault = %fault, "WeChat gave no response: {fault}");
+                    Err(WechatError::from(fault).into())
+                }
+            };
+            let class = result.as_ref().map_or_else(|error| error.class(), |_| "ok");
+            self.metrics
+                .wechat_call(api.name(), class, started.elapsed());
+            result
+        };
+        let first = ask().await;
         let is_busy = matches!(
             first,
-            Err(CallError::Failed(WechatError::Busy { .. })
-                | CallError::Rejected(WechatError::Busy { .. }, _))
+            Err(CallError::Failed(WechatRejection {
+                why: WechatError::Busy { .. },
+                ..
+            }))
         );
         let has_time = deadline.saturating_duration_since(Instant::now()) > BUSY_RETRY_DELAY;
         if !(is_busy && has_time) {
             return first;
         }
         tokio::time::sleep(BUSY_RETRY_DELAY).await;
-        self.ask(api, request, deadline, &understand).await
-    }
-
-    async fn ask<W: DeserializeOwned, T>(
-        &self,
-        api: Api,
-        request: &Request,
-        deadline: Instant,
-        understand: impl Fn(W) -> Result<T, WechatError>,
-    ) -> Result<T, CallError> {
-        let started = Instant::now();
-        let result = match self
-            .send(request, deadline.saturating_duration_since(started))
-            .await
-        {
-            Ok(response) => response::read(api, &response).and_then(|value| {
-                understand(value).map_err(|error| {
-                    tracing::warn!(
-                        wechat.api = api.name(),
-                        "WeChat's answer is not what it should be"
-                    );
-                    CallError::Failed(error)
-                })
-            }),
-            Err(fault) => {
-                tracing::warn!(wechat.api = api.name(), fault = %fault, "WeChat gave no answer: {fault}");
-                Err(CallError::Failed(fault.into()))
-            }
-        };
-        let class = result
-            .as_ref()
-            .map_or_else(|failure| failure.class(), |_| "ok");
-        self.metrics
-            .wechat_call(api.name(), class, started.elapsed());
-        result
+        ask().await
     }
 
     async fn send(

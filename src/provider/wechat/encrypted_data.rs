@@ -28,7 +28,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreate
 use zeroize::Zeroizing;
 
 use super::{
-    object::Object,
+    object::FromObject,
     phone_info::{CountryCode, parse_phone},
 };
 use crate::{
@@ -91,12 +91,12 @@ struct PhonePlaintext {
     phone_number: String,
     pure_phone_number: String,
     country_code: CountryCode,
-    watermark: Object<WatermarkJson>,
+    watermark: FromObject<PlaintextWatermark>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WatermarkJson {
+struct PlaintextWatermark {
     /// Seconds since 1970.
     timestamp: u64,
     appid: String,
@@ -145,8 +145,8 @@ impl PhoneDecryption {
 
     /// Text that is not UTF-8 is not JSON: all of it is in strings that are read.
     fn read(&self, text: &[u8], app: &AppId, now: Timestamp) -> Option<DecryptedPhone> {
-        let Object(plain) = serde_json::from_slice::<Object<PhonePlaintext>>(text).ok()?;
-        let Object(watermark) = &plain.watermark;
+        let FromObject(plain) = serde_json::from_slice::<FromObject<PhonePlaintext>>(text).ok()?;
+        let FromObject(watermark) = &plain.watermark;
         let phone = parse_phone(
             &plain.phone_number,
             &plain.pure_phone_number,

@@ -12,19 +12,18 @@ use serde_json::json;
 
 use super::{
     LiveClient, PhoneCode, WechatError,
-    access_token::AccessToken,
     api::{Api, CallError},
     api_client::Request,
-    object::Object,
+    object::FromObject,
     phone_info::PhoneInfo,
 };
-use crate::types::{AppId, OpenId, Phone};
+use crate::types::{AppId, OpenId, Phone, Secret};
 
 const API: Api = Api::PhoneNumber;
 
 #[derive(Deserialize)]
 struct PhoneNumberResponse {
-    phone_info: Object<PhoneInfo>,
+    phone_info: FromObject<PhoneInfo>,
 }
 
 impl LiveClient {
@@ -40,27 +39,24 @@ impl LiveClient {
         let body =
             Bytes::from(json!({ "code": code.expose(), "openid": openid.as_str() }).to_string());
         let deadline = Instant::now() + self.timeout;
-        let Some(tokens) = &known.tokens else {
-            let answered = self.ask_phone_number(app, None, &body, deadline).await;
-            return answered.map_err(|error| error.into_wechat_error(API));
+        let token = match &known.tokens {
+            Some(tokens) => Some(tokens.token(deadline).await?),
+            None => None,
         };
-        let token = tokens.token(deadline).await?;
-        let mut answered = self
-            .ask_phone_number(app, Some(&token), &body, deadline)
-            .await;
-        if matches!(answered, Err(CallError::StaleToken)) {
-            let newer = tokens.replace(&token, deadline).await?;
-            answered = self
-                .ask_phone_number(app, Some(&newer), &body, deadline)
-                .await;
+        let ask = |token| self.ask_phone_number(app, token, &body, deadline);
+        let mut answered = ask(token.clone()).await;
+        if let (Err(CallError::StaleToken), Some(tokens), Some(token)) =
+            (&answered, &known.tokens, &token)
+        {
+            answered = ask(Some(tokens.replace(token, deadline).await?)).await;
         }
-        answered.map_err(|error| error.into_wechat_error(API))
+        answered.map_err(|error| error.into_rejection(API).why)
     }
 
     async fn ask_phone_number(
         &self,
         app: &AppId,
-        token: Option<&AccessToken>,
+        token: Option<Secret<String>>,
         body: &Bytes,
         deadline: Instant,
     ) -> Result<Phone, CallError> {
@@ -70,7 +66,7 @@ impl LiveClient {
                 .append_pair("access_token", token.expose());
         }
         let understand = |PhoneNumberResponse {
-                              phone_info: Object(info),
+                              phone_info: FromObject(info),
                           }: PhoneNumberResponse| {
             // WeChat has returned the number, so it is charged for, whether or not it is usable.
             self.api.metrics().wechat_phone(self.phone_price);

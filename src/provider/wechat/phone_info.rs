@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use super::object::Object;
+use super::object::FromObject;
 use crate::types::Phone;
 
 /// `phone_info`. Other members are ignored, WeChat may add some.
@@ -16,12 +16,12 @@ pub(super) struct PhoneInfo {
     phone_number: String,
     pure_phone_number: String,
     country_code: CountryCode,
-    watermark: Object<WatermarkJson>,
+    watermark: FromObject<PhoneInfoWatermark>,
 }
 
 /// The mini program that the number was given to.
 #[derive(Deserialize)]
-pub(super) struct WatermarkJson {
+pub(super) struct PhoneInfoWatermark {
     pub(super) appid: String,
 }
 

@@ -175,11 +175,7 @@ impl PushReceiver {
         let now = self.clock.now();
         let is_fresh =
             now.since(signed_at) <= self.max_age && signed_at.since(now) <= MAX_CLOCK_SKEW;
-        if is_fresh {
-            Ok(())
-        } else {
-            Err(PushRejection::Stale)
-        }
+        is_fresh.then_some(()).ok_or(PushRejection::Stale)
     }
 }
 

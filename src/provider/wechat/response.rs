@@ -8,7 +8,7 @@ use serde::{
 use super::{
     WechatError,
     api::{Api, CallError},
-    object::Object,
+    object::FromObject,
 };
 use crate::outbound::OutboundResponse;
 
@@ -16,14 +16,14 @@ use crate::outbound::OutboundResponse;
 #[derive(Deserialize)]
 struct ResponseStatus {
     #[serde(default)]
-    errcode: Errcode,
+    errcode: ErrcodeMember,
     #[serde(default, deserialize_with = "text_or_nothing")]
     errmsg: String,
 }
 
 /// A number, or a number as text; absent and null are 0.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Errcode(i64);
+struct ErrcodeMember(i64);
 
 /// Parses a success; members that `T` does not have are ignored, WeChat adds some.
 pub(super) fn read<T: DeserializeOwned>(
@@ -39,7 +39,7 @@ pub(super) fn read<T: DeserializeOwned>(
         );
         let is_json = answer.status.is_success()
             && serde_json::from_slice::<IgnoredAny>(&answer.body).is_ok();
-        CallError::Failed(if is_json {
+        CallError::from(if is_json {
             WechatError::Unusable
         } else {
             WechatError::Broken
@@ -48,21 +48,21 @@ pub(super) fn read<T: DeserializeOwned>(
     if !answer.status.is_success() {
         return Err(unreadable());
     }
-    let Object(status) =
-        serde_json::from_slice::<Object<ResponseStatus>>(&answer.body).map_err(|_| unreadable())?;
+    let FromObject(status) = serde_json::from_slice::<FromObject<ResponseStatus>>(&answer.body)
+        .map_err(|_| unreadable())?;
     if status.errcode.0 != 0 {
-        return Err(refusal(api, &status));
+        return Err(rejection(api, &status));
     }
-    serde_json::from_slice::<Object<T>>(&answer.body)
-        .map(|Object(value)| value)
+    serde_json::from_slice::<FromObject<T>>(&answer.body)
+        .map(|FromObject(value)| value)
         .map_err(|_| unreadable())
 }
 
 /// Classifies and logs an errcode.
-fn refusal(api: Api, status: &ResponseStatus) -> CallError {
+fn rejection(api: Api, status: &ResponseStatus) -> CallError {
     let failure = api.classify(status.errcode.0);
     let (name, errcode, rid) = (api.name(), status.errcode.0, request_id(&status.errmsg));
-    if failure == CallError::Failed(WechatError::Misconfigured) {
+    if failure.class() == WechatError::Misconfigured.class() {
         tracing::error!(
             wechat.api = name,
             errcode,
@@ -77,10 +77,7 @@ fn refusal(api: Api, status: &ResponseStatus) -> CallError {
             "WeChat refused: errcode {errcode} of {name}"
         );
     }
-    match failure {
-        CallError::Failed(error) => CallError::Rejected(error, super::Errcode::new(errcode)),
-        CallError::StaleToken | CallError::Rejected(..) => failure,
-    }
+    failure
 }
 
 /// WeChat's id of the request, from `... rid: 6129ee10-...` or `... req_id: uhJD...`; the rest of a
@@ -103,7 +100,7 @@ pub(super) fn text_or_nothing<'de, D: Deserializer<'de>>(from: D) -> Result<Stri
     Option::<String>::deserialize(from).map(Option::unwrap_or_default)
 }
 
-impl<'de> Deserialize<'de> for Errcode {
+impl<'de> Deserialize<'de> for ErrcodeMember {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]

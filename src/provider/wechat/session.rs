@@ -82,7 +82,7 @@ mod tests {
             body: body.to_owned().into(),
         };
         let answer: CodeToSessionResponse = response::read(API, &response)
-            .map_err(|error: CallError| error.into_wechat_error(API))?;
+            .map_err(|error: CallError| error.into_rejection(API).why)?;
         answer.into_identity(&AppId::parse("wx1").unwrap())
     }
 

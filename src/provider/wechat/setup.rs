@@ -31,28 +31,17 @@ pub(super) struct NamedApp {
 
 /// The mini programs of the config, in order.
 pub(super) fn named_apps(config: &WechatConfig) -> Result<Vec<NamedApp>, WechatSetupError> {
-    let single = config
-        .app_id
-        .iter()
-        .map(|app_id| (app_id, config.secret.as_ref()));
-    let listed = config
-        .app
-        .iter()
-        .map(|app| (&app.app_id, app.secret.as_ref()));
-    single
-        .chain(listed)
-        .map(|(app_id, secret)| {
-            let app_id =
-                AppId::parse(app_id).map_err(|_| WechatSetupError::AppId(app_id.clone()))?;
-            let secret = secret
-                .map(SecretText::expose)
-                .filter(|text| !text.is_empty());
-            Ok(NamedApp {
-                app_id,
-                secret: secret.cloned().map(Secret::new),
-            })
+    let named = config.apps().into_iter().map(|app| {
+        let app_id =
+            AppId::parse(&app.app_id).map_err(|_| WechatSetupError::AppId(app.app_id.clone()))?;
+        let secret = app.secret.as_ref().map(SecretText::expose);
+        let secret = secret.filter(|text| !text.is_empty());
+        Ok(NamedApp {
+            app_id,
+            secret: secret.cloned().map(Secret::new),
         })
-        .collect()
+    });
+    named.collect()
 }
 
 /// In development, only what is on this machine.

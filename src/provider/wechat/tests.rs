@@ -53,7 +53,7 @@ fn client(server: &SimulatedWechat, timeout: u64, metrics: &Metrics) -> Wechat {
     .unwrap()
 }
 
-/// As the config says, with a clock that stands.
+/// From the config, with a clock that stands still.
 fn new(config: &WechatConfig, mode: Mode) -> Result<Wechat, WechatSetupError> {
     Wechat::new(
         config,

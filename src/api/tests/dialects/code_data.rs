@@ -1,4 +1,4 @@
-//! `code-data`, answer by answer.
+//! `code-data`, response by response.
 
 use super::*;
 
@@ -66,7 +66,7 @@ async fn a_phone_signs_in_with_the_code_that_it_got() {
         "验证码不存在或已过期",
         "never sent"
     );
-    // The auth API says neither.
+    // The auth API distinguishes neither.
     assert_eq!(
         world.sms_login("13900139000", "123456").await.says(),
         (400, "code_invalid")
@@ -123,7 +123,7 @@ async fn bad_fields_are_told_as_the_validator_tells_them() {
             json!({ "phone": "03800138000" }),
             vec![phone(Some(json!("03800138000")), 1)],
         ),
-        // Right for the validator, and not a number that gets messages.
+        // The validator accepts it, but no message can be sent to it.
         (
             json!({ "phone": "23800138000" }),
             vec![phone(Some(json!("23800138000")), 1)],

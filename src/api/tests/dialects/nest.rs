@@ -1,4 +1,4 @@
-//! `nest`, answer by answer.
+//! `nest`, response by response.
 
 use super::*;
 
@@ -87,7 +87,7 @@ async fn the_profile_of_each_login_counts_but_nobody_s_name_is_none() {
         "one that is not valid keeps nobody out"
     );
     assert_eq!(name(&login(&world, "alice-5", "李四").await), "李四");
-    // WeChat's own pair for everybody: neither half of it takes the place of anything.
+    // WeChat's anonymous profile: neither its nickname nor its avatar replaces anything.
     let grey = json!({ "code": "alice-7", "nickName": "微信用户", "avatarUrl": "https://thirdwx.qlogo.cn/grey/132" });
     let answer = post(&world, "/api/v1/auth/wx-login", &grey).await;
     assert_eq!(
@@ -116,7 +116,7 @@ async fn the_login_and_its_fields_have_two_names() {
                 "李四",
                 other,
             ),
-            // The first that has something counts.
+            // The first one with a value counts.
             (
                 json!({ "nickName": "张三", "nickname": "李四", "avatarUrl": one, "avatar": other }),
                 "张三",
@@ -181,7 +181,8 @@ async fn an_access_token_is_renewed_while_its_session_lives() {
         claims(&first)["openid"],
         "also what only the login knew"
     );
-    // Expired for three weeks, and the session lives, as long as it is used within its idle time.
+    // The token expired three weeks ago; the session is active as long as it is used within its
+    // idle time.
     let mut newest = token(&renewed);
     for day in [29, 58, 87] {
         world.advance(29 * DAY);
@@ -259,8 +260,8 @@ async fn a_token_of_another_kind_renews_nothing() {
         let answer = refresh(&world, native.text(kind)).await;
         assert_eq!(answer.header("x-menshen-error"), "token_invalid", "{kind}");
     }
-    // One of this API is, also through the auth API's routes; but what those give in its place is
-    // not.
+    // A refresh token of this API is valid on the auth API's routes too, but its successor from
+    // there is not valid here.
     let own = token(&login(&world, "alice-2", "张三").await);
     assert_eq!(
         world.send(Ask::get("/auth/me").token(&own)).await.says(),

@@ -1,4 +1,4 @@
-//! `simplejwt`, answer by answer.
+//! `simplejwt`, response by response.
 
 use super::*;
 use crate::{store::RightsChange, types::UserId};
@@ -125,8 +125,8 @@ async fn a_refresh_token_opens_nothing_and_an_access_token_refreshes_nothing() {
     );
 }
 
-/// Compared with the library itself in `tests/it/backends.rs`, as far as one can without moving its
-/// clock.
+/// `tests/it/backends.rs` compares it with the library itself, as far as that works without moving
+/// the clock of the library.
 #[tokio::test]
 async fn a_refresh_that_is_refused_has_the_words_of_simplejwt_5_5() {
     let world = speaking(DialectKind::Simplejwt).await;
@@ -219,7 +219,7 @@ async fn a_refresh_that_is_refused_has_the_words_of_simplejwt_5_5() {
             .header("x-menshen-error"),
         "refresh_invalid"
     );
-    // The ordinary API does not tell an expired one from another.
+    // The auth API does not distinguish an expired one from an invalid one.
     assert_eq!(
         world.refresh(old.text("refresh")).await.says(),
         (401, "refresh_invalid")
@@ -251,7 +251,7 @@ async fn a_user_who_was_shut_out_has_no_active_account() {
     );
 }
 
-/// A WeChat that is not there, or is cut off, or whose place something else has taken.
+/// A WeChat that is unreachable, closes the connection, or is another server.
 #[tokio::test]
 async fn wechat_that_does_not_answer_is_a_503() {
     let expected = json!({ "error": "Failed to connect to WeChat API" });
@@ -273,7 +273,7 @@ async fn wechat_that_does_not_answer_is_a_503() {
         );
         assert_eq!(answer.header("retry-after"), "2", "{code}");
     }
-    // One that takes the connection and ends it before an answer, and one that is not there.
+    // One that accepts the connection and closes it before a response, and one without a listener.
     let resetting = tokio::net::TcpListener::bind(("127.0.0.1", 0))
         .await
         .unwrap();
@@ -285,7 +285,7 @@ async fn wechat_that_does_not_answer_is_a_503() {
     tokio::spawn(async move {
         use tokio::io::AsyncReadExt;
         while let Ok((mut stream, _)) = resetting.accept().await {
-            // What is unread when a socket is closed makes a reset of it.
+            // A socket that is closed with unread data sends a reset.
             drop(stream.read(&mut [0; 16]).await);
         }
     });
@@ -336,7 +336,7 @@ async fn errors_are_those_of_such_a_backend() {
     ] {
         let answer = post(&world, "/api/login/", &body).await;
         if body["code"] == 7 {
-            // A number is taken for its digits, and is a code like any other.
+            // A number counts as its digits, and is a code like any other.
             assert_eq!(answer.status.as_u16(), 200);
             continue;
         }

@@ -1,4 +1,4 @@
-//! `success-data`, answer by answer.
+//! `success-data`, response by response.
 
 use super::*;
 
@@ -148,7 +148,7 @@ async fn every_failure_of_it_is_one_answer() {
             "{missing}"
         );
     }
-    // Signing out ends the handle too.
+    // A logout revokes the handle too.
     let token = alice["access_token"].as_str().unwrap();
     world
         .send(Ask::new(http::Method::POST, "/auth/logout").token(token))

@@ -1,8 +1,9 @@
-//! When another vendor is asked, and when not.
+//! When another vendor is called, and when not.
 
 use super::*;
+use crate::store::SmsSlots;
 
-/// What the first of two vendors does, whether the second is asked then, and what the caller hears.
+/// The behaviour of the first of two vendors, whether the second is called, and the result.
 struct Case {
     first: SmsProvider,
     scenario: Scenario,
@@ -205,25 +206,15 @@ async fn the_timeout_is_for_the_whole_of_one_call() {
 
 #[test]
 fn a_slot_is_given_back_only_when_asking_did_not_count() {
-    assert_eq!(
-        SmsError::Unavailable.delivery_status(),
-        DeliveryStatus::NotSent
-    );
+    assert_eq!(SmsError::Unavailable.slots(), Some(SmsSlots::Free));
     for error in [SmsError::BadNumber, SmsError::BlockedNumber] {
-        assert_eq!(
-            error.delivery_status(),
-            DeliveryStatus::Undeliverable,
-            "{error}"
-        );
+        assert_eq!(error.slots(), Some(SmsSlots::FreeBudget), "{error}");
     }
     let counted = SmsError::RateLimited {
         retry_after: Duration::from_secs(1),
     };
     assert_eq!(
-        (
-            SmsError::Unknown.delivery_status(),
-            counted.delivery_status()
-        ),
-        (DeliveryStatus::Unknown, DeliveryStatus::NotSentButCounted)
+        (SmsError::Unknown.slots(), counted.slots()),
+        (None, Some(SmsSlots::Keep))
     );
 }

@@ -1,4 +1,4 @@
-//! What is said about messages holds neither phone nor code, whatever a vendor answers.
+//! Log lines about messages contain neither phone nor code, whatever a vendor responds.
 
 use super::*;
 use crate::telemetry::LogCapture;

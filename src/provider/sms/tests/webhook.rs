@@ -1,4 +1,4 @@
-//! The webhook as its receiver sees it.
+//! The requests of the webhook.
 
 use axum::{
     Router,

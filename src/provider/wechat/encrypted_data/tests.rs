@@ -1,4 +1,4 @@
-//! What is decrypted, and that nothing else is.
+//! Only phone data from WeChat is decrypted.
 
 use aes::cipher::BlockModeEncrypt;
 use proptest::prelude::*;
@@ -73,7 +73,7 @@ fn members(number: &str, timestamp: u64) -> Value {
     })
 }
 
-/// As WeChat orders it: the first block is exactly `{"phoneNumber":"`.
+/// In the order of WeChat: the first block is exactly `{"phoneNumber":"`.
 fn plain(number: &str, timestamp: u64) -> String {
     format!(
         r#"{{"phoneNumber":"{number}","purePhoneNumber":"{number}","countryCode":"86","watermark":{{"timestamp":{timestamp},"appid":"{APP}"}}}}"#
@@ -201,7 +201,7 @@ fn base64_is_the_one_spelling() {
             data.clone(),
             STANDARD.encode([IV.as_slice(), b"x"].concat()),
         ),
-        // The unused bits of the last sign are not zero.
+        // The unused bits of the last character are not zero.
         (data.clone(), format!("{}R==", &iv[..iv.len() - 3])),
     ] {
         assert_eq!(
@@ -219,7 +219,7 @@ fn only_whole_blocks_of_a_modest_length() {
         assert_eq!(open(&good[..length]), Err(DecryptFailed), "{length}");
     }
     assert_eq!(open(&[good.as_slice(), &[0]].concat()), Err(DecryptFailed));
-    // White space in front is JSON too, so that length alone decides.
+    // White space in front is valid JSON, so only the length decides.
     let spaced = |length: usize| {
         let plain = plain("13800138000", NOW);
         encrypt(format!("{}{plain}", " ".repeat(length - 1 - plain.len())))
@@ -266,7 +266,7 @@ fn parts_of_two_texts_under_one_key_do_not_join() {
     for theirs in [
         plain("13900139000", NOW),
         plain("13900139000", NOW - 40_000),
-        // A nickname can hold what a user likes, so also the end of another text.
+        // A nickname can contain anything, so also the end of another text.
         format!(
             r#"{{"nickName":"{}{}"#,
             "y".repeat(7),

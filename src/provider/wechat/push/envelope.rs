@@ -2,8 +2,6 @@
 //! PKCS#7 padding to 32 bytes. Inside are 16 random bytes, the length of the message (4 bytes,
 //! big-endian), the message and the app id.
 
-use std::fmt;
-
 use aes::{
     Aes256, Block,
     cipher::{BlockModeDecrypt, KeyIvInit},
@@ -16,6 +14,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::xml;
+use crate::types::Secret;
 
 const BLOCK_LEN: usize = 16;
 /// Padding is to this length, twice the block of AES.
@@ -32,23 +31,15 @@ const KEY_TEXT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The key of an `EncodingAESKey`.
-pub(super) struct PushKey(Zeroizing<[u8; 32]>);
-
-impl fmt::Debug for PushKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+#[derive(Debug)]
+pub(super) struct PushKey(Secret<[u8; 32]>);
 
 impl PushKey {
     /// Parses the 43 characters.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let bytes = Zeroizing::new(KEY_TEXT.decode(text).ok()?);
-        bytes
-            .as_slice()
-            .try_into()
-            .ok()
-            .map(|key| Self(Zeroizing::new(key)))
+        let key = bytes.as_slice().try_into().ok()?;
+        Some(Self(Secret::new(key)))
     }
 
     /// The message and the app id inside; `None` for every error.
@@ -57,9 +48,10 @@ impl PushKey {
         if plain.is_empty() || !plain.len().is_multiple_of(BLOCK_LEN) {
             return None;
         }
-        let iv: &[u8; BLOCK_LEN] = self.0.first_chunk()?;
+        let key = self.0.expose();
+        let iv: &[u8; BLOCK_LEN] = key.first_chunk()?;
         let (blocks, _) = Block::slice_as_chunks_mut(&mut plain);
-        cbc::Decryptor::<Aes256>::new((&*self.0).into(), iv.into()).decrypt_blocks(blocks);
+        cbc::Decryptor::<Aes256>::new(key.into(), iv.into()).decrypt_blocks(blocks);
         let padding = usize::from(*plain.last()?);
         let (text, padding) = plain.split_at_checked(plain.len().checked_sub(padding)?)?;
         let is_right = (1..=PADDING_LEN).contains(&padding.len())

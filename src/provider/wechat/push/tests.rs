@@ -277,7 +277,7 @@ fn whatever_is_not_signed_now_and_for_this_app_is_refused() {
     ] {
         assert_eq!(read(query), Err(refused));
     }
-    // The boundary between time and nonce is not the sender's to move.
+    // The sender cannot move the boundary between time and nonce.
     let (time, nonce) = (
         &good.timestamp[..9],
         format!("{}{}", &good.timestamp[9..], good.nonce),

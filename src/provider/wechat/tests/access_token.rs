@@ -1,11 +1,11 @@
-//! One token for everybody, fetched once and renewed in time.
+//! One token for all callers, fetched once and renewed in time.
 
 use futures::future::join_all;
 use serde_json::json;
 
 use super::{phone::ask_phone, *};
 
-/// A client whose clock can be moved, and somebody who has signed in with it.
+/// A client whose clock can be moved, and a user that has logged in with it.
 async fn signed_in(server: &SimulatedWechat, timeout: u64) -> (Wechat, Clock, OpenId) {
     let config = WechatConfig {
         timeout: HumanDuration::secs(timeout),
@@ -179,7 +179,7 @@ async fn a_token_is_renewed_ahead_of_its_end_and_nobody_waits() {
     };
     let first = next().await;
     server.renew_tokens();
-    // Two hours less 240 s, less up to 60 s of jitter.
+    // Two hours minus 240 s, minus up to 60 s of jitter.
     clock.advance(Duration::from_secs(7200 - 301));
     assert_eq!((next().await, server.token_calls()), (first.clone(), 1));
     clock.advance(Duration::from_secs(61));

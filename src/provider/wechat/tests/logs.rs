@@ -1,4 +1,4 @@
-//! What is said about calls of WeChat.
+//! Log lines about calls of WeChat.
 
 use super::{phone::ask_phone, *};
 use crate::telemetry::LogCapture;

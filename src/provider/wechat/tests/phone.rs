@@ -1,4 +1,4 @@
-//! A phone code becomes a phone number.
+//! The phone number of a phone code.
 
 use serde_json::json;
 
@@ -44,7 +44,7 @@ async fn every_published_answer_is_understood() {
     let mut seen = 0;
     for vector in vectors["responses"].as_array().unwrap() {
         let id = vector["id"].as_str().unwrap();
-        // One example has a placeholder where the number stands.
+        // One example has a placeholder in place of the number.
         server.set_response(
             id,
             &vector["body"].to_string().replace("xxxxxx", "13800138000"),
@@ -124,7 +124,7 @@ async fn each_success_is_paid_for_and_nothing_else() {
         let _ = ask_phone(&client, &openid, code).await;
     }
     assert!((metrics.wechat_phone_cost.get() - 0.06).abs() < 1e-9);
-    // WeChat has given a number here too; that it cannot be used does not make it free.
+    // WeChat has returned a number here too, so it is charged for although it is unusable.
     server.set_response(
         "foreign",
         &good("13800138000", "13800138000", "86", "wx-other"),
