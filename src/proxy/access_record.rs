@@ -172,7 +172,7 @@ pub(super) struct ResponseRecord<'a> {
     pub(super) sent: u64,
 }
 
-impl ResponseRecord<'_> {
+impl<'a> ResponseRecord<'a> {
     /// Of a response that menshen made itself.
     pub(super) const fn local(
         outcome: RequestOutcome,
@@ -189,7 +189,18 @@ impl ResponseRecord<'_> {
             status,
             error,
             ended,
-            upstream: None,
+            ..Self::forwarded(None)
+        }
+    }
+
+    /// Of an exchange with this backend, before anything of a response was sent.
+    pub(super) const fn forwarded(upstream: Option<&'a Backend>) -> Self {
+        Self {
+            outcome: RequestOutcome::Forwarded,
+            status: None,
+            error: None,
+            ended: Completion::Complete,
+            upstream,
             upstream_us: None,
             received: 0,
             sent: 0,

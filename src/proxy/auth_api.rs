@@ -1,7 +1,7 @@
 //! Passes a request to the auth API: reads its whole body, within limits, and calls the axum
 //! Router.
 
-use std::pin::pin;
+use std::{future::poll_fn, pin::pin};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use crate::{
 /// Serves one request of the auth API.
 pub(super) async fn serve(
     context: &RequestContext,
-    client: &mut Client<'_>,
+    client: &mut impl Client,
     admitted: &AdmittedRequest,
     head: &Bytes,
 ) {
@@ -121,15 +121,15 @@ fn route(
 
 /// Runs the work to completion even if the client disconnects, because half a login is useless. A
 /// client's HTTP/2 reset is counted at once, because such a request costs as much as any other.
-async fn run_to_completion<T>(client: &mut Client<'_>, work: impl Future<Output = T>) -> T {
-    let Client::Http2(stream) = client else {
+async fn run_to_completion<C: Client, T>(client: &mut C, work: impl Future<Output = T>) -> T {
+    if !C::IS_HTTP2 {
         return work.await;
-    };
+    }
     let mut work = pin!(work);
     tokio::select! {
         biased;
         done = work.as_mut() => return done,
-        () = stream.reset() => {}
+        () = poll_fn(|cx| client.poll_closed(cx)) => {}
     }
     client.count_reset();
     work.await

@@ -28,13 +28,6 @@ use crate::http1::{BodyLength, Trailers};
 pub(super) use http1::{Http1Client, RequestFraming};
 pub(super) use http2::Http2Client;
 
-/// The client of one request.
-#[derive(Debug)]
-pub(super) enum Client<'c> {
-    Http1(&'c mut Http1Client),
-    Http2(&'c mut Http2Client),
-}
-
 /// Why a request body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyReadError {
@@ -44,193 +37,104 @@ pub(super) enum BodyReadError {
     Incomplete,
 }
 
-impl Client<'_> {
+/// The client of one request.
+pub(super) trait Client {
+    const IS_HTTP2: bool;
+
     /// Waits for the next part of the request's body.
-    pub(super) fn poll_part(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<BodyPart, ClientError>> {
-        match self {
-            Self::Http1(client) => client.poll_part(cx),
-            Self::Http2(client) => client.poll_part(cx),
-        }
-    }
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyPart, ClientError>>;
 
     /// What has not been consumed of the last part.
-    pub(super) fn part(&self) -> &[u8] {
-        match self {
-            Self::Http1(client) => client.part(),
-            Self::Http2(client) => client.part(),
-        }
-    }
+    fn part(&self) -> &[u8];
 
     /// Marks `length` bytes of the part as passed on.
-    pub(super) fn consume(&mut self, length: usize) {
-        match self {
-            Self::Http1(client) => client.consume(length),
-            Self::Http2(client) => client.consume(length),
-        }
-    }
+    fn consume(&mut self, length: usize);
+
+    /// Bytes of the request's body that were passed on.
+    fn received(&self) -> u64;
 
     /// Whether the client may be waiting for `100 Continue`: none was sent, and no byte of the body
     /// has arrived.
-    pub(super) fn awaits_continue(&self) -> bool {
-        match self {
-            Self::Http1(client) => client.awaits_continue(),
-            Self::Http2(client) => client.awaits_continue(),
-        }
-    }
+    fn awaits_continue(&self) -> bool;
 
     /// Resolves when the client disconnects or resets the stream. HTTP/1: only once its whole
     /// request has been read.
-    pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self {
-            Self::Http1(client) => client.poll_closed(cx),
-            Self::Http2(client) => client.poll_reset(cx),
-        }
-    }
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Sends an informational response, if the client's protocol version has them (RFC 9110 section
     /// 15.2).
-    pub(super) fn send_informational(&mut self, head: ResponseHead<'_>) {
-        match self {
-            Self::Http1(client) => client.send_informational(head),
-            Self::Http2(client) => client.send_informational(head),
-        }
-    }
+    fn send_informational(&mut self, head: ResponseHead<'_>);
 
     /// Sends `100 Continue`.
-    pub(super) fn send_continue(&mut self) {
-        match self {
-            Self::Http1(client) => client.send_continue(),
-            Self::Http2(client) => client.send_continue(),
-        }
-    }
+    fn send_continue(&mut self);
 
     /// Starts the response. `length`: how the backend frames the body. `is_complete`: neither body
     /// nor trailers follow. `reads_on`: the backend reads the rest of the request.
-    pub(super) fn send_head(
+    fn send_head(
         &mut self,
         head: ResponseHead<'_>,
         length: BodyLength,
         is_complete: bool,
         reads_on: bool,
-    ) -> Result<(), ClientError> {
-        match self {
-            Self::Http1(client) => {
-                client.send_head(head, length, reads_on);
-                Ok(())
-            }
-            Self::Http2(client) => client.send_head(head, length, is_complete),
-        }
-    }
+    ) -> Result<(), ClientError>;
 
     /// Sends from the front of `part`, which is not empty, and returns the number of bytes sent.
-    pub(super) fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        part: &[u8],
-    ) -> Poll<Result<usize, ClientError>> {
-        match self {
-            Self::Http1(client) => client.poll_send(cx, part),
-            Self::Http2(client) => client.poll_send(cx, part),
-        }
-    }
+    fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ClientError>>;
 
     /// Ends the response, with trailers if the client accepts them.
-    pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), ClientError> {
-        match self {
-            Self::Http1(client) => client.finish(trailers),
-            Self::Http2(client) => client.finish(trailers),
-        }
-    }
+    fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), ClientError>;
 
     /// Flushes buffered bytes. For a complete response it waits until all of it has been written.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
-        match self {
-            Self::Http1(client) => client.poll_flush(cx),
-            // The connection's own task writes.
-            Self::Http2(client) => client.poll_flush(cx),
-        }
-    }
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>>;
 
     /// Aborts an incomplete response, so that the client does not take it for a complete one.
-    pub(super) fn abort(&mut self, reason: Reason) {
-        match self {
-            Self::Http1(client) => client.abort(),
-            Self::Http2(client) => client.abort(reason),
-        }
+    fn abort(&mut self, reason: Reason);
+
+    /// Sends a local response to a request with this method.
+    async fn respond(
+        &mut self,
+        method: &Method,
+        response: LocalResponse,
+    ) -> Result<(), ClientError>;
+
+    /// The connection, if it is one of HTTP/1.
+    fn as_http1(&mut self) -> Option<&mut Http1Client> {
+        None
     }
 
     /// Counts the request as reset by the client (HTTP/2).
-    pub(super) fn count_reset(&mut self) {
-        if let Self::Http2(client) = self {
-            client.count_reset();
-        }
-    }
+    fn count_reset(&mut self) {}
 
-    /// Whether the client has closed its connection, checked without reading.
-    pub(super) fn is_closed_by_peer(&self) -> bool {
-        match self {
-            Self::Http1(client) => client.socket.closed_by_peer(),
-            // The library reports a reset.
-            Self::Http2(_) => false,
-        }
+    /// Whether the client has closed its connection, checked without reading. On HTTP/2 the library
+    /// reports a reset.
+    fn is_closed_by_peer(&self) -> bool {
+        false
     }
 
     /// Whether a disconnect can only be noticed by checking the socket, because nothing is read
     /// from it.
-    pub(super) fn needs_close_polling(&self) -> bool {
-        match self {
-            Self::Http1(client) => !client.is_request_complete() || client.needs_close_polling(),
-            Self::Http2(_) => false,
-        }
+    fn needs_close_polling(&self) -> bool {
+        false
     }
 
     /// Whether the request is a gRPC call, which gets rejections in gRPC's form.
-    pub(super) fn is_grpc(&self) -> bool {
-        match self {
-            Self::Http1(_) => false,
-            Self::Http2(client) => client.is_grpc,
-        }
-    }
-
-    pub(super) const fn is_http2(&self) -> bool {
-        matches!(self, Self::Http2(_))
+    fn is_grpc(&self) -> bool {
+        false
     }
 
     /// Whether bytes have arrived after the request (HTTP/1).
-    pub(super) fn has_pipelined_input(&self) -> bool {
-        match self {
-            Self::Http1(client) => client.has_pipelined_input(),
-            Self::Http2(_) => false,
-        }
+    fn has_pipelined_input(&self) -> bool {
+        false
     }
 
     /// Closes the connection after this request (HTTP/1).
-    pub(super) fn disable_keep_alive(&mut self) {
-        if let Self::Http1(client) = self {
-            client.disable_keep_alive();
-        }
-    }
+    fn disable_keep_alive(&mut self) {}
 
     /// Stops waiting for the rest of the request's body.
-    pub(super) fn abandon_body(&mut self) {
-        if let Self::Http1(client) = self {
-            client.abandon_body();
-        }
-    }
-
-    /// Bytes of the request's body that were passed on.
-    pub(super) fn received(&self) -> u64 {
-        match self {
-            Self::Http1(client) => client.received,
-            Self::Http2(client) => client.received,
-        }
-    }
+    fn abandon_body(&mut self) {}
 
     /// Reads the whole body of a request, of at most `max` bytes.
-    pub(super) async fn read_body(
+    async fn read_body(
         &mut self,
         max: usize,
         length: BodyLength,
@@ -273,17 +177,5 @@ impl Client<'_> {
             self.abandon_body();
         }
         read.map(|()| body.freeze())
-    }
-
-    /// Sends a local response to a request with this method.
-    pub(super) async fn respond(
-        &mut self,
-        method: &Method,
-        response: LocalResponse,
-    ) -> Result<(), ClientError> {
-        match self {
-            Self::Http1(client) => client.respond(method, &response).await,
-            Self::Http2(client) => client.respond(method, response).await,
-        }
     }
 }

@@ -75,11 +75,7 @@ impl ConnectionService {
             &request_id,
             None,
         );
-        if Client::Http1(&mut client)
-            .respond(&Method::GET, response)
-            .await
-            .is_ok()
-        {
+        if client.respond(&Method::GET, response).await.is_ok() {
             client.close().await;
         }
     }

@@ -22,12 +22,12 @@ use super::{
     streams::{CloseReason, StreamKind},
     upstream::{
         Backend, UpstreamPeer, Upstreams,
-        session::{Connections, UpstreamSession},
+        session::{Connections, NegotiatedSession, UpstreamSession},
     },
     upstream_request::{RequestParts, UpstreamRequest},
     websocket::tunnel::{self, TunnelEnd},
 };
-use crate::{api::problem::Problem, error::ErrorCode, gate::AdmittedRequest, http1::BodyLength};
+use crate::{api::problem::Problem, gate::AdmittedRequest, http1::BodyLength};
 use attempts::Attempts;
 use relay::{Relay, RelayEnd};
 
@@ -43,21 +43,9 @@ pub(super) struct Exchange<'a> {
 
 /// A session and its backend.
 struct Connected<'u> {
-    session: UpstreamSession,
+    session: NegotiatedSession,
     backend: &'u Backend,
     peer: Arc<UpstreamPeer>,
-}
-
-/// The result of an exchange, for the access record.
-struct ExchangeResult<'u> {
-    /// The status that the client was sent.
-    status: Option<StatusCode>,
-    end: RelayEnd,
-    backend: Option<&'u Backend>,
-    upstream_us: Option<u64>,
-    /// Bytes of the request's body that were passed on, and of the response's body.
-    received: u64,
-    sent: u64,
 }
 
 impl Exchange<'_> {
@@ -65,88 +53,65 @@ impl Exchange<'_> {
     pub(super) async fn run(
         self,
         connections: &Connections,
-        client: &mut Client<'_>,
+        client: &mut impl Client,
         timer: Pin<&mut Sleep>,
     ) {
-        let ExchangeResult {
-            status,
-            end,
-            backend,
-            upstream_us,
-            received,
-            sent,
-        } = self.exchange(connections, client, timer).await;
-        let snapshot = &self.context.snapshot;
-        let mut record = ResponseRecord {
-            outcome: RequestOutcome::Forwarded,
-            status,
-            error: None,
-            ended: Completion::Complete,
-            upstream: backend,
-            upstream_us,
-            received,
-            sent,
-        };
+        let (mut record, end) = self.exchange(connections, client, timer).await;
         match end {
             RelayEnd::Complete | RelayEnd::Upgraded => {}
             RelayEnd::Closed(reason) => {
                 (record.error, record.ended) = (reason.code(), Completion::Closed(reason));
             }
-            RelayEnd::Failed(error) => {
-                let metrics = &snapshot.recorder.metrics;
-                metrics
-                    .upstream_errors
-                    .with_label_values(&[error.failure.label()])
-                    .inc();
-                error.log(&snapshot.recorder);
-                match error.failure.code() {
-                    None => {
-                        client.count_reset();
-                        // The client may still be reading, and must not take what it has for a
-                        // complete response.
-                        client.abort(Reason::CANCEL);
-                        record.ended = Completion::ClientGone;
-                    }
-                    Some(code) => {
-                        record.outcome = RequestOutcome::Failed;
-                        record.error = Some(code);
-                        record.ended = Completion::Failed;
-                        match error.failure {
-                            ExchangeFailure::ClientSlow => client.abandon_body(),
-                            ExchangeFailure::ClientMalformed => client.disable_keep_alive(),
-                            _ => {}
-                        }
-                        match status {
-                            Some(_) => client.abort(Reason::INTERNAL_ERROR),
-                            None => record.status = self.reject(client, code).await,
-                        }
-                    }
-                }
-            }
+            RelayEnd::Failed(error) => self.fail(client, &error, &mut record).await,
         }
-        self.context.record(
-            RequestRecord::admitted(self.admitted, RuleIndex::None),
-            record,
-        );
+        let request = RequestRecord::admitted(self.admitted, RuleIndex::None);
+        self.context.record(request, record);
     }
 
-    /// Rejects the request instead of the backend's response. `None`: the client has disconnected.
-    async fn reject(&self, client: &mut Client<'_>, code: ErrorCode) -> Option<StatusCode> {
+    /// Ends a failed exchange: rejects the request, or aborts the response that has begun.
+    async fn fail(
+        &self,
+        client: &mut impl Client,
+        error: &ExchangeError,
+        record: &mut ResponseRecord<'_>,
+    ) {
+        let recorder = &self.context.snapshot.recorder;
+        let failures = &recorder.metrics.upstream_errors;
+        failures.with_label_values(&[error.failure.label()]).inc();
+        error.log(recorder);
+        let Some(code) = error.failure.code() else {
+            client.count_reset();
+            // The client may still be reading, and must not take what it has for a complete
+            // response.
+            client.abort(Reason::CANCEL);
+            record.ended = Completion::ClientGone;
+            return;
+        };
+        record.outcome = RequestOutcome::Failed;
+        record.error = Some(code);
+        record.ended = Completion::Failed;
+        match error.failure {
+            ExchangeFailure::ClientSlow => client.abandon_body(),
+            ExchangeFailure::ClientMalformed => client.disable_keep_alive(),
+            _ => {}
+        }
+        if record.status.is_some() {
+            client.abort(Reason::INTERNAL_ERROR);
+            return;
+        }
         let (context, admitted) = (self.context, self.admitted);
         let rejected = context.render_problem(client, admitted, &Problem::new(code));
-        client
-            .respond(&admitted.forward.method, rejected.response)
-            .await
-            .ok()
-            .map(|()| rejected.status)
+        let sent = client.respond(&admitted.forward.method, rejected.response);
+        record.status = sent.await.ok().map(|()| rejected.status);
     }
 
+    /// Returns the record of the response, and how the exchange ended.
     async fn exchange<'u>(
         &'u self,
         connections: &Connections,
-        client: &mut Client<'_>,
+        client: &mut impl Client,
         mut timer: Pin<&mut Sleep>,
-    ) -> ExchangeResult<'u> {
+    ) -> (ResponseRecord<'u>, RelayEnd) {
         let upstreams = &*self.context.snapshot.upstreams;
         let mut attempts = Attempts::new(upstreams);
         loop {
@@ -156,37 +121,28 @@ impl Exchange<'_> {
                 peer,
             } = match connect(connections, upstreams, &mut attempts).await {
                 Ok(connected) => connected,
-                Err(error) => return ExchangeResult::failed(error, None),
+                Err(error) => return (ResponseRecord::forwarded(None), error.into()),
             };
-            if let Err(error) = self.begin(&mut session, backend) {
-                if error.is_unprocessed && attempts.may_reconnect() {
-                    continue;
+            let relayed = match &mut session {
+                NegotiatedSession::Http1(session) => {
+                    self.relay(client, session, backend, timer.as_mut()).await
                 }
-                return ExchangeResult::failed(error, Some(backend));
-            }
-            if (session.is_http2() || client.is_http2()) && client.awaits_continue() {
-                // Over HTTP/2 the expectation is not forwarded to the backend.
-                client.send_continue();
-            }
-            let mut relay = Relay::new(self.context, self.admitted, client, &mut session, backend);
-            let end = relay.run(timer.as_mut()).await;
-            let (status, upstream_us, sent) = relay.sent();
-            let received = client.received();
-            let result = |end| ExchangeResult {
-                status,
-                end,
-                backend: Some(backend),
-                upstream_us,
-                received,
-                sent,
+                NegotiatedSession::Http2(session) => {
+                    self.relay(client, session, backend, timer.as_mut()).await
+                }
+            };
+            let (record, end) = match relayed {
+                Err(error) if error.is_unprocessed && attempts.may_reconnect() => continue,
+                Err(error) => return (ResponseRecord::forwarded(Some(backend)), error.into()),
+                Ok(relayed) => relayed,
             };
             match end {
-                RelayEnd::Failed(error) if error.is_unprocessed && status.is_none() => {
+                RelayEnd::Failed(error) if error.is_unprocessed && record.status.is_none() => {
                     // Bytes of the body that were passed on are not kept for a retry.
-                    if received == 0 && attempts.may_resend() {
+                    if record.received == 0 && attempts.may_resend() {
                         continue;
                     }
-                    return result(RelayEnd::Failed(error.not_processed()));
+                    return (record, error.not_processed().into());
                 }
                 RelayEnd::Upgraded if client.has_pipelined_input() => {
                     // Bytes that arrived before the 101 belong to no protocol (CVE-2026-2833).
@@ -194,7 +150,7 @@ impl Exchange<'_> {
                         ExchangeFailure::ClientMalformed,
                         "bytes before the response to a handshake",
                     );
-                    return result(RelayEnd::Failed(error));
+                    return (record, error.into());
                 }
                 RelayEnd::Upgraded => {
                     let TunnelEnd {
@@ -202,31 +158,55 @@ impl Exchange<'_> {
                         received,
                         sent,
                     } = Box::pin(self.tunnel(client, session)).await;
-                    let status = Some(StatusCode::SWITCHING_PROTOCOLS);
-                    return ExchangeResult {
-                        status,
+                    let record = ResponseRecord {
+                        status: Some(StatusCode::SWITCHING_PROTOCOLS),
                         received,
                         sent,
-                        ..result(RelayEnd::Closed(reason))
+                        ..record
                     };
-                }
-                RelayEnd::Complete => {
-                    connections.release(session, &peer);
-                    return result(RelayEnd::Complete);
+                    return (record, RelayEnd::Closed(reason));
                 }
                 end => {
-                    if session.is_http2() {
-                        // Only the stream ends; the connection stays usable.
+                    // Of HTTP/2 only the stream ends; the connection stays usable.
+                    if matches!(end, RelayEnd::Complete) || session.is_http2() {
                         connections.release(session, &peer);
                     }
-                    return result(end);
+                    return (record, end);
                 }
             }
         }
     }
 
-    /// Starts the request: sends its head.
-    fn begin(&self, session: &mut UpstreamSession, backend: &Backend) -> Result<(), ExchangeError> {
+    /// Sends the request on this session, and relays both messages.
+    ///
+    /// # Errors
+    /// When not even the head could be sent.
+    async fn relay<'u, C: Client, S: UpstreamSession>(
+        &self,
+        client: &mut C,
+        session: &mut S,
+        backend: &'u Backend,
+        timer: Pin<&mut Sleep>,
+    ) -> Result<(ResponseRecord<'u>, RelayEnd), ExchangeError> {
+        session.send_head(&self.upstream_request(backend)?)?;
+        if (S::IS_HTTP2 || C::IS_HTTP2) && client.awaits_continue() {
+            // Over HTTP/2 the expectation is not forwarded to the backend.
+            client.send_continue();
+        }
+        let mut relay = Relay::new(self.context, self.admitted, client, session, backend);
+        let end = relay.run(timer).await;
+        let (status, upstream_us, sent) = relay.sent();
+        let record = ResponseRecord {
+            status,
+            upstream_us,
+            received: client.received(),
+            sent,
+            ..ResponseRecord::forwarded(Some(backend))
+        };
+        Ok((record, end))
+    }
+
+    fn upstream_request(&self, backend: &Backend) -> Result<UpstreamRequest<'_>, ExchangeError> {
         let RequestContext {
             snapshot,
             timing,
@@ -241,18 +221,21 @@ impl Exchange<'_> {
             body: self.body,
             takes_trailers: self.admitted.forward.trailers,
         };
-        session.send_head(&UpstreamRequest::new(self.admitted, parts, backend)?)
+        UpstreamRequest::new(self.admitted, parts, backend)
     }
 
     /// Relays a WebSocket after the backend's 101, until it ends.
-    async fn tunnel(&self, client: &mut Client<'_>, session: UpstreamSession) -> TunnelEnd {
+    async fn tunnel(&self, client: &mut impl Client, session: NegotiatedSession) -> TunnelEnd {
         let nothing = TunnelEnd {
             reason: CloseReason::Closed,
             received: 0,
             sent: 0,
         };
         // Only HTTP/1 upgrades.
-        let (Client::Http1(client), Some(head)) = (client, session.head()) else {
+        let (Some(client), NegotiatedSession::Http1(session)) = (client.as_http1(), session) else {
+            return nothing;
+        };
+        let Some(head) = session.head() else {
             return nothing;
         };
         client.send_upgrade(head);
@@ -263,9 +246,7 @@ impl Exchange<'_> {
         if client.flush().await.is_err() {
             return nothing;
         }
-        let Some((backend, early)) = session.into_upgraded() else {
-            return nothing;
-        };
+        let (backend, early) = session.into_upgraded();
         let idle_timeout = self
             .admitted
             .forward
@@ -282,19 +263,6 @@ impl Exchange<'_> {
             &open,
         )
         .await
-    }
-}
-
-impl<'u> ExchangeResult<'u> {
-    fn failed(error: ExchangeError, backend: Option<&'u Backend>) -> Self {
-        Self {
-            status: None,
-            end: RelayEnd::Failed(error),
-            backend,
-            upstream_us: None,
-            received: 0,
-            sent: 0,
-        }
     }
 }
 

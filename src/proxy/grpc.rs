@@ -3,6 +3,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
+use super::local_response::{HeaderField, fixed_field, no_store};
+
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
@@ -20,25 +22,19 @@ pub(super) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
 }
 
 /// The header fields of a call that is rejected with this HTTP status.
-pub(super) fn rejection(status: StatusCode, message: &str) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) fn rejection(status: StatusCode, message: &str) -> Vec<HeaderField> {
     // Percent-encoded where it is not visible ASCII; our texts are.
     let plain: String = message
         .chars()
         .filter(|c| *c == ' ' || c.is_ascii_graphic() && *c != '%')
         .collect();
     let mut fields = vec![
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/grpc"),
-        ),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (GRPC_STATUS, HeaderValue::from_static(grpc_status(status))),
+        fixed_field(header::CONTENT_TYPE, "application/grpc"),
+        no_store(),
+        fixed_field(GRPC_STATUS, grpc_status(status)),
     ];
-    fields.extend(
-        HeaderValue::try_from(plain)
-            .ok()
-            .map(|message| (GRPC_MESSAGE, message)),
-    );
+    let message = HeaderValue::try_from(plain).ok();
+    fields.extend(message.map(|message| (GRPC_MESSAGE, message)));
     fields
 }
 

@@ -108,37 +108,25 @@ impl Listener {
         service: Arc<ConnectionService>,
         workers: Workers,
     ) -> io::Result<()> {
+        let tls = self.tls(&service)?;
         match self {
             Self::Tcp(listener) | Self::Tls(listener) => {
-                let tls = self.tls(&service)?;
                 let listener = net::TcpListener::from_std(listener.try_clone()?)?;
                 loop {
-                    match listener
-                        .accept()
-                        .await
-                        .and_then(|(stream, peer)| Ok((stream.into_std()?, peer)))
-                    {
-                        Ok((stream, peer)) => admit(
-                            &service,
-                            &workers,
-                            AcceptedStream::Tcp(stream, tls.clone()),
-                            Some(peer.ip()),
-                        ),
-                        Err(error) => pause_after_error(&error).await,
-                    }
+                    let accepted = listener.accept().await.and_then(|(stream, peer)| {
+                        let stream = AcceptedStream::Tcp(stream.into_std()?, tls.clone());
+                        Ok((stream, Some(peer.ip())))
+                    });
+                    admit_or_pause(&service, &workers, accepted).await;
                 }
             }
             Self::Unix(listener, _) => {
                 let listener = net::UnixListener::from_std(listener.try_clone()?)?;
                 loop {
-                    match listener
-                        .accept()
-                        .await
-                        .and_then(|(stream, _)| stream.into_std())
-                    {
-                        Ok(stream) => admit(&service, &workers, AcceptedStream::Unix(stream), None),
-                        Err(error) => pause_after_error(&error).await,
-                    }
+                    let accepted = listener.accept().await;
+                    let accepted = accepted.and_then(|(stream, _)| stream.into_std());
+                    let accepted = accepted.map(|stream| (AcceptedStream::Unix(stream), None));
+                    admit_or_pause(&service, &workers, accepted).await;
                 }
             }
         }
@@ -147,28 +135,25 @@ impl Listener {
     /// Admits the connections that wait in the queue. Closing the socket would reset them, although
     /// a request may have been sent on them.
     pub(super) fn accept_waiting(&self, service: &Arc<ConnectionService>, workers: &Workers) {
-        // The socket is non-blocking: an error means that the queue is empty, or that accepting
-        // failed.
+        let Ok(tls) = self.tls(service) else { return };
+        // An error means that the queue is empty, or that accepting failed.
+        while let Ok((stream, peer)) = self.accept(tls.as_ref()) {
+            admit(service, workers, stream, peer);
+        }
+    }
+
+    /// The next connection in the queue, and its peer. The socket is non-blocking.
+    fn accept(&self, tls: Option<&Arc<Tls>>) -> io::Result<(AcceptedStream, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) | Self::Tls(listener) => {
-                let Ok(tls) = self.tls(service) else { return };
-                while let Ok((stream, peer)) = listener.accept() {
-                    if stream.set_nonblocking(true).is_ok() {
-                        admit(
-                            service,
-                            workers,
-                            AcceptedStream::Tcp(stream, tls.clone()),
-                            Some(peer.ip()),
-                        );
-                    }
-                }
+                let (stream, peer) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((AcceptedStream::Tcp(stream, tls.cloned()), Some(peer.ip())))
             }
             Self::Unix(listener, _) => {
-                while let Ok((stream, _)) = listener.accept() {
-                    if stream.set_nonblocking(true).is_ok() {
-                        admit(service, workers, AcceptedStream::Unix(stream), None);
-                    }
-                }
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((AcceptedStream::Unix(stream), None))
             }
         }
     }
@@ -329,9 +314,18 @@ fn reject_overloaded(
     });
 }
 
-/// Pauses after a failed `accept`. The usual cause is a lack of file descriptors; an immediate
-/// retry would burn CPU.
-async fn pause_after_error(error: &io::Error) {
-    tracing::warn!(error = %error, "cannot accept a connection");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+/// Admits a connection, or pauses after a failed `accept`. The usual cause is a lack of file
+/// descriptors; an immediate retry would burn CPU.
+async fn admit_or_pause(
+    service: &Arc<ConnectionService>,
+    workers: &Workers,
+    accepted: io::Result<(AcceptedStream, Option<IpAddr>)>,
+) {
+    match accepted {
+        Ok((stream, peer)) => admit(service, workers, stream, peer),
+        Err(error) => {
+            tracing::warn!(error = %error, "cannot accept a connection");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
 }

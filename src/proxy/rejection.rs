@@ -4,14 +4,16 @@
 //! `Retry-After` and request id; only the form differs. Each protocol's client writes the response
 //! in its own way.
 //!
-//! Must stay true: [`Problem`] alone decides what depends on the error code.
+//! Must stay true: [`Problem`] alone decides what depends on the error code; a rejection of a
+//! forward-auth request is 401 or 403, whatever a dialect's error format says, since nginx takes
+//! any other status for a failure, but an error of menshen keeps its 5xx.
 
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 use super::{
     client::Client,
-    forward_auth, grpc,
-    local_response::{LocalResponse, request_id_field},
+    grpc,
+    local_response::{HeaderField, LocalResponse, fixed_field, no_store, request_id_field},
     request_context::RequestContext,
 };
 use crate::{
@@ -44,7 +46,7 @@ impl RequestContext {
     /// Renders a rejection of the gate.
     pub(super) fn render_rejection(
         &self,
-        client: &Client<'_>,
+        client: &impl Client,
         rejection: &Rejection,
     ) -> RenderedRejection {
         let mut problem = Problem::new(rejection.code);
@@ -72,7 +74,7 @@ impl RequestContext {
     /// Renders the rejection of an admitted request.
     pub(super) fn render_problem(
         &self,
-        client: &Client<'_>,
+        client: &impl Client,
         admitted: &AdmittedRequest,
         problem: &Problem,
     ) -> RenderedRejection {
@@ -88,7 +90,7 @@ impl RequestContext {
     }
 }
 
-fn form_of(client: &Client<'_>) -> ResponseForm {
+fn form_of(client: &impl Client) -> ResponseForm {
     if client.is_grpc() {
         ResponseForm::Grpc
     } else {
@@ -107,7 +109,7 @@ pub(super) fn render(
 ) -> RenderedRejection {
     match form {
         ResponseForm::ForwardAuth => {
-            let response = forward_auth::deny(problem, request_id);
+            let response = deny(problem, request_id);
             return RenderedRejection {
                 status: response.status,
                 response,
@@ -130,34 +132,17 @@ pub(super) fn render(
         .with_headers(cors);
     let status = rendered.status;
     let mut fields = Vec::with_capacity(8 + rendered.headers.len());
-    fields.push((
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(rendered.content_type),
-    ));
-    fields.push((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    fields.push(fixed_field(header::CONTENT_TYPE, rendered.content_type));
+    fields.push(no_store());
     fields.extend(menshen_fields(problem, request_id));
-    let challenge = problem
-        .www_authenticate()
-        .filter(|_| matches!(status.as_u16(), 401 | 403));
-    fields.extend(challenge.map(|challenge| {
-        (
-            header::WWW_AUTHENTICATE,
-            HeaderValue::from_static(challenge),
-        )
-    }));
+    fields.extend(challenge(problem).filter(|_| matches!(status.as_u16(), 401 | 403)));
     fields.extend(retry_after(problem, request_id));
-    fields.extend(
-        problem
-            .allow
-            .as_ref()
-            .and_then(|allow| Some((header::ALLOW, HeaderValue::from_str(allow).ok()?))),
-    );
+    let allow = problem.allow.as_ref();
+    fields
+        .extend(allow.and_then(|allow| Some((header::ALLOW, HeaderValue::from_str(allow).ok()?))));
     if let Some(version) = problem.websocket_version() {
-        fields.push((header::UPGRADE, HeaderValue::from_static("websocket")));
-        fields.push((
-            header::SEC_WEBSOCKET_VERSION,
-            HeaderValue::from_static(version),
-        ));
+        fields.push(fixed_field(header::UPGRADE, "websocket"));
+        fields.push(fixed_field(header::SEC_WEBSOCKET_VERSION, version));
     }
     fields.extend(rendered.headers);
     let response = LocalResponse {
@@ -169,22 +154,37 @@ pub(super) fn render(
     RenderedRejection { response, status }
 }
 
+/// The response that denies a forward-auth request.
+pub(super) fn deny(problem: &Problem, request_id: &str) -> LocalResponse {
+    let status = match problem.status() {
+        StatusCode::UNAUTHORIZED => StatusCode::UNAUTHORIZED,
+        error if error.is_server_error() => error,
+        _ => StatusCode::FORBIDDEN,
+    };
+    let mut fields = vec![no_store()];
+    fields.extend(menshen_fields(problem, request_id));
+    fields.extend(challenge(problem));
+    fields.extend(retry_after(problem, request_id));
+    LocalResponse::bodiless(status, fields)
+}
+
+/// `WWW-Authenticate`, if the problem has one.
+fn challenge(problem: &Problem) -> Option<HeaderField> {
+    problem
+        .www_authenticate()
+        .map(|challenge| fixed_field(header::WWW_AUTHENTICATE, challenge))
+}
+
 /// `Retry-After`, if the problem has one.
-fn retry_after(problem: &Problem, request_id: &str) -> Option<(HeaderName, HeaderValue)> {
+fn retry_after(problem: &Problem, request_id: &str) -> Option<HeaderField> {
     problem
         .retry_after_secs(request_id)
         .map(|secs| (header::RETRY_AFTER, HeaderValue::from(secs)))
 }
 
 /// The fields that mark a response as menshen's: error code and request id.
-fn menshen_fields(
-    problem: &Problem,
-    request_id: &str,
-) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let code = (
-        X_MENSHEN_ERROR,
-        HeaderValue::from_static(problem.code.as_str()),
-    );
+fn menshen_fields(problem: &Problem, request_id: &str) -> impl Iterator<Item = HeaderField> {
+    let code = fixed_field(X_MENSHEN_ERROR, problem.code.as_str());
     [code].into_iter().chain(request_id_field(request_id))
 }
 
@@ -295,5 +295,23 @@ mod tests {
             }
         }
         assert!(unavailable >= 6 * 8, "{unavailable}");
+    }
+
+    #[test]
+    fn no_refusal_is_a_pass_or_a_status_that_nginx_takes_for_a_failure() {
+        for code in ErrorCode::ALL {
+            let LocalResponse { status, fields, .. } = deny(&Problem::new(code), "r1");
+            let expected = match Problem::new(code).status().as_u16() {
+                401 => 401,
+                fault @ 500..=599 => fault,
+                _ => 403,
+            };
+            assert_eq!(status.as_u16(), expected, "{code:?}");
+            let error = fields
+                .iter()
+                .find(|(name, _)| *name == X_MENSHEN_ERROR)
+                .map(|(_, value)| value.as_bytes());
+            assert_eq!(error, Some(code.as_str().as_bytes()));
+        }
     }
 }

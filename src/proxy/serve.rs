@@ -19,7 +19,7 @@ use super::{
     forward_auth,
     local_response::{LocalResponse, request_id_field},
     message::body_length,
-    rejection::RenderedRejection,
+    rejection::{RenderedRejection, deny},
     request_context::RequestContext,
     upstream::session::Connections,
 };
@@ -68,7 +68,7 @@ pub(super) struct DecidedRequest {
 pub(super) async fn serve(
     service: &ConnectionService,
     connections: &Connections,
-    client: &mut Client<'_>,
+    client: &mut impl Client,
     request: DecidedRequest,
     timer: Pin<&mut Sleep>,
 ) {
@@ -113,72 +113,58 @@ fn method(rejection: &Rejection) -> Method {
     Method::from_bytes(rejection.method.as_bytes()).unwrap_or_default()
 }
 
-async fn reject(context: &RequestContext, client: &mut Client<'_>, rejection: &Rejection) {
+async fn reject(context: &RequestContext, client: &mut impl Client, rejection: &Rejection) {
     let RenderedRejection { response, status } = context.render_rejection(client, rejection);
-    let sent = client.respond(&method(rejection), response).await;
-    let served = ResponseRecord::local(
-        RequestOutcome::Refused,
-        sent.is_ok().then_some(status),
-        Some(rejection.code),
+    let sent = client.respond(&method(rejection), response).await.is_ok();
+    let (status, error) = (sent.then_some(status), Some(rejection.code));
+    context.record(
+        RequestRecord::rejected(rejection),
+        ResponseRecord::local(RequestOutcome::Refused, status, error),
     );
-    context.record(RequestRecord::rejected(rejection), served);
 }
 
 /// Rejects an admitted request because too many are in flight.
 async fn reject_overloaded(
     context: &RequestContext,
-    client: &mut Client<'_>,
+    client: &mut impl Client,
     admitted: &AdmittedRequest,
 ) {
     let problem = Problem::new(ErrorCode::Overloaded);
     let RenderedRejection { response, status } = context.render_problem(client, admitted, &problem);
     let sent = client.respond(&admitted.forward.method, response).await;
+    let (status, error) = (sent.is_ok().then_some(status), Some(problem.code));
     let request = RequestRecord {
         dry_run: None,
         ..RequestRecord::admitted(admitted, RuleIndex::None)
     };
     context.record(
         request,
-        ResponseRecord::local(
-            RequestOutcome::Refused,
-            sent.is_ok().then_some(status),
-            Some(problem.code),
-        ),
+        ResponseRecord::local(RequestOutcome::Refused, status, error),
     );
 }
 
 async fn allow_forward_auth(
     context: &RequestContext,
-    client: &mut Client<'_>,
+    client: &mut impl Client,
     allowed: &ForwardAuthAllowed,
 ) {
     let (response, error) = match forward_auth::allow(context, allowed) {
         Ok(response) => (response, None),
-        Err(problem) => (
-            forward_auth::deny(&problem, &context.request_id),
-            Some(problem.code),
-        ),
+        Err(problem) => (deny(&problem, &context.request_id), Some(problem.code)),
     };
     let status = response.status;
     // The method of the proxy's own request is not known here; the response has no body anyway.
     let sent = client.respond(&Method::GET, response).await;
-    let request = RequestRecord::admitted(&allowed.request, RuleIndex::AuthApi);
+    let status = sent.is_ok().then_some(status);
     context.record(
-        request,
-        ResponseRecord::local(
-            RequestOutcome::Verified,
-            sent.is_ok().then_some(status),
-            error,
-        ),
+        RequestRecord::admitted(&allowed.request, RuleIndex::AuthApi),
+        ResponseRecord::local(RequestOutcome::Verified, status, error),
     );
 }
 
-async fn preflight(context: &RequestContext, client: &mut Client<'_>, admitted: &AdmittedRequest) {
-    let mut fields: Vec<_> = admitted
-        .cors
-        .iter()
-        .flat_map(|fields| fields.iter().cloned())
-        .collect();
+async fn preflight(context: &RequestContext, client: &mut impl Client, admitted: &AdmittedRequest) {
+    let cors = admitted.cors.iter().flat_map(|fields| fields.iter());
+    let mut fields: Vec<_> = cors.cloned().collect();
     fields.extend(request_id_field(&context.request_id));
     let response = LocalResponse::bodiless(StatusCode::NO_CONTENT, fields);
     let sent = client.respond(&admitted.forward.method, response).await;

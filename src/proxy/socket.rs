@@ -135,21 +135,16 @@ impl Socket {
                     Ok((there.len(), *there == wanted[..there.len()]))
                 }
             };
+            let readable = Interest::READABLE;
             let (ready, peeked) = match &self.io {
-                MaybeTls::Tcp(stream) => {
-                    let ready = stream.ready(Interest::READABLE).await;
-                    (
-                        ready,
-                        stream.try_io(Interest::READABLE, || peek(stream.as_fd())),
-                    )
-                }
-                MaybeTls::Unix(stream) => {
-                    let ready = stream.ready(Interest::READABLE).await;
-                    (
-                        ready,
-                        stream.try_io(Interest::READABLE, || peek(stream.as_fd())),
-                    )
-                }
+                MaybeTls::Tcp(stream) => (
+                    stream.ready(readable).await,
+                    stream.try_io(readable, || peek(stream.as_fd())),
+                ),
+                MaybeTls::Unix(stream) => (
+                    stream.ready(readable).await,
+                    stream.try_io(readable, || peek(stream.as_fd())),
+                ),
                 MaybeTls::Tls(_) => return false,
             };
             match peeked {
@@ -244,59 +239,17 @@ impl SocketWatch {
     }
 }
 
-impl AsyncRead for MaybeTls {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
-        }
-    }
-}
+trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
 
-impl AsyncWrite for MaybeTls {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+impl<T: AsyncRead + AsyncWrite + Unpin> ByteStream for T {}
+
+impl MaybeTls {
+    fn stream(&mut self) -> Pin<&mut dyn ByteStream> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream),
+            Self::Unix(stream) => Pin::new(stream),
+            Self::Tls(stream) => Pin::new(&mut **stream),
         }
-    }
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
-        }
-    }
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
-        }
-    }
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
-        }
-    }
-    fn is_write_vectored(&self) -> bool {
-        true
     }
 }
 
@@ -306,7 +259,7 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
+        self.get_mut().io.stream().poll_read(cx, buf)
     }
 }
 
@@ -317,17 +270,17 @@ impl AsyncWrite for Socket {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let socket = self.get_mut();
-        let written = Pin::new(&mut socket.io).poll_write(cx, buf);
+        let written = socket.io.stream().poll_write(cx, buf);
         socket.with_write_timeout(cx, written)
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let socket = self.get_mut();
-        let flushed = Pin::new(&mut socket.io).poll_flush(cx);
+        let flushed = socket.io.stream().poll_flush(cx);
         socket.with_write_timeout(cx, flushed)
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let socket = self.get_mut();
-        let ended = Pin::new(&mut socket.io).poll_shutdown(cx);
+        let ended = socket.io.stream().poll_shutdown(cx);
         socket.with_write_timeout(cx, ended)
     }
     fn poll_write_vectored(
@@ -336,7 +289,7 @@ impl AsyncWrite for Socket {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let socket = self.get_mut();
-        let written = Pin::new(&mut socket.io).poll_write_vectored(cx, bufs);
+        let written = socket.io.stream().poll_write_vectored(cx, bufs);
         socket.with_write_timeout(cx, written)
     }
     fn is_write_vectored(&self) -> bool {

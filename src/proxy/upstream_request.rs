@@ -12,11 +12,9 @@ use pingora::http::RequestHeader;
 
 use super::{
     failure::{ExchangeError, ExchangeFailure},
+    local_response::HeaderField,
     message::{put, put_content_length},
-    upstream::{
-        Backend,
-        fixed_fields::{FixedFields, HeaderField},
-    },
+    upstream::{Backend, fixed_fields::FixedFields},
 };
 use crate::{
     auth::UpstreamAssertions,

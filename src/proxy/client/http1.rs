@@ -7,9 +7,11 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use h2::Reason;
 use http::{Method, StatusCode};
 use tokio::{io::AsyncReadExt, time::timeout};
 
+use super::Client;
 use crate::{
     http1::{BodyLength, Peer, Trailers},
     policy::HttpVersion,
@@ -75,7 +77,7 @@ pub(in crate::proxy) struct Http1Client {
     body_abandoned: bool,
     /// Closing the connection resets it.
     reset: bool,
-    pub(super) received: u64,
+    received: u64,
 }
 
 impl Http1Client {
@@ -150,22 +152,6 @@ impl Http1Client {
         drop(timeout(LINGER_TIMEOUT, draining).await);
     }
 
-    /// Closes the connection after this request.
-    pub(in crate::proxy) const fn disable_keep_alive(&mut self) {
-        self.framing.keep_alive = false;
-    }
-
-    /// Whether bytes have arrived after the request.
-    pub(in crate::proxy) fn has_pipelined_input(&self) -> bool {
-        !self.reader.input.is_empty()
-    }
-
-    /// Whether so many bytes have arrived after the request that no more are read, so that a
-    /// disconnect goes unnoticed.
-    pub(super) fn needs_close_polling(&self) -> bool {
-        self.reader.is_complete() && self.reader.input.len() >= MAX_PIPELINED
-    }
-
     /// Announced bytes that have not arrived.
     fn unread(&self) -> u64 {
         if self.body_abandoned || self.reader.is_complete() {
@@ -190,160 +176,13 @@ impl Http1Client {
         }
     }
 
-    pub(super) fn poll_part(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<BodyPart, ClientError>> {
-        self.reader
-            .poll_part(&mut self.socket, cx)
-            .map_err(|error| {
-                self.framing.keep_alive = false;
-                match error {
-                    ReadError::Closed => ClientError::Gone,
-                    ReadError::Invalid => ClientError::Malformed,
-                }
-            })
-    }
-
-    pub(super) fn part(&self) -> &[u8] {
-        self.reader.part()
-    }
-
-    pub(super) fn consume(&mut self, length: usize) {
-        self.awaits_continue = false;
-        self.received += length as u64;
-        self.reader.consume(length);
-    }
-
-    pub(super) fn is_request_complete(&self) -> bool {
-        self.reader.is_complete()
-    }
-
-    pub(super) const fn awaits_continue(&self) -> bool {
-        self.awaits_continue
-    }
-
-    /// Bytes that arrive meanwhile belong to the next request.
-    pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.reader.is_complete() {
-            return Poll::Pending;
-        }
-        loop {
-            let input = &mut self.reader.input;
-            if input.len() >= MAX_PIPELINED {
-                return Poll::Pending;
-            }
-            match ready!(pin!(self.socket.read_buf(input)).poll(cx)) {
-                Ok(0) | Err(_) => return Poll::Ready(()),
-                Ok(_) => {}
-            }
-        }
-    }
-
-    pub(super) fn send_informational(&mut self, head: ResponseHead<'_>) {
-        let is_continue = head.status == StatusCode::CONTINUE;
-        // Only a client that expects a 100 gets one, and HTTP/1.0 has no informational responses.
-        if self.framing.version == HttpVersion::Http11
-            && (!is_continue || self.framing.expects_continue)
-        {
-            self.awaits_continue &= !is_continue;
-            head.put_informational(self.writer.out());
-        }
-    }
-
-    pub(super) fn send_continue(&mut self) {
-        self.awaits_continue = false;
-        self.writer
-            .out()
-            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-    }
-
-    pub(super) fn send_head(&mut self, head: ResponseHead<'_>, length: BodyLength, reads_on: bool) {
-        let length = match length {
-            BodyLength::Chunked | BodyLength::UntilClose
-                if self.framing.version == HttpVersion::Http10 =>
-            {
-                BodyLength::UntilClose
-            }
-            BodyLength::UntilClose => BodyLength::Chunked,
-            known => known,
-        };
-        self.until_close = length == BodyLength::UntilClose;
-        // A backend that closes may not read the rest of the request, and a client that waits for a
-        // 100 may not send it.
-        self.framing.keep_alive &=
-            !self.until_close && (self.reader.is_complete() || reads_on && !self.awaits_continue);
-        head.put(
-            self.writer.out(),
-            length,
-            self.framing.keep_alive,
-            self.framing.takes_trailers,
-        );
-        self.writer.begin_body(length);
-    }
-
     /// Puts the 101 head of a WebSocket.
     pub(in crate::proxy) fn send_upgrade(&mut self, head: ResponseHead<'_>) {
         head.put_upgrade(self.writer.out());
         self.framing.keep_alive = false;
     }
 
-    pub(super) fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        part: &[u8],
-    ) -> Poll<Result<usize, ClientError>> {
-        self.writer
-            .poll_part(&mut self.socket, cx, part)
-            .map_err(Into::into)
-    }
-
-    pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), ClientError> {
-        let trailers = trailers.filter(|_| self.framing.takes_trailers);
-        self.writer.finish(trailers)?;
-        self.responded = true;
-        Ok(())
-    }
-
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
-        self.writer
-            .poll_flush(&mut self.socket, cx)
-            .map_err(Into::into)
-    }
-
     pub(in crate::proxy) async fn flush(&mut self) -> Result<(), ClientError> {
-        poll_fn(|cx| self.poll_flush(cx)).await
-    }
-
-    pub(super) fn abort(&mut self) {
-        if self.until_close {
-            self.socket.reset_on_close();
-            self.reset = true;
-        }
-        self.framing.keep_alive = false;
-        self.abandon_body();
-    }
-
-    pub(super) const fn abandon_body(&mut self) {
-        self.body_abandoned = true;
-    }
-
-    /// Keeps the connection open if the rest of the request is short, see [`Self::drain`].
-    pub(super) async fn respond(
-        &mut self,
-        method: &Method,
-        response: &LocalResponse,
-    ) -> Result<(), ClientError> {
-        let can_drain = match self.framing.body {
-            BodyLength::None => true,
-            BodyLength::Known(length) => {
-                length <= MAX_DRAIN && !self.awaits_continue && !self.body_abandoned
-            }
-            BodyLength::Chunked | BodyLength::UntilClose => false,
-        };
-        self.framing.keep_alive &= can_drain || self.reader.is_complete();
-        self.put_response(method, response);
-        self.responded = true;
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
@@ -399,6 +238,179 @@ impl Http1Client {
         if *method != Method::HEAD {
             put(out, &[&response.body]);
         }
+    }
+}
+
+impl Client for Http1Client {
+    const IS_HTTP2: bool = false;
+
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyPart, ClientError>> {
+        self.reader
+            .poll_part(&mut self.socket, cx)
+            .map_err(|error| {
+                self.framing.keep_alive = false;
+                match error {
+                    ReadError::Closed => ClientError::Gone,
+                    ReadError::Invalid => ClientError::Malformed,
+                }
+            })
+    }
+
+    fn part(&self) -> &[u8] {
+        self.reader.part()
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.awaits_continue = false;
+        self.received += length as u64;
+        self.reader.consume(length);
+    }
+
+    fn awaits_continue(&self) -> bool {
+        self.awaits_continue
+    }
+
+    /// Bytes that arrive meanwhile belong to the next request.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.reader.is_complete() {
+            return Poll::Pending;
+        }
+        loop {
+            let input = &mut self.reader.input;
+            if input.len() >= MAX_PIPELINED {
+                return Poll::Pending;
+            }
+            match ready!(pin!(self.socket.read_buf(input)).poll(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn send_informational(&mut self, head: ResponseHead<'_>) {
+        let is_continue = head.status == StatusCode::CONTINUE;
+        // Only a client that expects a 100 gets one, and HTTP/1.0 has no informational responses.
+        if self.framing.version == HttpVersion::Http11
+            && (!is_continue || self.framing.expects_continue)
+        {
+            self.awaits_continue &= !is_continue;
+            head.put_informational(self.writer.out());
+        }
+    }
+
+    fn send_continue(&mut self) {
+        self.awaits_continue = false;
+        self.writer
+            .out()
+            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+
+    fn send_head(
+        &mut self,
+        head: ResponseHead<'_>,
+        length: BodyLength,
+        _is_complete: bool,
+        reads_on: bool,
+    ) -> Result<(), ClientError> {
+        let length = match length {
+            BodyLength::Chunked | BodyLength::UntilClose
+                if self.framing.version == HttpVersion::Http10 =>
+            {
+                BodyLength::UntilClose
+            }
+            BodyLength::UntilClose => BodyLength::Chunked,
+            known => known,
+        };
+        self.until_close = length == BodyLength::UntilClose;
+        // A backend that closes may not read the rest of the request, and a client that waits for a
+        // 100 may not send it.
+        self.framing.keep_alive &=
+            !self.until_close && (self.reader.is_complete() || reads_on && !self.awaits_continue);
+        head.put(
+            self.writer.out(),
+            length,
+            self.framing.keep_alive,
+            self.framing.takes_trailers,
+        );
+        self.writer.begin_body(length);
+        Ok(())
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ClientError>> {
+        self.writer
+            .poll_part(&mut self.socket, cx, part)
+            .map_err(Into::into)
+    }
+
+    fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), ClientError> {
+        let trailers = trailers.filter(|_| self.framing.takes_trailers);
+        self.writer.finish(trailers)?;
+        self.responded = true;
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        self.writer
+            .poll_flush(&mut self.socket, cx)
+            .map_err(Into::into)
+    }
+
+    fn abort(&mut self, _reason: Reason) {
+        if self.until_close {
+            self.socket.reset_on_close();
+            self.reset = true;
+        }
+        self.framing.keep_alive = false;
+        self.abandon_body();
+    }
+
+    fn abandon_body(&mut self) {
+        self.body_abandoned = true;
+    }
+
+    /// Keeps the connection open if the rest of the request is short, see [`Http1Client::drain`].
+    async fn respond(
+        &mut self,
+        method: &Method,
+        response: LocalResponse,
+    ) -> Result<(), ClientError> {
+        let can_drain = match self.framing.body {
+            BodyLength::None => true,
+            BodyLength::Known(length) => {
+                length <= MAX_DRAIN && !self.awaits_continue && !self.body_abandoned
+            }
+            BodyLength::Chunked | BodyLength::UntilClose => false,
+        };
+        self.framing.keep_alive &= can_drain || self.reader.is_complete();
+        self.put_response(method, &response);
+        self.responded = true;
+        self.flush().await
+    }
+
+    fn as_http1(&mut self) -> Option<&mut Http1Client> {
+        Some(self)
+    }
+
+    fn is_closed_by_peer(&self) -> bool {
+        self.socket.closed_by_peer()
+    }
+
+    /// Nothing is read of the body, or so many bytes have arrived after the request that no more
+    /// are read.
+    fn needs_close_polling(&self) -> bool {
+        !self.reader.is_complete() || self.reader.input.len() >= MAX_PIPELINED
+    }
+
+    fn has_pipelined_input(&self) -> bool {
+        !self.reader.input.is_empty()
+    }
+
+    fn disable_keep_alive(&mut self) {
+        self.framing.keep_alive = false;
+    }
+
+    fn received(&self) -> u64 {
+        self.received
     }
 }
 

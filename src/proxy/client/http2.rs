@@ -12,6 +12,7 @@ use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use tokio::time::timeout;
 
+use super::Client;
 use crate::{
     http1::{BodyLength, Trailers},
     proxy::{
@@ -45,11 +46,11 @@ pub(in crate::proxy) struct Http2Client {
     streams: Arc<StreamTracker>,
     write_timeout: Duration,
     /// The request is a gRPC call.
-    pub(super) is_grpc: bool,
+    is_grpc: bool,
     reset_counted: bool,
     /// The client expects `100 Continue`, and none was sent.
     awaits_continue: bool,
-    pub(super) received: u64,
+    received: u64,
 }
 
 impl Http2Client {
@@ -79,86 +80,6 @@ impl Http2Client {
         }
     }
 
-    pub(super) fn poll_part(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<BodyPart, ClientError>> {
-        loop {
-            if !self.part.is_empty() {
-                return Poll::Ready(Ok(BodyPart::Data));
-            }
-            if self.complete {
-                return Poll::Ready(Ok(BodyPart::Complete));
-            }
-            let Some(receive) = &mut self.receive else {
-                return Poll::Ready(Err(ClientError::Gone));
-            };
-            match ready!(receive.poll_data(cx)) {
-                Some(Ok(part)) => self.part = part,
-                Some(Err(_)) => return Poll::Ready(Err(ClientError::Gone)),
-                None => {
-                    ready!(receive.poll_trailers(cx)).map_err(|_| ClientError::Gone)?;
-                    self.complete = true;
-                }
-            }
-        }
-    }
-
-    pub(super) fn part(&self) -> &[u8] {
-        &self.part
-    }
-
-    pub(super) fn consume(&mut self, length: usize) {
-        self.received += length as u64;
-        self.part.advance(length);
-        if let Some(receive) = &mut self.receive {
-            // It fails only for bytes that were never received.
-            drop(receive.flow_control().release_capacity(length));
-        }
-    }
-
-    pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.send {
-            Some(send) => send.poll_reset(cx).map(drop),
-            None => self.respond.poll_reset(cx).map(drop),
-        }
-    }
-
-    pub(super) const fn awaits_continue(&self) -> bool {
-        self.awaits_continue
-    }
-
-    pub(super) fn send_continue(&mut self) {
-        self.awaits_continue = false;
-        let mut head = Response::new(());
-        *head.status_mut() = StatusCode::CONTINUE;
-        // It fails only on a closed stream, which the next operation reports.
-        drop(self.respond.send_informational(head));
-    }
-
-    pub(super) fn send_informational(&mut self, head: ResponseHead<'_>) {
-        // menshen sends a 100 itself (RFC 9110 section 10.1.1).
-        if head.status != StatusCode::CONTINUE {
-            // It fails only on a closed stream, which the next operation reports.
-            drop(
-                self.respond
-                    .send_informational(head.to_http2(BodyLength::None)),
-            );
-        }
-    }
-
-    pub(super) fn send_head(
-        &mut self,
-        head: ResponseHead<'_>,
-        length: BodyLength,
-        is_complete: bool,
-    ) -> Result<(), ClientError> {
-        self.begin(
-            head.to_http2(length),
-            is_complete || length == BodyLength::None,
-        )
-    }
-
     fn begin(&mut self, head: Response<()>, end: bool) -> Result<(), ClientError> {
         self.send = Some(
             self.respond
@@ -167,89 +88,6 @@ impl Http2Client {
         );
         self.response_ended = end;
         Ok(())
-    }
-
-    pub(super) fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        part: &[u8],
-    ) -> Poll<Result<usize, ClientError>> {
-        match self.send.as_mut().filter(|_| !self.response_ended) {
-            Some(stream) => {
-                let copy = |part: &[u8]| self.unsent.copy(part);
-                http2_stream::poll_send(stream, cx, part, copy).map_err(|_| ClientError::Gone)
-            }
-            None => Poll::Ready(Err(ClientError::Gone)),
-        }
-    }
-
-    pub(super) fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), ClientError> {
-        let Some(stream) = self.send.as_mut().filter(|_| !self.response_ended) else {
-            return Ok(());
-        };
-        self.response_ended = true;
-        let trailers: HeaderMap = trailers
-            .into_iter()
-            .flat_map(Trailers::iter)
-            .filter_map(header_field)
-            .collect();
-        let response_ended = if trailers.is_empty() {
-            stream.send_data(Bytes::new(), true)
-        } else {
-            stream.send_trailers(trailers)
-        };
-        response_ended.map_err(|_| ClientError::Gone)
-    }
-
-    /// Waits until the library has written a complete response, unless the client resets the
-    /// stream.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
-        if !self.response_ended {
-            return Poll::Ready(Ok(()));
-        }
-        // A reset drops the buffered bytes.
-        if self.poll_reset(cx).is_ready() {
-            return Poll::Ready(Err(ClientError::Gone));
-        }
-        self.unsent.poll_none(cx).map(Ok)
-    }
-
-    /// Resets the stream, so that the client does not take what was sent for a complete response.
-    pub(super) fn abort(&mut self, reason: Reason) {
-        match &mut self.send {
-            Some(send) => send.send_reset(reason),
-            None => self.respond.send_reset(reason),
-        }
-    }
-
-    /// Resolves when the client resets the stream.
-    pub(in crate::proxy) async fn reset(&mut self) {
-        poll_fn(|cx| self.poll_reset(cx)).await;
-    }
-
-    /// Counts the request as reset by the client, once.
-    pub(super) fn count_reset(&mut self) {
-        if !self.reset_counted {
-            self.reset_counted = true;
-            self.streams.count_reset();
-        }
-    }
-
-    /// Discards the request's body meanwhile. A client that does not read the response in time
-    /// counts as disconnected.
-    pub(super) async fn respond(
-        &mut self,
-        method: &Method,
-        response: LocalResponse,
-    ) -> Result<(), ClientError> {
-        (self.receive, self.part) = (None, Bytes::new());
-        let sent = self.send_response(method, response).await;
-        if sent.is_err() {
-            // Frees the buffered bytes.
-            self.abort(Reason::CANCEL);
-            self.count_reset();
-        }
-        sent
     }
 
     async fn send_response(
@@ -291,6 +129,170 @@ impl Http2Client {
         timeout(write_timeout, poll_fn(|cx| self.poll_flush(cx)))
             .await
             .map_err(|_| ClientError::Gone)?
+    }
+}
+
+impl Client for Http2Client {
+    const IS_HTTP2: bool = true;
+
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyPart, ClientError>> {
+        loop {
+            if !self.part.is_empty() {
+                return Poll::Ready(Ok(BodyPart::Data));
+            }
+            if self.complete {
+                return Poll::Ready(Ok(BodyPart::Complete));
+            }
+            let Some(receive) = &mut self.receive else {
+                return Poll::Ready(Err(ClientError::Gone));
+            };
+            match ready!(receive.poll_data(cx)) {
+                Some(Ok(part)) => self.part = part,
+                Some(Err(_)) => return Poll::Ready(Err(ClientError::Gone)),
+                None => {
+                    ready!(receive.poll_trailers(cx)).map_err(|_| ClientError::Gone)?;
+                    self.complete = true;
+                }
+            }
+        }
+    }
+
+    fn part(&self) -> &[u8] {
+        &self.part
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.received += length as u64;
+        self.part.advance(length);
+        if let Some(receive) = &mut self.receive {
+            // It fails only for bytes that were never received.
+            drop(receive.flow_control().release_capacity(length));
+        }
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.send {
+            Some(send) => send.poll_reset(cx).map(drop),
+            None => self.respond.poll_reset(cx).map(drop),
+        }
+    }
+
+    fn awaits_continue(&self) -> bool {
+        self.awaits_continue
+    }
+
+    fn send_continue(&mut self) {
+        self.awaits_continue = false;
+        let mut head = Response::new(());
+        *head.status_mut() = StatusCode::CONTINUE;
+        // It fails only on a closed stream, which the next operation reports.
+        drop(self.respond.send_informational(head));
+    }
+
+    fn send_informational(&mut self, head: ResponseHead<'_>) {
+        // menshen sends a 100 itself (RFC 9110 section 10.1.1).
+        if head.status != StatusCode::CONTINUE {
+            // It fails only on a closed stream, which the next operation reports.
+            drop(
+                self.respond
+                    .send_informational(head.to_http2(BodyLength::None)),
+            );
+        }
+    }
+
+    fn send_head(
+        &mut self,
+        head: ResponseHead<'_>,
+        length: BodyLength,
+        is_complete: bool,
+        _reads_on: bool,
+    ) -> Result<(), ClientError> {
+        self.begin(
+            head.to_http2(length),
+            is_complete || length == BodyLength::None,
+        )
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, part: &[u8]) -> Poll<Result<usize, ClientError>> {
+        match self.send.as_mut().filter(|_| !self.response_ended) {
+            Some(stream) => {
+                let copy = |part: &[u8]| self.unsent.copy(part);
+                http2_stream::poll_send(stream, cx, part, copy).map_err(|_| ClientError::Gone)
+            }
+            None => Poll::Ready(Err(ClientError::Gone)),
+        }
+    }
+
+    fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), ClientError> {
+        let Some(stream) = self.send.as_mut().filter(|_| !self.response_ended) else {
+            return Ok(());
+        };
+        self.response_ended = true;
+        let trailers: HeaderMap = trailers
+            .into_iter()
+            .flat_map(Trailers::iter)
+            .filter_map(header_field)
+            .collect();
+        let response_ended = if trailers.is_empty() {
+            stream.send_data(Bytes::new(), true)
+        } else {
+            stream.send_trailers(trailers)
+        };
+        response_ended.map_err(|_| ClientError::Gone)
+    }
+
+    /// Waits until the library has written a complete response, unless the client resets the
+    /// stream.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        if !self.response_ended {
+            return Poll::Ready(Ok(()));
+        }
+        // A reset drops the buffered bytes.
+        if self.poll_closed(cx).is_ready() {
+            return Poll::Ready(Err(ClientError::Gone));
+        }
+        self.unsent.poll_none(cx).map(Ok)
+    }
+
+    /// Resets the stream, so that the client does not take what was sent for a complete response.
+    fn abort(&mut self, reason: Reason) {
+        match &mut self.send {
+            Some(send) => send.send_reset(reason),
+            None => self.respond.send_reset(reason),
+        }
+    }
+
+    /// Counts the request as reset by the client, once.
+    fn count_reset(&mut self) {
+        if !self.reset_counted {
+            self.reset_counted = true;
+            self.streams.count_reset();
+        }
+    }
+
+    /// Discards the request's body meanwhile. A client that does not read the response in time
+    /// counts as disconnected.
+    async fn respond(
+        &mut self,
+        method: &Method,
+        response: LocalResponse,
+    ) -> Result<(), ClientError> {
+        (self.receive, self.part) = (None, Bytes::new());
+        let sent = self.send_response(method, response).await;
+        if sent.is_err() {
+            // Frees the buffered bytes.
+            self.abort(Reason::CANCEL);
+            self.count_reset();
+        }
+        sent
+    }
+
+    fn is_grpc(&self) -> bool {
+        self.is_grpc
+    }
+
+    fn received(&self) -> u64 {
+        self.received
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     policy::{HttpVersion, head},
     proxy::{
         access_record::Timing,
-        client::{Client, Http1Client, RequestFraming},
+        client::{Http1Client, RequestFraming},
         message::body_length,
         serve::{DecidedRequest, serve},
         snapshot::{Limits, Snapshot},
@@ -112,7 +112,7 @@ pub(in crate::proxy) async fn serve_connection(
         Box::pin(serve(
             service,
             connections,
-            &mut Client::Http1(&mut client),
+            &mut client,
             request,
             timer.as_mut(),
         ))

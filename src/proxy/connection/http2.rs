@@ -24,7 +24,7 @@ use crate::{
     gate::Decision,
     policy::{Http2Head, HttpVersion},
     proxy::{
-        client::{Client, Http2Client},
+        client::Http2Client,
         grpc,
         serve::{DecidedRequest, serve},
         snapshot::{Limits, Snapshot},
@@ -217,7 +217,7 @@ async fn serve_stream(service: Arc<ConnectionService>, worker: usize, stream: Cl
     serve(
         &service,
         &service.connections[worker],
-        &mut Client::Http2(&mut client),
+        &mut client,
         request,
         timer.as_mut(),
     )

@@ -50,6 +50,18 @@ pub(super) enum RelayEnd {
     Failed(ExchangeError),
 }
 
+impl From<ExchangeError> for RelayEnd {
+    fn from(error: ExchangeError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<ClientError> for RelayEnd {
+    fn from(error: ClientError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
 /// State of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Upload {
@@ -72,12 +84,11 @@ enum Download {
     Complete,
 }
 
-/// Result of one step.
+/// Result of one step, unless it ends the exchange.
 enum Step {
     Moved,
     /// No progress until this side is ready.
     Waits(Side),
-    Ends(RelayEnd),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,11 +100,11 @@ enum Side {
 }
 
 /// An exchange in progress.
-pub(super) struct Relay<'r, 'c> {
+pub(super) struct Relay<'r, C, S> {
     context: &'r RequestContext,
     admitted: &'r AdmittedRequest,
-    client: &'r mut Client<'c>,
-    session: &'r mut UpstreamSession,
+    client: &'r mut C,
+    session: &'r mut S,
     backend: &'r Backend,
     upload: Upload,
     download: Download,
@@ -111,15 +122,15 @@ pub(super) struct Relay<'r, 'c> {
     stream: Option<OpenStream>,
 }
 
-impl<'r, 'c> Relay<'r, 'c> {
+impl<'r, C: Client, S: UpstreamSession> Relay<'r, C, S> {
     pub(super) fn new(
         context: &'r RequestContext,
         admitted: &'r AdmittedRequest,
-        client: &'r mut Client<'c>,
-        session: &'r mut UpstreamSession,
+        client: &'r mut C,
+        session: &'r mut S,
         backend: &'r Backend,
     ) -> Self {
-        let is_grpc_call = session.is_http2() && client.is_grpc();
+        let is_grpc_call = S::IS_HTTP2 && client.is_grpc();
         Self {
             context,
             admitted,
@@ -178,16 +189,16 @@ impl<'r, 'c> Relay<'r, 'c> {
         while upload.is_none() || download.is_none() {
             if upload.is_none() {
                 match self.poll_upload(cx) {
-                    Step::Moved => moved = true,
-                    Step::Waits(side) => upload = Some(side),
-                    Step::Ends(end) => return Poll::Ready(end),
+                    Ok(Step::Moved) => moved = true,
+                    Ok(Step::Waits(side)) => upload = Some(side),
+                    Err(end) => return Poll::Ready(end),
                 }
             }
             if download.is_none() {
                 match self.poll_download(cx) {
-                    Step::Moved => moved = true,
-                    Step::Waits(side) => download = Some(side),
-                    Step::Ends(end) => return Poll::Ready(end),
+                    Ok(Step::Moved) => moved = true,
+                    Ok(Step::Waits(side)) => download = Some(side),
+                    Err(end) => return Poll::Ready(end),
                 }
             }
             if self.download == Download::Complete && self.has_ended() {
@@ -213,64 +224,60 @@ impl<'r, 'c> Relay<'r, 'c> {
         }
     }
 
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Step {
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<Step, RelayEnd> {
         match self.upload {
-            Upload::Body => match self.client.poll_part(cx) {
+            Upload::Body => match self.client.poll_part(cx)? {
                 Poll::Pending => match self.session.poll_flush(cx) {
-                    Poll::Ready(Err(_)) => self.stop_upload(),
-                    Poll::Ready(Ok(())) | Poll::Pending => Step::Waits(Side::Client),
+                    Poll::Ready(Err(_)) => Ok(self.stop_upload()),
+                    Poll::Ready(Ok(())) | Poll::Pending => Ok(Step::Waits(Side::Client)),
                 },
-                Poll::Ready(Ok(BodyPart::Data)) => {
+                Poll::Ready(BodyPart::Data) => {
                     match self.session.poll_send(cx, self.client.part()) {
                         Poll::Pending => self.watch(cx, Side::Backend),
                         Poll::Ready(Ok(length)) => {
                             self.client.consume(length);
-                            Step::Moved
+                            Ok(Step::Moved)
                         }
-                        Poll::Ready(Err(_)) => self.stop_upload(),
+                        Poll::Ready(Err(_)) => Ok(self.stop_upload()),
                     }
                 }
-                Poll::Ready(Ok(BodyPart::Complete)) => match self.session.finish() {
-                    Ok(()) => {
-                        self.upload = Upload::Flushing;
-                        Step::Moved
-                    }
-                    Err(_) => self.stop_upload(),
+                Poll::Ready(BodyPart::Complete) => match self.session.finish() {
+                    Ok(()) => Ok(self.advance_upload(Upload::Flushing)),
+                    Err(_) => Ok(self.stop_upload()),
                 },
-                Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error.into())),
             },
             Upload::Flushing => match self.session.poll_flush(cx) {
                 Poll::Pending => self.watch(cx, Side::Backend),
-                Poll::Ready(Ok(())) => {
-                    self.upload = Upload::Complete;
-                    Step::Moved
-                }
-                Poll::Ready(Err(_)) => self.stop_upload(),
+                Poll::Ready(Ok(())) => Ok(self.advance_upload(Upload::Complete)),
+                Poll::Ready(Err(_)) => Ok(self.stop_upload()),
             },
             Upload::Complete | Upload::Stopped => self.watch(cx, Side::Neither),
         }
     }
 
-    /// The backend reads no more. It may have responded already, or may be about to.
-    fn stop_upload(&mut self) -> Step {
-        self.upload = Upload::Stopped;
+    fn advance_upload(&mut self, state: Upload) -> Step {
+        self.upload = state;
         Step::Moved
     }
 
+    /// The backend reads no more. It may have responded already, or may be about to.
+    fn stop_upload(&mut self) -> Step {
+        self.advance_upload(Upload::Stopped)
+    }
+
     /// Waits for `side`, unless the client disconnects.
-    fn watch(&mut self, cx: &mut Context<'_>, side: Side) -> Step {
+    fn watch(&mut self, cx: &mut Context<'_>, side: Side) -> Result<Step, RelayEnd> {
         match self.client.poll_closed(cx) {
-            Poll::Ready(()) => Step::Ends(RelayEnd::Failed(ClientError::Gone.into())),
-            Poll::Pending => Step::Waits(side),
+            Poll::Ready(()) => Err(ClientError::Gone.into()),
+            Poll::Pending => Ok(Step::Waits(side)),
         }
     }
 
-    fn poll_download(&mut self, cx: &mut Context<'_>) -> Step {
+    fn poll_download(&mut self, cx: &mut Context<'_>) -> Result<Step, RelayEnd> {
         match self.download {
-            Download::Head => match self.session.poll_head(cx) {
+            Download::Head => match self.session.poll_head(cx)? {
                 Poll::Pending => self.flush(cx),
-                Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error)),
-                Poll::Ready(Ok(event)) => self.handle_head(event),
+                Poll::Ready(event) => self.handle_head(event),
             },
             Download::Body => match self.session.poll_part(cx) {
                 Poll::Pending => self.flush(cx),
@@ -278,55 +285,49 @@ impl<'r, 'c> Relay<'r, 'c> {
                     // What arrived before is still sent; the reset afterwards marks it as
                     // incomplete.
                     let _ = self.client.poll_flush(cx);
-                    Step::Ends(RelayEnd::Failed(error))
+                    Err(error.into())
                 }
                 Poll::Ready(Ok(BodyPart::Data)) => {
-                    match self.client.poll_send(cx, self.session.part()) {
-                        Poll::Pending => Step::Waits(Side::Client),
-                        Poll::Ready(Ok(length)) => {
+                    match self.client.poll_send(cx, self.session.part())? {
+                        Poll::Pending => Ok(Step::Waits(Side::Client)),
+                        Poll::Ready(length) => {
                             self.session.consume(length);
                             self.sent += length as u64;
-                            Step::Moved
+                            Ok(Step::Moved)
                         }
-                        Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error.into())),
                     }
                 }
                 Poll::Ready(Ok(BodyPart::Complete)) => self.finish(),
             },
-            Download::Flushing => match self.client.poll_flush(cx) {
-                Poll::Pending => Step::Waits(Side::Client),
-                Poll::Ready(Ok(())) => {
+            Download::Flushing => match self.client.poll_flush(cx)? {
+                Poll::Pending => Ok(Step::Waits(Side::Client)),
+                Poll::Ready(()) => {
                     self.download = Download::Complete;
-                    Step::Moved
+                    Ok(Step::Moved)
                 }
-                Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error.into())),
             },
-            Download::Complete => Step::Waits(Side::Neither),
+            Download::Complete => Ok(Step::Waits(Side::Neither)),
         }
     }
 
     /// Flushes to the client before waiting for the backend.
-    fn flush(&mut self, cx: &mut Context<'_>) -> Step {
-        match self.client.poll_flush(cx) {
-            Poll::Ready(Err(error)) => Step::Ends(RelayEnd::Failed(error.into())),
-            Poll::Ready(Ok(())) | Poll::Pending => Step::Waits(Side::Backend),
-        }
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<Step, RelayEnd> {
+        let _: Poll<()> = self.client.poll_flush(cx)?;
+        Ok(Step::Waits(Side::Backend))
     }
 
-    fn handle_head(&mut self, event: HeadEvent) -> Step {
+    fn handle_head(&mut self, event: HeadEvent) -> Result<Step, RelayEnd> {
         let Some(head) = self.session.head() else {
-            return Step::Ends(RelayEnd::Failed(ExchangeError::invalid_response(
-                "there is no head",
-            )));
+            return Err(ExchangeError::invalid_response("there is no head").into());
         };
         let length = match event {
             HeadEvent::Upgraded => {
                 self.backend.health.report_response();
-                return Step::Ends(RelayEnd::Upgraded);
+                return Err(RelayEnd::Upgraded);
             }
             HeadEvent::Informational => {
                 self.client.send_informational(head);
-                return Step::Moved;
+                return Ok(Step::Moved);
             }
             HeadEvent::Final(length) => length,
         };
@@ -336,34 +337,25 @@ impl<'r, 'c> Relay<'r, 'c> {
         if self.stream.is_none() && head.is_event_stream() {
             self.stream = Some(self.register(StreamKind::Events));
         }
-        if let Err(error) = self.client.send_head(
-            head,
-            length,
-            self.session.is_response_complete(),
-            self.session.reads_on(),
-        ) {
-            return Step::Ends(RelayEnd::Failed(error.into()));
-        }
+        let (is_complete, reads_on) =
+            (self.session.is_response_complete(), self.session.reads_on());
+        self.client.send_head(head, length, is_complete, reads_on)?;
         self.download = Download::Body;
         if length == BodyLength::None {
             self.finish()
         } else {
-            Step::Moved
+            Ok(Step::Moved)
         }
     }
 
     /// Ends the response.
-    fn finish(&mut self) -> Step {
+    fn finish(&mut self) -> Result<Step, RelayEnd> {
         let trailers = self.session.take_trailers();
         let trailers =
             trailers.and_then(|trailers| self.session.head()?.end_to_end_trailers(trailers));
-        match self.client.finish(trailers.as_ref()) {
-            Ok(()) => {
-                self.download = Download::Flushing;
-                Step::Moved
-            }
-            Err(error) => Step::Ends(RelayEnd::Failed(error.into())),
-        }
+        self.client.finish(trailers.as_ref())?;
+        self.download = Download::Flushing;
+        Ok(Step::Moved)
     }
 
     /// Both sides wait: sets the timer, and ends the exchange when a deadline has passed.
@@ -379,10 +371,7 @@ impl<'r, 'c> Relay<'r, 'c> {
         if moved {
             self.active_at = now;
             if self.is_too_slow(now) {
-                return Poll::Ready(failed(
-                    ExchangeFailure::ClientSlow,
-                    "the body arrives too slowly",
-                ));
+                return failed(ExchangeFailure::ClientSlow, "the body arrives too slowly");
             }
         }
         loop {
@@ -401,15 +390,15 @@ impl<'r, 'c> Relay<'r, 'c> {
             }
             let (due, failure) = self.deadline(upload, download);
             if now >= due {
-                return Poll::Ready(match failure {
+                return match failure {
                     Some(failure) => failed(failure, "it took too long"),
-                    None => RelayEnd::Complete,
-                });
+                    None => Poll::Ready(RelayEnd::Complete),
+                };
             }
             let mut wake = due;
             if upload != Side::Client && self.client.needs_close_polling() {
                 if self.client.is_closed_by_peer() {
-                    return Poll::Ready(failed(ExchangeFailure::ClientGone, "the client"));
+                    return Poll::Ready(ClientError::Gone.into());
                 }
                 wake = wake.min(now + DEPARTURE_CHECK_INTERVAL);
             }
@@ -488,6 +477,6 @@ impl<'r, 'c> Relay<'r, 'c> {
     }
 }
 
-fn failed(failure: ExchangeFailure, cause: &'static str) -> RelayEnd {
-    RelayEnd::Failed(ExchangeError::new(failure, cause))
+fn failed(failure: ExchangeFailure, cause: &'static str) -> Poll<RelayEnd> {
+    Poll::Ready(ExchangeError::new(failure, cause).into())
 }

@@ -3,10 +3,7 @@
 use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 
-use crate::config::UpstreamConfig;
-
-/// A header field that menshen sets.
-pub(in crate::proxy) type HeaderField = (HeaderName, HeaderValue);
+use crate::{config::UpstreamConfig, proxy::local_response::HeaderField};
 
 /// The fields of every request to a backend: of clients' requests, and of menshen's own probes
 /// (health checks, `menshen doctor`). `authority` is the backend's host and port.

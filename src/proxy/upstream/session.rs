@@ -40,14 +40,65 @@ pub(in crate::proxy) struct Connections {
     http2: Arc<v2::Connector>,
 }
 
-/// One exchange with a backend.
+/// A session of the protocol that its connection has.
 #[expect(
     clippy::large_enum_variant,
     reason = "one for each request, which is not moved"
 )]
-pub(in crate::proxy) enum UpstreamSession {
+pub(in crate::proxy) enum NegotiatedSession {
     Http1(Http1Session),
     Http2(Http2Session),
+}
+
+impl NegotiatedSession {
+    pub(in crate::proxy) const fn is_http2(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+}
+
+/// The backend's side of one exchange.
+pub(in crate::proxy) trait UpstreamSession {
+    const IS_HTTP2: bool;
+
+    /// Starts the request.
+    fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), ExchangeError>;
+
+    /// Sends from the front of `part`, which is not empty, and returns the number of bytes sent.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        part: &[u8],
+    ) -> Poll<Result<usize, ExchangeError>>;
+
+    /// Ends the request.
+    fn finish(&mut self) -> Result<(), ExchangeError>;
+
+    /// Flushes buffered bytes.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>>;
+
+    /// Waits for the next response head, which [`Self::head`] then returns.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ExchangeError>>;
+
+    /// The last response head.
+    fn head(&self) -> Option<ResponseHead<'_>>;
+
+    /// Whether the backend reads the rest of the request after it has started to respond.
+    fn reads_on(&self) -> bool;
+
+    /// Whether neither a body nor trailers follow the final head.
+    fn is_response_complete(&self) -> bool;
+
+    /// Waits for the next part of the response's body.
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyPart, ExchangeError>>;
+
+    /// What has not been consumed of the last part.
+    fn part(&self) -> &[u8];
+
+    /// Marks `length` bytes of the part as passed on.
+    fn consume(&mut self, length: usize);
+
+    /// The trailers of a complete response.
+    fn take_trailers(&mut self) -> Option<Trailers>;
 }
 
 impl Connections {
@@ -88,30 +139,30 @@ impl Connections {
         &self,
         peer: &UpstreamPeer,
         http2: bool,
-    ) -> pingora::Result<UpstreamSession> {
+    ) -> pingora::Result<NegotiatedSession> {
         if !http2 {
             let stream = match self.idle.take(peer.key) {
                 Some(stream) => stream,
                 // Boxed: it is rare, and otherwise every request would reserve memory for it.
                 None => Box::pin(self.connector.new_stream(&peer.peer)).await?,
             };
-            return Ok(UpstreamSession::Http1(Http1Session::new(stream)));
+            return Ok(NegotiatedSession::Http1(Http1Session::new(stream)));
         }
         Box::pin(self.connect_http2(peer)).await
     }
 
-    async fn connect_http2(&self, peer: &UpstreamPeer) -> pingora::Result<UpstreamSession> {
+    async fn connect_http2(&self, peer: &UpstreamPeer) -> pingora::Result<NegotiatedSession> {
         if let Some(session) = self.http2.reused_http_session(&peer.peer).await? {
-            return Ok(UpstreamSession::Http2(Http2Session::new(session)));
+            return Ok(NegotiatedSession::Http2(Http2Session::new(session)));
         }
         // The backend chose HTTP/1 on an earlier connection.
         if let Some(stream) = self.idle.take(peer.key) {
-            return Ok(UpstreamSession::Http1(Http1Session::new(stream)));
+            return Ok(NegotiatedSession::Http1(Http1Session::new(stream)));
         }
         match self.http2.new_http_session::<_, ()>(&peer.peer).await? {
-            HttpSession::H2(session) => Ok(UpstreamSession::Http2(Http2Session::new(session))),
+            HttpSession::H2(session) => Ok(NegotiatedSession::Http2(Http2Session::new(session))),
             // The backend chose HTTP/1 by ALPN.
-            HttpSession::H1(session) => Ok(UpstreamSession::Http1(Http1Session::new(
+            HttpSession::H1(session) => Ok(NegotiatedSession::Http1(Http1Session::new(
                 session.into_inner(),
             ))),
             HttpSession::Custom(()) => pingora::Error::e_explain(
@@ -123,153 +174,21 @@ impl Connections {
 
     /// Returns a session after its response. Its connection is kept for another request, if one may
     /// follow.
-    pub(in crate::proxy) fn release(&self, session: UpstreamSession, peer: &UpstreamPeer) {
+    pub(in crate::proxy) fn release(&self, session: NegotiatedSession, peer: &UpstreamPeer) {
         match session {
-            UpstreamSession::Http1(session) => {
+            NegotiatedSession::Http1(session) => {
                 if let Some(stream) = session.into_reusable() {
                     self.idle
                         .put(peer.key, stream, peer.idle_timeout().unwrap_or_default());
                 }
             }
-            UpstreamSession::Http2(session) => {
+            NegotiatedSession::Http2(session) => {
                 self.http2.release_http_session(
                     session.into_inner(),
                     &peer.peer,
                     peer.idle_timeout(),
                 );
             }
-        }
-    }
-}
-
-impl UpstreamSession {
-    pub(in crate::proxy) const fn is_http2(&self) -> bool {
-        matches!(self, Self::Http2(_))
-    }
-
-    /// Starts the request.
-    pub(in crate::proxy) fn send_head(
-        &mut self,
-        request: &UpstreamRequest<'_>,
-    ) -> Result<(), ExchangeError> {
-        match self {
-            Self::Http1(session) => {
-                session.send_head(request);
-                Ok(())
-            }
-            Self::Http2(session) => session.send_head(request),
-        }
-    }
-
-    /// Sends from the front of `part`, which is not empty, and returns the number of bytes sent.
-    pub(in crate::proxy) fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        part: &[u8],
-    ) -> Poll<Result<usize, ExchangeError>> {
-        match self {
-            Self::Http1(session) => session.poll_send(cx, part),
-            Self::Http2(session) => session.poll_send(cx, part),
-        }
-    }
-
-    /// Ends the request.
-    pub(in crate::proxy) fn finish(&mut self) -> Result<(), ExchangeError> {
-        match self {
-            Self::Http1(session) => session.finish(),
-            Self::Http2(session) => session.finish(),
-        }
-    }
-
-    /// Flushes buffered bytes.
-    pub(in crate::proxy) fn poll_flush(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), ExchangeError>> {
-        match self {
-            Self::Http1(session) => session.poll_flush(cx),
-            // The connection's own task writes.
-            Self::Http2(_) => Poll::Ready(Ok(())),
-        }
-    }
-
-    /// Waits for the next response head, which [`Self::head`] then returns.
-    pub(in crate::proxy) fn poll_head(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<HeadEvent, ExchangeError>> {
-        match self {
-            Self::Http1(session) => session.poll_head(cx),
-            Self::Http2(session) => session.poll_head(cx),
-        }
-    }
-
-    /// The last response head.
-    pub(in crate::proxy) fn head(&self) -> Option<ResponseHead<'_>> {
-        match self {
-            Self::Http1(session) => session.head(),
-            Self::Http2(session) => session.head(),
-        }
-    }
-
-    /// Whether the backend reads the rest of the request after it has started to respond.
-    pub(in crate::proxy) const fn reads_on(&self) -> bool {
-        match self {
-            Self::Http1(session) => session.keeps_alive(),
-            Self::Http2(_) => true,
-        }
-    }
-
-    /// Whether neither a body nor trailers follow the final head.
-    pub(in crate::proxy) fn is_response_complete(&self) -> bool {
-        match self {
-            Self::Http1(session) => session.is_response_complete(),
-            Self::Http2(session) => session.is_response_complete(),
-        }
-    }
-
-    /// Waits for the next part of the response's body.
-    pub(in crate::proxy) fn poll_part(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<BodyPart, ExchangeError>> {
-        match self {
-            Self::Http1(session) => session.poll_part(cx),
-            Self::Http2(session) => session.poll_part(cx),
-        }
-    }
-
-    /// What has not been consumed of the last part.
-    pub(in crate::proxy) fn part(&self) -> &[u8] {
-        match self {
-            Self::Http1(session) => session.part(),
-            Self::Http2(session) => session.part(),
-        }
-    }
-
-    /// Marks `length` bytes of the part as passed on.
-    pub(in crate::proxy) fn consume(&mut self, length: usize) {
-        match self {
-            Self::Http1(session) => session.consume(length),
-            Self::Http2(session) => session.consume(length),
-        }
-    }
-
-    /// The trailers of a complete response.
-    pub(in crate::proxy) fn take_trailers(&mut self) -> Option<Trailers> {
-        match self {
-            Self::Http1(session) => session.take_trailers(),
-            Self::Http2(session) => session.take_trailers(),
-        }
-    }
-
-    /// The connection after a 101, and the bytes that arrived with it.
-    pub(in crate::proxy) fn into_upgraded(
-        self,
-    ) -> Option<(pingora::protocols::Stream, bytes::Bytes)> {
-        match self {
-            Self::Http1(session) => Some(session.into_upgraded()),
-            Self::Http2(_) => None,
         }
     }
 }

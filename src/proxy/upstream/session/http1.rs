@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
 use pingora::protocols::Stream;
 
+use super::UpstreamSession;
 use crate::{
     http1::{self, BodyLength, InvalidHead, Peer, ResponseFraming, Trailers},
     policy::{
@@ -74,55 +75,6 @@ impl Http1Session {
             keep_alive: false,
             scanned: 0,
             informational: 0,
-        }
-    }
-
-    pub(super) fn send_head(&mut self, request: &UpstreamRequest<'_>) {
-        self.is_head_request = *request.method() == http::Method::HEAD;
-        self.is_websocket = request.is_websocket();
-        request.put_http1(self.writer.out());
-        self.writer.begin_body(request.body_length());
-    }
-
-    pub(super) fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        part: &[u8],
-    ) -> Poll<Result<usize, ExchangeError>> {
-        self.writer
-            .poll_part(&mut *self.stream, cx, part)
-            .map_err(Into::into)
-    }
-
-    pub(super) fn finish(&mut self) -> Result<(), ExchangeError> {
-        self.writer.finish(None)?;
-        self.requested = true;
-        Ok(())
-    }
-
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        self.writer
-            .poll_flush(&mut *self.stream, cx)
-            .map_err(Into::into)
-    }
-
-    pub(super) fn poll_head(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<HeadEvent, ExchangeError>> {
-        loop {
-            if let Some(framing) = self.parse()? {
-                return Poll::Ready(self.classify(framing));
-            }
-            if self.reader.input.len() > MAX_HEAD_LEN {
-                return Poll::Ready(Err(ExchangeError::invalid_response("the head is too long")));
-            }
-            if ready!(poll_fill(&mut *self.stream, cx, &mut self.reader.input))? == 0 {
-                return Poll::Ready(Err(ExchangeError::new(
-                    ExchangeFailure::ClosedEarly,
-                    "the connection ended before a response",
-                )));
-            }
         }
     }
 
@@ -197,46 +149,6 @@ impl Http1Session {
         Ok(HeadEvent::Final(framing.body))
     }
 
-    pub(super) fn head(&self) -> Option<ResponseHead<'_>> {
-        self.head.as_ref().map(|head| ResponseHead {
-            status: head.status,
-            // A missing reason is not in the bytes.
-            reason: head.bytes.get(head.reason.clone()).unwrap_or_default(),
-            content_length: head.content_length,
-            fields: HeaderFields::Http1(&head.bytes, &head.fields),
-        })
-    }
-
-    pub(super) const fn keeps_alive(&self) -> bool {
-        self.keep_alive
-    }
-
-    /// Whether neither a body nor trailers follow the head.
-    pub(super) fn is_response_complete(&self) -> bool {
-        self.reader.is_complete()
-    }
-
-    pub(super) fn poll_part(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<BodyPart, ExchangeError>> {
-        self.reader
-            .poll_part(&mut *self.stream, cx)
-            .map_err(Into::into)
-    }
-
-    pub(super) fn part(&self) -> &[u8] {
-        self.reader.part()
-    }
-
-    pub(super) fn consume(&mut self, length: usize) {
-        self.reader.consume(length);
-    }
-
-    pub(super) fn take_trailers(&mut self) -> Option<Trailers> {
-        self.reader.take_trailers()
-    }
-
     /// The connection, if another request may follow: the backend must have received the whole
     /// request, or it would take the next one for its rest, and no bytes may follow the response.
     pub(super) fn into_reusable(self) -> Option<Stream> {
@@ -246,8 +158,95 @@ impl Http1Session {
         (is_requested && is_responded).then_some(self.stream)
     }
 
-    pub(super) fn into_upgraded(self) -> (Stream, Bytes) {
+    pub(in crate::proxy) fn into_upgraded(self) -> (Stream, Bytes) {
         (self.stream, self.reader.input.freeze())
+    }
+}
+
+impl UpstreamSession for Http1Session {
+    const IS_HTTP2: bool = false;
+
+    fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), ExchangeError> {
+        self.is_head_request = *request.method() == http::Method::HEAD;
+        self.is_websocket = request.is_websocket();
+        request.put_http1(self.writer.out());
+        self.writer.begin_body(request.body_length());
+        Ok(())
+    }
+
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        part: &[u8],
+    ) -> Poll<Result<usize, ExchangeError>> {
+        self.writer
+            .poll_part(&mut *self.stream, cx, part)
+            .map_err(Into::into)
+    }
+
+    fn finish(&mut self) -> Result<(), ExchangeError> {
+        self.writer.finish(None)?;
+        self.requested = true;
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        self.writer
+            .poll_flush(&mut *self.stream, cx)
+            .map_err(Into::into)
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ExchangeError>> {
+        loop {
+            if let Some(framing) = self.parse()? {
+                return Poll::Ready(self.classify(framing));
+            }
+            if self.reader.input.len() > MAX_HEAD_LEN {
+                return Poll::Ready(Err(ExchangeError::invalid_response("the head is too long")));
+            }
+            if ready!(poll_fill(&mut *self.stream, cx, &mut self.reader.input))? == 0 {
+                return Poll::Ready(Err(ExchangeError::new(
+                    ExchangeFailure::ClosedEarly,
+                    "the connection ended before a response",
+                )));
+            }
+        }
+    }
+
+    fn head(&self) -> Option<ResponseHead<'_>> {
+        self.head.as_ref().map(|head| ResponseHead {
+            status: head.status,
+            // A missing reason is not in the bytes.
+            reason: head.bytes.get(head.reason.clone()).unwrap_or_default(),
+            content_length: head.content_length,
+            fields: HeaderFields::Http1(&head.bytes, &head.fields),
+        })
+    }
+
+    fn reads_on(&self) -> bool {
+        self.keep_alive
+    }
+
+    fn is_response_complete(&self) -> bool {
+        self.reader.is_complete()
+    }
+
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyPart, ExchangeError>> {
+        self.reader
+            .poll_part(&mut *self.stream, cx)
+            .map_err(Into::into)
+    }
+
+    fn part(&self) -> &[u8] {
+        self.reader.part()
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.reader.consume(length);
+    }
+
+    fn take_trailers(&mut self) -> Option<Trailers> {
+        self.reader.take_trailers()
     }
 }
 

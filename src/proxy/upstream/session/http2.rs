@@ -7,7 +7,10 @@ use h2::SendStream;
 use http::{HeaderMap, StatusCode, header};
 use pingora::protocols::http::v2::client;
 
-use super::http1::{MAX_HEAD_LEN, is_bodiless};
+use super::{
+    UpstreamSession,
+    http1::{MAX_HEAD_LEN, is_bodiless},
+};
 use crate::{
     http1::{BodyLength, Trailers},
     proxy::{
@@ -41,7 +44,15 @@ impl Http2Session {
         }
     }
 
-    pub(super) fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), ExchangeError> {
+    pub(super) fn into_inner(self) -> client::Http2Session {
+        self.session
+    }
+}
+
+impl UpstreamSession for Http2Session {
+    const IS_HTTP2: bool = true;
+
+    fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), ExchangeError> {
         self.is_head_request = *request.method() == http::Method::HEAD;
         let head = request.to_http2()?;
         let end = is_bodiless(request.body_length());
@@ -52,7 +63,7 @@ impl Http2Session {
         Ok(())
     }
 
-    pub(super) fn poll_send(
+    fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
         part: &[u8],
@@ -67,7 +78,7 @@ impl Http2Session {
         }
     }
 
-    pub(super) fn finish(&mut self) -> Result<(), ExchangeError> {
+    fn finish(&mut self) -> Result<(), ExchangeError> {
         let Some(mut send) = self.send.take() else {
             return Ok(());
         };
@@ -75,10 +86,12 @@ impl Http2Session {
             .map_err(|error| ExchangeError::http2(&error))
     }
 
-    pub(super) fn poll_head(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<HeadEvent, ExchangeError>> {
+    /// The connection's own task writes.
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ExchangeError>> {
         if let Err(error) = ready!(self.session.poll_read_response_header(cx)) {
             return Poll::Ready(Err(ExchangeError::http2(&error)));
         }
@@ -112,7 +125,7 @@ impl Http2Session {
         Poll::Ready(Ok(HeadEvent::Final(length)))
     }
 
-    pub(super) fn head(&self) -> Option<ResponseHead<'_>> {
+    fn head(&self) -> Option<ResponseHead<'_>> {
         let head = self.session.response_header()?;
         Some(ResponseHead {
             status: head.status,
@@ -122,15 +135,15 @@ impl Http2Session {
         })
     }
 
-    /// Whether neither a body nor trailers follow the head.
-    pub(super) fn is_response_complete(&self) -> bool {
+    fn reads_on(&self) -> bool {
+        true
+    }
+
+    fn is_response_complete(&self) -> bool {
         self.session.response_finished()
     }
 
-    pub(super) fn poll_part(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<BodyPart, ExchangeError>> {
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyPart, ExchangeError>> {
         loop {
             if !self.part.is_empty() {
                 return Poll::Ready(Ok(BodyPart::Data));
@@ -158,20 +171,16 @@ impl Http2Session {
         }
     }
 
-    pub(super) fn part(&self) -> &[u8] {
+    fn part(&self) -> &[u8] {
         &self.part
     }
 
-    pub(super) fn consume(&mut self, length: usize) {
+    fn consume(&mut self, length: usize) {
         self.part.advance(length);
     }
 
-    pub(super) fn take_trailers(&mut self) -> Option<Trailers> {
+    fn take_trailers(&mut self) -> Option<Trailers> {
         self.trailers.take()
-    }
-
-    pub(super) fn into_inner(self) -> client::Http2Session {
-        self.session
     }
 }
 
