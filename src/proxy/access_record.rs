@@ -208,16 +208,6 @@ impl<'a> ResponseRecord<'a> {
     }
 }
 
-/// A finished request.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AccessRecord<'a> {
-    pub(super) timing: &'a Timing,
-    pub(super) request_id: &'a str,
-    pub(super) version: HttpVersion,
-    pub(super) request: RequestRecord<'a>,
-    pub(super) response: ResponseRecord<'a>,
-}
-
 /// Which rule decided.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RuleIndex {
@@ -280,14 +270,15 @@ impl Recorder {
         }
     }
 
-    pub(super) fn write(&self, record: &AccessRecord<'_>) {
-        let AccessRecord {
-            timing,
-            request_id,
-            version,
-            request,
-            response,
-        } = *record;
+    /// Records a finished request.
+    pub(super) fn write(
+        &self,
+        timing: &Timing,
+        request_id: &str,
+        version: HttpVersion,
+        request: RequestRecord<'_>,
+        response: ResponseRecord<'_>,
+    ) {
         let took = timing.start.elapsed();
         let auth_api = self.rules.len() - 2;
         let at = match request.rule {

@@ -94,15 +94,16 @@ impl ConnectionService {
         }
     }
 
-    /// `decision`: names the request's id where the request brought one.
+    /// `decision`: has the request's id where the request brought one.
     fn context(
         snapshot: Arc<Snapshot>,
         timing: Timing,
-        decision: Option<&Decision>,
+        decision: &Decision,
         version: HttpVersion,
     ) -> RequestContext {
-        let known = decision.and_then(Decision::request_id);
-        let request_id = known.map_or_else(|| snapshot.recorder.request_id(), str::to_owned);
+        let request_id = decision
+            .request_id()
+            .map_or_else(|| snapshot.recorder.request_id(), str::to_owned);
         RequestContext {
             snapshot,
             timing,

@@ -76,14 +76,14 @@ impl DryRunLog {
                 status,
                 count,
                 request_id,
-                "report only: the backend let pass what would have been refused"
+                "report only: the backend accepted a request that would have been rejected"
             ),
             DryRunDecision::Allow => tracing::warn!(
                 rule = &**rule,
                 status,
                 count,
                 request_id,
-                "report only: the backend refused a user who would have passed"
+                "report only: the backend rejected a user that would have been allowed"
             ),
         }
     }
@@ -97,13 +97,11 @@ impl DryRunLog {
         };
         let now = Instant::now();
         let Some(known) = lines.get_mut(&(rule.clone(), code)) else {
-            lines.insert(
-                (rule.clone(), code),
-                LastLine {
-                    written_at: now,
-                    count: 0,
-                },
-            );
+            let first = LastLine {
+                written_at: now,
+                count: 0,
+            };
+            lines.insert((rule.clone(), code), first);
             return Some(1);
         };
         known.count += 1;

@@ -24,7 +24,7 @@ use super::{
         Backend, UpstreamPeer, Upstreams,
         session::{Connections, NegotiatedSession, UpstreamSession},
     },
-    upstream_request::{RequestParts, UpstreamRequest},
+    upstream_request::UpstreamRequest,
     websocket::tunnel::{self, TunnelEnd},
 };
 use crate::{api::problem::Problem, gate::AdmittedRequest, http1::BodyLength};
@@ -207,21 +207,15 @@ impl Exchange<'_> {
     }
 
     fn upstream_request(&self, backend: &Backend) -> Result<UpstreamRequest<'_>, ExchangeError> {
-        let RequestContext {
-            snapshot,
-            timing,
-            request_id,
-            ..
-        } = self.context;
-        let parts = RequestParts {
-            headers: &snapshot.upstream_headers,
-            head: self.head,
-            request_id,
-            now: timing.at,
-            body: self.body,
-            takes_trailers: self.admitted.forward.trailers,
-        };
-        UpstreamRequest::new(self.admitted, parts, backend)
+        let Self {
+            context,
+            admitted,
+            head,
+            body,
+        } = *self;
+        let (headers, now) = (&context.snapshot.upstream_headers, context.timing.at);
+        let fields = headers.fields(admitted, head, &context.request_id, backend, now)?;
+        Ok(UpstreamRequest::new(admitted, head, fields, body))
     }
 
     /// Relays a WebSocket after the backend's 101, until it ends.

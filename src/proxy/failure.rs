@@ -87,15 +87,6 @@ impl From<io::Error> for ClientError {
     }
 }
 
-impl From<ClientError> for ExchangeFailure {
-    fn from(error: ClientError) -> Self {
-        match error {
-            ClientError::Gone => Self::ClientGone,
-            ClientError::Malformed => Self::ClientMalformed,
-        }
-    }
-}
-
 /// A failed exchange.
 #[derive(Debug)]
 pub(super) struct ExchangeError {
@@ -225,6 +216,10 @@ impl From<io::Error> for ExchangeError {
 
 impl From<ClientError> for ExchangeError {
     fn from(error: ClientError) -> Self {
-        Self::new(error.into(), "the client")
+        let failure = match error {
+            ClientError::Gone => ExchangeFailure::ClientGone,
+            ClientError::Malformed => ExchangeFailure::ClientMalformed,
+        };
+        Self::new(failure, "the client")
     }
 }

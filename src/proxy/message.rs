@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use crate::{
@@ -145,11 +146,22 @@ pub(super) fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
     }
 }
 
+/// Appends a status line.
+pub(super) fn put_status_line(out: &mut Vec<u8>, status: StatusCode, reason: &[u8]) {
+    let code = status.as_str().as_bytes();
+    put(out, &[b"HTTP/1.1 ", code, b" ", reason, b"\r\n"]);
+}
+
+/// Appends a field.
+pub(super) fn put_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    put(out, &[name, b": ", value, b"\r\n"]);
+}
+
 /// Appends a `Content-Length` field.
 pub(super) fn put_content_length(out: &mut Vec<u8>, length: u64) {
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(length).as_bytes();
-    put(out, &[b"Content-Length: ", digits, b"\r\n"]);
+    put_field(out, b"Content-Length", digits);
 }
 
 /// Reads the available bytes. 0: the peer has closed its side.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    access_record::{AccessRecord, RequestRecord, ResponseRecord, Timing},
+    access_record::{RequestRecord, ResponseRecord, Timing},
     snapshot::Snapshot,
 };
 use crate::policy::HttpVersion;
@@ -21,18 +21,7 @@ pub(super) struct RequestContext {
 impl RequestContext {
     /// Writes the access record.
     pub(super) fn record(&self, request: RequestRecord<'_>, response: ResponseRecord<'_>) {
-        let Self {
-            snapshot,
-            timing,
-            request_id,
-            version,
-        } = self;
-        snapshot.recorder.write(&AccessRecord {
-            timing,
-            request_id,
-            version: *version,
-            request,
-            response,
-        });
+        let (recorder, version) = (&self.snapshot.recorder, self.version);
+        recorder.write(&self.timing, &self.request_id, version, request, response);
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use pingora::protocols::http::date::get_cached_date;
 
-use super::message::{put, put_content_length};
+use super::message::{put, put_content_length, put_field, put_status_line};
 use crate::{
     http1::{BodyLength, Trailers},
     policy::{
@@ -53,26 +53,18 @@ impl<'a> HeaderFields<'a> {
     /// Names and values, in order.
     pub(super) fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let slice = |bytes: &'a [u8], range: Range<usize>| bytes.get(range).unwrap_or_default();
-        let (ranges, map) =
-            match self {
-                Self::Http1(bytes, ranges) => (
-                    Some(ranges.iter().map(move |range| {
-                        (slice(bytes, range.name()), slice(bytes, range.value()))
-                    })),
-                    None,
-                ),
-                Self::Http2(map) => (
-                    None,
-                    Some(
-                        map.iter()
-                            .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
-                    ),
-                ),
-            };
-        ranges
+        let (bytes, ranges, map) = match self {
+            Self::Http1(bytes, ranges) => (bytes, ranges, None),
+            Self::Http2(map) => (&[][..], &[][..], Some(map)),
+        };
+        let of_http1 = ranges
+            .iter()
+            .map(move |range| (slice(bytes, range.name()), slice(bytes, range.value())));
+        let of_http2 = map
             .into_iter()
             .flatten()
-            .chain(map.into_iter().flatten())
+            .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        of_http1.chain(of_http2)
     }
 
     /// All values of a field, whose name may be in any case.
@@ -162,12 +154,13 @@ impl<'a> ResponseHead<'a> {
     }
 
     /// Puts the head of an informational response for a client of HTTP/1.1 (RFC 9110 section 15.2).
-    pub(super) fn put_informational(&self, out: &mut Vec<u8>) {
+    /// `own`: the fields that menshen adds, each as a line.
+    pub(super) fn put_informational(&self, out: &mut Vec<u8>, own: &[u8]) {
         self.put_status_line(out);
         for (name, value) in self.end_to_end() {
-            put(out, &[name, b": ", value, b"\r\n"]);
+            put_field(out, name, value);
         }
-        put(out, &[b"\r\n"]);
+        put(out, &[own, b"\r\n"]);
     }
 
     /// Puts the head for a client of HTTP/1. `trailers`: the client accepts them.
@@ -182,7 +175,7 @@ impl<'a> ResponseHead<'a> {
         let mut has_date = false;
         for (name, value) in self.end_to_end() {
             has_date |= name.len() == 4 && name.eq_ignore_ascii_case(b"date");
-            put(out, &[name, b": ", value, b"\r\n"]);
+            put_field(out, name, value);
         }
         if let Some(length) = self.length_field(length) {
             put_content_length(out, length);
@@ -194,50 +187,30 @@ impl<'a> ResponseHead<'a> {
             && length == BodyLength::Chunked
             && let Some(names) = self.announced_trailers()
         {
-            put(out, &[b"Trailer: ", &names, b"\r\n"]);
+            put_field(out, b"Trailer", &names);
         }
         if !has_date {
-            put(out, &[b"Date: ", get_cached_date().as_bytes(), b"\r\n"]);
+            put_field(out, b"Date", get_cached_date().as_bytes());
         }
-        put(
-            out,
-            &[if keep_alive {
-                b"Connection: keep-alive\r\n\r\n"
-            } else {
-                b"Connection: close\r\n\r\n"
-            }],
-        );
+        let option: &[u8] = if keep_alive { b"keep-alive" } else { b"close" };
+        put(out, &[b"Connection: ", option, b"\r\n\r\n"]);
     }
 
     /// Puts a `101 Switching Protocols` for a WebSocket.
     pub(super) fn put_upgrade(&self, out: &mut Vec<u8>) {
-        self.put_status_line(out);
-        for (name, value) in self.end_to_end() {
-            put(out, &[name, b": ", value, b"\r\n"]);
-        }
-        put(out, &[b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"]);
+        self.put_informational(out, b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
     }
 
     fn put_status_line(&self, out: &mut Vec<u8>) {
         out.reserve(512);
         let reason = match self.fields {
             HeaderFields::Http1(..) => self.reason,
-            HeaderFields::Http2(_) => self
-                .status
-                .canonical_reason()
-                .unwrap_or_default()
-                .as_bytes(),
+            HeaderFields::Http2(_) => {
+                let reason = self.status.canonical_reason().unwrap_or_default();
+                reason.as_bytes()
+            }
         };
-        put(
-            out,
-            &[
-                b"HTTP/1.1 ",
-                self.status.as_str().as_bytes(),
-                b" ",
-                reason,
-                b"\r\n",
-            ],
-        );
+        put_status_line(out, self.status, reason);
     }
 
     /// The head for a client of HTTP/2. `length`: how the body is framed.

@@ -72,38 +72,32 @@ pub(super) async fn serve(
     request: DecidedRequest,
     timer: Pin<&mut Sleep>,
 ) {
-    let DecidedRequest {
-        decision,
-        context,
-        head,
-        is_tls,
-    } = request;
+    let (context, head) = (&request.context, &request.head);
     let (metrics, limits) = (&service.metrics, context.snapshot.limits);
-    match decision {
-        Decision::Reject(rejection) => reject(&context, client, &rejection).await,
-        Decision::AllowForwardAuth(allowed) => allow_forward_auth(&context, client, &allowed).await,
-        Decision::Preflight(admitted) => preflight(&context, client, &admitted).await,
+    match request.decision {
+        Decision::Reject(rejection) => reject(context, client, &rejection).await,
+        Decision::AllowForwardAuth(allowed) => allow_forward_auth(context, client, &allowed).await,
+        Decision::Preflight(admitted) => preflight(context, client, &admitted).await,
         Decision::AuthApi(admitted) => {
             match InFlightGuard::new(metrics, limits.max_auth_requests) {
                 Some(_in_flight) => {
-                    Box::pin(auth_api::serve(&context, client, &admitted, &head)).await;
+                    Box::pin(auth_api::serve(context, client, &admitted, head)).await;
                 }
-                None => reject_overloaded(&context, client, &admitted).await,
+                None => reject_overloaded(context, client, &admitted).await,
             }
         }
         Decision::Forward(mut admitted) => match InFlightGuard::new(metrics, limits.max_requests) {
             Some(_in_flight) => {
-                admitted.origin.mark_tls(is_tls);
-                let body = body_length(admitted.framing.body);
+                admitted.origin.mark_tls(request.is_tls);
                 let exchange = Exchange {
-                    context: &context,
+                    context,
                     admitted: &admitted,
-                    head: &head,
-                    body,
+                    head,
+                    body: body_length(admitted.framing.body),
                 };
                 exchange.run(connections, client, timer).await;
             }
-            None => reject_overloaded(&context, client, &admitted).await,
+            None => reject_overloaded(context, client, &admitted).await,
         },
     }
 }

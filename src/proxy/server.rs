@@ -70,30 +70,23 @@ impl ReloadHandle {
 impl Server {
     /// Starts the worker threads. Nothing is accepted before [`Server::serve`].
     pub fn new(parts: ServerParts<'_>) -> Self {
-        let ServerParts {
-            config,
-            snapshot,
-            listeners,
-            tls,
-            metrics,
-            clock,
-        } = parts;
+        let config = parts.config;
         let threads = match config.server.threads {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
             given => given,
         };
         let (closing, closing_seen) = watch::channel(false);
         let (stop, stop_seen) = watch::channel(false);
-        let tracker = Arc::new(ConnectionTracker::new(metrics.connections.clone()));
+        let tracker = ConnectionTracker::new(parts.metrics.connections.clone());
         let service = Arc::new(ConnectionService {
-            current: Arc::new(ArcSwap::from_pointee(snapshot)),
+            current: Arc::new(ArcSwap::from_pointee(parts.snapshot)),
             connections: Connections::new(threads, config.upstream.idle_connections),
-            metrics,
-            clock,
-            tls,
+            metrics: parts.metrics,
+            clock: parts.clock,
+            tls: parts.tls,
             closing: closing_seen,
             stop: stop_seen,
-            tracker,
+            tracker: Arc::new(tracker),
             overloaded: Arc::new(Semaphore::new(MAX_OVERLOADED_RESPONSES)),
         });
         // One runtime for each thread: a connection stays on its thread, so no request waits for
@@ -101,7 +94,7 @@ impl Server {
         let runtime = Runtime::new_no_steal(threads, "gate");
         Self {
             service,
-            listeners: listeners.into(),
+            listeners: parts.listeners.into(),
             runtime,
             accepting: JoinSet::new(),
             closing,

@@ -103,30 +103,17 @@ impl Snapshot {
     /// # Errors
     /// When the system gives no randomness for request ids.
     pub fn new(parts: SnapshotParts<'_>) -> Result<Self, NoEntropy> {
-        let SnapshotParts {
-            config,
-            gate,
-            api,
-            error_renderer,
-            upstreams,
-            streams,
-            assertions,
-            metrics,
-            access_log,
-            entropy,
-        } = parts;
-        let names = gate.rules().rules().map(|rule| &*rule.name);
-        let recorder = Recorder::new(names, metrics, access_log, entropy)?;
-        let limits = Limits::new(&config.server);
+        let names = parts.gate.rules().rules().map(|rule| &*rule.name);
+        let recorder = Recorder::new(names, parts.metrics, parts.access_log, parts.entropy)?;
         Ok(Self {
-            gate,
-            api,
-            upstreams,
-            upstream_headers: UpstreamHeaders::new(&config.upstream, assertions),
+            gate: parts.gate,
+            api: parts.api,
+            upstreams: parts.upstreams,
+            upstream_headers: UpstreamHeaders::new(&parts.config.upstream, parts.assertions),
             recorder,
-            error_renderer,
-            streams,
-            limits,
+            error_renderer: parts.error_renderer,
+            streams: parts.streams,
+            limits: Limits::new(&parts.config.server),
         })
     }
 }

@@ -15,8 +15,8 @@ use std::{
     collections::HashMap,
     future::poll_fn,
     sync::{
-        Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -82,32 +82,22 @@ impl StreamKind {
 
 /// Why a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub(super) enum CloseReason {
     /// The client or the backend ended it.
-    Closed = 0,
+    Closed,
     /// Neither side sent anything for too long.
-    Idle = 1,
+    Idle,
     /// Its session, its user or all users were revoked.
-    Revoked = 2,
+    Revoked,
     /// Its session has expired.
-    SessionExpired = 3,
+    SessionExpired,
     /// menshen stops.
-    Stopping = 4,
+    Stopping,
     /// It was opened with a token of another issuer that has expired.
-    TokenExpired = 5,
+    TokenExpired,
 }
 
 impl CloseReason {
-    const ALL: [Self; 6] = [
-        Self::Closed,
-        Self::Idle,
-        Self::Revoked,
-        Self::SessionExpired,
-        Self::Stopping,
-        Self::TokenExpired,
-    ];
-
     /// The error code in the access log.
     pub(super) const fn code(self) -> Option<ErrorCode> {
         match self {
@@ -144,8 +134,8 @@ pub struct Streams {
 struct StreamEntry {
     kind: StreamKind,
     identity: Option<Arc<Identity>>,
-    /// A [`CloseReason`]. `Closed`: it is open.
-    close_reason: AtomicU8,
+    /// Set once, when it has to end or has ended.
+    close_reason: OnceLock<CloseReason>,
     /// Wakes the task that relays the stream.
     waker: AtomicWaker,
     gauge: IntGauge,
@@ -162,23 +152,9 @@ impl StreamEntry {
 
     /// Asks the task that relays the stream to end it. The first reason counts.
     fn end(&self, reason: CloseReason) {
-        let first = self.close_reason.compare_exchange(
-            CloseReason::Closed as u8,
-            reason as u8,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
-        if first.is_ok() {
+        if self.close_reason.set(reason).is_ok() {
             self.waker.wake();
         }
-    }
-
-    fn close_reason(&self) -> CloseReason {
-        let reason = self.close_reason.load(Ordering::Acquire);
-        CloseReason::ALL
-            .into_iter()
-            .find(|close_reason| *close_reason as u8 == reason)
-            .unwrap_or(CloseReason::Closed)
     }
 }
 
@@ -202,7 +178,7 @@ impl OpenStream {
 
     /// The reason why it has to end. `None`: it may go on.
     fn close_reason(&self) -> Option<CloseReason> {
-        Some(self.entry.close_reason()).filter(|close_reason| *close_reason != CloseReason::Closed)
+        self.entry.close_reason.get().copied()
     }
 
     /// Records why it ended, if it was not asked to end before.
@@ -215,11 +191,9 @@ impl Drop for OpenStream {
     fn drop(&mut self) {
         self.streams.open.pin().remove(&self.id);
         self.entry.gauge.dec();
-        self.streams
-            .metrics
-            .streams_ended
-            .with_label_values(&[self.entry.close_reason().as_str()])
-            .inc();
+        let reason = self.close_reason().unwrap_or(CloseReason::Closed);
+        let ended = &self.streams.metrics.streams_ended;
+        ended.with_label_values(&[reason.as_str()]).inc();
     }
 }
 
@@ -230,12 +204,6 @@ impl Streams {
                 .streams_open
                 .with_label_values(&[kind.as_str()])
                 .set(0);
-        }
-        for close_reason in CloseReason::ALL {
-            metrics
-                .streams_ended
-                .with_label_values(&[close_reason.as_str()])
-                .inc_by(0);
         }
         Self {
             open: papaya::HashMap::default(),
@@ -261,7 +229,7 @@ impl Streams {
         let entry = StreamEntry {
             kind,
             identity: identity.cloned(),
-            close_reason: AtomicU8::new(CloseReason::Closed as u8),
+            close_reason: OnceLock::new(),
             waker: AtomicWaker::new(),
             gauge,
         };

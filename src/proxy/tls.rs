@@ -18,10 +18,12 @@ use rustls::{
     crypto::{CryptoProvider, aws_lc_rs as provider},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use zeroize::Zeroizing;
 
 use crate::{
     config::{ClientCertificates, TlsConfig},
@@ -284,19 +286,12 @@ impl TlsMaterial {
             .key_file
             .as_ref()
             .ok_or(TlsError::Unset("server.tls.key_file"))?;
-        let mut context = digest::Context::new(&digest::SHA256);
-        let mut read = |file: &Path| {
-            let bytes = read_file(file)?;
-            context.update(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
-            context.update(&bytes);
-            Ok(bytes)
-        };
-        let chain = certificates(cert_file, &read(cert_file)?)?;
-        let key = private_key(key_file, &zeroize::Zeroizing::new(read(key_file)?))?;
+        let mut pem = PemReader::new();
+        let chain = pem.certificates(cert_file)?;
+        let key = pem.private_key(key_file)?;
         let authorities = match (&files.client_ca_file, files.client_certificates) {
             (Some(file), ClientCertificates::Optional | ClientCertificates::Required) => {
-                let bytes = read(file)?;
-                Some((file.clone(), certificates(file, &bytes)?))
+                Some((file.clone(), pem.certificates(file)?))
             }
             (None, ClientCertificates::Optional | ClientCertificates::Required) => {
                 return Err(TlsError::Unset("server.tls.client_ca_file"));
@@ -307,7 +302,7 @@ impl TlsMaterial {
             chain,
             key,
             authorities,
-            fingerprint: context.finish(),
+            fingerprint: pem.fingerprint(),
         })
     }
 
@@ -399,16 +394,10 @@ pub(super) fn root_store(
 
 /// Checks that a certificate matches its key.
 pub(super) fn check_key_pair(
-    chain: &[CertificateDer<'static>],
-    key: &PrivateKeyDer<'static>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
 ) -> Result<(), TlsError> {
-    let crypto = Arc::new(provider::default_provider());
-    let builder = ServerConfig::builder_with_provider(crypto)
-        .with_protocol_versions(&VERSIONS)
-        .map_err(TlsError::Unusable)?;
-    builder
-        .with_no_client_auth()
-        .with_single_cert(chain.to_vec(), key.clone_key())
+    CertifiedKey::from_der(chain, key, &provider::default_provider())
         .map(drop)
         .map_err(unusable)
 }
@@ -420,45 +409,59 @@ fn unusable(error: rustls::Error) -> TlsError {
     }
 }
 
-/// Reads a file of at most [`MAX_FILE_LEN`] bytes.
-pub(super) fn read_file(file: &Path) -> Result<Vec<u8>, TlsError> {
-    let unreadable = |why| TlsError::Unreadable {
-        file: file.to_owned(),
-        why,
-    };
-    let length = fs::metadata(file).map_err(unreadable)?.len();
-    if length > MAX_FILE_LEN {
-        return Err(unreadable(io::Error::other("is too long")));
+/// Reads files in PEM, and makes a fingerprint of all of them.
+pub(super) struct PemReader(digest::Context);
+
+impl PemReader {
+    pub(super) fn new() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
     }
-    fs::read(file).map_err(unreadable)
-}
 
-/// The certificates in a PEM text, at least one.
-pub(super) fn certificates(
-    file: &Path,
-    text: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    found
-        .ok()
-        .filter(|found| {
-            !found.is_empty()
-                && found
-                    .iter()
-                    .all(|one| x509_parser::parse_x509_certificate(one).is_ok())
-        })
-        .ok_or_else(|| TlsError::NotPem {
+    /// Reads a file of at most [`MAX_FILE_LEN`] bytes.
+    fn read(&mut self, file: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+        let unreadable = |why| TlsError::Unreadable {
             file: file.to_owned(),
-            what: "a certificate",
-        })
-}
+            why,
+        };
+        let length = fs::metadata(file).map_err(unreadable)?.len();
+        if length > MAX_FILE_LEN {
+            return Err(unreadable(io::Error::other("is too long")));
+        }
+        let bytes = Zeroizing::new(fs::read(file).map_err(unreadable)?);
+        self.0.update(&(bytes.len() as u64).to_be_bytes());
+        self.0.update(&bytes);
+        Ok(bytes)
+    }
 
-/// The private key in a PEM text.
-pub(super) fn private_key(file: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(text).map_err(|_| TlsError::NotPem {
-        file: file.to_owned(),
-        what: "a private key",
-    })
+    /// The certificates in a file, at least one.
+    pub(super) fn certificates(
+        &mut self,
+        file: &Path,
+    ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let text = self.read(file)?;
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        let is_valid = |one: &CertificateDer<'_>| x509_parser::parse_x509_certificate(one).is_ok();
+        found
+            .ok()
+            .filter(|found| !found.is_empty() && found.iter().all(is_valid))
+            .ok_or_else(|| TlsError::NotPem {
+                file: file.to_owned(),
+                what: "a certificate",
+            })
+    }
+
+    /// The private key in a file.
+    pub(super) fn private_key(&mut self, file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+        PrivateKeyDer::from_pem_slice(&self.read(file)?).map_err(|_| TlsError::NotPem {
+            file: file.to_owned(),
+            what: "a private key",
+        })
+    }
+
+    /// The fingerprint of the files that were read.
+    pub(super) fn fingerprint(self) -> digest::Digest {
+        self.0.finish()
+    }
 }
 
 #[cfg(test)]

@@ -98,12 +98,8 @@ impl Upstreams {
         for (at, backend) in self.backends.iter().enumerate() {
             if let Some(name) = backend.name.clone() {
                 lookups.spawn(async move {
-                    (
-                        at,
-                        tokio::net::lookup_host(name)
-                            .await
-                            .map(Iterator::collect::<Vec<_>>),
-                    )
+                    let found = tokio::net::lookup_host(name).await;
+                    (at, found.map(Iterator::collect::<Vec<_>>))
                 });
             }
         }
@@ -121,13 +117,10 @@ impl Upstreams {
         };
         // Unfinished lookups are repeated in the background.
         drop(timeout(FIRST_LOOKUP_TIMEOUT, resolving).await);
-        for backend in self
-            .backends
-            .iter()
-            .filter(|backend| !backend.is_resolved())
-        {
+        let unresolved = self.backends.iter().filter(|it| !it.is_resolved());
+        for Backend { label, .. } in unresolved {
             tracing::warn!(
-                upstream = backend.label,
+                upstream = label,
                 "a backend is unhealthy until its name can be resolved"
             );
         }

@@ -13,7 +13,7 @@ use pingora::http::RequestHeader;
 use super::{
     failure::{ExchangeError, ExchangeFailure},
     local_response::HeaderField,
-    message::{put, put_content_length},
+    message::{put, put_content_length, put_field},
     upstream::{Backend, fixed_fields::FixedFields},
 };
 use crate::{
@@ -96,7 +96,7 @@ impl UpstreamHeaders {
     }
 
     /// All of menshen's fields for one request.
-    fn fields(
+    pub(super) fn fields(
         &self,
         admitted: &AdmittedRequest,
         head: &Bytes,
@@ -115,37 +115,26 @@ impl UpstreamHeaders {
         })?;
         fields.extend(signed.into_iter().flatten());
         let forward = &admitted.forward;
-        fields.extend(
-            forward
-                .cookie
-                .clone()
-                .map(|cookie| (header::COOKIE, cookie)),
-        );
+        let cookie = forward.cookie.clone();
+        fields.extend(cookie.map(|cookie| (header::COOKIE, cookie)));
         let client = address(admitted.origin.ip).ok_or_else(internal)?;
         fields.push((X_FORWARDED_FOR, client.clone()));
         fields.push((X_REAL_IP, client));
-        fields.push((
-            X_FORWARDED_PROTO,
-            if admitted.origin.https {
-                &self.https
-            } else {
-                &self.http
-            }
-            .clone(),
-        ));
+        let protocol = if admitted.origin.https {
+            &self.https
+        } else {
+            &self.http
+        };
+        fields.push((X_FORWARDED_PROTO, protocol.clone()));
         if let Some(host) = forward.host {
             let host =
                 HeaderValue::from_maybe_shared(head.slice(host.value())).map_err(|_| internal())?;
             fields.push((X_FORWARDED_HOST, host));
         }
-        fields.push((
-            X_REQUEST_ID,
-            HeaderValue::from_str(request_id).map_err(|_| internal())?,
-        ));
-        fields.extend(
-            self.fixed
-                .for_client(forward.host.is_some(), &backend.authority),
-        );
+        let request_id = HeaderValue::from_str(request_id).map_err(|_| internal())?;
+        fields.push((X_REQUEST_ID, request_id));
+        let has_host = forward.host.is_some();
+        fields.extend(self.fixed.for_client(has_host, &backend.authority));
         Ok(fields)
     }
 }
@@ -158,48 +147,27 @@ pub(super) struct UpstreamRequest<'a> {
     /// menshen's fields.
     fields: Vec<HeaderField>,
     body: BodyLength,
-    takes_trailers: bool,
-}
-
-/// What a request needs besides the gate's decision.
-#[derive(Clone, Copy)]
-pub(super) struct RequestParts<'a> {
-    pub(super) headers: &'a UpstreamHeaders,
-    pub(super) head: &'a Bytes,
-    pub(super) request_id: &'a str,
-    pub(super) now: Timestamp,
-    pub(super) body: BodyLength,
-    /// The client accepts trailers.
-    pub(super) takes_trailers: bool,
 }
 
 impl<'a> UpstreamRequest<'a> {
+    /// `fields`: see [`UpstreamHeaders::fields`].
     pub(super) fn new(
         admitted: &'a AdmittedRequest,
-        parts: RequestParts<'a>,
-        backend: &Backend,
-    ) -> Result<Self, ExchangeError> {
-        let RequestParts {
-            headers,
-            head,
-            request_id,
-            now,
-            body,
-            takes_trailers,
-        } = parts;
-        let mut fields = headers.fields(admitted, head, request_id, backend, now)?;
+        head: &'a Bytes,
+        mut fields: Vec<HeaderField>,
+        body: BodyLength,
+    ) -> Self {
         if admitted.log.dry_run.is_some() && has_field(&admitted.forward, head, &X_REAL_IP) {
             // In report-only mode a proxy's own `X-Real-IP` is kept, because the backend may depend
             // on it.
             fields.retain(|(name, _)| *name != X_REAL_IP);
         }
-        Ok(Self {
+        Self {
             admitted,
             head,
             fields,
             body,
-            takes_trailers,
-        })
+        }
     }
 
     pub(super) const fn method(&self) -> &Method {
@@ -251,66 +219,51 @@ impl<'a> UpstreamRequest<'a> {
             ],
         );
         for (name, value) in self.client_fields() {
-            put(out, &[name, b": ", value, b"\r\n"]);
+            put_field(out, name, value);
         }
         for (name, value) in &self.fields {
-            put(
-                out,
-                &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"],
-            );
+            put_field(out, name.as_str().as_bytes(), value.as_bytes());
         }
         match self.body {
-            BodyLength::Known(length) => {
-                put_content_length(out, length);
-            }
+            BodyLength::Known(length) => put_content_length(out, length),
             BodyLength::Chunked => put(out, &[b"Transfer-Encoding: chunked\r\n"]),
             BodyLength::None | BodyLength::UntilClose => {}
         }
         // These fields are hop-by-hop, so menshen sets its own (RFC 9110 sections 7.8 and 10.1.4).
         if forward.websocket {
             put(out, &[b"Connection: Upgrade\r\nUpgrade: websocket\r\n"]);
-        } else if self.takes_trailers {
+        } else if forward.trailers {
             put(out, &[b"TE: trailers\r\nConnection: TE\r\n"]);
         }
         put(out, &[b"\r\n"]);
     }
 
-    /// The head for a backend of HTTP/2.
-    pub(super) fn to_http2(&self) -> Result<RequestHeader, ExchangeError> {
-        let internal = || ExchangeError::new(ExchangeFailure::Internal, "not a request");
+    /// The head for a backend of HTTP/2. `None`: a part of it is invalid.
+    pub(super) fn to_http2(&self) -> Option<RequestHeader> {
         let forward = &self.admitted.forward;
         let capacity = forward.forwarded_headers.len() + self.fields.len() + 2;
-        let mut request = RequestHeader::build_no_case(
-            forward.method.clone(),
-            forward.target.as_bytes(),
-            Some(capacity),
-        )
-        .map_err(|_| internal())?;
+        let (method, target) = (forward.method.clone(), forward.target.as_bytes());
+        let mut request = RequestHeader::build_no_case(method, target, Some(capacity)).ok()?;
         for (name, value) in self.client_fields() {
             // menshen answers the expectation itself (RFC 9110 section 10.1.1).
             if name.eq_ignore_ascii_case(b"expect") {
                 continue;
             }
-            let name = HeaderName::from_bytes(name).map_err(|_| internal())?;
-            let value = HeaderValue::from_bytes(value).map_err(|_| internal())?;
-            request.append_header(name, value).map_err(|_| internal())?;
+            let name = HeaderName::from_bytes(name).ok()?;
+            let value = HeaderValue::from_bytes(value).ok()?;
+            request.append_header(name, value).ok()?;
         }
         for (name, value) in &self.fields {
-            request
-                .append_header(name, value.clone())
-                .map_err(|_| internal())?;
+            request.append_header(name, value.clone()).ok()?;
         }
         if let BodyLength::Known(length) = self.body {
-            request
-                .insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))
-                .map_err(|_| internal())?;
+            let length = HeaderValue::from(length);
+            request.insert_header(header::CONTENT_LENGTH, length).ok()?;
         }
-        if self.takes_trailers {
-            request
-                .insert_header(header::TE, "trailers")
-                .map_err(|_| internal())?;
+        if forward.trailers {
+            request.insert_header(header::TE, "trailers").ok()?;
         }
-        Ok(request)
+        Some(request)
     }
 }
 

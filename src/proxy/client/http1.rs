@@ -19,7 +19,10 @@ use crate::{
         connection_tracker::{LINGER_TIMEOUT, UNKNOWN_LENGTH},
         failure::ClientError,
         local_response::LocalResponse,
-        message::{BodyPart, MessageReader, MessageWriter, ReadError, put, put_content_length},
+        message::{
+            BodyPart, MessageReader, MessageWriter, ReadError, put, put_content_length, put_field,
+            put_status_line,
+        },
         response_head::ResponseHead,
         socket::Socket,
     },
@@ -191,27 +194,16 @@ impl Http1Client {
         let out = self.writer.out();
         out.reserve(512 + response.body.len());
         let status = response.status;
-        put(
-            out,
-            &[
-                b"HTTP/1.1 ",
-                status.as_str().as_bytes(),
-                b" ",
-                status.canonical_reason().unwrap_or("Error").as_bytes(),
-                b"\r\n",
-            ],
-        );
+        let reason = status.canonical_reason().unwrap_or("Error");
+        put_status_line(out, status, reason.as_bytes());
         let mut upgrade = false;
         for (name, value) in &response.fields {
             upgrade |= *name == http::header::UPGRADE;
-            put(
+            let mut buffer = [0; 64];
+            put_field(
                 out,
-                &[
-                    title_case(name.as_str(), &mut [0; 64]),
-                    b": ",
-                    value.as_bytes(),
-                    b"\r\n",
-                ],
+                title_case(name.as_str(), &mut buffer),
+                value.as_bytes(),
             );
         }
         if status != StatusCode::NO_CONTENT {
@@ -220,21 +212,9 @@ impl Http1Client {
                 .unwrap_or(response.body.len() as u64);
             put_content_length(out, length);
         }
-        put(
-            out,
-            &[
-                b"Connection: ",
-                if keep_alive { b"keep-alive" } else { b"close" },
-            ],
-        );
-        put(
-            out,
-            &[if upgrade {
-                b", Upgrade\r\n\r\n"
-            } else {
-                b"\r\n\r\n"
-            }],
-        );
+        let option: &[u8] = if keep_alive { b"keep-alive" } else { b"close" };
+        let upgrade: &[u8] = if upgrade { b", Upgrade" } else { b"" };
+        put(out, &[b"Connection: ", option, upgrade, b"\r\n\r\n"]);
         if *method != Method::HEAD {
             put(out, &[&response.body]);
         }
@@ -294,7 +274,7 @@ impl Client for Http1Client {
             && (!is_continue || self.framing.expects_continue)
         {
             self.awaits_continue &= !is_continue;
-            head.put_informational(self.writer.out());
+            head.put_informational(self.writer.out(), b"");
         }
     }
 

@@ -137,11 +137,7 @@ fn begin_request(
     last: bool,
     is_tls: bool,
 ) -> DecidedRequest {
-    let DecidedHead {
-        decision,
-        timing,
-        snapshot,
-    } = head;
+    let decision = head.decision;
     let framing = decision.framing().copied();
     let version = framing.map_or(HttpVersion::Http11, |framing| framing.version);
     let request = match &decision {
@@ -165,7 +161,7 @@ fn begin_request(
             },
         ),
     };
-    let context = ConnectionService::context(snapshot, timing, Some(&decision), version);
+    let context = ConnectionService::context(head.snapshot, head.timing, &decision, version);
     DecidedRequest {
         decision,
         context,
@@ -185,12 +181,8 @@ fn malformed(
     let ids = head::raw_values(client.input(), "x-request-id");
     let decision = Decision::Reject(Box::new(snapshot.gate.malformed(detail, peer, ids)));
     client.begin_request(0, RequestFraming::closing(HttpVersion::Http11));
-    let context = ConnectionService::context(
-        snapshot,
-        service.timing(),
-        Some(&decision),
-        HttpVersion::Http11,
-    );
+    let (timing, version) = (service.timing(), HttpVersion::Http11);
+    let context = ConnectionService::context(snapshot, timing, &decision, version);
     DecidedRequest {
         decision,
         context,

@@ -197,7 +197,7 @@ async fn serve_stream(service: Arc<ConnectionService>, worker: usize, stream: Cl
         .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     drop(request);
-    let context = ConnectionService::context(snapshot, timing, Some(&decision), HttpVersion::Http2);
+    let context = ConnectionService::context(snapshot, timing, &decision, HttpVersion::Http2);
     let write_timeout = context.snapshot.limits.body_timeout;
     let mut client = Http2Client::new(
         receive,

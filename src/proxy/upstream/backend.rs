@@ -82,36 +82,31 @@ impl Backend {
         metrics: &Metrics,
         tls: &TlsIdentity,
     ) -> Result<Self, UpstreamError> {
-        let authority = url
-            .parse::<http::Uri>()
-            .ok()
-            .and_then(|uri| uri.authority().map(ToString::to_string));
-        let authority = authority
-            .filter(|_| !url.starts_with("unix:"))
-            .unwrap_or_else(|| "localhost".to_owned());
-        let (label, name) = match url.parse() {
-            Ok(UpstreamAddress::Http { host, port, .. }) => {
+        let not_an_url = || UpstreamError::NotAnUrl(url.to_owned());
+        let address = url.parse().map_err(|_| not_an_url())?;
+        let (label, name) = match &address {
+            UpstreamAddress::Http { host, port, .. } => {
                 let is_name = host.parse::<IpAddr>().is_err();
-                (format!("{host}:{port}"), is_name.then_some((host, port)))
+                let name = is_name.then(|| (host.clone(), *port));
+                (format!("{host}:{port}"), name)
             }
-            Ok(UpstreamAddress::Unix(path)) => (path.display().to_string(), None),
-            Err(_) => return Err(UpstreamError::NotAnUrl(url.to_owned())),
+            UpstreamAddress::Unix(path) => (path.display().to_string(), None),
+        };
+        // As it is written, so without a default port.
+        let authority = match url.split_once("://") {
+            Some((_, authority)) => authority.trim_end_matches('/'),
+            None => "localhost",
         };
         let addresses = name
             .is_some()
             .then(|| Arc::new(Addresses::unresolved(config.connect_timeout.get())));
         let health = Health::new(&label, metrics);
         health.set_resolved(addresses.is_none());
+        let peer = peer(&address, config, tls, addresses.clone()).map_err(|_| not_an_url())?;
         Ok(Self {
-            peer: ArcSwap::from_pointee(UpstreamPeer::new(peer(
-                url,
-                config,
-                tls,
-                addresses.clone(),
-            )?)),
+            peer: ArcSwap::from_pointee(UpstreamPeer::new(peer)),
             addresses,
-            authority: HeaderValue::from_str(&authority)
-                .map_err(|_| UpstreamError::NotAnUrl(url.to_owned()))?,
+            authority: HeaderValue::from_str(authority).map_err(|_| not_an_url())?,
             health,
             response_seconds: metrics.upstream_response.with_label_values(&[&label]),
             label,
@@ -208,42 +203,32 @@ pub enum UpstreamError {
 
 /// `addresses`: of the host, if it is a name.
 fn peer(
-    url: &str,
+    address: &UpstreamAddress,
     config: &UpstreamConfig,
     identity: &TlsIdentity,
     addresses: Option<Arc<Addresses>>,
-) -> Result<HttpPeer, UpstreamError> {
-    let not_an_url = || UpstreamError::NotAnUrl(url.to_owned());
-    let mut peer = if let Some(path) = url.strip_prefix("unix:") {
-        HttpPeer::new_uds(path, false, String::new()).map_err(|_| not_an_url())?
-    } else {
-        let uri: http::Uri = url.parse().map_err(|_| not_an_url())?;
-        let tls = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err(not_an_url()),
-        };
-        let host = uri.host().ok_or_else(not_an_url)?;
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        // A placeholder for a name that is not resolved yet; no connection is made to it.
-        let ip = bare.parse().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-        let name = config.tls.server_name.as_deref().unwrap_or(bare);
-        let mut peer = HttpPeer::new(
-            SocketAddr::new(ip, port),
-            tls,
-            if tls { name.to_owned() } else { String::new() },
-        );
-        if let Some(addresses) = addresses {
-            peer.options.custom_l4 = Some(addresses);
+) -> pingora::Result<HttpPeer> {
+    let mut peer = match address {
+        UpstreamAddress::Unix(path) => {
+            HttpPeer::new_uds(&path.to_string_lossy(), false, String::new())?
         }
-        if tls {
-            peer.options.ca.clone_from(&identity.authorities);
-            peer.client_cert_key
-                .clone_from(&identity.client_certificate);
-            peer.group_key = identity.fingerprint;
+        UpstreamAddress::Http { tls, host, port } => {
+            // A placeholder for a name that is not resolved yet; no connection is made to it.
+            let ip = host.parse().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+            let name = tls.then(|| config.tls.server_name.as_ref().unwrap_or(host).clone());
+            let address = SocketAddr::new(ip, *port);
+            let mut peer = HttpPeer::new(address, *tls, name.unwrap_or_default());
+            if let Some(addresses) = addresses {
+                peer.options.custom_l4 = Some(addresses);
+            }
+            if *tls {
+                peer.options.ca.clone_from(&identity.authorities);
+                peer.client_cert_key
+                    .clone_from(&identity.client_certificate);
+                peer.group_key = identity.fingerprint;
+            }
+            peer
         }
-        peer
     };
     let options = &mut peer.options;
     options.connection_timeout = Some(config.connect_timeout.get());

@@ -7,7 +7,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, Method, StatusCode, Uri, header};
 use pingora::{
     Error, ErrorType, connectors::http::Connector, http::RequestHeader,
     protocols::http::client::HttpSession, upstreams::peer::HttpPeer,
@@ -94,7 +94,8 @@ impl Prober {
         let deadline = Instant::now() + timeout;
         let backend = self.upstreams.get(at);
         let (mut session, peer) = self.connect(backend, deadline).await?;
-        let request = request(&self.upstreams, backend, &peer, &session, probe)?;
+        let request = request(&self.upstreams, backend, &peer, &session, probe)
+            .ok_or(ProbeError::InvalidRequest)?;
         let exchange = async {
             session.write_request_header(Box::new(request)).await?;
             session.finish_request_body().await?;
@@ -141,51 +142,36 @@ impl Prober {
     }
 }
 
+/// `None`: a part of it is invalid.
 fn request(
     upstreams: &Upstreams,
     backend: &Backend,
     peer: &HttpPeer,
     session: &HttpSession,
     probe: Probe<'_>,
-) -> Result<RequestHeader, ProbeError> {
-    let not_a_request = |_| ProbeError::InvalidRequest;
-    let mut request =
-        RequestHeader::build(Method::GET, probe.path.as_bytes(), Some(6)).map_err(not_a_request)?;
-    let mut set = |name: HeaderName, value: HeaderValue| {
-        request.insert_header(name, value).map_err(not_a_request)
-    };
-    set(
-        header::USER_AGENT,
-        HeaderValue::from_static(concat!("menshen/", env!("CARGO_PKG_VERSION"))),
-    )?;
+) -> Option<RequestHeader> {
+    let path = probe.path.as_bytes();
+    let mut request = RequestHeader::build(Method::GET, path, Some(6)).ok()?;
+    let agent = concat!("menshen/", env!("CARGO_PKG_VERSION"));
+    request.insert_header(header::USER_AGENT, agent).ok()?;
     if let Some((name, value)) = probe.field {
-        set(
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        )?;
+        request.insert_header(name, value).ok()?;
     }
-    upstreams
-        .fields
-        .add_to_probe(&mut request, &backend.authority)
-        .map_err(not_a_request)?;
+    let fields = &upstreams.fields;
+    fields.add_to_probe(&mut request, &backend.authority).ok()?;
     if session.as_http2().is_none() {
-        request
-            .insert_header(header::CONNECTION, "close")
-            .map_err(not_a_request)?;
-        return Ok(request);
+        request.insert_header(header::CONNECTION, "close").ok()?;
+        return Some(request);
     }
     request.set_version(http::Version::HTTP_2);
-    let host = request
-        .remove_header(&header::HOST)
-        .ok_or(ProbeError::InvalidRequest)?;
+    let host = request.remove_header(&header::HOST)?;
     let scheme = if peer.is_tls() { "https" } else { "http" };
     let target = Uri::builder()
         .scheme(scheme)
         .authority(host.as_bytes())
-        .path_and_query(probe.path)
-        .build();
-    request.set_uri(target.map_err(|_| ProbeError::InvalidRequest)?);
-    Ok(request)
+        .path_and_query(probe.path);
+    request.set_uri(target.build().ok()?);
+    Some(request)
 }
 
 async fn read(session: &mut HttpSession, with_body: bool) -> pingora::Result<ProbeResponse> {

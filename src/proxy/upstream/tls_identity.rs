@@ -1,9 +1,8 @@
 //! The files of `upstream.tls`: which authorities backends are verified with, and menshen's client
 //! certificate.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use pingora::{
     protocols::tls::CaType,
     utils::tls::{CertKey, WrappedX509, parse_x509},
@@ -11,7 +10,7 @@ use pingora::{
 
 use crate::{
     config::UpstreamTlsConfig,
-    proxy::tls::{self, TlsError},
+    proxy::tls::{self, PemReader, TlsError},
 };
 
 /// The files of `upstream.tls`: authorities that are trusted, and menshen's client certificate.
@@ -24,16 +23,11 @@ pub(super) struct TlsIdentity {
 
 impl TlsIdentity {
     pub(super) fn read(config: &UpstreamTlsConfig) -> Result<Self, TlsError> {
-        let mut context = digest::Context::new(&digest::SHA256);
-        let mut read = |file: &Path| {
-            let bytes = tls::read_file(file)?;
-            context.update(&bytes);
-            Ok::<_, TlsError>(bytes)
-        };
+        let mut pem = PemReader::new();
         let authorities = match &config.ca_file {
             None => None,
             Some(file) => {
-                let authorities = tls::certificates(file, &read(file)?)?;
+                let authorities = pem.certificates(file)?;
                 tls::root_store(file, &authorities)?;
                 let authorities = authorities
                     .into_iter()
@@ -43,9 +37,9 @@ impl TlsIdentity {
         };
         let client_certificate = match (&config.cert_file, &config.key_file) {
             (Some(cert_file), Some(key_file)) => {
-                let chain = tls::certificates(cert_file, &read(cert_file)?)?;
-                let key = tls::private_key(key_file, &zeroize::Zeroizing::new(read(key_file)?))?;
-                tls::check_key_pair(&chain, &key)?;
+                let chain = pem.certificates(cert_file)?;
+                let key = pem.private_key(key_file)?;
+                tls::check_key_pair(chain.clone(), key.clone_key())?;
                 let chain = chain.into_iter().map(|der| der.to_vec()).collect();
                 Some(Arc::new(CertKey::new(chain, key.secret_der().to_vec())))
             }
@@ -53,15 +47,12 @@ impl TlsIdentity {
             (None, Some(_)) => return Err(TlsError::Unset("upstream.tls.cert_file")),
             (None, None) => None,
         };
-        let fingerprint = context.finish();
-        let fingerprint = fingerprint
-            .as_ref()
-            .first_chunk()
-            .map_or(0, |first| u64::from_be_bytes(*first));
+        let fingerprint = pem.fingerprint();
+        let first = fingerprint.as_ref().first_chunk();
         Ok(Self {
             authorities,
             client_certificate,
-            fingerprint,
+            fingerprint: first.map_or(0, |first| u64::from_be_bytes(*first)),
         })
     }
 }

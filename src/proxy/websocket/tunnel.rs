@@ -14,7 +14,6 @@ use std::{
     io,
     mem::MaybeUninit,
     pin::{Pin, pin},
-    task::Poll,
     time::Duration,
 };
 
@@ -104,13 +103,8 @@ where
     };
     if let Some(code) = code {
         // If the client does not read it in time, the connection just closes.
-        drop(
-            timeout(
-                CLOSE_TIMEOUT,
-                down.send_close(&frames::close(code, reason.as_str())),
-            )
-            .await,
-        );
+        let frame = frames::close(code, reason.as_str());
+        drop(timeout(CLOSE_TIMEOUT, down.send_close(&frame)).await);
     }
     TunnelEnd {
         reason,
@@ -237,11 +231,8 @@ async fn read<R: AsyncRead>(from: &mut ReadHalf<R>) -> io::Result<Bytes> {
     poll_fn(|cx| {
         let mut space = [const { MaybeUninit::uninit() }; READ_SIZE];
         let mut part = ReadBuf::uninit(&mut space);
-        match Pin::new(&mut *from).poll_read(cx, &mut part) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(Bytes::copy_from_slice(part.filled()))),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        }
+        let read = Pin::new(&mut *from).poll_read(cx, &mut part);
+        read.map_ok(|()| Bytes::copy_from_slice(part.filled()))
     })
     .await
 }

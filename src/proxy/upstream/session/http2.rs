@@ -54,7 +54,12 @@ impl UpstreamSession for Http2Session {
 
     fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), ExchangeError> {
         self.is_head_request = *request.method() == http::Method::HEAD;
-        let head = request.to_http2()?;
+        let head = request.to_http2().ok_or_else(|| {
+            ExchangeError::new(
+                ExchangeFailure::Internal,
+                "a field of the request is invalid",
+            )
+        })?;
         let end = is_bodiless(request.body_length());
         self.session
             .write_request_header(Box::new(head), end)
@@ -92,16 +97,14 @@ impl UpstreamSession for Http2Session {
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ExchangeError>> {
-        if let Err(error) = ready!(self.session.poll_read_response_header(cx)) {
-            return Poll::Ready(Err(ExchangeError::http2(&error)));
-        }
+        ready!(self.session.poll_read_response_header(cx))
+            .map_err(|error| ExchangeError::http2(&error))?;
+        let invalid = |cause| Poll::Ready(Err(ExchangeError::invalid_response(cause)));
         let Some(head) = self.session.response_header() else {
-            return Poll::Ready(Err(ExchangeError::invalid_response("there is no head")));
+            return invalid("there is no head");
         };
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Poll::Ready(Err(ExchangeError::invalid_response(
-                "HTTP/2 has no upgrade",
-            )));
+            return invalid("HTTP/2 has no upgrade");
         }
         let length: usize = head
             .headers
@@ -109,7 +112,7 @@ impl UpstreamSession for Http2Session {
             .map(|(name, value)| name.as_str().len() + value.len() + 4)
             .sum();
         if length > MAX_HEAD_LEN {
-            return Poll::Ready(Err(ExchangeError::invalid_response("the head is too long")));
+            return invalid("the head is too long");
         }
         let bodiless = self.is_head_request
             || matches!(
