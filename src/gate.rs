@@ -28,8 +28,8 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     policy::{
-        Cors, ForwardAuth, FramingLimits, Head, Http2Head, LocalRoutes, Origin, Parsed,
-        RejectReason, RuleSet, client_ip, framing, head, headers::AUTH_ASSERTION,
+        ConfigProblems, Cors, ForwardAuth, FramingLimits, Head, Http2Head, LocalRoutes, Origin,
+        Parsed, RejectReason, Rule, RuleSet, client_ip, framing, head, headers::AUTH_ASSERTION,
     },
     types::Timestamp,
 };
@@ -39,7 +39,7 @@ use header_filter::{Admission, HeaderFilter};
 use received::Received;
 
 pub use admitted::{AdmittedRequest, ForwardedRequest, LoggedRequest};
-pub use compile::{GateProblems, compile_policy, custom_claims};
+pub use compile::{compile_policy, custom_claims};
 pub use dry_run::DryRunDecision;
 pub use forward_auth::ForwardAuthAllowed;
 pub use message_framing::MessageFraming;
@@ -111,7 +111,7 @@ impl Gate {
         local_routes: LocalRoutes,
         authorizer: Arc<Authorizer>,
         metrics: Metrics,
-    ) -> Result<Self, GateProblems> {
+    ) -> Result<Self, ConfigProblems> {
         let (rules, policy) = compile_policy(config)?;
         let keep_authorization = config.upstream.authorization == UpstreamAuthorization::Keep;
         let reserved = config
@@ -271,7 +271,7 @@ impl Gate {
             client_ip::resolve(peer, forwarded_for, forwarded_proto, &self.trusted_proxies);
         let checked = framing::check(head, &self.limits).map_err(|reason| {
             observer.head_rejected(reason.detail);
-            self.reject(head, reason, origin, None)
+            self.reject(head, reason, origin, None, None)
         })?;
         let framing = MessageFraming::new(head, &checked);
         let received = Received {
@@ -327,14 +327,9 @@ impl Gate {
             .access
             .check(head, target.path, matched, kind, now, observer)
             .map_err(|Denied { reason, identity }| {
-                let cors = self.access.cors_fields(head, Some(rule));
-                let rejection = Rejection::new(head, reason, origin, Some(framing));
-                Box::new(Rejection {
-                    rule: Some(rule.index),
-                    identity,
-                    cors,
-                    ..rejection
-                })
+                let mut rejection = self.reject(head, reason, origin, Some(framing), Some(rule));
+                rejection.identity = identity;
+                rejection
             })?;
         let admission = Admission {
             rule: Some(rule),
@@ -360,7 +355,7 @@ impl Gate {
             ..
         } = received;
         let Some(target) = self.access.raw_target(head.target) else {
-            return Err(self.reject(head, reason, origin, Some(framing)));
+            return Err(self.reject(head, reason, origin, Some(framing), None));
         };
         let admission = Admission {
             dry_run: Some(DryRunDecision::Reject(reason.code)),
@@ -396,18 +391,18 @@ impl Gate {
         }
     }
 
-    /// A rejection before a rule was found, which pages of allowed origins may read.
+    /// A rejection, by this rule or before one was found, which pages of allowed origins may read.
     fn reject(
         &self,
         head: &Head<'_>,
         reason: RejectReason,
         origin: Origin,
         framing: Option<MessageFraming>,
+        rule: Option<&Rule>,
     ) -> Box<Rejection> {
-        let cors = self.access.cors_fields(head, None);
-        Box::new(Rejection {
-            cors,
-            ..Rejection::new(head, reason, origin, framing)
-        })
+        let mut rejection = Box::new(Rejection::new(head, reason, origin, framing));
+        rejection.rule = rule.map(|rule| rule.index);
+        rejection.cors = self.access.cors_fields(head, rule);
+        rejection
     }
 }

@@ -30,10 +30,13 @@ pub use credential::{Credential, TokenLocations};
 pub use forward_auth::{AuthRequest, ForwardAuth};
 pub use framing::{BodyLength, Framing, FramingLimits, METHODS};
 pub use head::{Head, HeaderRange, HttpVersion, Parsed, http2::Http2Head};
-pub use headers::{DropReason, HeaderPolicy, HeaderProblem, HeaderVerdict};
+pub use headers::{DropReason, HeaderPolicy, HeaderVerdict};
 pub use identity::{IdentityFields, IdentityHeaders, RequestedClaims};
 pub use local_routes::{LocalRoutes, is_under};
 pub use path::{AllowedDelimiters, Target};
 pub use reject_reason::RejectReason;
 pub use rule_decision::{RuleDecision, TokenState};
-pub use rules::{Rule, RuleCheck, RuleMatch, RuleOutcome, RuleProblem, RuleSet};
+pub use rules::{Rule, RuleCheck, RuleMatch, RuleOutcome, RuleSet};
+
+/// What is wrong with a config: the key and a message, for each problem.
+pub type ConfigProblems = Vec<(String, String)>;

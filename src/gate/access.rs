@@ -141,14 +141,14 @@ impl AccessPolicy {
             self.cors.as_ref(),
         );
         observer.credential_read(credential);
-        let dry_run = |decision| matched.report_only.then_some(decision);
+        let allow = |identity, decision| {
+            let dry_run = matched.report_only.then_some(decision);
+            Ok(Allowed { identity, dry_run })
+        };
         let credential = match credential {
             Ok(credential) => credential,
             Err(reason) if matched.report_only && !reason.close => {
-                return Ok(Allowed {
-                    identity: None,
-                    dry_run: dry_run(DryRunDecision::Reject(reason.code)),
-                });
+                return allow(None, DryRunDecision::Reject(reason.code));
             }
             Err(reason) => {
                 return Err(Denied {
@@ -159,18 +159,11 @@ impl AccessPolicy {
         };
         let (decision, identity) = self.decide(credential, matched, now, observer);
         match decision {
-            RuleDecision::Anonymous => Ok(Allowed {
-                identity: None,
-                dry_run: dry_run(DryRunDecision::Allow),
-            }),
-            RuleDecision::Authenticated => Ok(Allowed {
-                identity,
-                dry_run: dry_run(DryRunDecision::Allow),
-            }),
-            RuleDecision::Reject(code) if matched.report_only => Ok(Allowed {
-                identity: None,
-                dry_run: Some(DryRunDecision::Reject(code)),
-            }),
+            RuleDecision::Anonymous => allow(None, DryRunDecision::Allow),
+            RuleDecision::Authenticated => allow(identity, DryRunDecision::Allow),
+            RuleDecision::Reject(code) if matched.report_only => {
+                allow(None, DryRunDecision::Reject(code))
+            }
             RuleDecision::Reject(code) => Err(Denied {
                 reason: RejectReason::new(code, ""),
                 identity,
@@ -185,31 +178,18 @@ impl AccessPolicy {
         now: Timestamp,
         observer: &mut impl DecisionObserver,
     ) -> (RuleDecision, Option<Arc<Identity>>) {
+        let decide = |state: TokenState<'_>| rule_decision::decide(matched, state);
         let token = match credential {
             Credential::Bearer(token) if matched.rule.needs_token() => token,
-            Credential::Malformed => {
-                return (rule_decision::decide(matched, TokenState::Malformed), None);
-            }
+            Credential::Malformed => return (decide(TokenState::Malformed), None),
             // A rule that needs no token ignores it.
-            Credential::None | Credential::Bearer(_) => {
-                return (rule_decision::decide(matched, TokenState::Missing), None);
-            }
+            Credential::None | Credential::Bearer(_) => return (decide(TokenState::Missing), None),
         };
-        match self.authorizer.authorize(token, now) {
-            Ok(identity) => {
-                observer.token_checked(Ok(&identity));
-                (
-                    rule_decision::decide(matched, TokenState::Valid(&identity.claims)),
-                    Some(identity),
-                )
-            }
-            Err(code) => {
-                observer.token_checked(Err(code));
-                (
-                    rule_decision::decide(matched, TokenState::Invalid(code)),
-                    None,
-                )
-            }
+        let checked = self.authorizer.authorize(token, now);
+        observer.token_checked(checked.as_ref().map_err(|code| *code));
+        match checked {
+            Ok(identity) => (decide(TokenState::Valid(&identity.claims)), Some(identity)),
+            Err(code) => (decide(TokenState::Invalid(code)), None),
         }
     }
 

@@ -62,24 +62,18 @@ pub struct LoggedRequest {
 }
 
 impl AdmittedRequest {
-    /// A request that menshen does not forward: a preflight, or one that a proxy asks about and
-    /// forwards itself.
-    pub(super) fn not_forwarded(
+    /// A request that is forwarded with this target, without any header fields yet; those of a
+    /// preflight and of a forward-auth request, which menshen does not forward, stay without.
+    pub(super) fn new(
         received: Received<'_>,
-        target: &str,
+        target: String,
         parts: Target<'_>,
         rule: Option<usize>,
     ) -> Self {
-        let Received {
-            head,
-            origin,
-            framing,
-            websocket: _,
-        } = received;
         Self {
             forward: ForwardedRequest {
-                method: method(head),
-                target: target.to_owned(),
+                method: method(received.head),
+                target,
                 path_len: parts.path.len(),
                 forwarded_headers: Vec::new(),
                 removed_headers: Vec::new(),
@@ -89,15 +83,15 @@ impl AdmittedRequest {
                 trailers: false,
                 idle_timeout: None,
             },
-            origin,
+            origin: received.origin,
             identity: None,
             cors: None,
             log: LoggedRequest {
                 rule,
-                request_id: request_id::from_proxy(head, origin),
+                request_id: request_id::from_proxy(received.head, received.origin),
                 dry_run: None,
             },
-            framing,
+            framing: received.framing,
         }
     }
 
@@ -115,6 +109,6 @@ impl ForwardedRequest {
 }
 
 /// The method of a head that [`crate::policy::framing::check`] accepted, so `http` knows it.
-pub(super) fn method(head: &Head<'_>) -> Method {
+fn method(head: &Head<'_>) -> Method {
     Method::from_bytes(head.method.as_bytes()).unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::{
     access::{AccessPolicy, Allowed, Denied, RequestKind},
-    admitted::{AdmittedRequest, LoggedRequest},
+    admitted::AdmittedRequest,
     header_filter::HeaderFilter,
     observer::{DecisionObserver, RemovalReason},
     received::Received,
@@ -71,10 +71,8 @@ impl ForwardAuthGate<'_> {
         if access.local_route(subject.method, path).is_some() {
             let detail =
                 "menshen answers this path itself: the proxy has to send it here, unasked.";
-            return Err(reject(
-                received,
-                RejectReason::new(ErrorCode::Forbidden, detail),
-            ));
+            let reason = RejectReason::new(ErrorCode::Forbidden, detail);
+            return Err(reject(received, reason));
         }
         let spoofed = self.spoofed_headers(head, observer);
         let matched = access.rule(path, subject.method, observer);
@@ -89,10 +87,8 @@ impl ForwardAuthGate<'_> {
         let is_exempt = matched.report_only && (access.report_only_everywhere || !has_override());
         if !spoofed.is_empty() && config.rejects_spoofed() && !is_exempt {
             let detail = "The request has a header that clients may not send.";
-            return Err(reject(
-                received,
-                RejectReason::new(ErrorCode::RequestMalformed, detail),
-            ));
+            let reason = RejectReason::new(ErrorCode::RequestMalformed, detail);
+            return Err(reject(received, reason));
         }
         let rule = Some(matched.rule.index);
         let Allowed { identity, dry_run } = access
@@ -105,29 +101,22 @@ impl ForwardAuthGate<'_> {
                 observer,
             )
             .map_err(|Denied { reason, identity }| {
-                Box::new(Rejection {
-                    rule,
-                    identity,
-                    ..*reject(received, reason)
-                })
+                let mut rejection = reject(received, reason);
+                (rejection.rule, rejection.identity) = (rule, identity);
+                rejection
             })?;
         let keep_authorization = headers.keep_authorization || matched.report_only;
-        let authorization = head
-            .values("authorization")
-            .next()
-            .filter(|_| keep_authorization);
-        let request = AdmittedRequest::not_forwarded(received, subject.target, parts, rule);
+        let mut authorization = head.values("authorization").filter(|_| keep_authorization);
+        let target = subject.target.to_owned();
+        let mut request = AdmittedRequest::new(received, target, parts, rule);
+        request.identity = identity;
+        request.log.dry_run = dry_run;
         Ok(ForwardAuthAllowed {
-            request: AdmittedRequest {
-                identity,
-                log: LoggedRequest {
-                    dry_run,
-                    ..request.log
-                },
-                ..request
-            },
+            request,
             removed_headers: spoofed,
-            authorization: authorization.and_then(|value| HeaderValue::from_bytes(value).ok()),
+            authorization: authorization
+                .next()
+                .and_then(|value| HeaderValue::from_bytes(value).ok()),
         })
     }
 
@@ -151,14 +140,8 @@ impl ForwardAuthGate<'_> {
 
 /// The rejection of a forward-auth request.
 fn reject(received: Received<'_>, reason: RejectReason) -> Box<Rejection> {
-    let rejection = Rejection::new(
-        received.head,
-        reason,
-        received.origin,
-        Some(received.framing),
-    );
-    Box::new(Rejection {
-        forward_auth: true,
-        ..rejection
-    })
+    let (head, framing) = (received.head, Some(received.framing));
+    let mut rejection = Rejection::new(head, reason, received.origin, framing);
+    rejection.forward_auth = true;
+    Box::new(rejection)
 }

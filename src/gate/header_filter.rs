@@ -8,11 +8,10 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::{
-    admitted::{self, AdmittedRequest, ForwardedRequest, LoggedRequest},
+    admitted::{AdmittedRequest, ForwardedRequest},
     dry_run::DryRunDecision,
     observer::{DecisionObserver, RemovalReason},
     received::Received,
-    request_id,
 };
 use crate::{
     auth::Identity,
@@ -44,15 +43,6 @@ pub(super) struct Admission<'a> {
     pub(super) dry_run: Option<DryRunDecision>,
 }
 
-/// The header fields of a request, sorted.
-struct Filtered {
-    forwarded: Vec<HeaderRange>,
-    removed: Vec<HeaderRange>,
-    host: Option<HeaderRange>,
-    cookie: Option<HeaderValue>,
-    trailers: bool,
-}
-
 impl HeaderFilter {
     /// The request as it is forwarded.
     pub(super) fn admit(
@@ -63,71 +53,45 @@ impl HeaderFilter {
         observer: &mut impl DecisionObserver,
     ) -> Box<AdmittedRequest> {
         let Received {
-            head,
-            origin,
-            framing,
-            websocket,
+            head, websocket, ..
         } = received;
         let Admission {
             rule,
             identity,
             dry_run,
         } = admission;
-        let mut filtered = self.filter(head, dry_run.is_some(), observer);
-        let mut sent_target = None;
         // The token ends here; a gate that only reports forwards it.
-        if dry_run.is_none() {
-            self.remove_token_cookies(head, &mut filtered, observer);
-            if websocket && !self.keep_authorization && rule.is_some_and(|rule| rule.token_in_query)
-            {
-                sent_target = credential::without_parameter(head.target);
-            }
+        let ends_token = dry_run.is_none();
+        let is_in_query = ends_token
+            && websocket
+            && !self.keep_authorization
+            && rule.is_some_and(|rule| rule.token_in_query);
+        let sent_target = is_in_query
+            .then(|| credential::without_parameter(head.target))
+            .flatten()
+            .unwrap_or_else(|| head.target.to_owned());
+        let index = rule.map(|rule| rule.index);
+        let mut request = Box::new(AdmittedRequest::new(received, sent_target, target, index));
+        request.identity = identity;
+        request.log.dry_run = dry_run;
+        let forward = &mut request.forward;
+        forward.websocket = websocket;
+        forward.idle_timeout = rule.and_then(|rule| rule.idle_timeout);
+        self.filter(head, forward, !ends_token, observer);
+        if ends_token {
+            self.remove_token_cookies(head, forward, observer);
         }
-        let Filtered {
-            forwarded,
-            removed,
-            host,
-            cookie,
-            trailers,
-        } = filtered;
-        Box::new(AdmittedRequest {
-            forward: ForwardedRequest {
-                method: admitted::method(head),
-                target: sent_target.unwrap_or_else(|| head.target.to_owned()),
-                path_len: target.path.len(),
-                forwarded_headers: forwarded,
-                removed_headers: removed,
-                cookie,
-                host,
-                websocket,
-                trailers: trailers && head.version != HttpVersion::Http10,
-                idle_timeout: rule.and_then(|rule| rule.idle_timeout),
-            },
-            origin,
-            identity,
-            cors: None,
-            log: LoggedRequest {
-                rule: rule.map(|rule| rule.index),
-                request_id: request_id::from_proxy(head, origin),
-                dry_run,
-            },
-            framing,
-        })
+        request
     }
 
     fn filter(
         &self,
         head: &Head<'_>,
+        forward: &mut ForwardedRequest,
         is_dry_run: bool,
         observer: &mut impl DecisionObserver,
-    ) -> Filtered {
-        let mut filtered = Filtered {
-            forwarded: Vec::with_capacity(head.headers.len()),
-            removed: Vec::new(),
-            host: None,
-            cookie: None,
-            trailers: false,
-        };
+    ) {
+        forward.forwarded_headers.reserve_exact(head.headers.len());
         let (mut nominates, mut spoofed, mut let_through) = (false, 0, 0);
         for (index, header) in head.headers.iter().enumerate() {
             let mut verdict = self.policy.verdict(header.name);
@@ -144,20 +108,21 @@ impl HeaderFilter {
                 HeaderVerdict::Pass => {
                     let range = head.range(header);
                     if header.name.eq_ignore_ascii_case("host") {
-                        filtered.host = Some(range);
+                        forward.host = Some(range);
                     }
-                    filtered.forwarded.push(range);
+                    forward.forwarded_headers.push(range);
                     continue;
                 }
                 // Hop-by-hop; the exchange with the backend makes its own handshake.
                 HeaderVerdict::Handshake => nominates = true,
                 HeaderVerdict::Drop(DropReason::HopByHop) => {
-                    filtered.trailers |=
-                        header.name.eq_ignore_ascii_case("te") && accepts_trailers(header.value);
+                    forward.trailers |= head.version != HttpVersion::Http10
+                        && header.name.eq_ignore_ascii_case("te")
+                        && accepts_trailers(header.value);
                 }
                 HeaderVerdict::Drop(reason) => {
                     spoofed += u64::from(reason != DropReason::Credential);
-                    filtered.removed.push(head.range(header));
+                    forward.removed_headers.push(head.range(header));
                 }
             }
             observer.header_removed(index, header.name, RemovalReason::Name(verdict));
@@ -165,7 +130,7 @@ impl HeaderFilter {
         // The fields that `Connection` names are for this hop only.
         if nominates {
             for name in self.policy.nominated(head) {
-                filtered.remove(head, name, RemovalReason::Connection, observer);
+                forward.remove(head, name, RemovalReason::Connection, observer);
             }
         }
         if spoofed > 0 {
@@ -174,26 +139,25 @@ impl HeaderFilter {
         if let_through > 0 {
             self.metrics.report_only_headers.inc_by(let_through);
         }
-        filtered
     }
 
     fn remove_token_cookies(
         &self,
         head: &Head<'_>,
-        filtered: &mut Filtered,
+        forward: &mut ForwardedRequest,
         observer: &mut impl DecisionObserver,
     ) {
         let Some(others) = credential::without_cookies(head, &self.token_cookies) else {
             return;
         };
-        filtered.remove(head, "cookie", RemovalReason::TokenCookie, observer);
-        filtered.cookie = HeaderValue::from_bytes(&others)
+        forward.remove(head, "cookie", RemovalReason::TokenCookie, observer);
+        forward.cookie = HeaderValue::from_bytes(&others)
             .ok()
             .filter(|others| !others.is_empty());
     }
 }
 
-impl Filtered {
+impl ForwardedRequest {
     /// Moves the fields of a name from the forwarded to the removed ones.
     fn remove<O: DecisionObserver>(
         &mut self,
@@ -205,7 +169,7 @@ impl Filtered {
         if O::OBSERVES {
             for (index, header) in head.headers.iter().enumerate() {
                 if header.name.eq_ignore_ascii_case(name)
-                    && self.forwarded.contains(&head.range(header))
+                    && self.forwarded_headers.contains(&head.range(header))
                 {
                     observer.header_removed(index, header.name, reason);
                 }
@@ -214,7 +178,8 @@ impl Filtered {
         let is_it = |range: &mut HeaderRange| {
             head.bytes[range.name()].eq_ignore_ascii_case(name.as_bytes())
         };
-        self.removed.extend(self.forwarded.extract_if(.., is_it));
+        let removed = self.forwarded_headers.extract_if(.., is_it);
+        self.removed_headers.extend(removed);
     }
 }
 

@@ -33,9 +33,7 @@ pub(super) fn decide(
             )
         }
     };
-    let request = AdmittedRequest::not_forwarded(received, head.target, target, rule);
-    Some(AdmittedRequest {
-        cors: Some(cors.preflight_fields(head)),
-        ..request
-    })
+    let mut request = AdmittedRequest::new(received, head.target.to_owned(), target, rule);
+    request.cors = Some(cors.preflight_fields(head));
+    Some(request)
 }

@@ -55,27 +55,20 @@ impl Cors {
                 Some((origin.as_bytes().into(), OriginFields::new(config, origin)?))
             })
             .collect();
-        let everybody = config.allowed_origins.iter().any(|origin| origin == "*");
-        let credentials = config.allow_credentials;
-        match (everybody, listed.is_empty()) {
-            (true, _) => {
-                let origins = Origins::Any(OriginFields::new(config, "*")?);
-                Some(Self {
-                    origins,
-                    default: Arc::new([]),
-                    credentials,
-                })
-            }
-            (false, true) => None,
-            (false, false) => {
+        let (origins, default): (_, CorsFields) =
+            if config.allowed_origins.iter().any(|origin| origin == "*") {
+                (Origins::Any(OriginFields::new(config, "*")?), Arc::new([]))
+            } else if listed.is_empty() {
+                return None;
+            } else {
                 let vary = (header::VARY, HeaderValue::from_static("Origin"));
-                Some(Self {
-                    origins: Origins::Listed(listed),
-                    default: Arc::new([vary]),
-                    credentials,
-                })
-            }
-        }
+                (Origins::Listed(listed), Arc::new([vary]))
+            };
+        Some(Self {
+            origins,
+            default,
+            credentials: config.allow_credentials,
+        })
     }
 
     /// The fields of the response to this request.
@@ -101,7 +94,7 @@ impl Cors {
     }
 
     fn allowed(&self, head: &Head<'_>) -> Option<&OriginFields> {
-        let origin = only(head, "origin")?;
+        let origin = head.only_value("origin")?;
         match &self.origins {
             Origins::Any(allowed) => Some(allowed),
             Origins::Listed(listed) => listed
@@ -155,15 +148,8 @@ pub fn requested_method<'a>(head: &Head<'a>) -> Option<&'a str> {
     if head.method != "OPTIONS" {
         return None;
     }
-    only(head, "origin")?;
-    str::from_utf8(only(head, "access-control-request-method")?).ok()
-}
-
-/// The only value of a header.
-fn only<'a>(head: &Head<'a>, name: &str) -> Option<&'a [u8]> {
-    let mut values = head.values(name);
-    let value = values.next()?;
-    values.next().is_none().then_some(value)
+    head.only_value("origin")?;
+    str::from_utf8(head.only_value("access-control-request-method")?).ok()
 }
 
 #[cfg(test)]

@@ -168,18 +168,13 @@ fn begins_with_envoy(name: &str) -> bool {
 
 /// The one value of a header that a proxy sets.
 fn only<'a>(head: &Head<'a>, name: &str) -> Result<&'a str, RejectReason> {
-    let mut values = head.values(name);
-    let value = values
-        .next()
+    head.only_value(name)
         .and_then(|value| str::from_utf8(value).ok())
-        .filter(|value| !value.is_empty());
-    match (value, values.next()) {
-        (Some(value), None) => Ok(value),
-        (_, _) => Err(RejectReason::new(
+        .filter(|value| !value.is_empty())
+        .ok_or(RejectReason::new(
             ErrorCode::RequestMalformed,
-            "The question does not say once which request it is about, as forward_auth.dialect has it.",
-        )),
-    }
+            "The request does not name, exactly once, the request that it is about, as forward_auth.dialect says.",
+        ))
 }
 
 #[cfg(test)]

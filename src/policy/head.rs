@@ -102,6 +102,13 @@ impl<'a> Head<'a> {
             .map(|header| header.value)
     }
 
+    /// The value of a header that is there exactly once.
+    pub fn only_value(&self, name: &str) -> Option<&'a [u8]> {
+        let mut values = self.values(name);
+        let value = values.next()?;
+        values.next().is_none().then_some(value)
+    }
+
     /// The ranges of a header of this head.
     #[inline]
     pub fn range(&self, header: &Header<'_>) -> HeaderRange {

@@ -16,7 +16,7 @@ use std::collections::HashSet;
 
 use http::HeaderName;
 
-use super::head::Head;
+use super::{ConfigProblems, head::Head};
 use crate::config::{Config, IdentityConfig, UpstreamAuthorization};
 use common::CommonNames;
 use names::{NameKind, STANDARD};
@@ -64,17 +64,6 @@ pub fn fold(name: &str) -> String {
         .collect()
 }
 
-/// A problem of the config of headers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeaderProblem {
-    /// The key, from the top: `server.allow_headers`, `identity.headers`,
-    /// `identity.reserved_prefixes` or that of a header.
-    pub key: &'static str,
-    /// The invalid entry.
-    pub entry: String,
-    pub message: &'static str,
-}
-
 /// The verdicts on header names, compiled from the config.
 #[derive(Debug, Clone)]
 pub struct HeaderPolicy {
@@ -92,17 +81,14 @@ pub struct HeaderPolicy {
 
 impl HeaderPolicy {
     /// Compiles the policy, or reports everything that is wrong.
-    pub fn compile(config: &Config) -> Result<Self, Vec<HeaderProblem>> {
+    pub fn compile(config: &Config) -> Result<Self, ConfigProblems> {
         let (allow_headers, identity) = (&config.server.allow_headers, &config.identity);
         let mut problems = check_names(config);
         let policy = Self::build(config);
         for entry in allow_headers {
             if let Some(message) = policy.allow_problem(entry, identity) {
-                problems.push(HeaderProblem {
-                    key: "server.allow_headers",
-                    entry: entry.clone(),
-                    message,
-                });
+                let message = format!("{entry:?} {message}");
+                problems.push(("server.allow_headers".to_owned(), message));
             }
         }
         if !problems.is_empty() {
@@ -332,7 +318,7 @@ fn mint_header(config: &Config) -> Option<&str> {
 }
 
 /// Checks the names of the headers that menshen sets.
-fn check_names(config: &Config) -> Vec<HeaderProblem> {
+fn check_names(config: &Config) -> ConfigProblems {
     let Config {
         identity, upstream, ..
     } = config;
@@ -379,11 +365,7 @@ fn check_names(config: &Config) -> Vec<HeaderProblem> {
         } else {
             continue;
         };
-        problems.push(HeaderProblem {
-            key,
-            entry: name.to_owned(),
-            message,
-        });
+        problems.push((key.to_owned(), format!("{name:?} {message}")));
     }
     for prefix in &identity.reserved_prefixes {
         let covers_standard = || {
@@ -398,11 +380,8 @@ fn check_names(config: &Config) -> Vec<HeaderProblem> {
         } else {
             continue;
         };
-        problems.push(HeaderProblem {
-            key: "identity.reserved_prefixes",
-            entry: prefix.clone(),
-            message,
-        });
+        let key = "identity.reserved_prefixes".to_owned();
+        problems.push((key, format!("{prefix:?} {message}")));
     }
     problems
 }

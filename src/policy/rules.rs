@@ -13,11 +13,14 @@ mod rule_match;
 
 use std::collections::HashSet;
 
-use super::pattern::{Match, PathNames, Pattern};
+use super::{
+    ConfigProblems,
+    pattern::{Match, PathNames, Pattern},
+};
 use crate::config::{Access, RuleConfig};
 use rule::MethodSet;
 
-pub use compile::{DEFAULT_RULE, RuleProblem};
+pub use compile::DEFAULT_RULE;
 pub use rule::Rule;
 pub use rule_match::{RuleCheck, RuleMatch, RuleOutcome};
 
@@ -33,17 +36,13 @@ pub struct RuleSet {
 impl RuleSet {
     /// Compiles the rules of the config, or reports everything that is wrong with them. Each is
     /// enforced unless it says otherwise.
-    pub fn compile(configured: &[RuleConfig]) -> Result<Self, Vec<RuleProblem>> {
+    pub fn compile(configured: &[RuleConfig]) -> Result<Self, ConfigProblems> {
         let mut problems = Vec::new();
         let mut names = HashSet::from([DEFAULT_RULE]);
         let mut rules = Vec::with_capacity(configured.len());
         for (index, config) in configured.iter().enumerate() {
-            let mut report = |key, message: String| {
-                problems.push(RuleProblem {
-                    index,
-                    key,
-                    message,
-                });
+            let mut report = |key: &str, message: String| {
+                problems.push((format!("rule[{index}].{key}"), message));
             };
             compile::check_name(&config.name, &mut names, &mut report);
             compile::check_combination(config, &mut report);

@@ -5,54 +5,13 @@
 use super::{super::head::is_name, verdict::HeaderVerdict};
 
 /// Names that clients and proxies in front send most often. Plain, in lower case.
-pub(super) const NAMES: [&str; 46] = [
-    "accept",
-    "accept-encoding",
-    "accept-language",
-    "authorization",
-    "cache-control",
-    "cdn-loop",
-    "charset",
-    "connection",
-    "content-length",
-    "content-type",
-    "cookie",
-    "dnt",
-    "expect",
-    "host",
-    "if-modified-since",
-    "if-none-match",
-    "keep-alive",
-    "origin",
-    "pragma",
-    "priority",
-    "range",
-    "referer",
-    "sec-ch-ua",
-    "sec-ch-ua-mobile",
-    "sec-ch-ua-platform",
-    "sec-fetch-dest",
-    "sec-fetch-mode",
-    "sec-fetch-site",
-    "sec-websocket-extensions",
-    "sec-websocket-key",
-    "sec-websocket-version",
-    "te",
-    "traceparent",
-    "tracestate",
-    "transfer-encoding",
-    "upgrade",
-    "upgrade-insecure-requests",
-    "user-agent",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-real-ip",
-    "x-request-id",
-    "x-requested-with",
-];
+pub(super) const NAMES: &str = "accept accept-encoding accept-language authorization cache-control cdn-loop charset \
+    connection content-length content-type cookie dnt expect host if-modified-since \
+    if-none-match keep-alive origin pragma priority range referer sec-ch-ua sec-ch-ua-mobile \
+    sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site sec-websocket-extensions \
+    sec-websocket-key sec-websocket-version te traceparent tracestate transfer-encoding upgrade \
+    upgrade-insecure-requests user-agent via x-forwarded-for x-forwarded-host x-forwarded-port \
+    x-forwarded-proto x-real-ip x-request-id x-requested-with";
 
 /// Slots of the table; each name has one of its own.
 const SLOTS: usize = 128;
@@ -72,7 +31,7 @@ impl CommonNames {
     /// A table with the verdicts on these names.
     pub(super) fn new(verdict: impl Fn(&str) -> HeaderVerdict) -> Self {
         let mut table = Self::default();
-        for name in NAMES {
+        for name in NAMES.split_ascii_whitespace() {
             if let Some(slot) = table.0.get_mut(slot(name.as_bytes())) {
                 slot.get_or_insert((name, verdict(name)));
             }

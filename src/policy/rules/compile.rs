@@ -15,16 +15,6 @@ use crate::{
 /// The name of the rule that decides when no other does: `required`, for every user.
 pub const DEFAULT_RULE: &str = "default";
 
-/// What is wrong with one rule of the config.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleProblem {
-    /// Index of the rule in the config, from 0.
-    pub index: usize,
-    /// The key in that rule.
-    pub key: &'static str,
-    pub message: String,
-}
-
 /// The rule for what matches no other: every user passes.
 pub(super) fn default_rule(index: usize) -> Rule {
     Rule {
@@ -50,7 +40,7 @@ pub(super) fn default_rule(index: usize) -> Rule {
 pub(super) fn check_name<'a>(
     name: &'a str,
     seen: &mut HashSet<&'a str>,
-    report: &mut impl FnMut(&'static str, String),
+    report: &mut impl FnMut(&str, String),
 ) {
     let plain = name
         .bytes()
@@ -71,10 +61,7 @@ pub(super) fn check_name<'a>(
 }
 
 /// Checks that each condition has an effect: an operator relies on one that has none.
-pub(super) fn check_combination(
-    config: &RuleConfig,
-    report: &mut impl FnMut(&'static str, String),
-) {
+pub(super) fn check_combination(config: &RuleConfig, report: &mut impl FnMut(&str, String)) {
     let conditional = config.access == Access::Required;
     for (key, what, is_set) in [
         ("user_types", "type", !config.user_types.is_empty()),
@@ -84,7 +71,7 @@ pub(super) fn check_combination(
         if is_set && !conditional {
             report(
                 key,
-                format!("needs access = \"required\": nobody else is asked for a {what}"),
+                format!("needs access = \"required\": no other rule checks the {what} of a user"),
             );
         }
     }
@@ -93,14 +80,14 @@ pub(super) fn check_combination(
             report(
                 "claims",
                 format!(
-                    "{name:?} is a claim of menshen's own: `user_types` and `roles` ask for what can be asked"
+                    "{name:?} is a claim of menshen's own: use `user_types` and `roles` instead"
                 ),
             );
         }
         if values.is_empty() {
             report(
                 "claims",
-                format!("{name:?} has no values: nobody could pass"),
+                format!("{name:?} has no values: no request could pass"),
             );
         }
     }
@@ -113,7 +100,7 @@ pub(super) fn check_combination(
     if let Some(name) = &config.token_cookie {
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if name.is_empty() || name.len() > 128 || !name.bytes().all(token) {
-            report("token_cookie", format!("{name:?} is no name of a cookie"));
+            report("token_cookie", format!("{name:?} is not a cookie name"));
         }
     }
     let asks = matches!(config.access, Access::Optional | Access::Required);
@@ -126,7 +113,7 @@ pub(super) fn check_combination(
     {
         report(
             key,
-            "needs access = \"required\" or \"optional\": elsewhere no token is looked at"
+            "needs access = \"required\" or \"optional\": for other rules no token is read"
                 .to_owned(),
         );
     }
@@ -139,7 +126,7 @@ pub(super) fn check_combination(
     if !config.allow_encoded.is_empty() && config.access == Access::Deny {
         report(
             "allow_encoded",
-            "says nothing where nobody passes".to_owned(),
+            "has no effect where no request passes".to_owned(),
         );
     }
     if config.allow_encoded.contains(&EncodedDelimiter::Slash) && !config.path.ends_with("/**") {
@@ -151,7 +138,7 @@ pub(super) fn check_combination(
     if config.idle_timeout.is_some() && config.access == Access::Deny {
         report(
             "idle_timeout",
-            "says nothing where nobody passes".to_owned(),
+            "has no effect where no request passes".to_owned(),
         );
     }
 }
@@ -160,7 +147,7 @@ pub(super) fn check_combination(
 pub(super) fn compile_rule(
     index: usize,
     config: &RuleConfig,
-    report: &mut impl FnMut(&'static str, String),
+    report: &mut impl FnMut(&str, String),
 ) -> Option<Rule> {
     let pattern = Pattern::parse(&config.path)
         .map_err(|message| report("path", message))

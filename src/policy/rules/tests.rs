@@ -284,13 +284,20 @@ fn a_user_passes_with_one_right_value_of_each_claim_that_is_asked_for() {
         &[("", &["1"])],
         &[("tenant", &[])],
     ] {
-        assert_eq!(asked(claims).unwrap_err()[0].key, "claims", "{claims:?}");
+        assert_eq!(
+            asked(claims).unwrap_err()[0].0,
+            "rule[0].claims",
+            "{claims:?}"
+        );
     }
     let open = RuleConfig {
         claims: [("a".to_owned(), vec!["b".to_owned()])].into(),
         ..rule("a", "/a", Access::Optional)
     };
-    assert_eq!(RuleSet::compile(&[open]).unwrap_err()[0].key, "claims");
+    assert_eq!(
+        RuleSet::compile(&[open]).unwrap_err()[0].0,
+        "rule[0].claims"
+    );
 }
 
 #[test]
@@ -321,24 +328,21 @@ fn everything_wrong_is_told_at_once() {
         },
     ];
     let problems = RuleSet::compile(&bad).unwrap_err();
-    let found: Vec<_> = problems
-        .iter()
-        .map(|problem| (problem.index, problem.key))
-        .collect();
+    let found: Vec<_> = problems.iter().map(|(key, _)| key.as_str()).collect();
     let expected = [
-        (0, "name"),
-        (1, "name"),
-        (2, "name"),
-        (4, "name"),
-        (5, "path"),
-        (6, "path"),
-        (7, "methods"),
-        (8, "methods"),
-        (9, "user_types"),
-        (10, "user_types"),
-        (11, "roles"),
-        (12, "roles"),
-        (13, "bad_token_is_anonymous"),
+        "rule[0].name",
+        "rule[1].name",
+        "rule[2].name",
+        "rule[4].name",
+        "rule[5].path",
+        "rule[6].path",
+        "rule[7].methods",
+        "rule[8].methods",
+        "rule[9].user_types",
+        "rule[10].user_types",
+        "rule[11].roles",
+        "rule[12].roles",
+        "rule[13].bad_token_is_anonymous",
     ];
     assert_eq!(found, expected);
 }
@@ -489,9 +493,9 @@ fn encoded_delimiters_that_could_not_pass_are_a_mistake() {
         assert_eq!(
             problems
                 .iter()
-                .map(|problem| problem.key)
+                .map(|(key, _)| key.as_str())
                 .collect::<Vec<_>>(),
-            ["allow_encoded"],
+            ["rule[0].allow_encoded"],
             "{path}"
         );
     }

@@ -39,7 +39,7 @@ fn nothing_that_matters_can_be_allowed() {
         let harmless = ["Host_", "Author_ization"].contains(&name);
         assert_eq!(result.is_ok(), harmless, "{name:?}");
         objections +=
-            usize::from(result.is_err_and(|problems| problems[0].key == "server.allow_headers"));
+            usize::from(result.is_err_and(|problems| problems[0].0 == "server.allow_headers"));
     }
     assert_eq!(objections, names.len() - 2);
 }
@@ -74,7 +74,7 @@ fn an_identity_header_has_a_name_of_its_own() {
         let problems =
             compiled(&[], &identity(&[name], &[]), &UpstreamConfig::default()).expect_err(name);
         assert_eq!(
-            (problems.len(), problems[0].key),
+            (problems.len(), &*problems[0].0),
             (1, "identity.headers"),
             "{name}"
         );
