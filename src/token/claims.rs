@@ -122,8 +122,8 @@ pub struct AccessTokenOptions {
     pub identity_claims: IdentityClaims,
 }
 
-/// Names that further claims cannot have: menshen's own, and those that say when and for whom a
-/// token is valid (RFC 7519 section 4.1).
+/// Names that further claims cannot have: menshen's own, and those that say when and for which
+/// audience a token is valid (RFC 7519 section 4.1).
 pub const RESERVED_CLAIMS: [&str; 18] = [
     "iss",
     "aud",

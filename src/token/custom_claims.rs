@@ -23,7 +23,7 @@ impl CustomClaims {
     }
 
     /// Reads the next value if this claim is wanted.
-    pub(super) fn read_member<'de, A: MapAccess<'de>>(
+    pub(super) fn read<'de, A: MapAccess<'de>>(
         &mut self,
         wanted: &[Arc<str>],
         name: &str,

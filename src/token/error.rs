@@ -25,7 +25,7 @@ pub enum TokenError {
     TooEarly,
     #[error("expired")]
     Expired,
-    #[error("its issuer is accepted no more")]
+    #[error("its issuer is no longer accepted")]
     Ended,
     #[error("its issuer has no keys here")]
     NoKeys,

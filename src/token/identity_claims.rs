@@ -19,14 +19,8 @@ pub struct IdentityClaims {
 
 impl IdentityClaims {
     /// Whether all are absent.
-    pub const fn is_empty(&self) -> bool {
-        let Self {
-            openid,
-            unionid,
-            phone,
-            nickname,
-        } = self;
-        openid.is_none() && unionid.is_none() && phone.is_none() && nickname.is_none()
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 

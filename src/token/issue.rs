@@ -79,11 +79,7 @@ impl Issuer {
         form: &AccessTokenOptions,
         now: Timestamp,
     ) -> Result<AccessToken, IssueError> {
-        let Grant {
-            user,
-            session,
-            global_epoch,
-        } = grant;
+        let Grant { user, session, .. } = grant;
         let ttl = form
             .ttl
             .map_or(self.access_ttl, |ttl| ttl.min(MAX_LIFETIME));
@@ -105,7 +101,7 @@ impl Issuer {
             roles: &user.roles,
             client_type: session.client_type,
             ep: user.epoch,
-            gep: *global_epoch,
+            gep: grant.global_epoch,
             token_use: TOKEN_USE,
             renewable: form.renewable,
             identity_claims: &form.identity_claims,

@@ -162,15 +162,12 @@ impl KeyPair {
                 SignatureVerifier::from_secret(private),
             ),
         };
-        let (kid, jwk) = match algorithm {
-            Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256 => {
-                let jwk = public_jwk(&decoding, algorithm)?;
-                (
-                    jwk.common.key_id.clone().ok_or(KeyError::Unsupported)?,
-                    Some(jwk),
-                )
-            }
-            Algorithm::Hs256 => (secret_kid(private), None),
+        let jwk = (algorithm != Algorithm::Hs256)
+            .then(|| public_jwk(&decoding, algorithm))
+            .transpose()?;
+        let kid = match &jwk {
+            Some(jwk) => jwk.common.key_id.clone().ok_or(KeyError::Unsupported)?,
+            None => secret_kid(private),
         };
         let pair = Self {
             signing,
@@ -192,20 +189,12 @@ impl KeyPair {
         let signature =
             jsonwebtoken::crypto::sign(MESSAGE, &self.signing, jwa(self.verifying.algorithm))
                 .map_err(|_| KeyError::SelfTest)?;
-        let good = self.verifying.accepts(MESSAGE, &signature)
-            && !self.verifying.accepts(b"another message", &signature);
-        if good {
+        let check = &self.verifying.check;
+        if check.accepts(MESSAGE, &signature) && !check.accepts(b"another message", &signature) {
             Ok(())
         } else {
             Err(KeyError::SelfTest)
         }
-    }
-}
-
-impl VerifyingKey {
-    /// Whether the signature (canonical base64url, as in a token) is valid for the message.
-    pub(super) fn accepts(&self, message: &[u8], signature: &str) -> bool {
-        self.check.accepts(message, signature)
     }
 }
 
@@ -215,7 +204,7 @@ impl SignatureVerifier {
         Self::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)))
     }
 
-    /// See [`VerifyingKey::accepts`].
+    /// Whether the signature (canonical base64url, as in a token) is valid for the message.
     pub(super) fn accepts(&self, message: &[u8], signature: &str) -> bool {
         let mut bytes = [0; MAX_SIGNATURE_LEN];
         let Ok(length) = URL_SAFE_NO_PAD.decode_slice(signature, &mut bytes) else {

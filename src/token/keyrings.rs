@@ -329,30 +329,18 @@ impl Keyrings {
     }
 
     async fn refresh(&self, with: KeyMaintenance<'_>, now: Timestamp) -> Result<(), KeyringError> {
-        let KeyMaintenance {
-            store,
-            clock: _,
-            entropy,
-            audit,
-            metrics: _,
-        } = with;
+        let KeyMaintenance { store, audit, .. } = with;
         if self.reload(store, now).await? {
             tracing::info!(
                 kid = self.current().signing_kid(),
                 "the signing keys have changed"
             );
         }
-        if let Some(key) = self.prepare_next(store, entropy, now).await? {
-            let StoredKey {
-                kid,
-                algorithm,
-                signs_from,
-                ..
-            } = &key;
+        if let Some(key) = self.prepare_next(store, with.entropy, now).await? {
             audit.record(&Event::KeyAdded {
-                kid,
-                algorithm,
-                signs_from: *signs_from,
+                kid: &key.kid,
+                algorithm: &key.algorithm,
+                signs_from: key.signs_from,
             });
         }
         for kid in self.retire(store, now).await? {

@@ -11,11 +11,7 @@ use serde::{
 /// Reads the members of an object.
 pub(super) trait ObjectReader<'de> {
     /// Reads the value of this name from `map`, or leaves it where the name is unknown.
-    fn read_member<A: MapAccess<'de>>(
-        &mut self,
-        name: &str,
-        map: &mut A,
-    ) -> Result<Member, A::Error>;
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Member, A::Error>;
 }
 
 /// Whether a member was read.
@@ -78,7 +74,7 @@ impl<'de, M: ObjectReader<'de>> Visitor<'de> for Object<'de, M> {
         let Self { mut reader, .. } = self;
         let mut unknown: Vec<Cow<'de, str>> = Vec::new();
         while let Some(Text(name)) = map.next_key()? {
-            match reader.read_member(&name, &mut map)? {
+            match reader.read(&name, &mut map)? {
                 Member::Read => {}
                 Member::Ignored if unknown.contains(&name) => {
                     return Err(A::Error::custom("a name twice"));

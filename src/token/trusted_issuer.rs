@@ -21,7 +21,7 @@ use super::{
     mint::ORIGIN_MEMBER,
     strict_json::{self, Member, ObjectReader, Text, read_once},
     trusted_key::{TrustedKey, read_file},
-    trusted_keys::{KeyHealth, SignatureCheck, TrustedKeys},
+    trusted_keys::{KeyHealth, TrustedKeys},
     verified::ExternalClaims,
     verify::MAX_NUMERIC_DATE,
 };
@@ -162,20 +162,16 @@ impl TrustedIssuer {
         let (claims, end) = self.check(&claims, now)?;
         let keys = self.keys.current();
         let kid = header.kid.as_ref().map(|kid| &*kid.0);
-        match keys.check(&alg, kid, jws.signing_input.as_bytes(), jws.signature) {
-            SignatureCheck::Valid => Ok(AcceptedToken {
-                claims,
-                end,
-                keys: keys.version(),
-            }),
-            SignatureCheck::Invalid => Err(TokenError::Signature),
-            SignatureCheck::AlgorithmMismatch => Err(TokenError::Algorithm),
-            SignatureCheck::NoKeys => Err(TokenError::NoKeys),
-            SignatureCheck::UnknownKey => {
-                self.keys.request_refresh();
-                Err(TokenError::UnknownKey)
-            }
+        let message = jws.signing_input.as_bytes();
+        let checked = keys.check(&alg, kid, message, jws.signature);
+        if checked == Err(TokenError::UnknownKey) {
+            self.keys.request_refresh();
         }
+        checked.map(|()| AcceptedToken {
+            claims,
+            end,
+            keys: keys.version(),
+        })
     }
 
     /// Checks all but the signature; returns the claims and the expiry.
@@ -408,11 +404,7 @@ struct Header<'a> {
 }
 
 impl<'de> ObjectReader<'de> for Header<'de> {
-    fn read_member<A: MapAccess<'de>>(
-        &mut self,
-        name: &str,
-        map: &mut A,
-    ) -> Result<Member, A::Error> {
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Member, A::Error> {
         match name {
             "alg" => read_once(&mut self.alg, map),
             "kid" => read_once(&mut self.kid, map),
@@ -458,11 +450,7 @@ impl UnverifiedClaims<'_> {
 }
 
 impl<'de> ObjectReader<'de> for UnverifiedClaims<'de> {
-    fn read_member<A: MapAccess<'de>>(
-        &mut self,
-        name: &str,
-        map: &mut A,
-    ) -> Result<Member, A::Error> {
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Member, A::Error> {
         match name {
             "iss" => read_once(&mut self.iss, map),
             "aud" => read_once(&mut self.aud, map),

@@ -137,20 +137,20 @@ impl<'a> IssuerCandidates<'a> {
         token: &str,
         now: Timestamp,
     ) -> Result<FromIssuer<'a, AcceptedToken>, FromIssuer<'a, TokenError>> {
-        let mut refusal = match self.first.verify(token, now) {
+        let mut rejection = match self.first.verify(token, now) {
             Ok(accepted) => return Ok((self.first, accepted)),
             Err(error) => (self.first, error),
         };
         for issuer in &self.rest {
             match issuer.verify(token, now) {
                 Ok(accepted) => return Ok((issuer, accepted)),
-                Err(error) if precedence(error) > precedence(refusal.1) => {
-                    refusal = (issuer, error);
+                Err(error) if precedence(error) > precedence(rejection.1) => {
+                    rejection = (issuer, error);
                 }
                 Err(_) => {}
             }
         }
-        Err(refusal)
+        Err(rejection)
     }
 }
 
@@ -184,11 +184,7 @@ fn iss(token: &str) -> Result<Option<String>, TokenError> {
 struct Iss<'a>(Option<Text<'a>>);
 
 impl<'de> ObjectReader<'de> for Iss<'de> {
-    fn read_member<A: MapAccess<'de>>(
-        &mut self,
-        name: &str,
-        map: &mut A,
-    ) -> Result<Member, A::Error> {
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Member, A::Error> {
         match name {
             "iss" => read_once(&mut self.0, map),
             _ => Ok(Member::Ignored),

@@ -52,12 +52,12 @@ impl TrustedKey {
 
     /// One public key in PEM (RFC 7468 section 13). The algorithm follows from its type.
     pub(super) fn from_pem(text: &[u8]) -> Result<Self, &'static str> {
-        const SAYS: &str = "is not a PEM file with one public key (BEGIN PUBLIC KEY)";
-        let mut blocks = pem::parse_many(text).map_err(|_| SAYS)?;
+        const MESSAGE: &str = "is not a PEM file with one public key (BEGIN PUBLIC KEY)";
+        let mut blocks = pem::parse_many(text).map_err(|_| MESSAGE)?;
         let block = blocks
             .pop()
             .filter(|block| blocks.is_empty() && block.tag() == "PUBLIC KEY")
-            .ok_or(SAYS)?;
+            .ok_or(MESSAGE)?;
         let der = block.contents();
         let is_of = |oid: &[u8]| memchr::memmem::find(&der[..der.len().min(32)], oid).is_some();
         // The object identifiers of RFC 8410, RFC 5480 and RFC 8017.

@@ -29,8 +29,6 @@ use tokio::{
     time::Instant,
 };
 
-pub(super) use key_set::SignatureCheck;
-
 use super::trusted_key::{TrustedKey, TrustedKeySet, read_file};
 use crate::{config::Algorithm, crypto, metrics::Metrics};
 use follower::KeyFollower;

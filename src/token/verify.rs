@@ -145,7 +145,8 @@ impl Verifier {
         if expiry == ExpiryCheck::Enforced && self.expired(&claims, now) {
             return Err(TokenError::Expired);
         }
-        if key.accepts(jws.signing_input.as_bytes(), jws.signature) {
+        let message = jws.signing_input.as_bytes();
+        if key.check.accepts(message, jws.signature) {
             Ok(claims)
         } else {
             Err(TokenError::Signature)
@@ -274,11 +275,7 @@ struct Header<'a> {
 }
 
 impl<'de> ObjectReader<'de> for Header<'de> {
-    fn read_member<A: MapAccess<'de>>(
-        &mut self,
-        name: &str,
-        map: &mut A,
-    ) -> Result<Member, A::Error> {
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Member, A::Error> {
         match name {
             "alg" => read_once(&mut self.alg, map),
             "kid" => read_once(&mut self.kid, map),
@@ -313,11 +310,7 @@ struct UnverifiedClaims<'a> {
 }
 
 impl<'de> ObjectReader<'de> for UnverifiedClaims<'de> {
-    fn read_member<A: MapAccess<'de>>(
-        &mut self,
-        name: &str,
-        map: &mut A,
-    ) -> Result<Member, A::Error> {
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<Member, A::Error> {
         match name {
             "iss" => read_once(&mut self.iss, map),
             "aud" => read_once(&mut self.aud, map),
@@ -335,7 +328,7 @@ impl<'de> ObjectReader<'de> for UnverifiedClaims<'de> {
             "renewable" => read_once(&mut self.renewable, map),
             "token_use" => read_once(&mut self.token_use, map),
             IDENTITY_CLAIMS => read_once(&mut self.identity_claims, map),
-            _ => self.custom_claims.read_member(self.wanted, name, map),
+            _ => self.custom_claims.read(self.wanted, name, map),
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::token::trusted_key::TrustedKey;
+use crate::token::{error::TokenError, trusted_key::TrustedKey};
 
 /// Most keys tried for one token.
 const MAX_KEYS_TRIED: usize = 8;
@@ -36,39 +36,26 @@ pub(in crate::token) struct KeySet {
     pub(super) is_withdrawn: bool,
 }
 
-/// The result of checking a signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::token) enum SignatureCheck {
-    Valid,
-    Invalid,
-    /// No key has the id.
-    UnknownKey,
-    /// The keys are for other algorithms.
-    AlgorithmMismatch,
-    /// There are no keys at all, not even old ones.
-    NoKeys,
-}
-
 impl KeySet {
     pub(in crate::token) const fn version(&self) -> u64 {
         self.version
     }
 
-    /// Whether one of the keys made this signature.
+    /// Checks that one of the keys made this signature.
     pub(in crate::token) fn check(
         &self,
         alg: &str,
         kid: Option<&str>,
         message: &[u8],
         signature: &str,
-    ) -> SignatureCheck {
+    ) -> Result<(), TokenError> {
         if self.keys.is_empty() {
             // Withdrawn keys reject a token; missing keys cannot decide about it.
-            return if self.is_withdrawn {
-                SignatureCheck::UnknownKey
+            return Err(if self.is_withdrawn {
+                TokenError::UnknownKey
             } else {
-                SignatureCheck::NoKeys
-            };
+                TokenError::NoKeys
+            });
         }
         let is_named =
             kid.is_some_and(|kid| self.keys.iter().any(|key| key.kid.as_deref() == Some(kid)));
@@ -83,13 +70,13 @@ impl KeySet {
             .take(MAX_KEYS_TRIED)
             .peekable();
         if candidates.next().is_none() {
-            SignatureCheck::UnknownKey
+            Err(TokenError::UnknownKey)
         } else if fitting.peek().is_none() {
-            SignatureCheck::AlgorithmMismatch
+            Err(TokenError::Algorithm)
         } else if fitting.any(|key| key.check.accepts(message, signature)) {
-            SignatureCheck::Valid
+            Ok(())
         } else {
-            SignatureCheck::Invalid
+            Err(TokenError::Signature)
         }
     }
 }
