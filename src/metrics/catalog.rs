@@ -96,13 +96,13 @@ metric_families! {
             [from_config("version", "the version of the program")],
             "Which versions run, and since when.";
         ready: IntGauge = "ready",
-            "Whether /readyz says yes, as of this scrape.",
+            "Whether /readyz is 200, as of this scrape.",
             [],
             "0 for longer than a start or a drain takes: `/readyz` says what is missing, the log why.";
         config_applied: IntGauge = "config_applied",
-            "1: the config that was read last is in use. 0: it was refused.",
+            "1: the config that was read last is in use. 0: it was rejected.",
             [],
-            "0: `menshen check` names the line. The old config works on, but a restart would fail.";
+            "0: `menshen check` names the line. The old config stays in use, but a restart would fail.";
         config_reloads: CounterFamily = "config_reloads_total",
             "Configs read while running.",
             [closed("result", "applied refused")],
@@ -112,7 +112,7 @@ metric_families! {
             [],
             "Report it with the log lines around it.";
         log_lines_dropped: IntCounter = "log_lines_dropped_total",
-            "Log lines given up because their reader did not keep up.",
+            "Log lines dropped because their reader did not keep up.",
             [],
             "Lines of the audit log may be among them: look at what reads standard output.";
         audit_events: CounterFamily = "audit_events_total",
@@ -123,7 +123,7 @@ metric_families! {
                     phone.bound phone.not_unbound phone.refused phone.unbound profile.changed refresh.reused rights.changed \
                     sessions.revoked sms.requested store.exported store_key.changed users.imported users.merged"),
             ],
-            "What operators and users did; `store.exported` and `rights.changed` that nobody expected deserve a look.";
+            "What operators and users did. Look into an unexpected `store.exported` or `rights.changed`.";
         tls_handshakes: CounterFamily = "tls_handshakes_total",
             "TLS handshakes of clients.",
             [
@@ -132,17 +132,17 @@ metric_families! {
             ],
             "Many `refused_by_client` after a renewal: the chain is not complete.";
         tls_reloads: CounterFamily = "tls_reloads_total",
-            "Changed TLS certificates, read anew.",
+            "Reloads of changed TLS certificates.",
             [closed("result", "ok failed")],
-            "`failed`: the old certificate is served on; the log says what does not fit.";
+            "`failed`: the old certificate stays in use; the log says why.";
         tls_certificate_expiry: IntGauge = "tls_certificate_expiry_seconds",
-            "When the TLS certificate ends, in Unix time; 0 without TLS.",
+            "Expiry of the TLS certificate, in Unix time; 0 without TLS.",
             [],
             "Less `time()`: the seconds that are left to renew it.";
     }
     "Requests" {
         requests: CounterFamily = "requests_total",
-            "Requests, by who answered them and the class of the status.",
+            "Requests, by what answered them and by the class of the status.",
             [
                 RULE,
                 closed("decision", "forwarded refused auth failed verified preflight"),
@@ -152,7 +152,7 @@ metric_families! {
         errors: CounterFamily = "errors_total",
             "Requests that ended with an error of menshen's own, by its code.",
             [error_codes_and("code", "")],
-            "Who is refused, and why: [errors.md](errors.md) has the codes. A refusal of the backend's is not here; a stream that ended with its session is, and an answer that broke off.";
+            "What is rejected, and why: [errors.md](errors.md) has the codes. Rejections of the backend are not counted; a stream that ended with its session and a response that broke off are.";
         request_duration: HistogramVec = "request_duration_seconds",
             "Whole requests, the backend included.",
             [RULE],
@@ -170,17 +170,17 @@ metric_families! {
             [],
             "Beside `server.max_connections`.";
         connections_refused: IntCounter = "connections_refused_total",
-            "Connections over the limit, turned away.",
+            "Connections rejected because there were too many.",
             [],
             "A flood, or `server.max_connections` is too low.";
         requests_overloaded: IntCounter = "requests_overloaded_total",
-            "Requests over the limit, turned away.",
+            "Requests rejected because too many were in flight.",
             [],
             "The backend is slow and requests pile up, or `server.max_requests` is too low.";
         http2_connections_cut: IntCounter = "http2_connections_cut_total",
-            "HTTP/2 connections ended because of malformed or abandoned requests.",
+            "HTTP/2 connections closed because of malformed or reset requests.",
             [],
-            "Somebody tries a rapid reset; it is held off already.";
+            "A rapid reset attack, which this has already stopped.";
         rate_limited: CounterFamily = "rate_limited_total",
             "Requests over a limit.",
             [
@@ -190,29 +190,29 @@ metric_families! {
             ],
             "Steady and high on a `_per_ip` limit without an attack: all clients share the address of a proxy that `server.trusted_proxies` does not name.";
         headers_stripped: IntCounter = "headers_stripped_total",
-            "Headers of clients that did not pass.",
+            "Header fields of clients that were not forwarded.",
             [],
-            "Above zero is usual (some clients send odd names); a jump is somebody who tries to be somebody else.";
+            "Above zero is usual (some clients send odd names); a sudden rise is an attempt to spoof an identity.";
         report_only: IntGauge = "report_only",
             "Whether the gate or a rule only reports.",
             [],
-            "1: somebody is let in who would be refused. Not for long.";
+            "1: requests pass that would be rejected. Not for long.";
         report_only_requests: CounterFamily = "report_only_total",
-            "What the gate would have said, and what the backend did.",
+            "Requests while the gate only reports: what it would have decided, and what the backend answered.",
             [
                 RULE,
                 error_codes_and("code", "pass"),
                 closed("backend", "1xx 2xx 3xx 401 403 4xx 5xx failed none unknown"),
             ],
-            "A code beside `2xx`: somebody would be shut out. `pass` beside `401`: somebody would be let in whom the backend refuses.";
+            "A code beside `2xx`: the gate would reject what the backend accepts. `pass` beside `401`: the gate would allow what the backend rejects.";
         report_only_headers: IntCounter = "report_only_headers_total",
-            "Headers of clients that passed only because the gate reports.",
+            "Header fields of clients that were forwarded only because the gate only reports.",
             [],
-            "What clients send that will be missing once the gate refuses.";
+            "What clients send that will be removed once the gate enforces its rules.";
         streams_open: IntGaugeVec = "streams_open",
-            "Streams now.",
+            "Open streams.",
             [closed("kind", "websocket events answer call")],
-            "How many a restart cuts. `answer`: one that has been coming for a second; `call`: one of gRPC that has lasted as long.";
+            "How many a restart cuts. `answer`: a response that has lasted for a second; `call`: a gRPC call that has lasted as long.";
         streams_ended: CounterFamily = "streams_ended_total",
             "Streams that have ended.",
             [closed("reason", "closed idle revoked session_over stopping token_over")],
@@ -234,7 +234,7 @@ metric_families! {
             [ISSUER],
             "Much more than `jwks_refresh`: they cannot be fetched; the old ones hold.";
         signing_key_age: Gauge = "signing_key_age_seconds",
-            "How long the key that signs has been signing; 0 for given keys.",
+            "How long the signing key has been signing; 0 for keys of the config.",
             [],
             "Beside `tokens.rotate_every`: older than that, and no new key has taken over.";
         refresh: CounterFamily = "refresh_total",
@@ -242,16 +242,16 @@ metric_families! {
             [closed("result", "rotated kept replayed reused expired revoked disabled invalid")],
             "`replayed` is a lost answer and harmless; `reused` is a stolen token or a broken client, and has ended the session.";
         revocations: CounterFamily = "revocations_total",
-            "Sessions ended before their time; of everybody at once, it counts as one.",
+            "Revoked sessions; a revocation of all sessions counts as one.",
             [
                 closed("reason", "ban erased everything logout logout_global logout_others merged operator password reuse session_ended single_session \
                     unban user_type"),
             ],
-            "Who ends sessions: users, operators, or menshen itself.";
+            "What ends sessions: users, operators, or menshen itself.";
         revocation_lag: Gauge = "revocation_lag_seconds",
             "Age of the newest revocation when it was found.",
             [],
-            "How long a ban takes to bite here. Stays as it was until the next revocation.";
+            "How long a ban takes to reach this process. Keeps its value until the next revocation.";
         proof_errors: CounterFamily = "proof_errors_total",
             "Signatures for the backend that failed.",
             [closed("kind", "assertion mint")],
@@ -283,7 +283,7 @@ metric_families! {
     }
     "WeChat" {
         wechat_calls: CounterFamily = "wechat_calls_total",
-            "Calls of WeChat, each try for itself.",
+            "Calls of WeChat, each attempt counted by itself.",
             [
                 API,
                 closed("class", "ok blocked busy code_invalid misconfigured rate_limited stale_token timeout unreachable unusable"),
@@ -294,11 +294,11 @@ metric_families! {
             [API],
             "What a login waits for.";
         wechat_phone_cost: Counter = "wechat_phone_cost_cny_total",
-            "What WeChat takes for phone numbers, in yuan.",
+            "What WeChat charges for phone numbers, in yuan.",
             [],
             "By `wechat.phone_price`; compare with WeChat's bill.";
         wechat_pushes: CounterFamily = "wechat_pushes_total",
-            "What WeChat pushed, and what became of it.",
+            "Messages that WeChat pushed, by result.",
             [
                 closed("event", "user_info_modified user_authorization_revoke user_authorization_cancellation check other unknown"),
                 closed("result", "done repeated nobody outdated failed forged stale unreadable other_app"),
@@ -313,15 +313,15 @@ metric_families! {
                 closed("result", "sent bad_number balance blocked_number config content perm rate_limited timeout transient unmade \
                     unreachable unusable"),
             ],
-            "`config`, `balance`, `perm` and `content` are for you to mend with the vendor; after `timeout`, `transient` and `unusable` nobody knows whether a message went out.";
+            "`config`, `balance`, `perm` and `content` are for you to mend with the vendor; after `timeout`, `transient` and `unusable` it is unknown whether a message was sent.";
         sms_call_duration: HistogramVec = "sms_call_duration_seconds",
             "Calls of SMS vendors.",
             [VENDOR],
             "What asking for a code waits for.";
         sms_codes_verified: CounterFamily = "sms_codes_verified_total",
-            "SMS codes looked at.",
+            "SMS codes checked.",
             [closed("result", "right wrong limited failed")],
-            "`right` far below the messages sent: codes do not arrive, or somebody sends messages for the sake of it.";
+            "`right` far below the messages sent: codes do not arrive, or messages are requested only to cause costs.";
         sms_cost: CounterVec = "sms_cost_cny_total",
             "What sending messages has cost, in yuan.",
             [VENDOR],
@@ -329,7 +329,7 @@ metric_families! {
         sms_daily_budget: IntGauge = "sms_daily_budget",
             "Messages a day that the config allows; 0 while there is no vendor.",
             [],
-            "Beside what was sent; when it is spent nobody gets a code until midnight in China.";
+            "Beside what was sent; once it is spent, no code is sent until midnight in China.";
     }
     "The backend" {
         upstream_errors: CounterFamily = "upstream_errors_total",
@@ -350,32 +350,32 @@ metric_families! {
             [UPSTREAM],
             "0: only where no other is left. Its log, and the path of `upstream.health`.";
         upstream_ejections: CounterFamily = "upstream_ejections_total",
-            "Backends passed over for failing requests.",
+            "Ejections of backends that failed requests.",
             [UPSTREAM],
-            "One that goes up and down: it accepts connections and fails then.";
+            "One that goes up and down: it accepts connections, and then fails.";
         hook_calls: CounterFamily = "hook_calls_total",
             "Questions and messages to the backend.",
             [
                 HOOK,
                 closed("result", "ok busy client_error redirect refused server_error timeout unreachable unusable"),
             ],
-            "While `user.created` fails nobody new can sign in (`hooks.on_failure`); the others are told again.";
+            "While `user.created` fails, no new user can sign in (`hooks.on_failure`); other events are sent again.";
         hook_call_duration: HistogramVec = "hook_call_duration_seconds",
             "Questions and messages to the backend, repeats included.",
             [HOOK],
             "What a first login waits for.";
         hook_events_lost: CounterFamily = "hook_events_lost_total",
-            "Events of which the backend will not hear.",
+            "Events that the backend will not receive.",
             [HOOK],
             "The audit log has them (`hook.given_up`): tell the backend by hand.";
         hook_backlog: IntGauge = "hook_backlog",
             "Events that wait for the backend, counted up to 1000.",
             [],
-            "Goes back to zero by itself.";
+            "Returns to zero by itself.";
         hook_backlog_age: Gauge = "hook_backlog_age_seconds",
             "Age of the oldest event that waits.",
             [],
-            "After `hooks.give_up_after` it is given up.";
+            "After `hooks.give_up_after` it is discarded.";
     }
     "The store" {
         store_op_duration: HistogramVec = "store_op_duration_seconds",

@@ -29,14 +29,14 @@ pub struct AdminClient {
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// No connection: it does not run.
-    #[error("nobody listens on admin.listen")]
+    #[error("nothing listens on admin.listen")]
     NotRunning,
-    #[error("it does not take this admin token: is it running with another one?")]
+    #[error("it does not accept this admin token: is it running with another one?")]
     Refused,
     /// An error response, with its text.
     #[error("{text}")]
     Failed { status: StatusCode, text: String },
-    #[error("it gave no answer that can be read")]
+    #[error("it gave no readable answer")]
     Unreadable,
 }
 

@@ -111,7 +111,7 @@ fn a_command_that_reaches_neither_process_nor_store_says_what_is_in_its_way() {
         &["users", "list"],
         &[("MENSHEN_ADMIN__LISTEN", &admin)],
     );
-    Said::of(&wrong).failed(1, "does not take this admin token");
+    Said::of(&wrong).failed(1, "does not accept this admin token");
 
     let backend = Backend::start();
     let without = Setup::before(backend.address).start();

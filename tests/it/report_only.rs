@@ -158,8 +158,8 @@ fn what_would_be_refused_is_forwarded_and_counted_beside_what_the_backend_says()
     menshen.wait_for_log(
         r#""path":"/internal/302","status":302,"rule":"hidden","decision":"forwarded","would_refuse":"forbidden""#,
     );
-    menshen.wait_for_log("the backend let pass what would have been refused");
-    menshen.wait_for_log("the backend refused a user who would have passed");
+    menshen.wait_for_log("the backend accepted a request that would have been rejected");
+    menshen.wait_for_log("the backend rejected a user that would have been allowed");
     menshen.wait_for_log("gate.report_only: is true");
 }
 
