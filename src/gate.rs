@@ -114,12 +114,8 @@ impl Gate {
     ) -> Result<Self, ConfigProblems> {
         let (rules, policy) = compile_policy(config)?;
         let keep_authorization = config.upstream.authorization == UpstreamAuthorization::Keep;
-        let reserved = config
-            .identity
-            .headers
-            .keys()
-            .map(String::as_str)
-            .chain([AUTH_ASSERTION, "authorization"]);
+        let names = config.identity.headers.keys().map(String::as_str);
+        let reserved = names.chain([AUTH_ASSERTION, "authorization"]);
         let reserved = reserved.filter_map(|name| name.parse().ok());
         let mut token_cookies: Vec<_> = rules
             .rules()

@@ -22,7 +22,7 @@ pub use decode::{BodyDecoder, BodyEvent, Decoded};
 pub use encode::{BodyEncoder, TooLong, TooShort};
 pub use invalid_body::InvalidBody;
 pub use response::{
-    InvalidHead, ResponseFraming, ResponseHead, parse_response, response_body, unfold,
+    InvalidHead, ParsedHead, ResponseFraming, parse_response, response_body, unfold,
 };
 pub use trailers::{InvalidTrailer, Trailers};
 

@@ -67,14 +67,10 @@ impl Outbound {
     /// `NO_PROXY`) and only from there. A server on this machine is reached directly, and over
     /// plain HTTP it needs no certificates.
     pub fn new(base: &Url) -> Result<Self, ClientError> {
-        let mut client = Self::builder();
         if is_loopback(base) {
-            client = client.no_proxy();
-            if base.scheme() == "http" {
-                client = client.tls_certs_only([]);
-            }
+            return Self::to_backend(base);
         }
-        Self::build(client)
+        Self::build(Self::builder())
     }
 
     /// A client that connects to public addresses alone, whatever the name in a URL resolves to,
@@ -85,19 +81,14 @@ impl Outbound {
         Self::build(Self::builder().no_proxy().dns_resolver(resolver))
     }
 
-    /// A client for the backend at `base`, without a proxy; over plain HTTP it needs no
-    /// certificates.
+    /// A client for the backend or another process at `base`, without a proxy; over plain HTTP it
+    /// needs no certificates.
     pub fn to_backend(base: &Url) -> Result<Self, ClientError> {
         let mut client = Self::builder().no_proxy();
         if base.scheme() == "http" {
             client = client.tls_certs_only([]);
         }
         Self::build(client)
-    }
-
-    /// A client without proxy and certificates: for plain HTTP to another menshen process.
-    fn direct() -> Result<Self, ClientError> {
-        Self::build(Self::builder().no_proxy().tls_certs_only([]))
     }
 
     fn build(builder: ClientBuilder) -> Result<Self, ClientError> {
@@ -319,7 +310,7 @@ mod tests {
         // The same server is there for a client that may: it takes the connection, and says
         // nothing.
         assert_eq!(
-            ask(Outbound::direct().unwrap()).await,
+            ask(Outbound::to_backend(&Url::parse(&url).unwrap()).unwrap()).await,
             Err(OutboundError::Timeout)
         );
     }

@@ -41,7 +41,7 @@ pub enum InvalidHead {
 
 /// A response head, borrowed from its bytes.
 #[derive(Clone, Copy)]
-pub struct ResponseHead<'b, 'h> {
+pub struct ParsedHead<'b, 'h> {
     /// 100 to 999.
     pub status: u16,
     /// Empty if there is none, or if it is not ASCII.
@@ -52,7 +52,7 @@ pub struct ResponseHead<'b, 'h> {
     pub fields: &'h [Header<'b>],
 }
 
-impl<'b> ResponseHead<'b, '_> {
+impl<'b> ParsedHead<'b, '_> {
     /// All values of a field, in order; the name may be in any case.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
         self.fields
@@ -63,9 +63,9 @@ impl<'b> ResponseHead<'b, '_> {
 }
 
 /// Values may be personal data, so they are not printed.
-impl fmt::Debug for ResponseHead<'_, '_> {
+impl fmt::Debug for ParsedHead<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseHead")
+        f.debug_struct("ParsedHead")
             .field("status", &self.status)
             .field("version", &self.version)
             .field("fields", &self.fields.len())
@@ -81,7 +81,7 @@ impl fmt::Debug for ResponseHead<'_, '_> {
 pub fn parse_response<'b, 'h>(
     bytes: &'b [u8],
     slots: &'h mut [MaybeUninit<Header<'b>>],
-) -> Result<Option<(ResponseHead<'b, 'h>, usize)>, InvalidHead> {
+) -> Result<Option<(ParsedHead<'b, 'h>, usize)>, InvalidHead> {
     let mut parser = ParserConfig::default();
     parser.allow_spaces_after_header_name_in_responses(true);
     let mut response = httparse::Response::new(&mut []);
@@ -100,7 +100,7 @@ pub fn parse_response<'b, 'h>(
     };
     let reason = response.reason.unwrap_or_default();
     Ok(Some((
-        ResponseHead {
+        ParsedHead {
             status,
             reason,
             version,
@@ -168,7 +168,7 @@ pub struct ResponseFraming {
 /// The body that follows a head (RFC 9112 section 6.3). There is none after a 101: what follows is
 /// another protocol.
 pub fn response_body(
-    head: &ResponseHead<'_, '_>,
+    head: &ParsedHead<'_, '_>,
     request_is_head: bool,
 ) -> Result<ResponseFraming, InvalidHead> {
     let fields = FramingFields::collect(head.fields);

@@ -57,7 +57,7 @@ impl AdminClient {
         let base =
             Url::parse(&format!("http://{address}")).map_err(|_| AdminClientError::Address)?;
         Ok(Self {
-            outbound: Outbound::direct()?,
+            outbound: Outbound::to_backend(&base)?,
             base,
             token,
         })

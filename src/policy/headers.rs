@@ -219,13 +219,8 @@ impl HeaderPolicy {
             common: CommonNames::default(),
         };
         let others = [AUTH_STATE, AUTH_ASSERTION, &upstream.shared_secret_header];
-        for name in identity
-            .headers
-            .keys()
-            .map(String::as_str)
-            .chain(others)
-            .chain(mint_header(config))
-        {
+        let names = identity.headers.keys().map(String::as_str);
+        for name in names.chain(others).chain(mint_header(config)) {
             policy.add_name(name, HeaderVerdict::Drop(DropReason::Reserved));
         }
         for prefix in &identity.reserved_prefixes {
@@ -341,19 +336,12 @@ fn check_names(config: &Config) -> ConfigProblems {
             HeaderVerdict::Pass | HeaderVerdict::Drop(DropReason::Reserved)
         ) || is_standard(name.as_bytes())
     };
-    let set = [(
-        "upstream.shared_secret_header",
-        &*upstream.shared_secret_header,
-    )];
-    let set = set
-        .into_iter()
-        .chain(mint_header(config).map(|name| ("mint.header", name)));
-    for (key, name) in set.chain(
-        identity
-            .headers
-            .keys()
-            .map(|name| ("identity.headers", name.as_str())),
-    ) {
+    let secret = upstream.shared_secret_header.as_str();
+    let secret = ("upstream.shared_secret_header", secret);
+    let minted = mint_header(config).map(|name| ("mint.header", name));
+    let names = identity.headers.keys();
+    let of_identity = names.map(|name| ("identity.headers", name.as_str()));
+    for (key, name) in [secret].into_iter().chain(minted).chain(of_identity) {
         let plain = name.bytes().all(is_plain)
             && name.starts_with(|first: char| first.is_ascii_alphabetic());
         let message = if !plain || name.len() > 64 {

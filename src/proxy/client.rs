@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use super::{
     failure::ClientError, local_response::LocalResponse, message::BodyPart,
-    response_head::ResponseHead,
+    response_head::ResponseHead, socket::Socket,
 };
 use crate::http1::{BodyLength, Trailers};
 
@@ -97,8 +97,11 @@ pub(super) trait Client {
         response: LocalResponse,
     ) -> Result<(), ClientError>;
 
-    /// The connection, if it is one of HTTP/1.
-    fn as_http1(&mut self) -> Option<&mut Http1Client> {
+    /// Puts the 101 head of a WebSocket (HTTP/1).
+    fn send_upgrade(&mut self, _head: ResponseHead<'_>) {}
+
+    /// The connection itself, which a WebSocket has to itself (HTTP/1).
+    fn socket(&mut self) -> Option<&mut Socket> {
         None
     }
 

@@ -19,7 +19,7 @@ use super::{
     connection_tracker::{ConnectionPermit, ConnectionTracker},
     rejection::{RenderedRejection, ResponseForm, render},
     request_context::RequestContext,
-    snapshot::{Limits, Snapshot},
+    snapshot::{ServerLimits, Snapshot},
     socket::Socket,
     tls::Tls,
     upstream::session::Connections,
@@ -81,7 +81,7 @@ impl ConnectionService {
     }
 
     /// The limits of the current config.
-    pub(super) fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> ServerLimits {
         self.current.load().limits
     }
 

@@ -6,7 +6,7 @@
 mod attempts;
 mod relay;
 
-use std::{pin::Pin, sync::Arc};
+use std::{future::poll_fn, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use h2::Reason;
@@ -226,7 +226,7 @@ impl Exchange<'_> {
             sent: 0,
         };
         // Only HTTP/1 upgrades.
-        let (Some(client), NegotiatedSession::Http1(session)) = (client.as_http1(), session) else {
+        let NegotiatedSession::Http1(session) = session else {
             return nothing;
         };
         let Some(head) = session.head() else {
@@ -237,26 +237,21 @@ impl Exchange<'_> {
         let open = snapshot
             .streams
             .register(StreamKind::WebSocket, self.admitted.identity.as_ref());
-        if client.flush().await.is_err() {
+        if poll_fn(|cx| client.poll_flush(cx)).await.is_err() {
             return nothing;
         }
+        let Some(socket) = client.socket() else {
+            return nothing;
+        };
         let (backend, early) = session.into_upgraded();
         let idle_timeout = self
             .admitted
             .forward
             .idle_timeout
             .unwrap_or(snapshot.upstreams.read_timeout);
-        let watch = client.socket.watch();
+        let watch = socket.watch();
         let is_reset = || watch.as_ref().is_some_and(SocketWatch::is_reset);
-        tunnel::run(
-            &mut client.socket,
-            is_reset,
-            backend,
-            early,
-            idle_timeout,
-            &open,
-        )
-        .await
+        tunnel::run(socket, is_reset, backend, early, idle_timeout, &open).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::{borrow::Cow, io};
 use h2::Reason;
 use pingora::ErrorType;
 
-use super::{access_record::Recorder, message::ReadError};
+use super::{access_record::Recorder, message::MessageReadError};
 use crate::{error::ErrorCode, http1};
 
 /// What failed.
@@ -187,14 +187,14 @@ fn is_unprocessed(error: &h2::Error) -> bool {
             || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
 }
 
-impl From<ReadError> for ExchangeError {
-    fn from(error: ReadError) -> Self {
+impl From<MessageReadError> for ExchangeError {
+    fn from(error: MessageReadError) -> Self {
         match error {
-            ReadError::Closed => Self::new(
+            MessageReadError::Closed => Self::new(
                 ExchangeFailure::ClosedEarly,
                 "the connection ended within a body",
             ),
-            ReadError::Invalid => Self::invalid_response("the framing of a body is invalid"),
+            MessageReadError::Invalid => Self::invalid_response("the framing of a body is invalid"),
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::{net, runtime::Handle};
 use super::{
     connection::{ConnectionService, http1, http2},
     connection_tracker::ConnectionPermit,
-    snapshot::Limits,
+    snapshot::ServerLimits,
     socket::{MaybeTls, Socket},
     tls::{Tls, TlsConnection},
 };
@@ -203,7 +203,11 @@ enum AcceptedStream {
 impl AcceptedStream {
     /// Registers the connection, which is already non-blocking, with the caller's runtime, and does
     /// the TLS handshake. `None`: the client has disconnected, or the handshake failed.
-    async fn open(self, limits: Limits, permit: Arc<ConnectionPermit>) -> Option<ClientConnection> {
+    async fn open(
+        self,
+        limits: ServerLimits,
+        permit: Arc<ConnectionPermit>,
+    ) -> Option<ClientConnection> {
         let Self::Tcp(stream, Some(tls)) = self else {
             let socket = self.open_plain(limits.body_timeout, Some(permit))?;
             return Some(ClientConnection {

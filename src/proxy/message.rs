@@ -38,14 +38,14 @@ pub(super) enum BodyPart {
 
 /// Why a body cannot be read to its end.
 #[derive(Debug)]
-pub(super) enum ReadError {
+pub(super) enum MessageReadError {
     /// The connection ended or failed before the end of the body.
     Closed,
     /// The framing of the body is invalid.
     Invalid,
 }
 
-impl From<InvalidBody> for ReadError {
+impl From<InvalidBody> for MessageReadError {
     fn from(error: InvalidBody) -> Self {
         if matches!(error, InvalidBody::Incomplete) {
             Self::Closed
@@ -83,7 +83,7 @@ impl MessageReader {
         &mut self,
         io: &mut R,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<BodyPart, ReadError>>
+    ) -> Poll<Result<BodyPart, MessageReadError>>
     where
         R: AsyncRead + Unpin + ?Sized,
     {
@@ -102,7 +102,7 @@ impl MessageReader {
                         return Poll::Ready(Ok(BodyPart::Complete));
                     }
                     Ok(_) => {}
-                    Err(_) => return Poll::Ready(Err(ReadError::Closed)),
+                    Err(_) => return Poll::Ready(Err(MessageReadError::Closed)),
                 },
             }
         }

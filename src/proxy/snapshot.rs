@@ -33,7 +33,7 @@ pub struct Snapshot {
     pub(super) error_renderer: ErrorRenderer,
     /// The open streams of the process, which outlive every snapshot.
     pub(super) streams: Arc<Streams>,
-    pub(super) limits: Limits,
+    pub(super) limits: ServerLimits,
 }
 
 /// The parts of a snapshot.
@@ -52,7 +52,7 @@ pub struct SnapshotParts<'a> {
 
 /// Limits on connections and requests.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct ServerLimits {
     pub(super) max_header_bytes: usize,
     pub(super) header_timeout: Duration,
     pub(super) keepalive_timeout: Duration,
@@ -71,7 +71,7 @@ pub(super) struct Limits {
     pub(super) max_auth_requests: i64,
 }
 
-impl Limits {
+impl ServerLimits {
     fn new(config: &ServerConfig) -> Self {
         let max_requests = if config.max_requests == 0 {
             i64::MAX
@@ -113,7 +113,7 @@ impl Snapshot {
             recorder,
             error_renderer: parts.error_renderer,
             streams: parts.streams,
-            limits: Limits::new(&parts.config.server),
+            limits: ServerLimits::new(&parts.config.server),
         })
     }
 }

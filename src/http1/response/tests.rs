@@ -38,7 +38,7 @@ fn parse(text: &str) -> Result<Parsed, InvalidHead> {
 
 fn parse_slots<T>(
     bytes: &[u8],
-    then: impl FnOnce(ResponseHead<'_, '_>, usize) -> T,
+    then: impl FnOnce(ParsedHead<'_, '_>, usize) -> T,
 ) -> Result<Option<T>, InvalidHead> {
     let mut slots = [const { MaybeUninit::uninit() }; 256];
     Ok(parse_response(bytes, &mut slots)?.map(|(head, length)| then(head, length)))

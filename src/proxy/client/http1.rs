@@ -20,8 +20,8 @@ use crate::{
         failure::ClientError,
         local_response::LocalResponse,
         message::{
-            BodyPart, MessageReader, MessageWriter, ReadError, put, put_content_length, put_field,
-            put_status_line,
+            BodyPart, MessageReadError, MessageReader, MessageWriter, put, put_content_length,
+            put_field, put_status_line,
         },
         response_head::ResponseHead,
         socket::Socket,
@@ -66,7 +66,7 @@ impl RequestFraming {
 )]
 #[derive(Debug)]
 pub(in crate::proxy) struct Http1Client {
-    pub(in crate::proxy) socket: Socket,
+    socket: Socket,
     reader: MessageReader,
     writer: MessageWriter,
     framing: RequestFraming,
@@ -179,16 +179,6 @@ impl Http1Client {
         }
     }
 
-    /// Puts the 101 head of a WebSocket.
-    pub(in crate::proxy) fn send_upgrade(&mut self, head: ResponseHead<'_>) {
-        head.put_upgrade(self.writer.out());
-        self.framing.keep_alive = false;
-    }
-
-    pub(in crate::proxy) async fn flush(&mut self) -> Result<(), ClientError> {
-        poll_fn(|cx| self.poll_flush(cx)).await
-    }
-
     fn put_response(&mut self, method: &Method, response: &LocalResponse) {
         let keep_alive = self.framing.keep_alive;
         let out = self.writer.out();
@@ -230,8 +220,8 @@ impl Client for Http1Client {
             .map_err(|error| {
                 self.framing.keep_alive = false;
                 match error {
-                    ReadError::Closed => ClientError::Gone,
-                    ReadError::Invalid => ClientError::Malformed,
+                    MessageReadError::Closed => ClientError::Gone,
+                    MessageReadError::Invalid => ClientError::Malformed,
                 }
             })
     }
@@ -364,11 +354,16 @@ impl Client for Http1Client {
         self.framing.keep_alive &= can_drain || self.reader.is_complete();
         self.put_response(method, &response);
         self.responded = true;
-        self.flush().await
+        poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    fn as_http1(&mut self) -> Option<&mut Http1Client> {
-        Some(self)
+    fn send_upgrade(&mut self, head: ResponseHead<'_>) {
+        head.put_upgrade(self.writer.out());
+        self.framing.keep_alive = false;
+    }
+
+    fn socket(&mut self) -> Option<&mut Socket> {
+        Some(&mut self.socket)
     }
 
     fn is_closed_by_peer(&self) -> bool {

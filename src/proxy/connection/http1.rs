@@ -29,7 +29,7 @@ use crate::{
         client::{Http1Client, RequestFraming},
         message::body_length,
         serve::{DecidedRequest, serve},
-        snapshot::{Limits, Snapshot},
+        snapshot::{ServerLimits, Snapshot},
         socket::Socket,
         upstream::session::Connections,
     },
@@ -58,7 +58,7 @@ struct DecidedHead {
 
 /// Limits and deadline for reading a head.
 struct HeadWait {
-    limits: Limits,
+    limits: ServerLimits,
     /// Until its first byte. From then on `header_timeout` covers the whole head, however slowly
     /// its bytes arrive.
     first_byte_timeout: Duration,

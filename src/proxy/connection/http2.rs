@@ -27,7 +27,7 @@ use crate::{
         client::Http2Client,
         grpc,
         serve::{DecidedRequest, serve},
-        snapshot::{Limits, Snapshot},
+        snapshot::{ServerLimits, Snapshot},
         socket::Socket,
         stream_tracker::{StreamGuard, StreamTracker},
     },
@@ -157,7 +157,7 @@ pub(in crate::proxy) async fn serve_connection(
 }
 
 /// The limits that the library enforces on one connection.
-fn builder(limits: &Limits) -> Builder {
+fn builder(limits: &ServerLimits) -> Builder {
     let mut builder = Builder::new();
     let head = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
     builder

@@ -7,11 +7,9 @@
 
 mod http1;
 mod http2;
+mod upstream_session;
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use pingora::{
     connectors::{ConnectorOptions, TransportConnector, http::v2},
@@ -19,17 +17,11 @@ use pingora::{
     upstreams::peer::Peer as _,
 };
 
-use super::super::{
-    failure::ExchangeError,
-    message::BodyPart,
-    response_head::{HeadEvent, ResponseHead},
-    upstream_request::UpstreamRequest,
-};
-use crate::http1::Trailers;
-
 use super::{UpstreamPeer, idle_connections::IdleConnections};
 use http1::Http1Session;
 use http2::Http2Session;
+
+pub(in crate::proxy) use upstream_session::UpstreamSession;
 
 /// One worker's connections to all backends.
 pub(in crate::proxy) struct Connections {
@@ -54,51 +46,6 @@ impl NegotiatedSession {
     pub(in crate::proxy) const fn is_http2(&self) -> bool {
         matches!(self, Self::Http2(_))
     }
-}
-
-/// The backend's side of one exchange.
-pub(in crate::proxy) trait UpstreamSession {
-    const IS_HTTP2: bool;
-
-    /// Starts the request.
-    fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), ExchangeError>;
-
-    /// Sends from the front of `part`, which is not empty, and returns the number of bytes sent.
-    fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        part: &[u8],
-    ) -> Poll<Result<usize, ExchangeError>>;
-
-    /// Ends the request.
-    fn finish(&mut self) -> Result<(), ExchangeError>;
-
-    /// Flushes buffered bytes.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>>;
-
-    /// Waits for the next response head, which [`Self::head`] then returns.
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ExchangeError>>;
-
-    /// The last response head.
-    fn head(&self) -> Option<ResponseHead<'_>>;
-
-    /// Whether the backend reads the rest of the request after it has started to respond.
-    fn reads_on(&self) -> bool;
-
-    /// Whether neither a body nor trailers follow the final head.
-    fn is_response_complete(&self) -> bool;
-
-    /// Waits for the next part of the response's body.
-    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyPart, ExchangeError>>;
-
-    /// What has not been consumed of the last part.
-    fn part(&self) -> &[u8];
-
-    /// Marks `length` bytes of the part as passed on.
-    fn consume(&mut self, length: usize);
-
-    /// The trailers of a complete response.
-    fn take_trailers(&mut self) -> Option<Trailers>;
 }
 
 impl Connections {

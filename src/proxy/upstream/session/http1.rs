@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
 use pingora::protocols::Stream;
 
-use super::UpstreamSession;
+use super::upstream_session::UpstreamSession;
 use crate::{
     http1::{self, BodyLength, InvalidHead, Peer, ResponseFraming, Trailers},
     policy::{

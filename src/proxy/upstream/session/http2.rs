@@ -8,8 +8,8 @@ use http::{HeaderMap, StatusCode, header};
 use pingora::protocols::http::v2::client;
 
 use super::{
-    UpstreamSession,
     http1::{MAX_HEAD_LEN, is_bodiless},
+    upstream_session::UpstreamSession,
 };
 use crate::{
     http1::{BodyLength, Trailers},
