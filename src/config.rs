@@ -6,6 +6,7 @@
 
 mod address;
 mod admin;
+mod api_url;
 mod auth;
 mod cors;
 mod dialects;
@@ -58,6 +59,7 @@ pub use issuers::{IssuerConfig, MAPPED_CLAIMS};
 pub use limits::LimitsConfig;
 pub use load::{Loaded, Source};
 pub use mint::MintConfig;
+pub(crate) use problems::EscapeControls;
 pub use problems::{Problem, Problems};
 pub use reference::reference;
 pub use reload::ReloadConfig;
@@ -159,7 +161,6 @@ impl Config {
         self.hooks.check(self.mode, &self.users, problems);
         self.limits.check(problems);
         self.telemetry.check(problems);
-        self.reload.check(problems);
     }
 }
 

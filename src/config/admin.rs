@@ -15,31 +15,30 @@ pub struct AdminConfig {
     pub listen: String,
     /// The token of `/admin`, at least 32 characters: `menshen users`, `sessions` and `keys` call a
     /// running process there. It allows everything. Also `token_file`. Unset: there is no `/admin`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub token: Option<SecretText>,
     /// Read `token` from this file. A missing file is made on first start, for its owner alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path", "x-made-on-first-start" = true), example = &"admin.token")]
     pub token_file: Option<PathBuf>,
 }
 
 /// Shortest token that the admin listener takes, in characters.
-pub(super) const MIN_TOKEN_LEN: usize = 32;
+const MIN_TOKEN_LEN: usize = 32;
+
+/// Checks a token that is sent to the admin listener.
+pub(super) fn check_bearer_token(key: &str, token: Option<&SecretText>, problems: &mut Problems) {
+    if token.is_some_and(|token| token.expose().len() < MIN_TOKEN_LEN) {
+        problems.add(
+            key,
+            "is shorter than 32 characters: `openssl rand -hex 32` prints a good one",
+        );
+    }
+    SecretForm::BearerToken.check(key, token, problems);
+}
 
 impl AdminConfig {
     pub(super) fn check(&self, server: &ServerConfig, problems: &mut Problems) {
-        if self
-            .token
-            .as_ref()
-            .is_some_and(|token| token.expose().len() < MIN_TOKEN_LEN)
-        {
-            problems.add(
-                "admin.token",
-                "is shorter than 32 characters: `openssl rand -hex 32` prints a good one",
-            );
-        }
-        SecretForm::BearerToken.check("admin.token", self.token.as_ref(), problems);
+        check_bearer_token("admin.token", self.token.as_ref(), problems);
         let Ok(address) = self.listen.parse::<SocketAddr>() else {
             problems.add(
                 "admin.listen",
@@ -62,7 +61,7 @@ impl AdminConfig {
             problems.warn(
                 "admin.listen",
                 format!(
-                    "{address} can be reached from other machines, and asks nobody who they are"
+                    "{address} can be reached from other machines, and needs no authentication for metrics and probes"
                 ),
             );
         }

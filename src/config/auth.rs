@@ -17,6 +17,7 @@ pub struct AuthConfig {
     /// One session for each client type: a new login ends the older one of its kind.
     pub single_session_per_client_type: bool,
     /// Most sessions of one user. One more login ends the least recently used session.
+    #[schemars(range(min = 1, max = 1000))]
     pub max_sessions: usize,
     /// Put the `openid` into the user of a response. Off: it is personal, and clients do not need
     /// it.
@@ -25,17 +26,12 @@ pub struct AuthConfig {
     /// alone. An older session needs a code as well (`reauthentication_required`), so that a stolen
     /// token cannot do these things for long. The phone number button needs no further code: its
     /// own proves the person.
+    #[schemars(extend("minimum" = "0s", "maximum" = "90d"))]
     pub recent_login: HumanDuration,
 }
 
 impl AuthConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
-        problems.check_range("auth.max_sessions", &self.max_sessions, 1..=1000);
-        problems.check_range(
-            "auth.recent_login",
-            &self.recent_login,
-            HumanDuration::secs(0)..=HumanDuration::days(90),
-        );
         let plain = |segment: &str| {
             !segment.is_empty()
                 && segment
@@ -81,7 +77,7 @@ pub enum Registration {
 }
 
 /// New users, and users who turn out to be one person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UsersConfig {
     /// What a new user's id is: a `uuid` (version 7), or an `integer` that counts up.
@@ -90,7 +86,6 @@ pub struct UsersConfig {
     /// has or ever will have, because a new user with the id of one of its rows would be that user.
     /// Unset: 1. Required where the backend is asked for ids (`hooks.created = "ask"`): its ids
     /// must be below.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &1_000_000)]
     pub first_integer: Option<u64>,
     /// What happens when two users turn out to be one person: `never` merges no users (another
@@ -102,9 +97,10 @@ pub struct UsersConfig {
 }
 
 /// Whether two users may become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Merge {
+    #[default]
     Never,
     Proven,
 }
@@ -125,20 +121,11 @@ impl UsersConfig {
     }
 }
 
-impl Default for UsersConfig {
-    fn default() -> Self {
-        Self {
-            ids: UserIds::Uuid,
-            first_integer: None,
-            merge: Merge::Never,
-        }
-    }
-}
-
 /// The kind of a new user's id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UserIds {
+    #[default]
     Uuid,
     Integer,
 }

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::HumanDuration;
+use super::{HumanDuration, values::pairs};
 
 /// One API of an existing mini program.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = nest())]
 pub struct DialectConfig {
@@ -20,45 +20,39 @@ pub struct DialectConfig {
     pub kind: DialectKind,
     /// The prefix of its routes. Rejections on any path below it have the format of this dialect.
     /// Unset: `/api/v1` for nest, `/api` for simplejwt and success-data, none for the others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"/api/v1")]
     pub prefix: Option<String>,
     /// How long its access tokens are valid. Unset: 7d for nest, 1h for code-data,
     /// `tokens.access_ttl` for the others. At most 7d.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"7d")]
     pub access_ttl: Option<HumanDuration>,
     /// Whether `{user.openid}` has a value. Unset: as the clients of the dialect need it; a custom
     /// one has it where it uses the placeholder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = false)]
     pub openid: Option<bool>,
     /// What `{user.phone}` is. Unset: `masked`, because tokens travel.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = ShownPhone::Masked)]
     pub phone: Option<ShownPhone>,
     /// Accept a token in `Authorization` without `Bearer`, on every path below the prefix. Unset:
     /// for code-data only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = false)]
     pub bare_token: Option<bool>,
     /// The language of `{message}` where `messages` has none: `en` or `zh`. Unset: `en`; zh for
     /// nest, success-data and code-data.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = Language::Zh)]
     pub language: Option<Language>,
     /// Other names for kinds of user in `{user.type}`. The claim `user_type` and `X-User-Type` do
     /// not change.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     #[schemars(example = pairs(&[("user", "wechat")]))]
     pub user_types: BTreeMap<String, String>,
     /// Further claims of its access tokens, for a backend that reads the token itself. Claims that
     /// menshen sets cannot be listed.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     #[schemars(example = pairs(&[("user_id", "{user.id}")]))]
     pub claims: BTreeMap<String, String>,
     /// The same for `{refresh_jwt}`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     #[schemars(example = pairs(&[("token_type", "refresh")]))]
     pub refresh_claims: BTreeMap<String, String>,
     /// What `{message}` is, by wire code (docs/errors.md) or by one of the finer `code_missing` (a
@@ -66,15 +60,15 @@ pub struct DialectConfig {
     /// `wechat_unreachable` (no response of WeChat, or one that is not JSON), `wechat_unusable` (a
     /// response without an openid), `refresh_expired` (the session has expired) and
     /// `refresh_wrong_type` (an access token in place of a refresh token).
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     #[schemars(example = pairs(&[("token_missing", "please sign in")]))]
     pub messages: BTreeMap<String, String>,
     /// Its routes. For `custom` only.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub route: Vec<DialectRoute>,
     /// Formats of its rejections, where the route has none for the code: the first that matches.
     /// For `custom` only.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub error: Vec<DialectError>,
 }
 
@@ -95,39 +89,35 @@ pub struct DialectRoute {
     /// `query.name`; of several (`body.nickName|body.nickname`) the first with a value. Inputs that
     /// are not listed are not read, except `access_token`, which is in `Authorization`.
     /// docs/migrating.md lists the inputs of each action.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     #[schemars(example = pairs(&[("code", "body.code"), ("nickname", "body.nickName")]))]
     pub inputs: BTreeMap<String, String>,
     /// Validation of the inputs, with the messages for `{errors}`. All failures are reported, in
     /// this order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub check: Vec<DialectCheck>,
     /// For `wechat_login`: `keep` stores a nickname and avatar where the user has none; `replace`
     /// stores those of each login.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = ProfileOfLogin::Keep)]
     pub profile: Option<ProfileOfLogin>,
     /// For `refresh`: `false` does not rotate the refresh token, for clients that keep their first
     /// one. Theft is not detected then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = true)]
     pub rotate: Option<bool>,
     /// The status of a success. Unset: 200.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = 200)]
     pub status: Option<u32>,
     /// Further header fields of a success, with placeholders.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     #[schemars(example = pairs(&[("X-Session", "{session_id}")]))]
     pub headers: BTreeMap<String, String>,
     /// The JSON of a success, with placeholders in its texts. A text that is one placeholder
     /// becomes its value, of any type; a member whose name ends with `?` is left out where that is
     /// null. Unset: no body.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"{ \"token\": \"{access_token}\" }")]
     pub body: Option<String>,
     /// Formats of its rejections, which come before those of the dialect.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub error: Vec<DialectError>,
 }
 
@@ -141,16 +131,14 @@ pub struct DialectCheck {
     pub input: String,
     /// `required`: it is present. `not_null`, `not_blank`: as the name says. `string`: a text, or a
     /// number, whose digits are taken. Each rule ignores what another one checks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = CheckRule::Required)]
     pub rule: Option<CheckRule>,
     /// The fewest and the most characters.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     #[schemars(example = [11, 11])]
     pub length: Vec<u32>,
     /// A regular expression that it must match. `\d`, `\w`, `\s` and `\b` are about ASCII, as in
     /// JavaScript.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"^1[3-9][0-9]{9}$")]
     pub pattern: Option<String>,
     /// The message of a failure.
@@ -173,34 +161,33 @@ pub enum CheckRule {
 #[serde(deny_unknown_fields)]
 pub struct DialectError {
     /// The codes of the rejections, as in `messages`. Empty: all others.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     #[schemars(example = ["token_missing", "token_invalid"])]
     pub codes: Vec<String>,
     /// Its status. Unset: the default of the code (docs/errors.md).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = 401)]
     pub status: Option<u32>,
     /// Further header fields, with placeholders.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     #[schemars(example = pairs(&[("X-Reason", "{code}")]))]
     pub headers: BTreeMap<String, String>,
     /// Its JSON, as that of a success.
     #[schemars(example = &"{ \"code\": \"{status}\", \"message\": \"{message}\" }")]
     pub body: String,
     /// The JSON of each field in `{errors}`, where that is used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"{ \"field\": \"{field.name}\", \"message\": \"{field.message}\" }")]
     pub item: Option<String>,
 }
 
 /// Which API it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DialectKind {
     Simplejwt,
     Nest,
     SuccessData,
     CodeData,
+    #[default]
     Custom,
 }
 
@@ -273,21 +260,10 @@ impl DialectKind {
 
 impl DialectConfig {
     /// One of this kind with nothing of its own.
-    pub const fn for_kind(kind: DialectKind) -> Self {
+    pub fn for_kind(kind: DialectKind) -> Self {
         Self {
             kind,
-            prefix: None,
-            access_ttl: None,
-            openid: None,
-            phone: None,
-            bare_token: None,
-            language: None,
-            user_types: BTreeMap::new(),
-            claims: BTreeMap::new(),
-            refresh_claims: BTreeMap::new(),
-            messages: BTreeMap::new(),
-            route: Vec::new(),
-            error: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -298,11 +274,4 @@ fn nest() -> DialectConfig {
         prefix: Some("/api/v1".to_owned()),
         ..DialectConfig::for_kind(DialectKind::Nest)
     }
-}
-
-fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
 }

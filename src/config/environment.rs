@@ -8,10 +8,10 @@
 use std::{collections::BTreeMap, ffi::OsString};
 
 use super::{
-    problems::{Origin, Problems},
+    problems::{Problems, ValueOrigin},
     schema::{Schema, ValueType},
     suggestion,
-    toml_tree::{Node, TomlValue},
+    toml_tree::{TomlNode, TomlValue},
 };
 
 const PREFIX: &str = "MENSHEN_";
@@ -20,12 +20,12 @@ const FILE: &str = "MENSHEN_CONFIG";
 
 /// Sets the keys of the tree that the variables name.
 pub(super) fn overlay(
-    root: &mut Node,
+    root: &mut TomlNode,
     variables: &[(OsString, OsString)],
     problems: &mut Problems,
 ) {
     for (steps, name, value) in config_variables(variables, problems) {
-        let origin = Origin::Variable(name.clone());
+        let origin = ValueOrigin::Variable(name.clone());
         match set(root, Schema::root(), &steps, &value, &origin) {
             Ok(()) => {}
             Err(OverlayError::Unknown) => problems.push_at(origin, suggestion::for_variable(&name)),
@@ -36,7 +36,7 @@ pub(super) fn overlay(
 
 /// A step from a table or list into it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
+enum KeyStep {
     Index(usize),
     Name(String),
 }
@@ -51,7 +51,7 @@ enum OverlayError {
 fn config_variables(
     variables: &[(OsString, OsString)],
     problems: &mut Problems,
-) -> Vec<(Vec<Step>, String, String)> {
+) -> Vec<(Vec<KeyStep>, String, String)> {
     let mut config_variables = Vec::new();
     for (name, value) in variables {
         let Some(name) = name
@@ -61,14 +61,14 @@ fn config_variables(
             continue;
         };
         let Some(value) = value.to_str() else {
-            problems.push_at(Origin::Variable(name.to_owned()), "is not UTF-8");
+            problems.push_at(ValueOrigin::Variable(name.to_owned()), "is not UTF-8");
             continue;
         };
         let steps = name[PREFIX.len()..]
             .split("__")
             .map(|step| match step.parse() {
-                Ok(index) if step.bytes().all(|b| b.is_ascii_digit()) => Step::Index(index),
-                _ => Step::Name(step.to_lowercase()),
+                Ok(index) if step.bytes().all(|b| b.is_ascii_digit()) => KeyStep::Index(index),
+                _ => KeyStep::Name(step.to_lowercase()),
             });
         config_variables.push((steps.collect(), name.to_owned(), value.to_owned()));
     }
@@ -97,11 +97,11 @@ fn is_service_link(name: &str) -> bool {
 }
 
 fn set(
-    node: &mut Node,
+    node: &mut TomlNode,
     schema: Schema,
-    steps: &[Step],
+    steps: &[KeyStep],
     value: &str,
-    origin: &Origin,
+    origin: &ValueOrigin,
 ) -> Result<(), OverlayError> {
     let value_type = schema.value_type();
     let Some((step, rest)) = steps.split_first() else {
@@ -110,7 +110,7 @@ fn set(
         return Ok(());
     };
     match (value_type, step) {
-        (ValueType::Table, Step::Name(name)) => {
+        (ValueType::Table, KeyStep::Name(name)) => {
             let property = schema.property(name).ok_or(OverlayError::Unknown)?;
             // The validator reports a value in the file that is not a table.
             let TomlValue::Table(entries) = &mut node.value else {
@@ -122,7 +122,7 @@ fn set(
             entries.insert(name.clone(), new_node(property, rest, value, origin)?);
             Ok(())
         }
-        (ValueType::List(item), Step::Index(index)) => {
+        (ValueType::List(item), KeyStep::Index(index)) => {
             let TomlValue::List(items) = &mut node.value else {
                 return Ok(());
             };
@@ -157,9 +157,9 @@ fn set(
 fn whole_value(
     value_type: &ValueType,
     value: &str,
-    origin: &Origin,
+    origin: &ValueOrigin,
 ) -> Result<TomlValue, OverlayError> {
-    let text = |text: &str| Node {
+    let text = |text: &str| TomlNode {
         origin: origin.clone(),
         value: TomlValue::Text(text.trim().to_owned()),
     };
@@ -195,16 +195,16 @@ fn whole_value(
 /// A new node with this value in it; none for a variable that is refused.
 fn new_node(
     schema: Schema,
-    rest: &[Step],
+    rest: &[KeyStep],
     value: &str,
-    origin: &Origin,
-) -> Result<Node, OverlayError> {
+    origin: &ValueOrigin,
+) -> Result<TomlNode, OverlayError> {
     let mut node = empty_node(schema, origin);
     set(&mut node, schema, rest, value, origin)?;
     Ok(node)
 }
 
-fn empty_node(schema: Schema, origin: &Origin) -> Node {
+fn empty_node(schema: Schema, origin: &ValueOrigin) -> TomlNode {
     let value = match schema.value_type() {
         ValueType::Table | ValueType::Map(_) => TomlValue::Table(BTreeMap::new()),
         ValueType::List(_) => TomlValue::List(Vec::new()),
@@ -212,7 +212,7 @@ fn empty_node(schema: Schema, origin: &Origin) -> Node {
             TomlValue::Text(String::new())
         }
     };
-    Node {
+    TomlNode {
         origin: origin.clone(),
         value,
     }

@@ -48,17 +48,17 @@ impl ForwardAuthConfig {
             let key = format!("forward_auth.trusted_callers[{n}]");
             problems.add(
                 &key,
-                format!("{network} is everybody, and who may ask can ask about any path"),
+                format!("{network} is every address, and each of them could ask about any path"),
             );
         }
         if self.enabled && config.upstream.shared_secret.is_some() {
-            let message = "is not told to proxies that ask (forward_auth): what they forward has it only if they send it themselves";
+            let message = "is not sent to proxies that use forward_auth: what they forward has it only if they add it themselves";
             problems.warn("upstream.shared_secret", message);
         }
         if self.enabled && self.forged_headers == ForgedHeaders::Ignore {
             problems.warn(
                 "forward_auth.forged_headers",
-                "is \"ignore\": where the proxy lets an identity header of a client through, that client is anybody",
+                "is \"ignore\": where the proxy lets an identity header of a client through, that client can be any user",
             );
         }
     }

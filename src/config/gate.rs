@@ -30,7 +30,8 @@ impl GateConfig {
     }
 
     pub(super) fn check(&self, rules: &[RuleConfig], problems: &mut Problems) {
-        const WARNING: &str = "nobody is refused, so the backend has to check its callers itself";
+        const WARNING: &str =
+            "no request is rejected, so the backend has to check its callers itself";
         if self.report_only {
             problems.warn("gate.report_only", format!("is true: {WARNING}"));
         }

@@ -21,17 +21,14 @@ pub struct HooksConfig {
     /// The URL of the backend that receives hooks. Unset: none are sent. A redirect is not
     /// followed. Plain http is for this machine and private networks: hooks may contain personal
     /// data.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"http://127.0.0.1:3000/internal/menshen")]
     pub url: Option<String>,
     /// The key of the signature, at least 32 bytes; also `secret_file`. `X-Menshen-Signature` is
     /// `sha256=` and the hex HMAC-SHA256 of `X-Menshen-Timestamp` (seconds since 1970), a `.` and
     /// the body. The backend must check it, and refuse old timestamps.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub secret: Option<SecretText>,
     /// Read `secret` from this file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"hooks.secret")]
     pub secret_file: Option<PathBuf>,
     /// The events that are sent. `user.created`, `user.deleted`, `user.merged` and `user.withdrawn`
@@ -48,15 +45,19 @@ pub struct HooksConfig {
     /// `unionid`, `phone`, `profile` (`nickname` and `avatar_url`).
     pub share: Vec<HookShare>,
     /// Total time for one hook, its retries included. 100 milliseconds to 30 seconds.
+    #[schemars(extend("minimum" = "100ms", "maximum" = "30s"))]
     pub timeout: HumanDuration,
     /// How often a hook is sent within that time, if the backend cannot be reached or answers 408,
     /// 429 or 5xx. 1 to 5.
+    #[schemars(range(min = 1, max = 5))]
     pub attempts: u32,
     /// Most first logins that wait for the backend at once; for one more the hook counts as failed.
     /// 1 to 10000.
+    #[schemars(range(min = 1, max = 10_000))]
     pub max_waiting: usize,
     /// How long an event is retried before it is dropped, with a line in the audit log. 1 minute to
     /// 30 days.
+    #[schemars(extend("minimum" = "1m", "maximum" = "30d"))]
     pub give_up_after: HumanDuration,
 }
 
@@ -136,19 +137,6 @@ impl HooksConfig {
     }
 
     pub(super) fn check(&self, mode: Mode, users: &UsersConfig, problems: &mut Problems) {
-        let min = HumanDuration::millis(100);
-        problems.check_range(
-            "hooks.timeout",
-            &self.timeout,
-            min..=HumanDuration::secs(30),
-        );
-        problems.check_range("hooks.attempts", &self.attempts, 1..=5);
-        problems.check_range("hooks.max_waiting", &self.max_waiting, 1..=10_000);
-        problems.check_range(
-            "hooks.give_up_after",
-            &self.give_up_after,
-            HumanDuration::minutes(1)..=HumanDuration::days(30),
-        );
         match (&self.url, &self.secret) {
             (None, None) => {}
             (None, Some(_)) => problems.add(
@@ -171,7 +159,7 @@ impl HooksConfig {
                     problems.add_conflict("users.first_integer", &others, FIRST_INTEGER_MISSING);
                 }
                 if self.events.is_empty() {
-                    problems.warn("hooks.events", "is empty: nothing is asked or told");
+                    problems.warn("hooks.events", "is empty: no hook is sent");
                 }
             }
         }
@@ -208,7 +196,7 @@ const FIRST_INTEGER_MISSING: &str = "is missing: the backend answers `user.creat
      menshen counts from here, so write a number above every id that the backend will ever give";
 
 const SECRET_MISSING: &str = "is missing: give at least 32 bytes here or in `secret_file`, without which the backend could not \
-     tell menshen from anybody else";
+     tell menshen from another sender";
 
 impl Default for HooksConfig {
     fn default() -> Self {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HumanDuration, Problems, TokenConfig};
+use super::{HumanDuration, Problems, TokenConfig, values::pairs};
 
 /// What the backend is told about the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,7 +46,7 @@ impl IdentityConfig {
         if self.assertion_audience.trim().is_empty() {
             problems.add(
                 key,
-                "is empty: an assertion that names nobody would be for everybody",
+                "is empty: an assertion without an audience would be valid for every service",
             );
         } else if self.assertion_audience == tokens.audience {
             let message = "is `tokens.audience` too: a backend that compares only that would take an access token for an assertion";
@@ -62,15 +62,13 @@ impl IdentityConfig {
 
 impl Default for IdentityConfig {
     fn default() -> Self {
-        let pair = |header: &str, claim: &str| (header.to_owned(), claim.to_owned());
         Self {
-            headers: [
-                pair("X-User-Id", "sub"),
-                pair("X-User-Type", "user_type"),
-                pair("X-Session-Id", "sid"),
-                pair("X-Client-Type", "client_type"),
-            ]
-            .into(),
+            headers: pairs(&[
+                ("X-User-Id", "sub"),
+                ("X-User-Type", "user_type"),
+                ("X-Session-Id", "sid"),
+                ("X-Client-Type", "client_type"),
+            ]),
             assertion: false,
             assertion_audience: "upstream".to_owned(),
             assertion_ttl: HumanDuration::secs(60),

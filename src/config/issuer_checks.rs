@@ -3,10 +3,13 @@
 use reqwest::Url;
 
 use super::{
-    Algorithm, HumanDuration, IssuerConfig, MAPPED_CLAIMS, Problems, SecretText, TokenConfig,
-    address::is_loopback, end_of_day, tokens::weakness,
+    Algorithm, IssuerConfig, MAPPED_CLAIMS, Problems, SecretText, TokenConfig,
+    address::is_loopback,
+    end_of_day,
+    issuers::DEFAULT_MAX_LIFETIME,
+    tokens::{keyed_secrets, weakness},
 };
-use crate::types::{Malformed, REVOCATION_RETENTION, UserId, UserType};
+use crate::types::{Malformed, UserId, UserType};
 
 /// Registered claims that menshen reads itself (RFC 7519 section 4.1), so that none of them can be
 /// mapped.
@@ -32,7 +35,7 @@ pub(super) fn check(issuers: &[IssuerConfig], tokens: &TokenConfig, problems: &m
         if !issuer.issuer.is_empty() && before.iter().any(|other| other.issuer == issuer.issuer) {
             problems.add(
                 &key("issuer"),
-                "is that of another issuer: nobody could tell whose a token is",
+                "is that of another issuer: the issuer of a token would be ambiguous",
             );
         }
         // With a shared secret one issuer could sign for the other.
@@ -112,26 +115,11 @@ impl IssuerConfig {
                 );
             }
         }
-        if let Some(leeway) = &self.leeway {
-            problems.check_range(
-                &key("leeway"),
-                leeway,
-                HumanDuration::millis(0)..=HumanDuration::minutes(5),
-            );
-        }
-        if let Some(life) = &self.max_lifetime {
-            problems.check_range(
+        if self.longest_life() > DEFAULT_MAX_LIFETIME {
+            problems.warn(
                 &key("max_lifetime"),
-                life,
-                HumanDuration::secs(1)..=HumanDuration::days(400),
+                "is longer than a ban is remembered: a token can outlive it",
             );
-            if life.get() > REVOCATION_RETENTION.saturating_sub(std::time::Duration::from_hours(1))
-            {
-                problems.warn(
-                    &key("max_lifetime"),
-                    "is longer than a ban is remembered: a token can outlive it",
-                );
-            }
         }
     }
 
@@ -166,7 +154,7 @@ impl IssuerConfig {
             [name] if symmetric && *name != "secret" => {
                 problems.add(
                     &key("algorithms"),
-                    format!("has HS256, and `{name}` has public keys: nobody may sign with one"),
+                    format!("has HS256, and `{name}` has public keys, which must not verify HS256"),
                 );
             }
             [_] => {}
@@ -218,21 +206,14 @@ impl IssuerConfig {
                 if !is_local(&url) {
                     problems.warn(
                         &key("jwks_url"),
-                        "is plain HTTP: whoever sits between can make tokens for anybody",
+                        "is plain HTTP: an attacker in between can make tokens for any user",
                     );
                 }
             }
             Some(Ok(_)) => problems.add(
                 &key("jwks_url"),
-                "must be https (`allow_plain_http` says otherwise)",
+                "must be https (unless `allow_plain_http` is set)",
             ),
-        }
-        if let Some(every) = &self.jwks_refresh {
-            problems.check_range(
-                &key("jwks_refresh"),
-                every,
-                HumanDuration::minutes(1)..=HumanDuration::days(1),
-            );
         }
     }
 
@@ -245,7 +226,7 @@ impl IssuerConfig {
         {
             problems.add(
                 &key("user_id_claim"),
-                "is no claim that could hold a user's id",
+                "is not a claim that can hold a user's id",
             );
         }
         if !self.user_id_prefix.is_empty() && UserId::parse(&self.user_id_prefix).is_err() {
@@ -267,7 +248,7 @@ impl IssuerConfig {
             } else if theirs.is_empty() || REGISTERED_CLAIMS.contains(&theirs.as_str()) {
                 problems.add(
                     &key(&entry),
-                    format!("{theirs:?} is no claim that could say this"),
+                    format!("{theirs:?} is not a claim that can be mapped to it"),
                 );
             }
         }
@@ -291,12 +272,7 @@ impl IssuerConfig {
 
     /// Its secrets with their keys.
     fn secrets(&self) -> impl Iterator<Item = (String, &SecretText)> {
-        let former = self.previous_secrets.iter().enumerate();
-        let former = former.map(|(n, secret)| (format!("previous_secrets[{n}]"), secret));
-        self.secret
-            .iter()
-            .map(|secret| ("secret".to_owned(), secret))
-            .chain(former)
+        keyed_secrets(self.secret.as_ref(), &self.previous_secrets)
     }
 }
 

@@ -50,6 +50,7 @@ pub struct LimitsConfig {
     pub account_per_user: Rate,
     /// Addresses and users remembered by each limit; when it is full, the least recently used are
     /// forgotten. About 130 bytes each, for each of the ten limits.
+    #[schemars(range(min = 1, max = 10_000_000))]
     pub table_entries: usize,
 }
 
@@ -61,7 +62,6 @@ impl LimitsConfig {
                 "is false: nothing slows down who guesses or floods",
             );
         }
-        problems.check_range("limits.table_entries", &self.table_entries, 1..=10_000_000);
     }
 }
 

@@ -9,9 +9,9 @@ use std::{
 
 use super::{
     Config, environment,
-    problems::{Origin, Problem, Problems},
+    problems::{Problem, Problems, ValueOrigin},
     schema::Schema,
-    toml_tree::{self, Node, TomlValue},
+    toml_tree::{self, TomlNode, TomlValue},
     validator::Validator,
 };
 
@@ -88,7 +88,7 @@ impl Config {
             // The validator accepts what the structs accept; if they ever differ, nothing starts.
             // The error may quote a value, so it is not printed.
             problems.push_at(
-                Origin::Nowhere,
+                ValueOrigin::Nowhere,
                 "has a value that passes its description and still does not fit",
             );
             return Err(problems);
@@ -108,10 +108,10 @@ impl Config {
 }
 
 /// The file as a tree; an empty one when there is no file.
-fn read(file: Option<&Path>, problems: &mut Problems) -> Option<Node> {
+fn read(file: Option<&Path>, problems: &mut Problems) -> Option<TomlNode> {
     let Some(file) = file else {
-        return Some(Node {
-            origin: Origin::Nowhere,
+        return Some(TomlNode {
+            origin: ValueOrigin::Nowhere,
             value: TomlValue::Table(std::collections::BTreeMap::new()),
         });
     };
@@ -122,18 +122,18 @@ fn read(file: Option<&Path>, problems: &mut Problems) -> Option<Node> {
                 io::ErrorKind::NotFound => "there is no such file".to_owned(),
                 kind => format!("cannot be read ({kind})"),
             };
-            problems.push_at(Origin::Nowhere, message);
+            problems.push_at(ValueOrigin::Nowhere, message);
             return None;
         }
     };
     let Ok(text) = String::from_utf8(bytes) else {
-        problems.push_at(Origin::Nowhere, "is not UTF-8 text");
+        problems.push_at(ValueOrigin::Nowhere, "is not UTF-8 text");
         return None;
     };
     match toml_tree::parse(&text) {
         Ok(tree) => Some(tree),
         Err(error) => {
-            problems.push_at(Origin::Place(error.line, error.column), error.message);
+            problems.push_at(ValueOrigin::Place(error.line, error.column), error.message);
             None
         }
     }

@@ -15,24 +15,19 @@ use super::{Config, HumanDuration, Problems, SecretText, UpstreamAuthorization, 
 #[serde(default, deny_unknown_fields)]
 pub struct MintConfig {
     /// The backend's secret, for HS256: at least 32 bytes. No secret of `[tokens]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub secret: Option<SecretText>,
     /// Read `secret` from this file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"backend.secret")]
     pub secret_file: Option<PathBuf>,
     /// Or a private key whose public key the backend has: PEM with PKCS#8, for `RS256`, `ES256` or
     /// `EdDSA` by the type of the key.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub private_key: Option<SecretText>,
     /// Read `private_key` from this file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"backend.pem")]
     pub private_key_file: Option<PathBuf>,
     /// `kid` of the token's header. Unset: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"2026")]
     pub key_id: Option<String>,
     /// The claims, by the backend's names for them, in the language of dialects. `{user.id}` is a
@@ -42,11 +37,9 @@ pub struct MintConfig {
     /// left out. `iat` (5 s early, for clocks that differ) and `exp` are always there.
     pub claims: BTreeMap<String, String>,
     /// `iss`. Unset: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"shop")]
     pub issuer: Option<String>,
     /// `aud`. Unset: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"shop-api")]
     pub audience: Option<String>,
     /// How long it is valid. It is reused for half of that time.
@@ -106,7 +99,7 @@ impl MintConfig {
             problems.add_conflict(
                 "mint.claims",
                 &asked,
-                "is empty: the token would name nobody",
+                "is empty: the token would name no user",
             );
         }
         for (key, value) in [
@@ -122,7 +115,7 @@ impl MintConfig {
         if !self.prefix.bytes().all(printable) || self.prefix.starts_with(' ') {
             problems.add(
                 "mint.prefix",
-                "is no beginning of a header's value: write visible ASCII, and a space at its end",
+                "is not the beginning of a header's value: write visible ASCII, and a space at its end",
             );
         }
         problems.check_range(

@@ -11,7 +11,7 @@ use std::{
 
 /// The position of a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Origin {
+pub(super) enum ValueOrigin {
     /// In the file, on this line, counted from 1.
     Line(usize),
     /// In the file, on this line and in this column, both counted from 1: where it stops being
@@ -27,7 +27,7 @@ pub(super) enum Origin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     file: Option<PathBuf>,
-    origin: Origin,
+    origin: ValueOrigin,
     key: String,
     message: String,
 }
@@ -44,13 +44,13 @@ impl fmt::Display for Problem {
     /// server.header_timeout: ...`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.file, &self.origin) {
-            (_, Origin::Variable(name)) => write!(f, "environment {name}: ")?,
-            (Some(file), Origin::Line(line)) => write!(f, "{}:{line}: ", file.display())?,
-            (Some(file), Origin::Place(line, column)) => {
+            (_, ValueOrigin::Variable(name)) => write!(f, "environment {name}: ")?,
+            (Some(file), ValueOrigin::Line(line)) => write!(f, "{}:{line}: ", file.display())?,
+            (Some(file), ValueOrigin::Place(line, column)) => {
                 write!(f, "{}:{line}:{column}: ", file.display())?;
             }
-            (Some(file), Origin::Nowhere) => write!(f, "{}: ", file.display())?,
-            (None, Origin::Line(_) | Origin::Place(..) | Origin::Nowhere) => {
+            (Some(file), ValueOrigin::Nowhere) => write!(f, "{}: ", file.display())?,
+            (None, ValueOrigin::Line(_) | ValueOrigin::Place(..) | ValueOrigin::Nowhere) => {
                 f.write_str("configuration: ")?;
             }
         }
@@ -61,8 +61,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A text of the file with its control characters escaped, for one line of a terminal.
-struct EscapeControls<'a>(&'a str);
+/// A text from outside with its control characters escaped, for one line of a terminal.
+pub(crate) struct EscapeControls<'a>(pub(crate) &'a str);
 
 impl fmt::Display for EscapeControls<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,7 +81,7 @@ impl fmt::Display for EscapeControls<'_> {
 #[derive(Debug, Default)]
 pub struct Problems {
     file: Option<PathBuf>,
-    origins: BTreeMap<String, Origin>,
+    origins: BTreeMap<String, ValueOrigin>,
     found: Vec<Problem>,
     warnings: Vec<Problem>,
     suppressed: BTreeSet<String>,
@@ -153,7 +153,7 @@ impl Problems {
     }
 
     /// Sets the position of `key`.
-    pub(super) fn set_origin(&mut self, key: &str, origin: Origin) {
+    pub(super) fn set_origin(&mut self, key: &str, origin: ValueOrigin) {
         self.origins.insert(key.to_owned(), origin);
     }
 
@@ -176,7 +176,7 @@ impl Problems {
     }
 
     /// Reports a problem that belongs to no key.
-    pub(super) fn push_at(&mut self, origin: Origin, message: impl Into<String>) {
+    pub(super) fn push_at(&mut self, origin: ValueOrigin, message: impl Into<String>) {
         self.found.push(Problem {
             file: self.file.clone(),
             origin,
@@ -195,7 +195,7 @@ impl Problems {
         let origin = with_ancestors(key)
             .find_map(|key| self.origins.get(key))
             .cloned()
-            .unwrap_or(Origin::Nowhere);
+            .unwrap_or(ValueOrigin::Nowhere);
         Problem {
             file: self.file.clone(),
             origin,
@@ -254,12 +254,12 @@ mod tests {
 
     fn problems() -> Problems {
         let mut problems = Problems::for_file(Some("config.toml".into()));
-        problems.set_origin("rule", Origin::Line(10));
-        problems.set_origin("rule[1]", Origin::Line(20));
-        problems.set_origin("rule[1].path", Origin::Line(22));
+        problems.set_origin("rule", ValueOrigin::Line(10));
+        problems.set_origin("rule[1]", ValueOrigin::Line(20));
+        problems.set_origin("rule[1].path", ValueOrigin::Line(22));
         problems.set_origin(
             "tokens.leeway",
-            Origin::Variable("MENSHEN_TOKENS__LEEWAY".to_owned()),
+            ValueOrigin::Variable("MENSHEN_TOKENS__LEEWAY".to_owned()),
         );
         problems
     }
@@ -276,7 +276,7 @@ mod tests {
         ] {
             problems.add(key, "no");
         }
-        problems.push_at(Origin::Line(3), "not TOML");
+        problems.push_at(ValueOrigin::Line(3), "not TOML");
         assert_eq!(
             problems.to_string(),
             "config.toml:3: not TOML\n\
@@ -308,8 +308,8 @@ mod tests {
     #[test]
     fn what_stands_in_the_file_neither_breaks_the_line_nor_steers_the_terminal() {
         let mut problems = Problems::for_file(Some("config.toml".into()));
-        problems.push_at(Origin::Line(1), "has `a\r\nb`");
-        problems.set_origin("rule\u{1b}[2J", Origin::Line(2));
+        problems.push_at(ValueOrigin::Line(1), "has `a\r\nb`");
+        problems.set_origin("rule\u{1b}[2J", ValueOrigin::Line(2));
         problems.add("rule\u{1b}[2J", "is no key \u{9b}é");
         assert_eq!(
             problems.to_string(),

@@ -44,7 +44,7 @@ const MODE: &str = "mode = \"development\"   # the only value here that is not t
 
 /// The whole text, with a line end at its end.
 pub fn reference() -> String {
-    let mut page = Page::default();
+    let mut page = ReferencePage::default();
     page.comment(HEADER);
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
     page.table("", Schema::root(), &defaults);
@@ -52,9 +52,9 @@ pub fn reference() -> String {
 }
 
 #[derive(Default)]
-struct Page(String);
+struct ReferencePage(String);
 
-impl Page {
+impl ReferencePage {
     /// The keys of a table, then the tables in it.
     fn table(&mut self, path: &str, schema: Schema, defaults: &Value) {
         let (tables, keys): (Vec<_>, Vec<_>) =
@@ -90,8 +90,11 @@ impl Page {
         self.comment(schema.description());
         match default {
             _ if within(path, name) == "mode" => self.line(MODE),
-            Some(value) => self.line(&format!("{name} = {}", toml(value))),
-            None => {
+            Some(value) if schema.example().is_none() => {
+                self.line(&format!("{name} = {}", toml(value)));
+            }
+            // A key with an example has no default.
+            Some(_) | None => {
                 let example = schema.example().map_or_else(String::new, toml);
                 self.line(&format!("#{name} = {example}"));
             }
@@ -107,7 +110,8 @@ impl Page {
             self.blank();
             self.line(&format!("#[[{path}]]"));
             for (name, _) in in_order(path, item) {
-                if let Some(value) = example.get(name) {
+                let value = example.get(name).unwrap_or(&Value::Null);
+                if item.requires(name) || !is_unset(value) {
                     self.line(&format!("#{name} = {}", toml(value)));
                 }
             }
@@ -172,6 +176,17 @@ fn is_table(schema: Schema) -> bool {
     }
 }
 
+/// Whether a key with this value may as well be left out.
+fn is_unset(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    }
+}
+
 /// A value on one line, as TOML writes it.
 fn toml(value: &Value) -> String {
     match value {
@@ -212,7 +227,7 @@ mod tests {
     use crate::config::{
         Mode, Source,
         problems::Problems,
-        toml_tree::{self, Node, TomlValue},
+        toml_tree::{self, TomlNode, TomlValue},
         validator::Validator,
     };
 
@@ -290,7 +305,7 @@ mod tests {
         }
     }
 
-    fn holds(tree: &Node, key: &str) -> bool {
+    fn holds(tree: &TomlNode, key: &str) -> bool {
         let mut at = tree;
         for step in key.replace("[0]", ".0").split('.') {
             let next = match &at.value {

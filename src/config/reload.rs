@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HumanDuration, Problems};
+use super::HumanDuration;
 
 /// Reloading the config without a restart. SIGHUP reads it again at any time; a config with a
 /// problem changes nothing. Keys that a running process cannot change (addresses to listen on,
@@ -14,17 +14,8 @@ use super::{HumanDuration, Problems};
 pub struct ReloadConfig {
     /// How often this file and the files that it names are checked for changes; a changed file is
     /// read when it has not changed for as long. `"0s"`: never, only on SIGHUP.
+    #[schemars(extend("minimum" = "0s", "maximum" = "24h"))]
     pub interval: HumanDuration,
-}
-
-impl ReloadConfig {
-    pub(super) fn check(&self, problems: &mut Problems) {
-        problems.check_range(
-            "reload.interval",
-            &self.interval,
-            HumanDuration::secs(0)..=HumanDuration::hours(24),
-        );
-    }
 }
 
 impl Default for ReloadConfig {

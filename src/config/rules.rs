@@ -9,7 +9,7 @@ use super::HumanDuration;
 
 /// One rule. It matches by path and method; then `access`, `user_types`, `roles` and `claims`
 /// decide.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = health())]
 pub struct RuleConfig {
@@ -22,7 +22,7 @@ pub struct RuleConfig {
     #[schemars(example = &"/admin/**")]
     pub path: String,
     /// The methods that it matches. Empty: all. `GET` does not include `HEAD`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     #[schemars(example = ["GET", "POST"])]
     pub methods: Vec<String>,
     /// `public`: always anonymous, a token is ignored. `optional`: anonymous without a token, an
@@ -31,21 +31,21 @@ pub struct RuleConfig {
     #[schemars(example = Access::Required)]
     pub access: Access,
     /// Kinds of user that may pass (403 for others). Empty: all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     #[schemars(example = ["admin"])]
     pub user_types: Vec<String>,
     /// Roles of which the user must have one (403 otherwise). Empty: none needed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     #[schemars(example = ["editor"])]
     pub roles: Vec<String>,
     /// Claims of the token, each with the values of which it must have one (403 otherwise): a text,
     /// a number or a truth value as JSON writes it, or a list with one of them in it. For claims of
     /// a dialect or of an `[[issuer]]`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(example = tenants())]
+    #[serde(default)]
+    #[schemars(example = BTreeMap::from([("tenant", ["shop"])]))]
     pub claims: BTreeMap<String, Vec<String>>,
     /// With `optional`: an invalid token counts as no token.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     #[schemars(example = false)]
     pub bad_token_is_anonymous: bool,
     /// Take the token from the cookie of this name too, for pages whose requests cannot carry
@@ -53,25 +53,23 @@ pub struct RuleConfig {
     /// "keep"` or a proxy forwards (forward-auth). A request of a page of another site cannot use
     /// it (403), except for a link to this site, unless `cors.allowed_origins` lists it and
     /// `cors.allow_credentials` is on. A request that has `Authorization` as well is refused (400).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"access_token")]
     pub token_cookie: Option<String>,
     /// Take the token of a WebSocket handshake, and of nothing else, from `access_token` in the
     /// query too: browsers cannot send `Authorization` with one. It is not forwarded, unless
     /// `upstream.authorization = "keep"`, and never in menshen's logs; it may be in those of a
     /// proxy in front.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     #[schemars(example = true)]
     pub token_in_query: bool,
     /// How long a WebSocket, an event stream or a long poll on this rule may be idle, in place of
     /// `upstream.read_timeout`: from 1ms to 7d. For an upload, also in place of a shorter
     /// `server.body_timeout`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"1h")]
     pub idle_timeout: Option<HumanDuration>,
     /// menshen answers CORS preflights on these paths itself, and pages of `cors.allowed_origins`
     /// may read its rejections. The CORS headers of other responses are the backend's.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     #[schemars(example = true)]
     pub cors: bool,
     /// Let through paths with `%2F` or `%25` (`["%2F"]`, `["%25"]` or both) for a backend whose ids
@@ -82,19 +80,24 @@ pub struct RuleConfig {
     /// see a part of an id as a segment of the path then, and a rule of the backend's own, or of a
     /// proxy behind, may see another path than this one. `%2F` needs a `path` that ends in `/**`,
     /// best one that has nothing else below it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     #[schemars(example = ["%2F"])]
     pub allow_encoded: Vec<EncodedDelimiter>,
     /// What `gate.report_only` is for all paths, for the paths of this rule. Unset: as
     /// `gate.report_only` says. Ambiguous paths are refused, and headers that name another path or
     /// method removed, unless every rule only reports.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = true)]
     pub report_only: Option<bool>,
 }
 
-fn tenants() -> BTreeMap<String, Vec<String>> {
-    BTreeMap::from([("tenant".to_owned(), vec!["shop".to_owned()])])
+impl RuleConfig {
+    /// What it matches: `GET|HEAD /health`.
+    pub fn methods_and_path(&self) -> String {
+        match self.methods.as_slice() {
+            [] => self.path.clone(),
+            methods => format!("{} {}", methods.join("|"), self.path),
+        }
+    }
 }
 
 /// The most common first rule.
@@ -104,16 +107,7 @@ fn health() -> RuleConfig {
         path: "/health".to_owned(),
         methods: vec!["GET".to_owned(), "HEAD".to_owned()],
         access: Access::Public,
-        user_types: Vec::new(),
-        roles: Vec::new(),
-        claims: BTreeMap::new(),
-        bad_token_is_anonymous: false,
-        token_cookie: None,
-        token_in_query: false,
-        idle_timeout: None,
-        cors: false,
-        allow_encoded: Vec::new(),
-        report_only: None,
+        ..RuleConfig::default()
     }
 }
 

@@ -3,11 +3,11 @@
 //! The loader, the environment and the printed reference all walk the same schema, so a new field
 //! of a struct is known to each of them at once.
 
-use std::sync::LazyLock;
+use std::{fmt::Display, str::FromStr, sync::LazyLock};
 
 use serde_json::Value;
 
-use super::Config;
+use super::{ByteSize, Config, HumanDuration};
 
 /// A node of the schema.
 #[derive(Clone, Copy)]
@@ -74,6 +74,22 @@ impl Schema {
             }),
             Some("boolean") => ValueType::Boolean,
             other => unreachable!("a config field of type {other:?}"),
+        }
+    }
+
+    /// The message for a value outside the range of its key: a number, a duration or a size between
+    /// `minimum` and `maximum`, which are written like the value itself. With `x-zero-is-never`
+    /// zero is allowed too.
+    pub(super) fn range_error(self, value: &Value) -> Option<String> {
+        let bounds = (self.0.get("minimum")?, self.0.get("maximum")?);
+        let is_zero = text(value) == Some(HumanDuration::millis(0));
+        if is_zero && self.0["x-zero-is-never"] == true {
+            return None;
+        }
+        match self.value_type() {
+            ValueType::Text(TextFormat::Duration) => outside(value, bounds, text::<HumanDuration>),
+            ValueType::Text(TextFormat::ByteSize) => outside(value, bounds, text::<ByteSize>),
+            _ => outside(value, bounds, Value::as_u64),
         }
     }
 
@@ -170,6 +186,19 @@ impl Schema {
     }
 }
 
+fn text<T: FromStr>(value: &Value) -> Option<T> {
+    value.as_str()?.parse().ok()
+}
+
+fn outside<T: PartialOrd + Display>(
+    value: &Value,
+    (min, max): (&Value, &Value),
+    read: impl Fn(&Value) -> Option<T>,
+) -> Option<String> {
+    let (value, min, max) = (read(value)?, read(min)?, read(max)?);
+    (value < min || value > max).then(|| format!("{value} is not between {min} and {max}"))
+}
+
 fn type_name(at: &'static Value) -> Option<&'static str> {
     match &at["type"] {
         Value::Array(names) => names
@@ -218,6 +247,25 @@ mod tests {
             let _ = schema.value_type();
             assert!(!schema.description().is_empty(), "{key} has no doc comment");
         }
+    }
+
+    #[test]
+    fn every_range_is_of_the_type_of_its_key() {
+        let mut ranges = 0;
+        for (key, schema) in Schema::root().walk("") {
+            let Some(max) = schema.0.get("maximum") else {
+                continue;
+            };
+            let above: Value = match schema.value_type() {
+                ValueType::Text(TextFormat::Duration) => "36500d".into(),
+                ValueType::Text(TextFormat::ByteSize) => "1000000MiB".into(),
+                _ => u64::MAX.into(),
+            };
+            assert!(schema.range_error(&above).is_some(), "{key}");
+            assert_eq!(schema.range_error(max), None, "{key}");
+            ranges += 1;
+        }
+        assert!(ranges > 40, "only {ranges} ranges");
     }
 
     #[test]

@@ -25,18 +25,24 @@ pub struct ServerConfig {
     /// `X-Real-IP` or `X-Forwarded-For`, which menshen sets.
     pub allow_headers: Vec<String>,
     /// Longest request head, request line included.
+    #[schemars(extend("minimum" = "1KiB", "maximum" = "1MiB"))]
     pub max_header_bytes: ByteSize,
     /// Most header fields in one request.
+    #[schemars(range(min = 8, max = MAX_HEADERS))]
     pub max_headers: usize,
     /// Time for the whole request head, from its first byte.
+    #[schemars(extend("minimum" = "1ms", "maximum" = "10m"))]
     pub header_timeout: HumanDuration,
     /// How long a connection may wait for its next request.
+    #[schemars(extend("minimum" = "1ms", "maximum" = "1h"))]
     pub keepalive_timeout: HumanDuration,
     /// How long a client may send nothing of a body, or read nothing of a response. After that time
     /// a body that comes slower than 512 bytes a second is aborted.
+    #[schemars(extend("minimum" = "1ms", "maximum" = "1d"))]
     pub body_timeout: HumanDuration,
     /// Requests on one connection before it is closed, so that clients are spread over the replicas
     /// again.
+    #[schemars(range(min = 1, max = u32::MAX))]
     pub keepalive_requests: u32,
     /// Whether clients that speak TLS may choose HTTP/2.
     pub http2: bool,
@@ -45,6 +51,7 @@ pub struct ServerConfig {
     /// Requests at once on one HTTP/2 connection. Each may hold up to 256 KiB of memory while its
     /// client or its backend reads nothing; for all connections together `max_requests` is the
     /// bound.
+    #[schemars(range(min = 1, max = MAX_STREAMS))]
     pub http2_streams: u32,
     /// Connections at once; one more gets 503 (`overloaded`), without TLS, and is closed. 0: as
     /// many as the system allows.
@@ -56,10 +63,13 @@ pub struct ServerConfig {
     pub max_requests: u32,
     /// After SIGTERM: how long menshen still serves while `/readyz` says unready, so that load
     /// balancers stop sending requests.
+    #[schemars(extend("minimum" = "0s", "maximum" = "10m"))]
     pub unready_grace: HumanDuration,
     /// After that: how long requests in flight may take to finish.
+    #[schemars(extend("minimum" = "0s", "maximum" = "1h"))]
     pub drain_timeout: HumanDuration,
     /// Worker threads. 0: one for each core.
+    #[schemars(range(min = 0, max = 1024))]
     pub threads: usize,
     pub tls: TlsConfig,
 }
@@ -93,7 +103,7 @@ impl ServerConfig {
                     problems.add(&key, format!("{text:?} is listed twice"));
                 }
                 Ok(address) if mode == Mode::Development && address.is_public() => {
-                    problems.warn(&key, "development mode signs in anybody, and other machines can reach this address");
+                    problems.warn(&key, "development mode signs in every caller, and other machines can reach this address");
                 }
                 Ok(_) => {}
             }
@@ -107,53 +117,12 @@ impl ServerConfig {
             let key = format!("server.trusted_proxies[{n}]");
             problems.warn(
                 &key,
-                format!("{network} lets every client say what its address is"),
+                format!("{network} lets every client choose its own address"),
             );
         }
-        problems.check_range(
-            "server.max_header_bytes",
-            &self.max_header_bytes,
-            ByteSize::kib(1)..=ByteSize::mib(1),
-        );
-        problems.check_range("server.max_headers", &self.max_headers, 8..=MAX_HEADERS);
-        problems.check_range(
-            "server.header_timeout",
-            &self.header_timeout,
-            MIN_TIMEOUT..=HumanDuration::minutes(10),
-        );
-        problems.check_range(
-            "server.keepalive_timeout",
-            &self.keepalive_timeout,
-            MIN_TIMEOUT..=HumanDuration::hours(1),
-        );
-        problems.check_range(
-            "server.body_timeout",
-            &self.body_timeout,
-            MIN_TIMEOUT..=HumanDuration::days(1),
-        );
-        problems.check_range(
-            "server.keepalive_requests",
-            &self.keepalive_requests,
-            1..=u32::MAX,
-        );
-        problems.check_range("server.http2_streams", &self.http2_streams, 1..=MAX_STREAMS);
-        problems.check_range(
-            "server.unready_grace",
-            &self.unready_grace,
-            HumanDuration::secs(0)..=HumanDuration::minutes(10),
-        );
-        problems.check_range(
-            "server.drain_timeout",
-            &self.drain_timeout,
-            HumanDuration::secs(0)..=HumanDuration::hours(1),
-        );
-        problems.check_range("server.threads", &self.threads, 0..=1024);
         self.tls.check(&self.addresses(), problems);
     }
 }
-
-/// A timeout of zero would refuse every request.
-const MIN_TIMEOUT: HumanDuration = HumanDuration::millis(1);
 
 /// pingora reads no more header fields than these.
 const MAX_HEADERS: usize = 256;

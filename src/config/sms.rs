@@ -27,21 +27,28 @@ pub struct SmsConfig {
     /// Total time for one call of one provider. A connection attempt is aborted after 3s, and the
     /// next provider is tried; with a shorter time here that counts as no response, after which no
     /// other provider is tried.
+    #[schemars(extend("minimum" = "100ms", "maximum" = "30s"))]
     pub timeout: HumanDuration,
     /// Country codes whose phone numbers are served. Numbers in other countries can be costly ones:
     /// `86` is mainland China.
     pub countries: Vec<String>,
     /// How long a code is good for.
+    #[schemars(extend("minimum" = "30s", "maximum" = "1h"))]
     pub code_ttl: HumanDuration,
     /// How long a phone waits for its next code.
+    #[schemars(extend("minimum" = "1s", "maximum" = "1h"))]
     pub resend_after: HumanDuration,
     /// How many wrong codes a phone may try; a new code does not reset the count.
+    #[schemars(range(min = 1, max = 10))]
     pub max_attempts: u32,
     /// How many codes one phone gets within an hour.
+    #[schemars(range(min = 1, max = 1000))]
     pub per_phone_hour: u32,
     /// How many codes one phone gets within a day.
+    #[schemars(range(min = 1, max = 1000))]
     pub per_phone_day: u32,
     /// How many codes are sent within a day in all. It bounds what an attack can cost.
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub daily_budget: u32,
     pub aliyun: AliyunConfig,
     pub dypns: DypnsConfig,
@@ -49,7 +56,6 @@ pub struct SmsConfig {
     pub webhook: WebhookConfig,
     /// Phones that get no message and always have the same code, for reviewers of an app store or
     /// of WeChat. Anyone who knows the phone and its code can sign in.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub test_phone: Vec<TestPhone>,
 }
 
@@ -113,51 +119,29 @@ impl SmsConfig {
     pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
         self.check_providers(mode, problems);
         self.check_countries(problems);
-        problems.check_range(
-            "sms.timeout",
-            &self.timeout,
-            HumanDuration::millis(100)..=HumanDuration::secs(30),
-        );
-        problems.check_range(
-            "sms.code_ttl",
-            &self.code_ttl,
-            HumanDuration::secs(30)..=HumanDuration::hours(1),
-        );
-        problems.check_range(
-            "sms.resend_after",
-            &self.resend_after,
-            HumanDuration::secs(1)..=HumanDuration::hours(1),
-        );
-        problems.check_range("sms.max_attempts", &self.max_attempts, 1..=10);
-        problems.check_range("sms.per_phone_hour", &self.per_phone_hour, 1..=1000);
-        problems.check_range("sms.per_phone_day", &self.per_phone_day, 1..=1000);
-        problems.check_range("sms.daily_budget", &self.daily_budget, 1..=100_000_000);
-        let providers = &self.providers;
-        self.aliyun.check(ProviderCheck::new(
-            SmsProvider::Aliyun,
-            providers,
-            mode,
-            problems,
-        ));
-        self.dypns.check(ProviderCheck::new(
-            SmsProvider::Dypns,
-            providers,
-            mode,
-            problems,
-        ));
-        self.tencent.check(ProviderCheck::new(
-            SmsProvider::Tencent,
-            providers,
-            mode,
-            problems,
-        ));
-        self.webhook.check(ProviderCheck::new(
-            SmsProvider::Webhook,
-            providers,
-            mode,
-            problems,
-        ));
+        self.aliyun
+            .check(self.check_of(SmsProvider::Aliyun, mode, problems));
+        self.dypns
+            .check(self.check_of(SmsProvider::Dypns, mode, problems));
+        self.tencent
+            .check(self.check_of(SmsProvider::Tencent, mode, problems));
+        self.webhook
+            .check(self.check_of(SmsProvider::Webhook, mode, problems));
         self.check_test_phones(mode, problems);
+    }
+
+    fn check_of<'p>(
+        &self,
+        provider: SmsProvider,
+        mode: Mode,
+        problems: &'p mut Problems,
+    ) -> ProviderCheck<'p> {
+        ProviderCheck {
+            provider,
+            is_enabled: self.providers.contains(&provider),
+            mode,
+            problems,
+        }
     }
 
     fn check_providers(&self, mode: Mode, problems: &mut Problems) {
@@ -230,7 +214,7 @@ impl SmsConfig {
         if mode == Mode::Production && !self.test_phone.is_empty() {
             problems.warn(
                 "sms.test_phone",
-                "whoever knows a test phone and its code can sign in with them",
+                "anyone who knows a test phone and its code can sign in with them",
             );
         }
     }

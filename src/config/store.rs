@@ -19,32 +19,32 @@ pub struct StoreConfig {
     /// 32 bytes, as 64 hex digits or base64, that encrypt what is personal in the store; also
     /// `encryption_key_file`. Unset in development: made on first start as `store.key` beside the
     /// data. Production refuses to start without.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub encryption_key: Option<SecretText>,
     /// Read `encryption_key` from this file. A missing file is made on first start, for its owner
     /// alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path", "x-made-on-first-start" = true), example = &"store.key")]
     pub encryption_key_file: Option<PathBuf>,
     /// The key before `encryption_key`, for the first start with a new one; also
     /// `previous_encryption_key_file`. That start encrypts the store with the new key, and then
     /// this one is not needed any more.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub previous_encryption_key: Option<SecretText>,
     /// Read `previous_encryption_key` from this file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"store.key.old")]
     pub previous_encryption_key_file: Option<PathBuf>,
     /// Memory for pages of the embedded store.
+    #[schemars(extend("minimum" = "1MiB", "maximum" = "65536MiB"))]
     pub cache: ByteSize,
     /// How long to wait at start for another process that still holds the store, such as a
     /// predecessor that is shutting down.
+    #[schemars(extend("minimum" = "1ms", "maximum" = "10m"))]
     pub lock_wait: HumanDuration,
     /// How often the store is polled for revocations of other replicas.
+    #[schemars(extend("minimum" = "1ms", "maximum" = "1m"))]
     pub revocation_poll: HumanDuration,
     /// How often expired records are removed.
+    #[schemars(extend("minimum" = "1ms", "maximum" = "1d"))]
     pub sweep_interval: HumanDuration,
 }
 
@@ -96,27 +96,6 @@ impl StoreConfig {
                  `store.encryption_key`",
             );
         }
-        problems.check_range(
-            "store.cache",
-            &self.cache,
-            ByteSize::mib(1)..=ByteSize::mib(65_536),
-        );
-        let min = HumanDuration::millis(1);
-        problems.check_range(
-            "store.revocation_poll",
-            &self.revocation_poll,
-            min..=HumanDuration::minutes(1),
-        );
-        problems.check_range(
-            "store.lock_wait",
-            &self.lock_wait,
-            min..=HumanDuration::minutes(10),
-        );
-        problems.check_range(
-            "store.sweep_interval",
-            &self.sweep_interval,
-            min..=HumanDuration::days(1),
-        );
     }
 }
 

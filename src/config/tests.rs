@@ -177,7 +177,7 @@ fn a_file_that_cannot_be_read_is_told() {
 
 #[test]
 fn what_is_risky_is_allowed_with_a_warning() {
-    let public = "config.toml: server.listen[0]: development mode signs in anybody, and other machines can reach this address";
+    let public = "config.toml: server.listen[0]: development mode signs in every caller, and other machines can reach this address";
     assert_eq!(warnings(&development("")), [public]);
     let text = development(
         "[server]\nlisten = ['127.0.0.1:1']\ntrusted_proxies = ['10.0.0.0/8', '::/0']\n[admin]\nlisten = '0.0.0.0:9090'\n\
@@ -186,8 +186,8 @@ fn what_is_risky_is_allowed_with_a_warning() {
     assert_eq!(
         warnings(&text),
         [
-            "config.toml:4: server.trusted_proxies[1]: ::/0 lets every client say what its address is",
-            "config.toml:6: admin.listen: 0.0.0.0:9090 can be reached from other machines, and asks nobody who they are",
+            "config.toml:4: server.trusted_proxies[1]: ::/0 lets every client choose its own address",
+            "config.toml:6: admin.listen: 0.0.0.0:9090 can be reached from other machines, and needs no authentication for metrics and probes",
             "config.toml:8: limits.enabled: is false: nothing slows down who guesses or floods",
         ]
     );
@@ -195,7 +195,7 @@ fn what_is_risky_is_allowed_with_a_warning() {
                  [upstream]\nshared_secret = 'kJ8mQ2vX5tB7nR4wZ9pL3yH6cF1dS0gA'\n";
     let found = warnings(&development(asked));
     assert!(
-        found.len() == 1 && found[0].contains(": upstream.shared_secret: is not told to proxies"),
+        found.len() == 1 && found[0].contains(": upstream.shared_secret: is not sent to proxies"),
         "{found:?}"
     );
     let cookie = "[server]\nlisten = ['127.0.0.1:1']\n[forward_auth]\nenabled = true\ntrusted_callers = ['127.0.0.1/32']\n\

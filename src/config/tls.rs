@@ -14,15 +14,12 @@ use super::{ListenAddress, Problems};
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
     /// The certificate chain in PEM, the server's own certificate first.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"tls.crt")]
     pub cert_file: Option<PathBuf>,
     /// Its private key, in PEM.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"tls.key")]
     pub key_file: Option<PathBuf>,
     /// Certificates of the authorities that client certificates are verified with, in PEM.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"clients.crt")]
     pub client_ca_file: Option<PathBuf>,
     /// Whether clients present a certificate of `client_ca_file`: `off`, `optional` (an invalid one
@@ -86,19 +83,15 @@ impl TlsConfig {
 pub struct UpstreamTlsConfig {
     /// Certificates of the authorities that the backend's certificate is verified with, in PEM.
     /// Unset: those that the system trusts.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"backend-ca.crt")]
     pub ca_file: Option<PathBuf>,
     /// The certificate chain that menshen presents to the backend, in PEM.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"menshen.crt")]
     pub cert_file: Option<PathBuf>,
     /// Its private key, in PEM.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"menshen.key")]
     pub key_file: Option<PathBuf>,
     /// The name that the backend's certificate must have. Unset: the host of its URL.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"backend.internal")]
     pub server_name: Option<String>,
 }

@@ -21,31 +21,27 @@ pub struct TokenConfig {
     pub algorithm: Algorithm,
     /// Directory of PEM private keys (PKCS#8, one a file; the newest name signs, all verify).
     /// Unset: keys are made on first start and kept in the store. Not for HS256.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"keys")]
     pub key_dir: Option<PathBuf>,
     /// The secret for HS256, at least 32 bytes; also `secret_file`. Unset: made on first start and
     /// kept in the store.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub secret: Option<SecretText>,
     /// Read `secret` from this file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"tokens.secret")]
     pub secret_file: Option<PathBuf>,
     /// Former HS256 secrets that still verify.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = ["..."])]
     pub previous_secrets: Vec<SecretText>,
     /// How long a key that menshen made signs before it is rotated automatically; 1 to 730 days.
     /// Unset: until `menshen keys rotate`, because a backend with a copy of the public key would
     /// refuse all tokens after a rotation. Set it where every backend fetches `/auth/jwks.json`
     /// regularly.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"90d")]
+    #[schemars(extend("minimum" = "1d", "maximum" = "730d"), example = &"90d")]
     pub rotate_every: Option<HumanDuration>,
     /// How long before the rotation the next key is published, for caches of the published keys. At
     /// least 10 minutes: they may be cached for 5.
+    #[schemars(extend("minimum" = "10m", "maximum" = "730d"))]
     pub publish_before: HumanDuration,
     /// How long an access token is valid. Short, because it is not looked up on each request.
     pub access_ttl: HumanDuration,
@@ -54,6 +50,7 @@ pub struct TokenConfig {
     /// How long a session can be refreshed at all.
     pub absolute_ttl: HumanDuration,
     /// How far clocks may differ when `exp` and `nbf` are checked.
+    #[schemars(extend("minimum" = "0s", "maximum" = "5m"))]
     pub leeway: HumanDuration,
     /// How long a refresh token that was just used gets the same answer again: `until_used` (until
     /// its successor has been used), or a duration. It serves lost responses and parallel
@@ -61,6 +58,7 @@ pub struct TokenConfig {
     pub replay_window: ReplayWindow,
     /// Verified tokens remembered, so that a token seen before costs no signature check. About 1
     /// KiB each.
+    #[schemars(range(min = 1, max = 10_000_000))]
     pub cache_entries: usize,
 }
 
@@ -80,27 +78,14 @@ impl TokenConfig {
         self.check_secrets(problems);
         self.check_rotation(problems);
         self.check_spans(problems);
-        problems.check_range("tokens.cache_entries", &self.cache_entries, 1..=10_000_000);
     }
 
     fn check_secrets(&self, problems: &mut Problems) {
-        let previous: Vec<_> = (0..self.previous_secrets.len())
-            .map(|n| format!("tokens.previous_secrets[{n}]"))
-            .collect();
-        let previous = previous
-            .iter()
-            .map(String::as_str)
-            .zip(&self.previous_secrets);
         match self.algorithm {
             Algorithm::Hs256 => {
-                for (key, secret) in self
-                    .secret
-                    .iter()
-                    .map(|secret| ("tokens.secret", secret))
-                    .chain(previous)
-                {
+                for (key, secret) in keyed_secrets(self.secret.as_ref(), &self.previous_secrets) {
                     if let Some(what) = weakness(secret.expose()) {
-                        problems.add(key, what);
+                        problems.add(&format!("tokens.{key}"), what);
                     }
                 }
                 if self.key_dir.is_some() {
@@ -132,20 +117,9 @@ impl TokenConfig {
     }
 
     fn check_rotation(&self, problems: &mut Problems) {
-        let longest = HumanDuration::days(730);
-        problems.check_range(
-            "tokens.publish_before",
-            &self.publish_before,
-            HumanDuration::minutes(10)..=longest,
-        );
         let Some(every) = self.rotate_every else {
             return;
         };
-        problems.check_range(
-            "tokens.rotate_every",
-            &every,
-            HumanDuration::days(1)..=longest,
-        );
         if self.publish_before >= every {
             let message = format!(
                 "{} is not shorter than `tokens.rotate_every`, which is {every}",
@@ -175,7 +149,7 @@ impl TokenConfig {
         ];
         for (key, span) in spans {
             if span == nothing {
-                problems.add(key, "is 0: nobody could stay signed in");
+                problems.add(key, "is 0: no user could stay signed in");
             }
         }
         for ((shorter, short), (longer, long)) in spans.into_iter().zip(spans.into_iter().skip(1)) {
@@ -187,11 +161,6 @@ impl TokenConfig {
                 );
             }
         }
-        problems.check_range(
-            "tokens.leeway",
-            &self.leeway,
-            nothing..=HumanDuration::minutes(5),
-        );
         // A revocation is remembered for this long; a token that outlived it would be valid again.
         if self.access_ttl.get() + self.leeway.get() > REVOCATION_RETENTION {
             let days = REVOCATION_RETENTION.as_secs() / 86_400;
@@ -209,6 +178,17 @@ impl TokenConfig {
             ReplayWindow::For(_) | ReplayWindow::UntilUsed => {}
         }
     }
+}
+
+/// A secret and the former ones, each with its key in its table.
+pub(super) fn keyed_secrets<'a>(
+    secret: Option<&'a SecretText>,
+    previous: &'a [SecretText],
+) -> impl Iterator<Item = (String, &'a SecretText)> {
+    let previous = previous.iter().enumerate();
+    let previous = previous.map(|(n, secret)| (format!("previous_secrets[{n}]"), secret));
+    let secret = secret.map(|secret| ("secret".to_owned(), secret));
+    secret.into_iter().chain(previous)
 }
 
 /// Fewest bytes of an HS256 secret (RFC 7518 section 3.2).
@@ -242,7 +222,7 @@ pub(super) fn weakness(secret: &str) -> Option<&'static str> {
         .iter()
         .any(|example| lower.contains(example))
     {
-        Some("is an example that everybody knows: `openssl rand -base64 32` prints a good one")
+        Some("is a published example: `openssl rand -base64 32` prints a good one")
     } else {
         None
     }

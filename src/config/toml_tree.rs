@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use toml_edit::{Document, Item, TableLike, Value};
 
-use super::problems::Origin;
+use super::problems::ValueOrigin;
 
 /// A value and its position.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
-    pub(super) origin: Origin,
+pub(super) struct TomlNode {
+    pub(super) origin: ValueOrigin,
     pub(super) value: TomlValue,
 }
 
@@ -21,8 +21,8 @@ pub(super) enum TomlValue {
     Boolean(bool),
     Float,
     Datetime,
-    List(Vec<Node>),
-    Table(BTreeMap<String, Node>),
+    List(Vec<TomlNode>),
+    Table(BTreeMap<String, TomlNode>),
 }
 
 impl TomlValue {
@@ -50,7 +50,7 @@ pub(super) struct TomlError {
 }
 
 /// Parses a document up to its first syntax error.
-pub(super) fn parse(text: &str) -> Result<Node, TomlError> {
+pub(super) fn parse(text: &str) -> Result<TomlNode, TomlError> {
     let lines = LineIndex::new(text);
     let document = Document::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
@@ -60,8 +60,8 @@ pub(super) fn parse(text: &str) -> Result<Node, TomlError> {
             message: error.message().replace('\n', ", "),
         }
     })?;
-    Ok(Node {
-        origin: Origin::Nowhere,
+    Ok(TomlNode {
+        origin: ValueOrigin::Nowhere,
         value: table(document.as_table(), &lines),
     })
 }
@@ -80,7 +80,7 @@ fn table(table: &dyn TableLike, lines: &LineIndex) -> TomlValue {
             };
             (
                 name.to_owned(),
-                Node {
+                TomlNode {
                     origin: lines.origin(at),
                     value: item_raw(item, lines),
                 },
@@ -96,7 +96,7 @@ fn item_raw(item: &Item, lines: &LineIndex) -> TomlValue {
         Item::Table(inner) => table(inner, lines),
         Item::ArrayOfTables(list) => TomlValue::List(
             list.iter()
-                .map(|inner| Node {
+                .map(|inner| TomlNode {
                     origin: lines.origin(inner.span()),
                     value: table(inner, lines),
                 })
@@ -114,7 +114,7 @@ fn value_raw(value: &Value, lines: &LineIndex) -> TomlValue {
         Value::Datetime(_) => TomlValue::Datetime,
         Value::Array(list) => TomlValue::List(
             list.iter()
-                .map(|item| Node {
+                .map(|item| TomlNode {
                     origin: lines.origin(item.span()),
                     value: value_raw(item, lines),
                 })
@@ -140,8 +140,10 @@ impl LineIndex {
         self.0.partition_point(|start| *start <= offset)
     }
 
-    fn origin(&self, span: Option<std::ops::Range<usize>>) -> Origin {
-        span.map_or(Origin::Nowhere, |span| Origin::Line(self.at(span.start)))
+    fn origin(&self, span: Option<std::ops::Range<usize>>) -> ValueOrigin {
+        span.map_or(ValueOrigin::Nowhere, |span| {
+            ValueOrigin::Line(self.at(span.start))
+        })
     }
 }
 
@@ -160,7 +162,7 @@ fn column(text: &str, offset: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn line(node: &Node, path: &[&str]) -> Origin {
+    fn line(node: &TomlNode, path: &[&str]) -> ValueOrigin {
         let mut at = node;
         for step in path {
             at = match &at.value {
@@ -191,7 +193,7 @@ mod tests {
             (&["upstream", "host", "name"], 15),
             (&["upstream", "urls", "a"], 16),
         ] {
-            assert_eq!(line(&tree, path), Origin::Line(expected), "{path:?}");
+            assert_eq!(line(&tree, path), ValueOrigin::Line(expected), "{path:?}");
         }
     }
 

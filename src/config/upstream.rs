@@ -32,11 +32,9 @@ pub struct UpstreamConfig {
     pub authorization: UpstreamAuthorization,
     /// Sent with every request, so that the backend can tell menshen's requests from others: at
     /// least 32 visible ASCII characters. `openssl rand -base64 32` prints a good one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub shared_secret: Option<SecretText>,
     /// Read `shared_secret` from this file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"upstream.secret")]
     pub shared_secret_file: Option<PathBuf>,
     /// The header of the shared secret. A client's header of this name never passes, whether there
@@ -44,19 +42,23 @@ pub struct UpstreamConfig {
     pub shared_secret_header: String,
     /// How often names in `urls` are resolved again, in the background. `0s`: only until the first
     /// success. A backend keeps its address while DNS still returns it, and while resolving fails.
+    #[schemars(extend("minimum" = "1s", "maximum" = "1d", "x-zero-is-never" = true))]
     pub resolve_interval: HumanDuration,
     /// `Host` as the backend sees it. Unset: as the client sent it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"backend.internal")]
     pub host: Option<String>,
     /// Time to open a connection.
+    #[schemars(extend("minimum" = "1ms", "maximum" = "5m"))]
     pub connect_timeout: HumanDuration,
     /// How long the backend may send nothing while a response is awaited or read.
+    #[schemars(extend("minimum" = "1ms", "maximum" = "1d"))]
     pub read_timeout: HumanDuration,
     /// How long the backend may read nothing of a request.
+    #[schemars(extend("minimum" = "1ms", "maximum" = "1d"))]
     pub write_timeout: HumanDuration,
     /// How long an idle connection is kept. Keep it below the backend's own timeout: Node closes
     /// after 5 s, gunicorn after 2 s.
+    #[schemars(extend("minimum" = "1ms", "maximum" = "1h"))]
     pub idle_timeout: HumanDuration,
     /// Most idle connections, for each worker.
     pub idle_connections: usize,
@@ -94,10 +96,6 @@ impl UpstreamConfig {
             );
         }
         self.health.check(problems);
-        let resolve = HumanDuration::secs(1)..=HumanDuration::days(1);
-        if !self.resolve_interval.get().is_zero() {
-            problems.check_range("upstream.resolve_interval", &self.resolve_interval, resolve);
-        }
         check_host("upstream.host", self.host.as_deref(), problems);
         check_host(
             "upstream.health.host",
@@ -125,27 +123,6 @@ impl UpstreamConfig {
                 problems.add("upstream.shared_secret", what);
             }
         }
-        let min = HumanDuration::millis(1);
-        problems.check_range(
-            "upstream.connect_timeout",
-            &self.connect_timeout,
-            min..=HumanDuration::minutes(5),
-        );
-        problems.check_range(
-            "upstream.read_timeout",
-            &self.read_timeout,
-            min..=HumanDuration::days(1),
-        );
-        problems.check_range(
-            "upstream.write_timeout",
-            &self.write_timeout,
-            min..=HumanDuration::days(1),
-        );
-        problems.check_range(
-            "upstream.idle_timeout",
-            &self.idle_timeout,
-            min..=HumanDuration::hours(1),
-        );
     }
 }
 
@@ -190,21 +167,23 @@ impl Default for UpstreamConfig {
 pub struct HealthConfig {
     /// The path of a GET: 2xx and 3xx are healthy. Unset: the check only connects, and a single
     /// backend is not checked.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"/health")]
     pub path: Option<String>,
     /// `Host` of the checks where `upstream.host` is unset, for a backend that accepts certain
     /// names only (Django's `ALLOWED_HOSTS`). Unset: host and port of its URL.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"shop.example.com")]
     pub host: Option<String>,
     /// How often. `0s`: never.
+    #[schemars(extend("minimum" = "10ms", "maximum" = "1h", "x-zero-is-never" = true))]
     pub interval: HumanDuration,
     /// For connection and answer together.
+    #[schemars(extend("minimum" = "1ms", "maximum" = "5m"))]
     pub timeout: HumanDuration,
     /// How many failed checks in a row make a backend unhealthy.
+    #[schemars(range(min = 1, max = 100))]
     pub unhealthy_after: u32,
     /// How many successful checks in a row make it healthy again.
+    #[schemars(range(min = 1, max = 100))]
     pub healthy_after: u32,
 }
 
@@ -219,28 +198,6 @@ impl HealthConfig {
                 "is not a path: write one that begins with '/'",
             );
         }
-        if !self.interval.get().is_zero() {
-            problems.check_range(
-                "upstream.health.interval",
-                &self.interval,
-                HumanDuration::millis(10)..=HumanDuration::hours(1),
-            );
-        }
-        problems.check_range(
-            "upstream.health.timeout",
-            &self.timeout,
-            HumanDuration::millis(1)..=HumanDuration::minutes(5),
-        );
-        problems.check_range(
-            "upstream.health.unhealthy_after",
-            &self.unhealthy_after,
-            1..=100,
-        );
-        problems.check_range(
-            "upstream.health.healthy_after",
-            &self.healthy_after,
-            1..=100,
-        );
     }
 }
 

@@ -16,10 +16,10 @@ use serde_json::{Map, Value};
 
 use super::{
     ByteSize, HumanDuration, Rate, ReplayWindow,
-    problems::{Origin, Problems, within},
+    problems::{Problems, ValueOrigin, within},
     schema::{Schema, TextFormat, ValueType},
     suggestion,
-    toml_tree::{Node, TomlValue},
+    toml_tree::{TomlNode, TomlValue},
 };
 use crate::types::Malformed;
 
@@ -36,12 +36,21 @@ pub(super) struct Validator<'a> {
 }
 
 impl Validator<'_> {
-    /// The valid part of `node`; problems are reported. `None`: nothing is valid.
-    pub(super) fn validate(&mut self, schema: Schema, node: &Node, key: &str) -> Option<Value> {
+    /// The valid part of `node`; problems are reported. `None`: nothing is valid. A value outside
+    /// of its range is kept, so that the checks between keys still run.
+    pub(super) fn validate(&mut self, schema: Schema, node: &TomlNode, key: &str) -> Option<Value> {
+        let value = self.validate_type(schema, node, key)?;
+        if let Some(message) = schema.range_error(&value) {
+            self.problems.add(key, message);
+        }
+        Some(value)
+    }
+
+    fn validate_type(&mut self, schema: Schema, node: &TomlNode, key: &str) -> Option<Value> {
         if !key.is_empty() {
             self.problems.set_origin(key, node.origin.clone());
         }
-        let from_environment = matches!(node.origin, Origin::Variable(_));
+        let from_environment = matches!(node.origin, ValueOrigin::Variable(_));
         match (schema.value_type(), &node.value) {
             (ValueType::Table, TomlValue::Table(_)) => self.table(schema, node, key),
             (ValueType::Table, TomlValue::List(_)) => {
@@ -127,7 +136,7 @@ impl Validator<'_> {
         }
     }
 
-    fn table(&mut self, schema: Schema, node: &Node, key: &str) -> Option<Value> {
+    fn table(&mut self, schema: Schema, node: &TomlNode, key: &str) -> Option<Value> {
         let TomlValue::Table(entries) = &node.value else {
             return None;
         };
@@ -172,7 +181,7 @@ impl Validator<'_> {
         Some(Value::Object(valid))
     }
 
-    fn list(&mut self, item: Schema, nodes: &[Node], key: &str) -> Option<Value> {
+    fn list(&mut self, item: Schema, nodes: &[TomlNode], key: &str) -> Option<Value> {
         let mut valid = Vec::new();
         for (n, node) in nodes.iter().enumerate() {
             valid.push(self.validate(item, node, &format!("{key}[{n}]")));

@@ -15,7 +15,7 @@ pub use duration::HumanDuration;
 pub use rate::Rate;
 pub use secret_text::SecretText;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
@@ -64,6 +64,12 @@ impl JsonSchema for Network {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "format": "network" })
     }
+}
+
+/// A table with free keys, for an example.
+pub(super) fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    pairs.iter().map(owned).collect()
 }
 
 /// A whole number without sign and what follows it.

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HumanDuration, Mode, Problems, PushConfig, SecretText, UpstreamAddress, WechatApp,
-    address::is_loopback, admin::MIN_TOKEN_LEN, secret_form::SecretForm,
+    HumanDuration, Mode, Problems, PushConfig, SecretText, WechatApp, admin::check_bearer_token,
+    api_url::check_api_url, secret_form::SecretForm,
 };
 use crate::types::{AppId, Malformed};
 
@@ -19,6 +19,7 @@ pub struct WechatConfig {
     /// `hk.api.` are regional.
     pub base_url: String,
     /// Total time for one call, its retry included.
+    #[schemars(extend("minimum" = "1ms", "maximum" = "1m"))]
     pub timeout: HumanDuration,
     /// Where calls get their access token: `stable` gets it from WeChat by AppSecret; `none` sends
     /// none, for WeChat Cloud Run, which adds it on the way.
@@ -27,52 +28,44 @@ pub struct WechatConfig {
     /// 32 characters: `GET
     /// /wechat/access_token?app_id=` on the admin listener, with it as `Authorization: Bearer`. Also `lend_token_file`. Unset: it
     /// is not lent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub lend_token: Option<SecretText>,
     /// Read `lend_token` from this file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"lend.token")]
     pub lend_token_file: Option<PathBuf>,
     /// What WeChat takes for each phone number, in thousandths of a yuan: 30 is 0.03 CNY. Only for
     /// the metric `menshen_wechat_phone_cost_cny_total`. At most 100000.
+    #[schemars(range(min = 0, max = 100_000))]
     pub phone_price: u32,
     /// Accept phone numbers also as `encrypted_data` and `iv`, from mini programs that are too old
     /// for phone codes. The encryption has no authentication, so prefer the codes.
     pub legacy_decrypt: bool,
     /// How old such encrypted data may be. 1 second to 1 day.
+    #[schemars(extend("minimum" = "1s", "maximum" = "1d"))]
     pub watermark_max_age: HumanDuration,
     /// The one mini program of a deployment that has one. Several: `[[wechat.app]]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"wx0000000000000000")]
     pub app_id: Option<String>,
     /// Its AppSecret; also `secret_file`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub secret: Option<SecretText>,
     /// Read `secret` from this file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"wechat.secret")]
     pub secret_file: Option<PathBuf>,
     /// Token of its message push ([wechat.push]); also `push_token_file`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub push_token: Option<SecretText>,
     /// Read `push_token` from this file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"push.token")]
     pub push_token_file: Option<PathBuf>,
     /// `EncodingAESKey` of its message push, 43 characters; also `push_aes_key_file`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub push_aes_key: Option<SecretText>,
     /// Read `push_aes_key` from this file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"push.key")]
     pub push_aes_key_file: Option<PathBuf>,
     pub push: PushConfig,
     /// Each mini program, where there are several. A login without `app_id` is for the first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub app: Vec<WechatApp>,
 }
 
@@ -103,26 +96,14 @@ impl WechatConfig {
     }
 
     pub(super) fn check(&self, mode: Mode, problems: &mut Problems) {
-        self.check_base_url(mode, problems);
-        problems.check_range(
-            "wechat.timeout",
-            &self.timeout,
-            HumanDuration::millis(1)..=HumanDuration::minutes(1),
+        check_api_url(
+            "wechat.base_url",
+            &self.base_url,
+            "the AppSecret",
+            mode,
+            problems,
         );
-        if self
-            .lend_token
-            .as_ref()
-            .is_some_and(|token| token.expose().len() < MIN_TOKEN_LEN)
-        {
-            problems.add(
-                "wechat.lend_token",
-                "is shorter than 32 characters: `openssl rand -hex 32` prints a good one",
-            );
-        }
-        SecretForm::BearerToken.check("wechat.lend_token", self.lend_token.as_ref(), problems);
-        problems.check_range("wechat.phone_price", &self.phone_price, 0..=100_000);
-        let ages = HumanDuration::secs(1)..=HumanDuration::days(1);
-        problems.check_range("wechat.watermark_max_age", &self.watermark_max_age, ages);
+        check_bearer_token("wechat.lend_token", self.lend_token.as_ref(), problems);
         if self.app_id.is_none() && self.secret.is_some() {
             problems.add(
                 "wechat.app_id",
@@ -166,24 +147,6 @@ impl WechatConfig {
             }
             SecretForm::WechatAppSecret.check(&secret_key, app.secret.as_ref(), problems);
             seen.push(app.app_id);
-        }
-    }
-
-    /// The AppSecret is in the query of each call, so it goes over TLS, or stays on this machine.
-    fn check_base_url(&self, mode: Mode, problems: &mut Problems) {
-        let key = "wechat.base_url";
-        let url = match self.base_url.parse::<UpstreamAddress>() {
-            Ok(url) => url,
-            Err(Malformed(what)) => return problems.add(key, what),
-        };
-        match url {
-            UpstreamAddress::Unix(_) => problems.add(key, "is not a URL: write https://host"),
-            UpstreamAddress::Http {
-                tls: false, host, ..
-            } if mode == Mode::Production && !is_loopback(&host) => {
-                problems.add_conflict(key, &["mode"], "must be https: it carries the AppSecret");
-            }
-            UpstreamAddress::Http { .. } => {}
         }
     }
 }

@@ -15,27 +15,21 @@ pub struct WechatApp {
     #[schemars(example = &"wx0000000000000000")]
     pub app_id: String,
     /// Its AppSecret; also `secret_file`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub secret: Option<SecretText>,
     /// Read `secret` from this file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"wechat.secret")]
     pub secret_file: Option<PathBuf>,
     /// Token of its message push ([wechat.push]); also `push_token_file`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub push_token: Option<SecretText>,
     /// Read `push_token` from this file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"push.token")]
     pub push_token_file: Option<PathBuf>,
     /// `EncodingAESKey` of its message push, 43 characters; also `push_aes_key_file`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub push_aes_key: Option<SecretText>,
     /// Read `push_aes_key` from this file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"push.key")]
     pub push_aes_key_file: Option<PathBuf>,
 }

@@ -20,13 +20,12 @@ pub struct PushConfig {
     /// not cover the body: an attacker who has seen one can erase any user until `max_age` is over.
     pub plain: bool,
     /// How long ago a push may have been signed. 10 seconds to 1 hour.
+    #[schemars(extend("minimum" = "10s", "maximum" = "1h"))]
     pub max_age: HumanDuration,
 }
 
 impl PushConfig {
     pub(super) fn check(&self, mode: Mode, apps: &[(String, WechatApp)], problems: &mut Problems) {
-        let ages = HumanDuration::secs(10)..=HumanDuration::hours(1);
-        problems.check_range("wechat.push.max_age", &self.max_age, ages);
         if !self.enabled {
             for (key, _) in apps
                 .iter()
@@ -49,7 +48,7 @@ impl PushConfig {
         if self.plain && mode == Mode::Production {
             problems.warn(
                 "wechat.push.plain",
-                "takes pushes whose text nobody has signed: prefer safe mode and `push_aes_key`",
+                "accepts pushes whose body is not signed: prefer safe mode and `push_aes_key`",
             );
         }
         for (key, app) in apps {

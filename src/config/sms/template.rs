@@ -93,7 +93,9 @@ impl FromStr for JsonTemplate {
         {
             Ok(Self(entries))
         } else {
-            Err(Malformed("has no {code}: nobody would get one"))
+            Err(Malformed(
+                "has no {code}: the message would not contain the code",
+            ))
         }
     }
 }

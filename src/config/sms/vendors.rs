@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     config::{
-        Mode, Problems, SecretText, UpstreamAddress,
+        Mode, Problems, SecretText,
         address::{is_loopback, scheme_and_host},
+        api_url::check_api_url,
         secret_form::SecretForm,
     },
     types::{Malformed, is_public},
@@ -26,23 +27,18 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 pub struct AliyunConfig {
     /// The AccessKey ID, of a RAM user who may call `dysms:SendSms` and nothing else.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"LTAI0000000000000000")]
     pub access_key_id: Option<String>,
     /// Its AccessKey secret; also `access_key_secret_file`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub access_key_secret: Option<SecretText>,
     /// Read `access_key_secret` from this file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"aliyun.secret")]
     pub access_key_secret_file: Option<PathBuf>,
     /// The approved signature that the message starts with.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"阿里云短信测试")]
     pub sign_name: Option<String>,
     /// The approved template.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"SMS_000000")]
     pub template_code: Option<String>,
     /// The template's variables: a JSON object of texts, in which `{code}` and `{minutes}` are
@@ -61,23 +57,18 @@ pub struct AliyunConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct DypnsConfig {
     /// The AccessKey ID, of a RAM user who may call `SendSmsVerifyCode` and nothing else.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"LTAI0000000000000000")]
     pub access_key_id: Option<String>,
     /// Its AccessKey secret; also `access_key_secret_file`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub access_key_secret: Option<SecretText>,
     /// Read `access_key_secret` from this file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"aliyun.secret")]
     pub access_key_secret_file: Option<PathBuf>,
     /// One of the signatures that Aliyun gives.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub sign_name: Option<String>,
     /// One of the templates that Aliyun gives.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"100001")]
     pub template_code: Option<String>,
     /// The template's variables: a JSON object of texts, in which `{code}` and `{minutes}` are
@@ -94,27 +85,21 @@ pub struct DypnsConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct TencentConfig {
     /// The `SecretId`, of a sub-account that may call `sms:SendSms` and nothing else.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"AKID00000000000000000000000000000000")]
     pub secret_id: Option<String>,
     /// Its `SecretKey`; also `secret_key_file`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub secret_key: Option<SecretText>,
     /// Read `secret_key` from this file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"tencent.secret")]
     pub secret_key_file: Option<PathBuf>,
     /// The application in the SMS console.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"1400000000")]
     pub sdk_app_id: Option<String>,
     /// The approved signature that the message starts with.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"腾讯云")]
     pub sign_name: Option<String>,
     /// The approved template.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"1110")]
     pub template_id: Option<String>,
     /// The template's variables in their order, in which `{code}` and `{minutes}` are filled.
@@ -137,17 +122,14 @@ pub struct WebhookConfig {
     /// the phone has to wait (`Retry-After`, in seconds), any other 4xx but 408, 409 and 425 that
     /// the message is refused and another provider may be tried; after anything else it is unknown
     /// whether a message was sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"https://sms.example.com/send")]
     pub url: Option<String>,
     /// The key of the signature; also `secret_file`. `X-Menshen-Signature` is `sha256=` and the hex
     /// HMAC-SHA256 of `X-Menshen-Timestamp` (seconds since 1970), a `.` and the body. Refuse old
     /// timestamps.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"...")]
     pub secret: Option<SecretText>,
     /// Read `secret` from this file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"webhook.secret")]
     pub secret_file: Option<PathBuf>,
     /// Whether the server may be on this machine or in a private network. If not, every address of
@@ -203,7 +185,10 @@ impl TencentConfig {
             .iter()
             .all(|template| matches!(template, Some(template) if !template.has_code()))
         {
-            check.add("template_params", "has no {code}: nobody would get one");
+            check.add(
+                "template_params",
+                "has no {code}: the message would not contain the code",
+            );
         }
         check.endpoint(&self.endpoint);
     }
@@ -246,28 +231,14 @@ impl WebhookConfig {
 
 /// The checks that the tables share.
 pub(super) struct ProviderCheck<'a> {
-    provider: SmsProvider,
+    pub(super) provider: SmsProvider,
     /// Whether `sms.providers` names it.
-    is_enabled: bool,
-    mode: Mode,
-    problems: &'a mut Problems,
+    pub(super) is_enabled: bool,
+    pub(super) mode: Mode,
+    pub(super) problems: &'a mut Problems,
 }
 
-impl<'a> ProviderCheck<'a> {
-    pub(super) fn new(
-        provider: SmsProvider,
-        enabled: &[SmsProvider],
-        mode: Mode,
-        problems: &'a mut Problems,
-    ) -> Self {
-        Self {
-            provider,
-            is_enabled: enabled.contains(&provider),
-            mode,
-            problems,
-        }
-    }
-
+impl ProviderCheck<'_> {
     fn key(&self, name: &str) -> String {
         format!("sms.{}.{name}", self.provider.as_str())
     }
@@ -330,23 +301,15 @@ impl<'a> ProviderCheck<'a> {
         parsed.map_err(|Malformed(what)| self.add(name, what)).ok()
     }
 
-    /// Requests to it hold phone numbers and codes, so they go over TLS, or stay on this machine.
-    fn endpoint(&mut self, text: &str) {
-        match self.parse("endpoint", text) {
-            Some(UpstreamAddress::Unix(_)) => {
-                self.add("endpoint", "is not a URL: write https://host");
-            }
-            Some(UpstreamAddress::Http {
-                tls: false, host, ..
-            }) if self.mode == Mode::Production && !is_loopback(&host) => {
-                self.problems.add_conflict(
-                    &self.key("endpoint"),
-                    &["mode"],
-                    "must be https: it carries phone numbers and codes",
-                );
-            }
-            Some(UpstreamAddress::Http { .. }) | None => {}
-        }
+    fn endpoint(&mut self, url: &str) {
+        let key = self.key("endpoint");
+        check_api_url(
+            &key,
+            url,
+            "phone numbers and codes",
+            self.mode,
+            self.problems,
+        );
     }
 }
 

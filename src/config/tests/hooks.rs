@@ -162,6 +162,6 @@ fn a_push_that_is_off_or_plain_is_warned_of() {
     assert!(warned("push_token = 'abc'", "")[0].contains("is not used"));
     assert!(
         warned("push_token = 'abc'", "enabled = true\nplain = true")[0]
-            .contains("nobody has signed")
+            .contains("body is not signed")
     );
 }

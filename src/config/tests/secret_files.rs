@@ -12,8 +12,14 @@ fn weak_signing_secrets_are_refused_and_never_shown() {
         ),
         ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "repeats itself"),
         ("changemechangemechangemechangeme", "repeats itself"),
-        ("CHANGEME-0123456789abcdefghijklmnop", "is an example"),
-        ("django-insecure-0x9f8w7e6r5t4y3u2i1o", "is an example"),
+        (
+            "CHANGEME-0123456789abcdefghijklmnop",
+            "is a published example",
+        ),
+        (
+            "django-insecure-0x9f8w7e6r5t4y3u2i1o",
+            "is a published example",
+        ),
     ] {
         for (key, line) in [
             ("secret", format!("secret = '{secret}'")),

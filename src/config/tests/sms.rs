@@ -181,7 +181,9 @@ fn what_is_out_of_range_is_told() {
             ),
             (
                 "[sms.aliyun]\ntemplate_param = '{\"code\":\"1\"}'",
-                &["sms.aliyun.template_param: has no {code}: nobody would get one"],
+                &[
+                    "sms.aliyun.template_param: has no {code}: the message would not contain the code",
+                ],
             ),
             (
                 "[sms.tencent]\ntemplate_params = ['{min}']",
@@ -191,7 +193,9 @@ fn what_is_out_of_range_is_told() {
             ),
             (
                 "[sms.tencent]\ntemplate_params = ['{minutes}']",
-                &["sms.tencent.template_params: has no {code}: nobody would get one"],
+                &[
+                    "sms.tencent.template_params: has no {code}: the message would not contain the code",
+                ],
             ),
             (
                 "[sms.tencent]\nregion = 'a b'",
@@ -286,7 +290,7 @@ fn a_test_phone_has_a_number_a_code_and_an_end() {
     assert_eq!(
         warnings(&production(&good)),
         [
-            "config.toml:6: sms.test_phone: whoever knows a test phone and its code can sign in with them"
+            "config.toml:6: sms.test_phone: anyone who knows a test phone and its code can sign in with them"
         ]
     );
     let date = "sms.test_phone[0].until: is not a date: write YYYY-MM-DD";

@@ -90,7 +90,7 @@ const SERVER_AND_UPSTREAM: &[(&str, &str)] = &[
     ),
     (
         "[forward_auth]\ntrusted_callers = ['0.0.0.0/0']",
-        "3: forward_auth.trusted_callers[0]: 0.0.0.0/0 is everybody, and who may ask can ask about any path",
+        "3: forward_auth.trusted_callers[0]: 0.0.0.0/0 is every address, and each of them could ask about any path",
     ),
     (
         "[cors]\nallowed_origins = ['https://a.example', 'https://a.example/']",
@@ -98,11 +98,11 @@ const SERVER_AND_UPSTREAM: &[(&str, &str)] = &[
     ),
     (
         "[cors]\nallowed_origins = ['https://a.example', '*']",
-        "3: cors.allowed_origins[1]: is everybody: it stands alone",
+        "3: cors.allowed_origins[1]: allows every origin: list no other beside it",
     ),
     (
         "[cors]\nallowed_origins = ['*']\nallow_credentials = true",
-        "4: cors.allow_credentials: goes only with origins that are listed: browsers refuse it with \"*\"",
+        "4: cors.allow_credentials: needs origins that are listed: browsers reject it with \"*\"",
     ),
     (
         "[cors]\nallowed_headers = ['X Y']",
@@ -175,7 +175,7 @@ const TOKENS_AND_STORE: &[(&str, &str)] = &[
     ),
     (
         "[tokens]\nidle_ttl = '0s'",
-        "3: tokens.idle_ttl: is 0: nobody could stay signed in",
+        "3: tokens.idle_ttl: is 0: no user could stay signed in",
     ),
     (
         "[tokens]\nleeway = '301s'",

@@ -1,5 +1,7 @@
 //! Days in UTC, as people write them.
 
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
 use crate::types::{Malformed, Timestamp};
 
 const SECONDS_OF_A_DAY: i64 = 86_400;
@@ -7,23 +9,10 @@ const SECONDS_OF_A_DAY: i64 = 86_400;
 /// The first instant after the day `YYYY-MM-DD`.
 pub fn end_of_day(text: &str) -> Result<Timestamp, Malformed> {
     const NO_DATE: Malformed = Malformed("is not a date: write YYYY-MM-DD");
-    let parts: Vec<_> = text.split('-').collect();
-    let ([year, month, day], true) = (
-        parts.as_slice(),
-        text.bytes().all(|b| b.is_ascii_digit() || b == b'-'),
-    ) else {
-        return Err(NO_DATE);
-    };
-    if (year.len(), month.len(), day.len()) != (4, 2, 2) {
-        return Err(NO_DATE);
-    }
-    let (Ok(year), Ok(month), Ok(day)) = (year.parse(), month.parse::<u8>(), day.parse()) else {
-        return Err(NO_DATE);
-    };
-    let month = time::Month::try_from(month).map_err(|_| NO_DATE)?;
-    let date = time::Date::from_calendar_date(year, month, day).map_err(|_| NO_DATE)?;
-    let last_midnight = date.midnight().assume_utc().unix_timestamp();
-    let seconds = u64::try_from(last_midnight + SECONDS_OF_A_DAY).map_err(|_| NO_DATE)?;
+    let midnight = OffsetDateTime::parse(&format!("{text}T00:00:00Z"), &Rfc3339)
+        .map_err(|_| NO_DATE)?
+        .unix_timestamp();
+    let seconds = u64::try_from(midnight + SECONDS_OF_A_DAY).map_err(|_| NO_DATE)?;
     Ok(Timestamp::from_secs(seconds))
 }
 
