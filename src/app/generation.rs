@@ -375,7 +375,7 @@ impl<'a> Builder<'a> {
             keyrings: keyrings.clone(),
             prefix: config.auth.prefix.clone(),
             openid_in_answers: config.auth.openid_in_answers,
-            token_profile: Arc::new(TokenProfile::plain()),
+            token_profile: Arc::new(TokenProfile::default()),
             dialects: dialects.clone(),
         });
         let routes = dialects.local_routes();

@@ -64,7 +64,11 @@ pub(super) const fn placeholders(action: DialectAction) -> &'static [&'static [P
         | DialectAction::PasswordLogin
         | DialectAction::Refresh
         | DialectAction::Renew => &[placeholder::COMMON, placeholder::SESSION, placeholder::USER],
-        DialectAction::SmsSend => &[placeholder::COMMON, placeholder::SENT],
+        DialectAction::SmsSend => &[
+            placeholder::COMMON,
+            &[Placeholder::ExpiresIn],
+            placeholder::SENT,
+        ],
         DialectAction::Logout => &[placeholder::COMMON],
         DialectAction::Me | DialectAction::ChangeMe => &[placeholder::COMMON, placeholder::USER],
         // Merging two accounts can open a new session.

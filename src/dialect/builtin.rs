@@ -1,5 +1,7 @@
 //! The built-in dialects, each a file in the language of `[[dialect]]`.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::config::{DialectConfig, DialectKind};
@@ -31,36 +33,30 @@ pub(super) fn merged(config: &DialectConfig) -> Result<DialectConfig, String> {
         return Ok(config.clone());
     };
     let file: File = toml_edit::de::from_str(source).map_err(|error| error.to_string())?;
-    let mut merged = file
+    let builtin = file
         .dialect
         .into_iter()
         .next()
         .ok_or("a built-in dialect is empty")?;
-    let DialectConfig {
-        kind,
-        prefix,
-        access_ttl,
-        openid,
-        phone,
-        bare_token,
-        language,
-        user_types,
-        claims,
-        refresh_claims,
-        messages,
-        route: _,
-        error: _,
-    } = config.clone();
-    merged.kind = kind;
-    merged.prefix = prefix.or(merged.prefix);
-    merged.access_ttl = access_ttl.or(merged.access_ttl);
-    merged.openid = openid.or(merged.openid);
-    merged.phone = phone.or(merged.phone);
-    merged.bare_token = bare_token.or(merged.bare_token);
-    merged.language = language.or(merged.language);
-    merged.user_types.extend(user_types);
-    merged.claims.extend(claims);
-    merged.refresh_claims.extend(refresh_claims);
-    merged.messages.extend(messages);
-    Ok(merged)
+    let config = config.clone();
+    Ok(DialectConfig {
+        kind: config.kind,
+        prefix: config.prefix.or(builtin.prefix),
+        access_ttl: config.access_ttl.or(builtin.access_ttl),
+        openid: config.openid.or(builtin.openid),
+        phone: config.phone.or(builtin.phone),
+        bare_token: config.bare_token.or(builtin.bare_token),
+        language: config.language.or(builtin.language),
+        user_types: overlay(builtin.user_types, config.user_types),
+        claims: overlay(builtin.claims, config.claims),
+        refresh_claims: overlay(builtin.refresh_claims, config.refresh_claims),
+        messages: overlay(builtin.messages, config.messages),
+        route: builtin.route,
+        error: builtin.error,
+    })
+}
+
+fn overlay<K: Ord, V>(mut base: BTreeMap<K, V>, over: BTreeMap<K, V>) -> BTreeMap<K, V> {
+    base.extend(over);
+    base
 }

@@ -240,7 +240,7 @@ impl Compiler<'_> {
         if ttl < HumanDuration::secs(1) {
             self.add(
                 &key,
-                format!("{ttl} is less than a second: nobody could stay signed in"),
+                format!("{ttl} is less than a second: no user could stay signed in"),
             );
         } else if ttl.get() > MAX_ACCESS_TTL {
             self.add(
@@ -284,7 +284,7 @@ impl Compiler<'_> {
                 || "docs/errors.md has them all".to_owned(),
                 |near| format!("did you mean `{near}`?"),
             );
-            self.add(key, format!("{code:?} is no error code; {near}"));
+            self.add(key, format!("{code:?} is not an error code; {near}"));
         }
         is_known
     }
@@ -400,7 +400,7 @@ impl Compiler<'_> {
                     self.add(&key, "is menshen's to set");
                 }
                 Ok(name) => compiled.extend(text.map(|text| (name, text))),
-                Err(_) => self.add(&key, "is no name of a header field"),
+                Err(_) => self.add(&key, "is not the name of a header field"),
             }
         }
         compiled

@@ -111,7 +111,7 @@ impl Dialect {
 impl Route {
     /// The response to a success.
     pub fn render(&self, from: &impl PlaceholderSource) -> RenderedResponse {
-        let all = SuccessValues {
+        let all = RouteValues {
             status: self.status,
             from,
         };
@@ -127,12 +127,12 @@ impl Route {
 }
 
 /// The values of a success, with its status.
-struct SuccessValues<'a, S> {
+struct RouteValues<'a, S> {
     status: StatusCode,
     from: &'a S,
 }
 
-impl<S: PlaceholderSource> PlaceholderSource for SuccessValues<'_, S> {
+impl<S: PlaceholderSource> PlaceholderSource for RouteValues<'_, S> {
     fn get(&self, placeholder: Placeholder) -> PlaceholderValue<'_> {
         match placeholder {
             Placeholder::Status => PlaceholderValue::Number(self.status.as_u16().into()),

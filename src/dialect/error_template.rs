@@ -123,12 +123,11 @@ impl PlaceholderSource for RejectionValues<'_> {
             Placeholder::RetryAfter => {
                 retry_after.map_or(PlaceholderValue::Null, PlaceholderValue::count)
             }
-            Placeholder::RetryAfterSeconds => retry_after.map_or(PlaceholderValue::Null, |secs| {
-                PlaceholderValue::owned(format!(
-                    "{secs} second{}",
-                    if secs == 1 { "" } else { "s" }
-                ))
-            }),
+            Placeholder::RetryAfterSeconds => match retry_after {
+                None => PlaceholderValue::Null,
+                Some(1) => PlaceholderValue::text(Some("1 second")),
+                Some(secs) => PlaceholderValue::owned(format!("{secs} seconds")),
+            },
             Placeholder::WechatErrcode => errcode.map_or(PlaceholderValue::Null, |(errcode, _)| {
                 PlaceholderValue::Number(errcode)
             }),

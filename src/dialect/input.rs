@@ -31,7 +31,7 @@ impl InputLocation {
                 .map(Self::Header)
                 .map_err(|_| "names no header field"),
             "query" if !name.is_empty() => Ok(Self::Query(name.to_owned())),
-            _ => Err("is no location of an input: write body.field, header.Name or query.name"),
+            _ => Err("is not a location of an input: write body.field, header.Name or query.name"),
         }
     }
 
@@ -79,12 +79,12 @@ impl InputLocations {
 pub struct Check {
     /// The auth API's name.
     pub input: String,
-    rule: Rule,
+    rule: CompiledRule,
     pub message: String,
 }
 
 #[derive(Debug, Clone)]
-enum Rule {
+enum CompiledRule {
     Text,
     /// Minimum and maximum, in characters.
     Length(usize, usize),
@@ -133,40 +133,27 @@ impl Check {
     /// Compiles a check of the config, or returns the invalid key and a message.
     pub(super) fn compile(config: &DialectCheck) -> Result<Self, (&'static str, String)> {
         let rule = match (config.length.as_slice(), &config.pattern) {
-            ([], None) => config.rule.map_or(Rule::Text, Rule::Named),
+            ([], None) => config.rule.map_or(CompiledRule::Text, CompiledRule::Named),
             _ if config.rule.is_some() => {
-                return Err((
-                    "rule",
-                    "is given together with `length` or `pattern`: write two checks".to_owned(),
-                ));
+                let message = "is given together with `length` or `pattern`: write two checks";
+                return Err(("rule", message.to_owned()));
             }
             (&[fewest, most], None) if fewest <= most => {
-                Rule::Length(fewest as usize, most as usize)
+                CompiledRule::Length(fewest as usize, most as usize)
             }
             ([], Some(pattern)) => {
                 let built = RegexBuilder::new(&with_ascii_classes(pattern))
                     .size_limit(MAX_PATTERN_SIZE)
                     .build();
-                Rule::Pattern(built.map_err(|error| {
-                    let lines: Vec<_> = error
-                        .to_string()
-                        .lines()
-                        .map(|line| line.trim().to_owned())
-                        .collect();
-                    (
-                        "pattern",
-                        format!(
-                            "is no regular expression: {}",
-                            lines.last().map_or("", String::as_str)
-                        ),
-                    )
+                CompiledRule::Pattern(built.map_err(|error| {
+                    let error = error.to_string();
+                    let reason = error.lines().last().unwrap_or_default().trim();
+                    ("pattern", format!("is not a regular expression: {reason}"))
                 })?)
             }
             (_, Some(_)) => {
-                return Err((
-                    "pattern",
-                    "is given together with `length`: write two checks".to_owned(),
-                ));
+                let message = "is given together with `length`: write two checks";
+                return Err(("pattern", message.to_owned()));
             }
             (_, None) => return Err(("length", "must be [fewest, most]".to_owned())),
         };
@@ -190,12 +177,12 @@ impl Check {
             Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => None,
         };
         match &self.rule {
-            Rule::Text => matches!(value, Some(Value::String(_))),
-            Rule::Length(fewest, most) => {
+            CompiledRule::Text => matches!(value, Some(Value::String(_))),
+            CompiledRule::Length(fewest, most) => {
                 text.is_some_and(|text| (*fewest..=*most).contains(&text.chars().count()))
             }
-            Rule::Pattern(pattern) => text.is_some_and(|text| pattern.is_match(&text)),
-            Rule::Named(rule) => passes_rule(*rule, value),
+            CompiledRule::Pattern(pattern) => text.is_some_and(|text| pattern.is_match(&text)),
+            CompiledRule::Named(rule) => passes_rule(*rule, value),
         }
     }
 }
@@ -284,7 +271,10 @@ mod tests {
         let (key, says) = check(&[], Some("(a")).unwrap_err();
         assert_eq!(
             (key, says.as_str()),
-            ("pattern", "is no regular expression: error: unclosed group")
+            (
+                "pattern",
+                "is not a regular expression: error: unclosed group"
+            )
         );
         assert_eq!(
             check(&[], Some("(a{1000}){1000}")).unwrap_err().0,

@@ -1,31 +1,32 @@
 //! The claims of the tokens that are minted for the backend: in the language of dialects, filled
 //! from a token only, because the path of a request has no lookup.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     definition::DialectProblems,
-    placeholder::{Placeholder, PlaceholderSource, PlaceholderValue},
+    placeholder::{self, Placeholder, PlaceholderSource, PlaceholderValue},
     text::{self, Text},
     user_values,
 };
 use crate::{
     config::{MintConfig, UserIds},
     token::VerifiedClaims,
-    types::{Timestamp, UserType},
+    types::Timestamp,
 };
 
 /// The placeholders of a claim: those that a token has values for.
-const PLACEHOLDERS: &[Placeholder] = &[
-    Placeholder::Now,
-    Placeholder::Jti,
-    Placeholder::UserId,
-    Placeholder::UserType,
-    Placeholder::UserRoles,
-    Placeholder::UserIsStaff,
-    Placeholder::UserIsSuperuser,
-    Placeholder::ClientType,
-    Placeholder::SessionId,
+const PLACEHOLDERS: [&[Placeholder]; 4] = [
+    &[Placeholder::Now],
+    placeholder::MINTED,
+    &[
+        Placeholder::UserId,
+        Placeholder::UserType,
+        Placeholder::UserRoles,
+        Placeholder::UserIsStaff,
+        Placeholder::UserIsSuperuser,
+    ],
+    placeholder::CLAIM,
 ];
 
 /// Claims that `[mint]` has keys for, or that are always set.
@@ -66,7 +67,7 @@ impl MintClaims {
                 problems.push((key, (*says).to_owned()));
                 continue;
             }
-            match Text::parse(text, &[PLACEHOLDERS]) {
+            match Text::parse(text, &PLACEHOLDERS) {
                 Ok(text) => claims.push((name.clone(), text)),
                 Err(says) => problems.push((key, says)),
             }
@@ -115,17 +116,9 @@ impl PlaceholderSource for MintValues<'_> {
             Placeholder::Jti => PlaceholderValue::text(Some(self.jti)),
             Placeholder::UserId => user_values::id(self.claims.sub(), self.ids),
             Placeholder::UserType => PlaceholderValue::text(Some(user_type.as_str())),
-            Placeholder::UserRoles => PlaceholderValue::Json(
-                self.claims
-                    .roles()
-                    .iter()
-                    .map(|role| Value::from(role.as_str()))
-                    .collect(),
-            ),
-            Placeholder::UserIsStaff => PlaceholderValue::Bool(*user_type == UserType::admin()),
-            Placeholder::UserIsSuperuser if *user_type == UserType::admin() => {
-                PlaceholderValue::Bool(true)
-            }
+            Placeholder::UserRoles => PlaceholderValue::Json(json!(self.claims.roles())),
+            Placeholder::UserIsStaff => user_values::is_staff(user_type),
+            Placeholder::UserIsSuperuser => user_values::is_superuser(user_type),
             Placeholder::ClientType => PlaceholderValue::text(self.claims.client_type()),
             Placeholder::SessionId => self.claims.sid().map_or(PlaceholderValue::Null, |sid| {
                 PlaceholderValue::owned(sid.into_owned())

@@ -8,7 +8,7 @@
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, SeqAccess, Visitor},
+    de::{MapAccess, Visitor},
 };
 use serde_json::{Number, Value};
 
@@ -19,23 +19,23 @@ use super::{
 
 /// A JSON document with placeholders.
 #[derive(Debug, Clone)]
-pub(super) struct Template(Node);
+pub(super) struct Template(TemplateNode);
 
 #[derive(Debug, Clone)]
-enum Node {
+enum TemplateNode {
     /// `null`, a bool or a number.
     Fixed(Value),
     Text(Text),
-    List(Vec<Node>),
-    Object(Vec<Member>),
+    List(Vec<TemplateNode>),
+    Object(Vec<TemplateMember>),
 }
 
 #[derive(Debug, Clone)]
-struct Member {
+struct TemplateMember {
     name: String,
     /// Left out if the value is `null`.
     is_optional: bool,
-    value: Node,
+    value: TemplateNode,
 }
 
 impl Template {
@@ -50,7 +50,7 @@ impl Template {
                 error.column()
             )
         })?;
-        Ok(Self(Node::from_raw(raw, allowed)?))
+        Ok(Self(TemplateNode::from_raw(raw, allowed)?))
     }
 
     /// The document with its placeholders filled, without spaces between its parts.
@@ -66,7 +66,7 @@ impl Template {
     }
 }
 
-impl Node {
+impl TemplateNode {
     fn from_raw(raw: Raw, allowed: &[&[Placeholder]]) -> Result<Self, String> {
         Ok(match raw {
             Raw::Null => Self::Fixed(Value::Null),
@@ -89,7 +89,7 @@ impl Node {
                         Some(name) => (name.to_owned(), true),
                         None => (name, false),
                     };
-                    Ok(Member { name, is_optional, value })
+                    Ok(TemplateMember { name, is_optional, value })
                 });
                 let members = members.collect::<Result<Vec<_>, String>>()?;
                 let twice = members
@@ -168,60 +168,34 @@ fn write_json(out: &mut Vec<u8>, value: &Value) {
 }
 
 /// JSON with the members of objects in their order.
+#[derive(Deserialize)]
+#[serde(untagged)]
 enum Raw {
     Null,
     Bool(bool),
     Number(Number),
     Text(String),
-    List(Vec<Raw>),
-    Object(Vec<(String, Raw)>),
+    List(Vec<Self>),
+    #[serde(deserialize_with = "ordered_members")]
+    Object(Vec<(String, Self)>),
 }
 
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct OrderedVisitor;
-        impl<'de> Visitor<'de> for OrderedVisitor {
-            type Value = Raw;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("JSON")
-            }
-            fn visit_unit<E: Error>(self) -> Result<Raw, E> {
-                Ok(Raw::Null)
-            }
-            fn visit_bool<E: Error>(self, truth: bool) -> Result<Raw, E> {
-                Ok(Raw::Bool(truth))
-            }
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Raw, E> {
-                Ok(Raw::Number(number.into()))
-            }
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Raw, E> {
-                Ok(Raw::Number(number.into()))
-            }
-            fn visit_f64<E: Error>(self, number: f64) -> Result<Raw, E> {
-                Number::from_f64(number)
-                    .map(Raw::Number)
-                    .ok_or_else(|| E::custom("a number out of range"))
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Raw, E> {
-                Ok(Raw::Text(text.to_owned()))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Raw, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = from.next_element()? {
-                    items.push(item);
-                }
-                Ok(Raw::List(items))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Raw, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = from.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Raw::Object(members))
-            }
+fn ordered_members<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, Raw)>, D::Error> {
+    struct MembersVisitor;
+    impl<'de> Visitor<'de> for MembersVisitor {
+        type Value = Vec<(String, Raw)>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a JSON object")
         }
-        from.deserialize_any(OrderedVisitor)
+        fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+            let mut members = Vec::new();
+            while let Some(member) = from.next_entry()? {
+                members.push(member);
+            }
+            Ok(members)
+        }
     }
+    from.deserialize_map(MembersVisitor)
 }
 
 #[cfg(test)]

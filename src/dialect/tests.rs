@@ -186,7 +186,7 @@ fn a_session_that_is_renewed_needs_its_keys_for_longer() {
     assert_eq!(simplejwt, Lifetimes::from_config(&tokens));
 }
 
-fn refusal(code: ErrorCode) -> DialectRejection<'static> {
+fn rejection(code: ErrorCode) -> DialectRejection<'static> {
     DialectRejection {
         code,
         subcode: None,
@@ -214,15 +214,15 @@ fn a_refusal_takes_the_first_shape_that_fits_and_the_finest_message() {
     )]))
     .unwrap();
     let dialect = dialects.iter().next().unwrap();
-    let say = |route, refusal: &DialectRejection<'_>| {
-        let shaped = dialect.render_error(route, refusal);
+    let say = |route, rejection: &DialectRejection<'_>| {
+        let shaped = dialect.render_error(route, rejection);
         (
             shaped.status.as_u16(),
             String::from_utf8(shaped.body).unwrap(),
             shaped.headers.len(),
         )
     };
-    let code = refusal(ErrorCode::WechatCodeInvalid);
+    let code = rejection(ErrorCode::WechatCodeInvalid);
     let refused = DialectRejection {
         subcode: Some("wechat_refused"),
         ..code.clone()
@@ -239,7 +239,7 @@ fn a_refusal_takes_the_first_shape_that_fits_and_the_finest_message() {
     );
     assert_eq!(say(Some(0), &code).1, r#"{"only":"never"}"#);
     assert_eq!(
-        say(Some(7), &refusal(ErrorCode::TokenMissing)),
+        say(Some(7), &rejection(ErrorCode::TokenMissing)),
         (401, "\"请先登录\"".to_owned(), 0)
     );
 }
@@ -267,7 +267,7 @@ fn what_a_field_was_is_listed_in_the_order_of_its_template() {
         None,
         &DialectRejection {
             fields,
-            ..refusal(ErrorCode::ValidationFailed)
+            ..rejection(ErrorCode::ValidationFailed)
         },
     );
     assert_eq!(

@@ -160,6 +160,13 @@ pub(super) fn fill_claims(
 }
 
 impl Slot {
+    const fn new(alternatives: Vec<Alternative>, format: Format) -> Self {
+        Self {
+            alternatives,
+            format,
+        }
+    }
+
     /// Parses what follows a `{`, up to its `}`; returns the rest too.
     fn parse<'t>(text: &'t str, allowed: &[&[Placeholder]]) -> Result<(Self, &'t str), String> {
         const OPEN: &str = "has a `{` without a `}`: write `{{` for a brace";
@@ -183,29 +190,16 @@ impl Slot {
             match after.as_bytes().first() {
                 Some(b'|') if is_last => {
                     return Err(
-                        "has something after a text in quotes, which always counts".to_owned()
+                        "has an alternative after a text in quotes, which is never reached"
+                            .to_owned(),
                     );
                 }
                 Some(b'|') => rest = &after[1..],
-                Some(b'}') => {
-                    return Ok((
-                        Self {
-                            alternatives,
-                            format: Format::Own,
-                        },
-                        &after[1..],
-                    ));
-                }
+                Some(b'}') => return Ok((Self::new(alternatives, Format::Own), &after[1..])),
                 Some(b':') => {
                     let (name, after) = after[1..].split_once('}').ok_or(OPEN)?;
                     let format = format(name, &alternatives)?;
-                    return Ok((
-                        Self {
-                            alternatives,
-                            format,
-                        },
-                        after,
-                    ));
+                    return Ok((Self::new(alternatives, format), after));
                 }
                 _ => return Err(OPEN.to_owned()),
             }
@@ -391,7 +385,7 @@ mod tests {
             ("{user.id:text", "has a `{` without a `}`"),
             ("a}", "has a `}` without a `{`"),
             ("{'x}", "has a `'` that does not end"),
-            ("{'x'|user.id}", "has something after a text in quotes"),
+            ("{'x'|user.id}", "has an alternative after a text in quotes"),
             (
                 "{user.id:ISO}",
                 "has the format `ISO`, which is none of text, iso, iso_micros, unix, unix_ms",

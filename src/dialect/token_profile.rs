@@ -10,14 +10,14 @@ use super::{
     user_values::{UserFormat, UserValues},
 };
 use crate::{
-    config::{ShownPhone, UserIds},
     store::{Session, User},
     token::{AccessTokenOptions, IdentityClaims},
     types::{OpenId, Timestamp},
 };
 
-/// How long the tokens of a dialect live, and which further claims they have.
-#[derive(Debug, Clone)]
+/// How long the tokens of a dialect live, and which further claims they have. The default is that
+/// of the auth API: no further claims.
+#[derive(Debug, Clone, Default)]
 pub struct TokenProfile {
     /// Unique in the process; 0: that of the auth API.
     pub number: usize,
@@ -42,25 +42,6 @@ struct ClaimValues<'a> {
 }
 
 impl TokenProfile {
-    /// That of the auth API: no further claims.
-    pub const fn plain() -> Self {
-        Self {
-            number: 0,
-            access_ttl: None,
-            user_format: UserFormat {
-                ids: UserIds::Uuid,
-                openid: false,
-                phone: ShownPhone::Masked,
-                user_types: std::collections::BTreeMap::new(),
-            },
-            claims: Vec::new(),
-            refresh_claims: Vec::new(),
-            renews: false,
-            wraps_refresh_token: false,
-            names_openid: false,
-        }
-    }
-
     /// The form of an access token.
     pub fn access_form(
         &self,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::json;
 
 use super::placeholder::{Placeholder, PlaceholderValue};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How a dialect shows users.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct UserFormat {
     /// Ids that are integers are numbers in JSON.
     pub ids: UserIds,
@@ -67,16 +67,9 @@ impl<'a> UserValues<'a> {
             Placeholder::UserOpenid => {
                 PlaceholderValue::text(self.openid.filter(|_| self.form.openid).map(OpenId::as_str))
             }
-            Placeholder::UserIsStaff => PlaceholderValue::Bool(*user_type == UserType::admin()),
-            Placeholder::UserIsSuperuser if *user_type == UserType::admin() => {
-                PlaceholderValue::Bool(true)
-            }
-            Placeholder::UserRoles => PlaceholderValue::Json(
-                roles
-                    .iter()
-                    .map(|role| Value::from(role.as_str()))
-                    .collect(),
-            ),
+            Placeholder::UserIsStaff => is_staff(user_type),
+            Placeholder::UserIsSuperuser => is_superuser(user_type),
+            Placeholder::UserRoles => PlaceholderValue::Json(json!(roles)),
             Placeholder::UserCreatedAt => PlaceholderValue::Time(self.user.created_at),
             Placeholder::UserLastLoginAt => PlaceholderValue::Time(self.user.last_login_at),
             _ => PlaceholderValue::Null,
@@ -95,6 +88,18 @@ pub(super) fn id(id: &UserId, ids: UserIds) -> PlaceholderValue<'_> {
     {
         None | Some(PlaceholderValue::Null) => PlaceholderValue::text(Some(id.as_str())),
         Some(number) => number,
+    }
+}
+
+pub(super) fn is_staff(user_type: &UserType) -> PlaceholderValue<'static> {
+    PlaceholderValue::Bool(*user_type == UserType::admin())
+}
+
+pub(super) fn is_superuser(user_type: &UserType) -> PlaceholderValue<'static> {
+    if *user_type == UserType::admin() {
+        PlaceholderValue::Bool(true)
+    } else {
+        PlaceholderValue::Null
     }
 }
 

@@ -184,7 +184,7 @@ impl World {
             keyrings,
             prefix: config.auth.prefix.clone(),
             openid_in_answers: config.auth.openid_in_answers,
-            token_profile: Arc::new(TokenProfile::plain()),
+            token_profile: Arc::new(TokenProfile::default()),
             dialects,
         });
         Self {

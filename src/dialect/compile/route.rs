@@ -57,7 +57,7 @@ impl Compiler<'_> {
             if !route.inputs.contains_key(&check.input) {
                 self.add(
                     &format!("{key}.input"),
-                    format!("{:?} is no input of this route", check.input),
+                    format!("{:?} is not an input of this route", check.input),
                 );
             }
             match Check::compile(check) {
@@ -114,8 +114,11 @@ impl Compiler<'_> {
             let key = format!("{key}.inputs.{name}");
             if !names.contains(name) {
                 let says = match nearest(name, &names) {
-                    Some(near) => format!("is no input of this action; did you mean `{near}`?"),
-                    None => format!("is no input of this action; there are {}", names.join(", ")),
+                    Some(near) => format!("is not an input of this action; did you mean `{near}`?"),
+                    None => format!(
+                        "is not an input of this action; there are {}",
+                        names.join(", ")
+                    ),
                 };
                 self.add(&key, says);
             }

@@ -32,7 +32,7 @@ fn what_is_wrong_is_said_where_it_stands() {
         ),
         (
             with("access_ttl = '999ms'"),
-            &["dialect[0].access_ttl: 999ms is less than a second: nobody could stay signed in"],
+            &["dialect[0].access_ttl: 999ms is less than a second: no user could stay signed in"],
         ),
         (
             with("claims = { sub = 'x', tenant = '{user.ide}' }"),
@@ -50,7 +50,7 @@ fn what_is_wrong_is_said_where_it_stands() {
         (
             with("messages = { token_mising = 'x' }"),
             &[
-                "dialect[0].messages.token_mising: \"token_mising\" is no error code; did you mean `token_missing`?",
+                "dialect[0].messages.token_mising: \"token_mising\" is not an error code; did you mean `token_missing`?",
             ],
         ),
         (
@@ -87,14 +87,14 @@ fn what_is_wrong_with_a_route_is_said_where_it_stands() {
         (
             with("").replace("{ code = 'body.code' }", "{ cod = 'body.code' }"),
             &[
-                "dialect[0].route[0].inputs.cod: is no input of this action; did you mean `code`?",
+                "dialect[0].route[0].inputs.cod: is not an input of this action; did you mean `code`?",
                 "dialect[0].route[0].inputs: does not say where `code` is, which this action needs",
             ],
         ),
         (
             with("").replace("'body.code'", "'cookie.code'"),
             &[
-                "dialect[0].route[0].inputs.code: \"cookie.code\" is no location of an input: write body.field, header.Name or query.name",
+                "dialect[0].route[0].inputs.code: \"cookie.code\" is not a location of an input: write body.field, header.Name or query.name",
             ],
         ),
         (
@@ -121,7 +121,7 @@ fn what_is_wrong_with_a_route_is_said_where_it_stands() {
         ),
         (
             route("headers = { 'a b' = '1' }"),
-            &["dialect[0].route[0].headers.a b: is no name of a header field"],
+            &["dialect[0].route[0].headers.a b: is not the name of a header field"],
         ),
         (
             route("headers = { X-A = 'a', x-a = 'b' }"),
@@ -175,7 +175,7 @@ fn what_is_wrong_with_a_shape_is_said_where_it_stands() {
             shape("codes = ['nope']\nbody = '{}'"),
             &[
                 "dialect[0]: has no [[dialect.error]] without `codes`: some rejections would have no format",
-                "dialect[0].error[0].codes[0]: \"nope\" is no error code; docs/errors.md has them all",
+                "dialect[0].error[0].codes[0]: \"nope\" is not an error code; docs/errors.md has them all",
             ],
         ),
         (
@@ -250,8 +250,8 @@ fn a_check_is_of_an_input_that_there_is() {
     assert_eq!(
         found,
         [
-            "dialect[0].route[0].check[0].input: \"phone\" is no input of this route",
-            "dialect[0].route[0].check[0].pattern: is no regular expression: error: unclosed group",
+            "dialect[0].route[0].check[0].input: \"phone\" is not an input of this route",
+            "dialect[0].route[0].check[0].pattern: is not a regular expression: error: unclosed group",
         ]
     );
 }
