@@ -1,9 +1,10 @@
 //! The command line. One file for each subcommand; this one only parses and dispatches.
 //!
-//! Exit codes: 0 success; 64 invalid config or usage; 1 failure, or a refusal of `explain`.
+//! Exit codes: 0 success; 64 invalid config or usage; 1 failure, or a rejection of `explain`.
 
 mod check;
 mod command_error;
+mod console;
 mod demo;
 mod dialect;
 mod doctor;
@@ -38,6 +39,7 @@ use crate::{
 };
 pub use command_error::BAD_USAGE;
 use command_error::CommandResult;
+use console::Console;
 
 /// A login gate for WeChat Mini Programs: one process in front of an existing backend.
 #[derive(Debug, Parser)]
@@ -122,20 +124,24 @@ pub fn run() -> ExitCode {
 fn execute(cli: Cli) -> CommandResult {
     let source = Source::new(cli.config, std::env::vars_os());
     // Log lines are written to standard output by another thread, so it is not locked here.
-    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let console = &mut Console {
+        source: &source,
+        out: &mut io::stdout(),
+        err: &mut io::stderr(),
+    };
     match cli.command.unwrap_or(Command::Run) {
-        Command::Run => run::run(&source, &mut err),
-        Command::Demo(args) => Ok(demo::run(&args, &mut out, &mut err)?),
-        Command::Users { command } => users::run(&source, &command, &mut out, &mut err),
-        Command::Sessions { command } => sessions::run(&source, &command, &mut out, &mut err),
-        Command::Keys { command } => keys::run(&source, &command, &mut out, &mut err),
-        Command::Import(args) => import::run(&source, &args, &mut out, &mut err),
-        Command::Store { command } => store::run(&source, &command, &mut out, &mut err),
-        Command::Export(args) => export::run(&source, &args, &mut out, &mut err),
-        Command::Check => check::run(&source, &mut out, &mut err),
-        Command::Explain(args) => explain::run(&source, &args, &mut out, &mut err),
-        Command::Token { command } => token::run(&source, &command, &mut out, &mut err),
-        Command::Doctor(args) => doctor::run(&source, &args, &mut out, &mut err),
+        Command::Run => run::run(console),
+        Command::Demo(args) => Ok(demo::run(&args, console.out, console.err)?),
+        Command::Users { command } => users::run(console, &command),
+        Command::Sessions { command } => sessions::run(console, &command),
+        Command::Keys { command } => keys::run(console, &command),
+        Command::Import(args) => import::run(console, &args),
+        Command::Store { command } => store::run(console, &command),
+        Command::Export(args) => export::run(console, &args),
+        Command::Check => check::run(console),
+        Command::Explain(args) => explain::run(console, &args),
+        Command::Token { command } => token::run(console, &command),
+        Command::Doctor(args) => doctor::run(console, &args),
         Command::Config => print(&crate::config::reference()),
         Command::Dialect { which } => print(which.source()),
         Command::Openapi => print(&openapi()),
@@ -166,7 +172,7 @@ fn print_usage(error: &clap::Error) -> ExitCode {
 }
 
 /// A reader that closes the output early (`menshen config | head`) is no error.
-fn finish(result: CommandResult, err: &mut impl Write) -> ExitCode {
+fn finish(result: CommandResult, err: &mut dyn Write) -> ExitCode {
     match result.or_else(|error| error.report(err)) {
         Ok(code) => code,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

@@ -25,7 +25,7 @@ use crate::{
 use trace::{SeenCredential, Trace};
 
 /// What happens to one request, and why. The names of its JSON fields are stable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// Whether it passes.
     pub passes: bool,
@@ -75,7 +75,7 @@ pub struct CheckedRule {
 }
 
 /// The state of the credential.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct TokenReport {
     /// `none`, `malformed`, `valid`, or the error code of an invalid one.
     pub state: &'static str,
@@ -337,42 +337,24 @@ impl Explainer<'_> {
 impl Explanation {
     fn new(method: &str, path: &str, origin: Origin) -> Self {
         Self {
-            passes: false,
             outcome: "refused",
             answered_by: "gate",
-            code: None,
-            status: None,
-            detail: None,
-            would_refuse: None,
             method: method.to_owned(),
             path: path.to_owned(),
             head: text::SOUND.to_owned(),
-            path_reading: None,
-            forward_auth: false,
             client_ip: origin.ip.to_string(),
-            rule: None,
-            rule_index: None,
-            asks: None,
-            rules: Vec::new(),
             token: TokenReport::new("none", None),
-            user: None,
-            backend_gets: Vec::new(),
-            stripped: Vec::new(),
+            ..Self::default()
         }
     }
 }
 
 impl TokenReport {
-    const fn new(state: &'static str, why: Option<String>) -> Self {
+    fn new(state: &'static str, why: Option<String>) -> Self {
         Self {
             state,
             why,
-            matters: false,
-            user: None,
-            user_type: None,
-            roles: Vec::new(),
-            issuer: None,
-            expires: None,
+            ..Self::default()
         }
     }
 

@@ -5,26 +5,29 @@ use std::{
     process::ExitCode,
 };
 
-use super::{command_error::CommandResult, run::load_all};
+use super::{
+    command_error::CommandResult,
+    console::{Console, TextRows},
+};
 use crate::{
-    config::{Access, Config, Mode, RuleConfig, SmsProvider, Source, UpstreamAuthorization},
+    config::{Access, Config, Mode, RuleConfig, SmsProvider, UpstreamAuthorization},
     dialect::Dialects,
     provider::wechat::Wechat,
 };
 
-/// Prints a summary to `out`, and warnings to `err`.
-pub(super) fn run(source: &Source, out: &mut impl Write, err: &mut impl Write) -> CommandResult {
-    let loaded = load_all(source, err)?;
-    let name = source.file.as_ref().map_or_else(
+/// Prints a summary.
+pub(super) fn run(console: &mut Console<'_>) -> CommandResult {
+    let loaded = console.load_all()?;
+    let name = console.source.file.as_ref().map_or_else(
         || "built-in defaults".to_owned(),
         |file| file.display().to_string(),
     );
-    writeln!(out, "{name}: ok")?;
-    summary(&loaded.config, out)?;
+    writeln!(console.out, "{name}: ok")?;
+    summary(&loaded.config, console.out)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
+fn summary(config: &Config, out: &mut dyn Write) -> io::Result<()> {
     let mode = match config.mode {
         Mode::Production => "production",
         Mode::Development => "development",
@@ -44,49 +47,34 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
                 config.wechat.base_url
             )
         }
-        Mode::Development => "nobody is asked: a login code is its own openid".to_owned(),
+        Mode::Development => "not called: a login code is its own openid".to_owned(),
     };
-    let mut row = |name: &str, value: &str| writeln!(out, "  {name:<9} {value}");
-    row("mode", mode)?;
-    row("listen", &config.server.listen.join(", "))?;
-    row("admin", &config.admin.listen)?;
-    row("auth API", &config.auth.prefix)?;
-    for (n, dialect) in dialect_rows(config).iter().enumerate() {
-        row(if n == 0 { "dialects" } else { "" }, dialect)?;
-    }
+    let mut rows = TextRows::new(out, "  ", 9);
+    rows.row("mode", mode)?;
+    rows.row("listen", config.server.listen.join(", "))?;
+    rows.row("admin", &config.admin.listen)?;
+    rows.row("auth API", &config.auth.prefix)?;
+    rows.rows("dialects", dialect_rows(config))?;
     let token = match config.upstream.authorization {
         UpstreamAuthorization::Keep => "with the caller's token",
         UpstreamAuthorization::Remove => "without the caller's token",
         UpstreamAuthorization::Mint => "with a token of its own form",
     };
-    row(
-        "upstream",
-        &format!("{}, {token}", config.upstream.urls.join(", ")),
-    )?;
-    row(
-        "tokens",
-        &format!(
-            "{}, for {}",
-            config.tokens.algorithm.as_str(),
-            config.tokens.access_ttl
-        ),
-    )?;
+    let urls = config.upstream.urls.join(", ");
+    rows.row("upstream", format_args!("{urls}, {token}"))?;
+    let (algorithm, ttl) = (config.tokens.algorithm.as_str(), config.tokens.access_ttl);
+    rows.row("tokens", format_args!("{algorithm}, for {ttl}"))?;
     let ids = config.users.first_generated_id();
     let ids = ids.map_or_else(
         || "ids are UUIDs".to_owned(),
         |first| format!("ids are integers from {first}"),
     );
-    row("users", &ids)?;
-    row("store", &config.store.url)?;
-    row("wechat", &wechat)?;
-    row("sms", &sms_providers(config))?;
-    for (n, rule) in config.rule.iter().enumerate() {
-        row(if n == 0 { "rules" } else { "" }, &describe_rule(rule))?;
-    }
-    row(
-        if config.rule.is_empty() { "rules" } else { "" },
-        "everything else: required",
-    )
+    rows.row("users", ids)?;
+    rows.row("store", &config.store.url)?;
+    rows.row("wechat", wechat)?;
+    rows.row("sms", sms_providers(config))?;
+    rows.rows("rules", config.rule.iter().map(describe_rule))?;
+    rows.row("rules", "everything else: required")
 }
 
 /// Each dialect and its routes: `nest: POST /api/v1/auth/wx-login, ...`.
@@ -128,11 +116,6 @@ fn describe_rule(rule: &RuleConfig) -> String {
         Access::Required => "required",
         Access::Deny => "deny",
     };
-    let methods = if rule.methods.is_empty() {
-        String::new()
-    } else {
-        format!("{} ", rule.methods.join("|"))
-    };
     let one_of = |what: &str, names: &[String]| match names {
         [] => String::new(),
         names => format!(", {what} {}", names.join(" or ")),
@@ -152,8 +135,9 @@ fn describe_rule(rule: &RuleConfig) -> String {
         ""
     };
     format!(
-        "{}: {methods}{} {access}{user_types}{roles}{cookie}{query}",
-        rule.name, rule.path
+        "{}: {} {access}{user_types}{roles}{cookie}{query}",
+        rule.name,
+        rule.methods_and_path()
     )
 }
 
@@ -162,6 +146,7 @@ mod tests {
     use std::fs;
 
     use super::{super::command_error::BAD_USAGE, *};
+    use crate::config::Source;
 
     /// Exit code, output and messages of a check of this text; the directory's name is taken out.
     fn check(text: &str) -> (ExitCode, String, String) {
@@ -173,7 +158,12 @@ mod tests {
             file: Some(file),
             environment: Vec::new(),
         };
-        let code = run(&source, &mut out, &mut err)
+        let console = &mut Console {
+            source: &source,
+            out: &mut out,
+            err: &mut err,
+        };
+        let code = run(console)
             .or_else(|error| error.report(&mut err))
             .unwrap();
         let local = |bytes| {
@@ -205,7 +195,7 @@ mod tests {
              \x20 tokens    EdDSA, for 15m\n\
              \x20 users     ids are UUIDs\n\
              \x20 store     sled:./data\n\
-             \x20 wechat    nobody is asked: a login code is its own openid\n\
+             \x20 wechat    not called: a login code is its own openid\n\
              \x20 sms       log\n\
              \x20 rules     health: GET|HEAD /health public\n\
              \x20           back-office: /admin/** required, user type admin, role a or b, token in cookie at, \
@@ -227,17 +217,17 @@ mod tests {
             (
                 "development",
                 vec![],
-                "nobody is asked: a login code is its own openid",
+                "not called: a login code is its own openid",
             ),
             (
                 "development",
                 vec![app, secret],
-                "nobody is asked: a login code is its own openid",
+                "not called: a login code is its own openid",
             ),
             (
                 "development",
                 vec![app, loopback_url],
-                "nobody is asked: a login code is its own openid",
+                "not called: a login code is its own openid",
             ),
             (
                 "development",

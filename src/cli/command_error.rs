@@ -29,9 +29,18 @@ pub(super) enum CommandError {
     Failed(#[from] anyhow::Error),
 }
 
+/// Success, or exit code 1.
+pub(super) fn exit_code(is_good: bool) -> ExitCode {
+    if is_good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
 impl CommandError {
     /// Prints it, unless printing is what failed.
-    pub(super) fn report(self, err: &mut impl Write) -> io::Result<ExitCode> {
+    pub(super) fn report(self, err: &mut dyn Write) -> io::Result<ExitCode> {
         let message = self.to_string();
         let code = match self {
             Self::Output(error) => return Err(error),

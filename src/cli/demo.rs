@@ -37,7 +37,7 @@ use crate::{
 };
 use color::Color;
 use error::DemoError;
-use page::Page;
+use page::DemoPage;
 use sandbox::Sandbox;
 
 #[derive(Debug, Parser)]
@@ -50,9 +50,9 @@ pub(super) struct Args {
     log: bool,
 }
 
-pub(super) fn run(args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Result<ExitCode> {
+pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
     let runtime = runtime()?;
-    let result = runtime.block_on(run_demo(args, &mut Page::new(out, Color::for_stdout())));
+    let result = runtime.block_on(run_demo(args, &mut DemoPage::new(out, Color::for_stdout())));
     drop(runtime);
     report_result(result, args, err)
 }
@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write, err: &mut impl Write) -> io
 fn report_result(
     result: Result<(), DemoError>,
     args: &Args,
-    err: &mut impl Write,
+    err: &mut dyn Write,
 ) -> io::Result<ExitCode> {
     match result {
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -84,7 +84,7 @@ fn report_result(
 }
 
 /// Starts the sandbox, runs the tour, and removes the sandbox.
-async fn run_demo(args: &Args, page: &mut Page<'_>) -> Result<(), DemoError> {
+async fn run_demo(args: &Args, page: &mut DemoPage<'_>) -> Result<(), DemoError> {
     // Signal handlers come first, before there is anything to remove.
     let mut interrupts = Interrupts::new().context("cannot listen for signals")?;
     let sandbox = Sandbox::start().await?;
@@ -113,7 +113,7 @@ async fn run_demo(args: &Args, page: &mut Page<'_>) -> Result<(), DemoError> {
 /// Runs menshen and the tour, until the tour is over or a signal comes.
 async fn serve_with_tour(
     args: &Args,
-    page: &mut Page<'_>,
+    page: &mut DemoPage<'_>,
     sandbox: &Sandbox,
     sink: &Sink,
     interrupts: &mut Interrupts,

@@ -12,6 +12,7 @@ mod backend;
 mod bypass;
 mod certificate;
 mod clock;
+mod context;
 mod finding;
 mod folding;
 mod hooks;
@@ -23,23 +24,20 @@ mod sockets;
 mod store;
 mod wechat;
 
-use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use serde_json::json;
+use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    command_error::CommandResult,
-    run::{load, runtime},
+    command_error::{CommandResult, exit_code},
+    console::Console,
+    run::runtime,
 };
-use crate::{
-    config::{Config, Source},
-    proxy::install_crypto,
-};
-use finding::{Finding, Status};
+use crate::{config::Config, proxy::install_crypto};
+use context::{CHECK_TIMEOUT, DoctorContext};
+use finding::{Finding, NamedFinding, Status};
 use server_probe::ServerProbes;
-
-/// Total time of one check.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(6);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -52,21 +50,9 @@ pub(super) struct Args {
     echo: Option<String>,
 }
 
-/// What the checks read.
-struct DoctorContext {
-    config: Config,
-    echo: Option<String>,
-    probes: ServerProbes,
-}
-
 /// Prints the findings of every check. Fails when one of them has failed.
-pub(super) fn run(
-    source: &Source,
-    args: &Args,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
-    let config = load(source, err)?;
+pub(super) fn run(console: &mut Console<'_>, args: &Args) -> CommandResult {
+    let config = console.load()?;
     install_crypto();
     let runtime = runtime()?;
     let findings = runtime.block_on(examine(config, args.echo.clone()));
@@ -74,68 +60,76 @@ pub(super) fn run(
     runtime.shutdown_background();
     let good = findings
         .iter()
-        .all(|finding| finding.state != Status::Failed);
+        .all(|found| found.finding.state != Status::Failed);
     if args.json {
-        writeln!(out, "{:#}", json!({ "ok": good, "checks": findings }))?;
+        let json = json!({ "ok": good, "checks": findings });
+        writeln!(console.out, "{json:#}")?;
     } else {
         for finding in &findings {
-            writeln!(out, "{finding}")?;
+            writeln!(console.out, "{finding}")?;
         }
     }
-    Ok(if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(exit_code(good))
 }
 
-async fn examine(config: Config, echo: Option<String>) -> Vec<Finding> {
+async fn examine(config: Config, echo: Option<String>) -> Vec<NamedFinding> {
     let probes = ServerProbes::run(&config).await;
-    let context = Arc::new(DoctorContext {
+    let context = &Arc::new(DoctorContext {
         config,
         echo,
         probes,
     });
-    macro_rules! start {
-        ($($check:ident),*) => {
-            [$({
-                let context = context.clone();
-                let look = async move { $check::check(&context).await };
-                (stringify!($check), tokio::spawn(tokio::time::timeout(CHECK_TIMEOUT, look)))
-            }),*]
-        };
-    }
-    let checks = start![
-        backend,
-        bypass,
-        folding,
-        wechat,
-        clock,
-        store,
-        certificate,
-        sockets,
-        running,
-        issuers,
-        hooks,
-        sms
+    let checks = [
+        start_sync("backend", backend::check, context),
+        start("bypass", bypass::check(context.clone())),
+        start("folding", folding::check(context.clone())),
+        start("wechat", wechat::check(context.clone())),
+        start_sync("clock", clock::check, context),
+        start_sync("store", store::check, context),
+        start_sync("certificate", certificate::check, context),
+        start_sync("sockets", sockets::check, context),
+        start("running", running::check(context.clone())),
+        start("issuers", issuers::check(context.clone())),
+        start_sync("hooks", hooks::check, context),
+        start_sync("sms", sms::check, context),
     ];
     let mut findings = Vec::new();
-    for (name, check) in checks {
-        match check.await {
-            Ok(Ok(found)) => findings.extend(found),
-            Ok(Err(_)) => {
-                findings.push(Finding::failed(
-                    name,
-                    "did not come to an end in 6 s",
-                    "ask again; then look at the network",
-                ));
-            }
-            Err(_) => findings.push(Finding::failed(
-                name,
-                "broke off",
-                "this is a mistake in menshen: report it",
-            )),
-        }
+    for (check, task) in checks {
+        let found = task.await.unwrap_or_else(|_| {
+            let advice = "this is a bug in menshen: report it";
+            vec![Finding::failed("the check panicked", advice)]
+        });
+        findings.extend(
+            found
+                .into_iter()
+                .map(|finding| NamedFinding { check, finding }),
+        );
     }
     findings
+}
+
+/// The name of a check, and its task.
+type StartedCheck = (&'static str, JoinHandle<Vec<Finding>>);
+
+fn start(
+    name: &'static str,
+    check: impl Future<Output = Vec<Finding>> + Send + 'static,
+) -> StartedCheck {
+    let in_time = async {
+        timeout(CHECK_TIMEOUT, check).await.unwrap_or_else(|_| {
+            let advice = "ask again; then look at the network";
+            vec![Finding::failed("did not finish within 6 s", advice)]
+        })
+    };
+    (name, tokio::spawn(in_time))
+}
+
+/// Starts a check that waits for nothing.
+fn start_sync(
+    name: &'static str,
+    check: fn(&DoctorContext) -> Vec<Finding>,
+    context: &Arc<DoctorContext>,
+) -> StartedCheck {
+    let context = context.clone();
+    start(name, async move { check(&context) })
 }

@@ -3,17 +3,17 @@
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr},
-    process::ExitCode,
 };
 
 use super::{
-    command_error::{CommandError, CommandResult},
-    run::{load, runtime},
+    command_error::{CommandError, CommandResult, exit_code},
+    console::{Console, TextRows, read_token},
+    run::runtime,
 };
 use crate::{
     app::{self, OfflineGate},
     clock::Clock,
-    config::{Config, Source},
+    config::Config,
     explain::{self, Explanation, HeaderNote},
     types::Secret,
 };
@@ -46,16 +46,8 @@ impl std::fmt::Debug for Args {
     }
 }
 
-/// Most bytes of a token; the gate's own limit is lower.
-const MAX_TOKEN_LEN: u64 = 64 * 1024;
-
-pub(super) fn run(
-    source: &Source,
-    args: &Args,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
-    let config = load(source, err)?;
+pub(super) fn run(console: &mut Console<'_>, args: &Args) -> CommandResult {
+    let config = console.load()?;
     let head = head(args, &mut io::stdin())?;
     let has_credential = args.token.is_some()
         || names(args).any(|name| {
@@ -74,31 +66,23 @@ pub(super) fn run(
         Clock::System.now(),
     );
     if args.json {
-        writeln!(out, "{}", to_json(&explanation, &offline_gate)?)?;
+        let json = to_json(&explanation, &offline_gate)?;
+        writeln!(console.out, "{json}")?;
     } else {
-        print_text(&explanation, &offline_gate, &config, out)?;
+        print_text(&explanation, &offline_gate, &config, console.out)?;
     }
-    Ok(if explanation.passes {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(exit_code(explanation.passes))
 }
 
 /// The request head as a client sends it.
 fn head(args: &Args, input: &mut impl Read) -> Result<Secret<Vec<u8>>, CommandError> {
-    let mut token = args.token.clone().unwrap_or_default();
-    if token == "-" {
-        token.clear();
-        input.take(MAX_TOKEN_LEN).read_to_string(&mut token)?;
-    }
-    let token = Secret::new(token);
+    let token = read_token(args.token.as_deref().unwrap_or_default(), input)?;
     let breaks = |text: &str| text.contains(['\r', '\n', '\0']);
     if [&args.method, &args.path]
         .into_iter()
         .chain(&args.headers)
         .any(|text| breaks(text))
-        || breaks(token.expose().trim())
+        || breaks(token.trim())
     {
         return Err(CommandError::Usage(
             "a line break or NUL would make another request of it".to_owned(),
@@ -117,7 +101,7 @@ fn head(args: &Args, input: &mut impl Read) -> Result<Secret<Vec<u8>>, CommandEr
     }
     if args.token.is_some() {
         head.push_str("Authorization: Bearer ");
-        head.push_str(token.expose().trim());
+        head.push_str(token.trim());
         head.push_str("\r\n");
     }
     head.push_str("\r\n");
@@ -137,7 +121,7 @@ pub(super) fn revocation_note(offline_gate: &OfflineGate) -> Option<&'static str
     Some(if offline_gate.knows_revocation {
         "looked up in the store"
     } else {
-        "not looked at: only the running menshen knows what has been revoked"
+        "not checked: only the running menshen knows what has been revoked"
     })
 }
 
@@ -152,68 +136,45 @@ fn print_text(
     explanation: &Explanation,
     offline_gate: &OfflineGate,
     config: &Config,
-    out: &mut impl Write,
+    out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut row = |name: &str, value: &str| writeln!(out, "{name:<11} {value}");
-    row(
-        "request",
-        &format!(
-            "{} {} from {}",
-            explanation.method, explanation.path, explanation.client_ip
-        ),
-    )?;
-    row("head", &explanation.head)?;
-    row(
-        "path",
-        explanation
-            .path_reading
-            .as_deref()
-            .unwrap_or("not looked at"),
-    )?;
+    let mut rows = TextRows::new(out, "", 11);
+    let Explanation {
+        method,
+        path,
+        client_ip,
+        ..
+    } = explanation;
+    rows.row("request", format_args!("{method} {path} from {client_ip}"))?;
+    rows.row("head", &explanation.head)?;
+    let path_reading = explanation.path_reading.as_deref();
+    rows.row("path", path_reading.unwrap_or("not read"))?;
     if explanation.forward_auth {
-        row("asked by", "a proxy (forward-auth)")?;
+        rows.row("asked by", "a proxy (forward-auth)")?;
     }
-    row(
-        "answered by",
-        &match explanation.answered_by {
-            "backend" => "the backend".to_owned(),
-            "auth_api" => format!(
-                "the auth API under {}; each of its routes asks for what it needs",
-                config.auth.prefix
-            ),
-            "dialect" => "a route of a dialect, which asks for what it needs".to_owned(),
-            _ => "the gate".to_owned(),
-        },
-    )?;
-    for (n, rule) in explanation.rules.iter().enumerate() {
-        let mark = if rule.decides { '>' } else { ' ' };
-        row(
-            if n == 0 { "rules" } else { "" },
-            &format!("{mark} {} {}: {}", rule.index, rule.name, rule.why),
-        )?;
-    }
-    if let Some(asks) = &explanation.asks {
-        row("asks for", asks)?;
-    }
-    row("token", &token(explanation))?;
-    if let Some(keys) = &offline_gate.keys {
-        row("keys", keys)?;
-    }
-    if let Some(said) = revocation_note(offline_gate) {
-        row("revocation", said)?;
-    }
-    row("outcome", &outcome(explanation))?;
-    let mut list = |name: &str, all: &[HeaderNote]| -> io::Result<()> {
-        for (n, one) in all.iter().enumerate() {
-            row(
-                if n == 0 { name } else { "" },
-                &format!("{}: {}", one.name, one.value),
-            )?;
-        }
-        Ok(())
+    let answered_by = match explanation.answered_by {
+        "backend" => "the backend".to_owned(),
+        "auth_api" => format!(
+            "the auth API under {}; each of its routes asks for what it needs",
+            config.auth.prefix
+        ),
+        "dialect" => "a route of a dialect, which asks for what it needs".to_owned(),
+        _ => "the gate".to_owned(),
     };
-    list("backend", &explanation.backend_gets)?;
-    list("stripped", &explanation.stripped)
+    rows.row("answered by", answered_by)?;
+    let rules = explanation.rules.iter().map(|rule| {
+        let mark = if rule.decides { '>' } else { ' ' };
+        format!("{mark} {} {}: {}", rule.index, rule.name, rule.why)
+    });
+    rows.rows("rules", rules)?;
+    rows.rows("asks for", &explanation.asks)?;
+    rows.row("token", token(explanation))?;
+    rows.rows("keys", &offline_gate.keys)?;
+    rows.rows("revocation", revocation_note(offline_gate))?;
+    rows.row("outcome", outcome(explanation))?;
+    let note = |note: &HeaderNote| format!("{}: {}", note.name, note.value);
+    rows.rows("backend", explanation.backend_gets.iter().map(note))?;
+    rows.rows("stripped", explanation.stripped.iter().map(note))
 }
 
 fn token(explanation: &Explanation) -> String {
@@ -248,10 +209,10 @@ fn token(explanation: &Explanation) -> String {
 }
 
 fn outcome(explanation: &Explanation) -> String {
-    let as_whom = explanation
-        .user
-        .as_ref()
-        .map_or_else(|| "as nobody".to_owned(), |user| format!("as user {user}"));
+    let as_whom = explanation.user.as_ref().map_or_else(
+        || "as anonymous".to_owned(),
+        |user| format!("as user {user}"),
+    );
     let mut text = match explanation.outcome {
         "forwarded" => format!("passes {as_whom}"),
         "verified" => format!("the proxy may pass it on {as_whom}"),

@@ -1,6 +1,7 @@
 //! `menshen export`: everything in the store, sealed, into a file.
 
 use std::{
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, BufReader, Write},
     os::unix::fs::OpenOptionsExt,
@@ -11,12 +12,11 @@ use anyhow::{Context, bail};
 
 use super::{
     command_error::CommandResult,
+    console::Console,
     operator::{self, Operator},
-    run::load,
 };
 use crate::{
     app,
-    config::Source,
     crypto::Key,
     store::{ExportRecord, backup::Decryptor},
 };
@@ -32,13 +32,24 @@ pub(super) struct Args {
 
 /// The number of records of each kind.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(super) struct RecordCounts {
     pub(super) users: u64,
     pub(super) sessions: u64,
     pub(super) keys: u64,
 }
 
-impl Counts {
+impl fmt::Display for RecordCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            users,
+            sessions,
+            keys,
+        } = self;
+        write!(f, "{users} users, {sessions} sessions, {keys} signing keys")
+    }
+}
+
+impl RecordCounts {
     pub(super) fn add(&mut self, thing: &ExportRecord) {
         match thing {
             ExportRecord::User(_) => self.users += 1,
@@ -53,14 +64,10 @@ impl Counts {
     }
 }
 
-pub(super) fn run(
-    source: &Source,
-    args: &Args,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
-    let config = load(source, err)?;
+pub(super) fn run(console: &mut Console<'_>, args: &Args) -> CommandResult {
+    let config = console.load()?;
     let key = app::export_key(&config);
+    let out = &mut *console.out;
     operator::with_operator_for(config, async |operator| {
         if args.file.as_os_str() == "-" {
             return Ok(operator
@@ -83,15 +90,7 @@ pub(super) fn run(
             // It may not exist.
             drop(fs::remove_file(&part));
         }
-        let Counts {
-            users,
-            sessions,
-            keys,
-        } = written?;
-        Ok(writeln!(
-            out,
-            "{users} users, {sessions} sessions, {keys} signing keys; read again and found whole"
-        )?)
+        Ok(writeln!(out, "{}; read again and found whole", written?)?)
     })
 }
 
@@ -125,9 +124,9 @@ async fn save(operator: &Operator, part: &Path) -> anyhow::Result<()> {
 }
 
 /// Reads the export again, with the key that a restore will use.
-fn verify(part: &Path, key: &Key) -> anyhow::Result<Counts> {
+fn verify(part: &Path, key: &Key) -> anyhow::Result<RecordCounts> {
     let mut decryptor = Decryptor::begin(BufReader::new(File::open(part)?), key)?;
-    let mut counts = Counts::default();
+    let mut counts = RecordCounts::default();
     while let Some(things) = decryptor.chunk()? {
         for thing in &things {
             counts.add(thing);

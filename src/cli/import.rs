@@ -11,12 +11,12 @@ mod rows;
 mod time;
 mod users;
 
-use std::io::Write;
-
 use clap::Subcommand;
 
-use super::command_error::{CommandError, CommandResult};
-use crate::config::Source;
+use super::{
+    command_error::{CommandError, CommandResult},
+    console::Console,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -42,15 +42,10 @@ pub(super) enum Command {
     Users(users::UsersArgs),
 }
 
-pub(super) fn run(
-    source: &Source,
-    args: &Args,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
+pub(super) fn run(console: &mut Console<'_>, args: &Args) -> CommandResult {
     match (&args.command, &args.file) {
-        (Some(Command::Users(args)), _) => users::run(source, args, out, err),
-        (None, Some(args)) => restore::run(source, args, out, err),
+        (Some(Command::Users(args)), _) => users::run(console, args),
+        (None, Some(args)) => restore::run(console, args),
         (None, None) => Err(CommandError::Usage("name what to import".to_owned())),
     }
 }

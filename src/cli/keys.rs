@@ -7,14 +7,12 @@ use serde_json::json;
 
 use super::{
     command_error::CommandResult,
+    console::Console,
     operator::{self, Operator},
 };
-use crate::{
-    admin::{
-        keys::{KeyRotation, Keys},
-        store::{KeyChange, ResealStep},
-    },
-    config::Source,
+use crate::admin::{
+    keys::{KeyRotation, Keys},
+    store::{KeyChange, ResealStep},
 };
 
 #[derive(Debug, Subcommand)]
@@ -30,15 +28,10 @@ pub(super) enum Command {
     },
 }
 
-pub(super) fn run(
-    source: &Source,
-    command: &Command,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
+pub(super) fn run(console: &mut Console<'_>, command: &Command) -> CommandResult {
     // Progress has a handle of its own, because the other one is for warnings.
     let mut progress = io::stderr();
-    operator::with_operator(source, err, async |operator| {
+    operator::with_operator(console, async |operator, out| {
         let text = match command {
             Command::List => describe(&operator.get::<Keys>("/admin/keys").await?),
             Command::Rotate { store: false } => {

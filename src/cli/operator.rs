@@ -16,6 +16,7 @@ use axum::{
     Router,
     body::{Body, to_bytes},
     http::{Method, Request},
+    response::Response,
 };
 use http_body_util::BodyExt;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -24,11 +25,12 @@ use tower::ServiceExt;
 
 use super::{
     command_error::{CommandError, CommandResult},
-    run::{load, runtime},
+    console::Console,
+    run::runtime,
 };
 use crate::{
     admin, app,
-    config::{Config, HumanDuration, Source},
+    config::{Config, HumanDuration},
     outbound::{AdminClient, AdminError, DownloadError, parse_response},
     store::Store,
     telemetry::{self, Sink},
@@ -52,11 +54,11 @@ pub(super) enum Operator {
 
 /// Loads the config, connects, and runs `work`.
 pub(super) fn with_operator(
-    source: &Source,
-    err: &mut impl Write,
-    work: impl AsyncFnOnce(&Operator) -> anyhow::Result<()>,
+    console: &mut Console<'_>,
+    work: impl AsyncFnOnce(&Operator, &mut dyn Write) -> anyhow::Result<()>,
 ) -> CommandResult {
-    with_operator_for(load(source, err)?, work)
+    let config = console.load()?;
+    with_operator_for(config, async |operator| work(operator, console.out).await)
 }
 
 /// The same with a loaded config.
@@ -87,7 +89,7 @@ impl Operator {
             {
                 Ok(_) => return Ok(Self::Running(running)),
                 Err(AdminError::NotRunning) => {}
-                Err(error) => return Err(error).context("the running menshen was asked"),
+                Err(error) => return Err(error).context("the running menshen was called"),
             }
         }
         Self::open_offline(config).await
@@ -147,17 +149,7 @@ impl Operator {
             Self::Offline { routes, .. } => routes.clone(),
         };
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        let request = Request::builder()
-            .method(method)
-            .uri(target)
-            .body(body)
-            .map_err(|_| AdminError::Unreadable)?;
-        let Ok(response) = routes.oneshot(request).await;
-        let (head, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX)
-            .await
-            .map_err(|_| AdminError::Unreadable)?;
-        parse_response(head.status, &body)
+        read(oneshot(routes, method, target, body).await?).await
     }
 
     /// Gets `target` and passes on the bytes of the body as they come.
@@ -170,21 +162,12 @@ impl Operator {
             Self::Running(client) => return client.download(target, take).await,
             Self::Offline { routes, .. } => routes.clone(),
         };
-        let request = Request::builder()
-            .uri(target)
-            .body(Body::empty())
-            .map_err(|_| AdminError::Unreadable)?;
-        let Ok(response) = routes.oneshot(request).await;
-        let (head, mut body) = response.into_parts();
-        if !head.status.is_success() {
-            let body = to_bytes(body, usize::MAX)
-                .await
-                .map_err(|_| AdminError::Unreadable)?;
-            return Err(parse_response::<Value>(head.status, &body)
-                .err()
-                .unwrap_or(AdminError::Unreadable)
-                .into());
+        let response = oneshot(routes, Method::GET, target, Body::empty()).await?;
+        if !response.status().is_success() {
+            let rejection = read::<Value>(response).await.err();
+            return Err(rejection.unwrap_or(AdminError::Unreadable).into());
         }
+        let mut body = response.into_body();
         while let Some(frame) = body.frame().await {
             if let Ok(bytes) = frame.map_err(|_| DownloadError::BrokenOff)?.into_data() {
                 take(&bytes)?;
@@ -203,4 +186,24 @@ impl Operator {
             }
         }
     }
+}
+
+async fn oneshot(
+    routes: Router,
+    method: Method,
+    target: &str,
+    body: Body,
+) -> Result<Response, AdminError> {
+    let request = Request::builder().method(method).uri(target).body(body);
+    let request = request.map_err(|_| AdminError::Unreadable)?;
+    let Ok(response) = routes.oneshot(request).await;
+    Ok(response)
+}
+
+async fn read<T: DeserializeOwned>(response: Response) -> Result<T, AdminError> {
+    let status = response.status();
+    let body = to_bytes(response.into_body(), usize::MAX)
+        .await
+        .map_err(|_| AdminError::Unreadable)?;
+    parse_response(status, &body)
 }

@@ -1,48 +1,31 @@
 //! `menshen run`: serves until SIGTERM or SIGINT.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{io, process::ExitCode, sync::Arc};
 
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
 };
 
-use super::command_error::{CommandError, CommandResult};
+use super::{command_error::CommandResult, console::Console};
 use crate::{
-    app::{self, App, Reload},
+    app::{App, Reload},
     clock::Clock,
-    config::{Config, Loaded, Source},
+    config::{Config, Loaded},
     telemetry::{self, Sink},
 };
-
-/// Loads the config with every check there is, and prints its warnings.
-pub(super) fn load(source: &Source, err: &mut impl Write) -> Result<Config, CommandError> {
-    Ok(load_all(source, err)?.config)
-}
-
-pub(super) fn load_all(source: &Source, err: &mut impl Write) -> Result<Loaded, CommandError> {
-    let loaded = Config::load_with(source, app::check)?;
-    for warning in &loaded.warnings {
-        writeln!(err, "warning: {warning}")?;
-    }
-    Ok(loaded)
-}
 
 /// One thread with I/O and timers.
 pub(super) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-pub(super) fn run(source: &Source, err: &mut impl Write) -> CommandResult {
+pub(super) fn run(console: &mut Console<'_>) -> CommandResult {
     let Loaded {
         config,
         files,
         warnings: _,
-    } = load_all(source, err)?;
+    } = console.load_all()?;
     // The allocator requests huge pages; with them an idle menshen uses twice the memory. Failure
     // is harmless.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
@@ -52,7 +35,7 @@ pub(super) fn run(source: &Source, err: &mut impl Write) -> CommandResult {
     // worker is busy.
     let control = runtime()?;
     let reload = Reload {
-        source: source.clone(),
+        source: console.source.clone(),
         files,
         requested: Arc::default(),
         log_level,

@@ -1,20 +1,18 @@
 //! `menshen sessions`: lists and ends sessions.
 
-use std::io::Write;
-
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
     command_error::CommandResult,
+    console::Console,
     operator, terminal,
     user_ref::{UserArg, UserSelector},
     users,
 };
 use crate::{
     admin::{sessions::Sessions, users::EndedSessions},
-    config::Source,
-    types::{Malformed, SessionId},
+    types::SessionId,
 };
 
 #[derive(Debug, Subcommand)]
@@ -34,7 +32,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct RevokeArgs {
     #[command(flatten)]
-    target: Target,
+    target: RevokeTarget,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -42,29 +40,24 @@ pub(super) struct RevokeArgs {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Target {
+struct RevokeTarget {
     /// All sessions of a user: an id, phone:+8613800138000, name:NAME or openid:APPID/OPENID
     #[arg(long)]
     user: Option<UserSelector>,
     /// One session
-    #[arg(long, value_name = "ID", value_parser = session_id)]
+    #[arg(long, value_name = "ID", value_parser = SessionId::parse)]
     session: Option<SessionId>,
     /// All sessions of all users
     #[arg(long)]
     everything: bool,
 }
 
-pub(super) fn run(
-    source: &Source,
-    command: &Command,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
+pub(super) fn run(console: &mut Console<'_>, command: &Command) -> CommandResult {
     match command {
         Command::List {
             named: UserArg { user },
             json,
-        } => operator::with_operator(source, err, async |operator| {
+        } => operator::with_operator(console, async |operator, out| {
             let id = user.id(operator).await?;
             let found: Sessions = operator.get(&format!("/admin/users/{id}/sessions")).await?;
             for session in &found.sessions {
@@ -86,21 +79,16 @@ pub(super) fn run(
             }
             Ok(())
         }),
-        Command::Revoke(what) => revoke(source, what, out, err),
+        Command::Revoke(what) => revoke(console, what),
     }
 }
 
-fn revoke(
-    source: &Source,
-    what: &RevokeArgs,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
+fn revoke(console: &mut Console<'_>, what: &RevokeArgs) -> CommandResult {
     let RevokeArgs { target, yes } = what;
     if target.everything {
-        terminal::confirm(*yes, "This signs everybody out.", err)?;
+        terminal::confirm(*yes, "This signs all users out.", console.err)?;
     }
-    operator::with_operator(source, err, async |operator| {
+    operator::with_operator(console, async |operator, out| {
         let body = match (&target.user, target.session) {
             (Some(user), _) => json!({ "user": user.id(operator).await? }),
             (None, Some(session)) => json!({ "session": session }),
@@ -114,8 +102,4 @@ fn revoke(
         };
         Ok(writeln!(out, "{said}")?)
     })
-}
-
-fn session_id(text: &str) -> Result<SessionId, String> {
-    SessionId::parse(text).map_err(|Malformed(message)| message.to_owned())
 }

@@ -10,10 +10,10 @@ use clap::Subcommand;
 
 use super::{
     command_error::{CommandError, CommandResult},
-    run::load,
+    console::Console,
 };
 use crate::{
-    config::{Source, StoreEngine},
+    config::StoreEngine,
     store::{OpenOptions, compact},
 };
 
@@ -27,13 +27,8 @@ pub(super) enum Command {
     Compact,
 }
 
-pub(super) fn run(
-    source: &Source,
-    command: &Command,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
-    let config = load(source, err)?;
+pub(super) fn run(console: &mut Console<'_>, command: &Command) -> CommandResult {
+    let config = console.load()?;
     let Command::Compact = command;
     let Ok(StoreEngine::Sled(path)) = config.store.engine() else {
         return Err(anyhow!("only a store on sled has files to compact").into());
@@ -53,7 +48,7 @@ pub(super) fn run(
     let done = done.map_err(|error| CommandError::Failed(anyhow!("{error}")))?;
     let kib = |bytes: u64| bytes.div_ceil(1024);
     writeln!(
-        out,
+        console.out,
         "{} records; {} KiB before, {} KiB after",
         done.pairs,
         kib(done.before),

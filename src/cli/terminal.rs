@@ -15,7 +15,7 @@ const MAX_LINE_LEN: u64 = 4096;
 /// A new password: typed twice at a terminal, or the first line of standard input.
 pub(super) fn new_password(
     from_stdin: bool,
-    err: &mut impl Write,
+    err: &mut dyn Write,
 ) -> Result<Password, CommandError> {
     let stdin = io::stdin();
     let typed = if from_stdin || !stdin.is_terminal() {
@@ -39,7 +39,7 @@ pub(super) fn new_password(
 ///
 /// # Errors
 /// Where the answer is no, or there is no terminal to ask at.
-pub(super) fn confirm(yes: bool, question: &str, err: &mut impl Write) -> Result<(), CommandError> {
+pub(super) fn confirm(yes: bool, question: &str, err: &mut dyn Write) -> Result<(), CommandError> {
     if yes {
         return Ok(());
     }
@@ -58,7 +58,7 @@ pub(super) fn confirm(yes: bool, question: &str, err: &mut impl Write) -> Result
     }
 }
 
-fn ask(prompt: &str, err: &mut impl Write) -> io::Result<Zeroizing<String>> {
+fn ask(prompt: &str, err: &mut dyn Write) -> io::Result<Zeroizing<String>> {
     write!(err, "{prompt}")?;
     err.flush()?;
     let typed = line(&io::stdin())?;

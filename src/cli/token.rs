@@ -3,22 +3,21 @@
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr},
-    process::ExitCode,
     time::Duration,
 };
 
 use serde_json::{Map, Value, json};
-use zeroize::Zeroizing;
 
 use super::{
-    command_error::CommandResult,
+    command_error::{CommandResult, exit_code},
+    console::{Console, TextRows, read_token},
     explain::revocation_note,
-    run::{load, runtime},
+    run::runtime,
 };
 use crate::{
     app::{self, OfflineGate},
     clock::Clock,
-    config::{Config, Source},
+    config::{Config, EscapeControls},
     explain::{self, TokenReport},
     token::{JwtKind, TokenInfo},
     types::{Secret, Timestamp},
@@ -58,18 +57,10 @@ impl std::fmt::Debug for Inspect {
     }
 }
 
-/// Most bytes of the input; the gate's own limit is lower.
-const MAX_INPUT_LEN: u64 = 64 * 1024;
-
 /// Claims that are times (RFC 7519 section 4.1), and their names.
 const TIMES: [(&str, &str); 3] = [("iat", "issued"), ("nbf", "not before"), ("exp", "expires")];
 
-pub(super) fn run(
-    source: &Source,
-    command: &Command,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
+pub(super) fn run(console: &mut Console<'_>, command: &Command) -> CommandResult {
     let Command::Inspect(args) = command;
     let token = token(args, &mut io::stdin())?;
     let info = TokenInfo::decode(token.expose());
@@ -79,28 +70,20 @@ pub(super) fn run(
         verdict: None,
     };
     if !args.offline && matches!(report.info, TokenInfo::Jwt { .. }) {
-        let config = load(source, err)?;
+        let config = console.load()?;
         report.verdict = Some(verdict(&config, &token, report.now)?);
     }
     if args.json {
-        writeln!(out, "{:#}", report.to_json())?;
+        writeln!(console.out, "{:#}", report.to_json())?;
     } else {
-        report.print_text(out)?;
+        report.print_text(console.out)?;
     }
-    Ok(if report.is_good(args.offline) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(exit_code(report.is_good(args.offline)))
 }
 
 /// The token alone; people paste a whole header, too.
 fn token(args: &Inspect, input: &mut impl Read) -> io::Result<Secret<String>> {
-    let mut text = Zeroizing::new(args.token.clone());
-    if *text == "-" {
-        text.clear();
-        input.take(MAX_INPUT_LEN).read_to_string(&mut text)?;
-    }
+    let text = read_token(&args.token, input)?;
     let mut token = text.trim();
     for before in ["authorization:", "bearer "] {
         token = token
@@ -190,60 +173,47 @@ impl Report {
         Some(format!("{}, {span}", at.rfc3339()))
     }
 
-    fn print_text(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut row = |name: &str, value: &str| writeln!(out, "{name:<11} {value}");
-        row("kind", &self.kind())?;
+    fn print_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut rows = TextRows::new(out, "", 11);
+        rows.row("kind", self.kind())?;
         match &self.info {
             TokenInfo::Refresh { session, counter } => {
-                row("session", &session.to_string())?;
-                row("counter", &counter.to_string())?;
-                row(
-                    "verdict",
-                    "not checked: only the store knows which one counts (menshen sessions list)",
-                )?;
+                rows.row("session", session)?;
+                rows.row("counter", counter)?;
+                let only_the_store =
+                    "not checked: only the store knows which one counts (menshen sessions list)";
+                rows.row("verdict", only_the_store)?;
             }
-            TokenInfo::Handle { session } => row("session", &session.to_string())?,
+            TokenInfo::Handle { session } => rows.row("session", session)?,
             TokenInfo::Nothing(_) => {}
             TokenInfo::Jwt { header, claims, .. } => {
-                for (n, (name, value)) in header.iter().enumerate() {
-                    row(
-                        if n == 0 { "header" } else { "" },
-                        &format!(
-                            "{}: {}",
-                            escape_controls(name),
-                            escape_controls(&value.to_string())
-                        ),
-                    )?;
-                }
-                for (n, (name, value)) in claims.iter().enumerate() {
+                let member = |(name, value): (&String, &Value)| {
+                    EscapeControls(&format!("{name}: {value}")).to_string()
+                };
+                rows.rows("header", header.iter().map(member))?;
+                let claim = |(name, value): (&String, &Value)| {
                     let time = TIMES.iter().find(|(known, _)| known == name);
                     let time =
                         time.and_then(|(_, what)| Some(format!(" ({what} {})", self.when(value)?)));
-                    let line = format!(
-                        "{}: {}{}",
-                        escape_controls(name),
-                        escape_controls(&value.to_string()),
-                        time.unwrap_or_default()
-                    );
-                    row(if n == 0 { "says" } else { "" }, &line)?;
-                }
+                    format!("{}{}", member((name, value)), time.unwrap_or_default())
+                };
+                rows.rows("says", claims.iter().map(claim))?;
             }
         }
         match &self.verdict {
             None => Ok(()),
-            Some(Verdict::NoKeys(why)) => row(
+            Some(Verdict::NoKeys(why)) => rows.row(
                 "verdict",
-                &format!("not checked, so nothing above is proven: {why}"),
+                format_args!("not checked, so nothing above is proven: {why}"),
             ),
             Some(Verdict::Checked {
                 report,
                 keys,
                 revocation,
             }) => {
-                for (name, value) in [("keys", keys.as_deref()), ("revocation", *revocation)] {
-                    value.map_or(Ok(()), |value| row(name, value))?;
-                }
-                row("verdict", &self.verdict_text(report))
+                rows.rows("keys", keys)?;
+                rows.rows("revocation", revocation)?;
+                rows.row("verdict", self.verdict_text(report))
             }
         }
     }
@@ -300,85 +270,52 @@ impl Report {
             }
         };
         value["kind"] = match &self.info {
-            TokenInfo::Refresh { .. }
-            | TokenInfo::Jwt {
-                kind: JwtKind::Refresh,
-                ..
-            } => "refresh_token",
+            TokenInfo::Refresh { .. } => "refresh_token",
             TokenInfo::Handle { .. } => "session_handle",
-            TokenInfo::Jwt {
-                kind: JwtKind::Access,
-                ..
-            } => "access_token",
-            TokenInfo::Jwt {
-                kind: JwtKind::Assertion,
-                ..
-            } => "assertion",
-            TokenInfo::Jwt {
-                kind: JwtKind::Other,
-                ..
-            } => "jwt",
+            TokenInfo::Jwt { kind, .. } => match kind {
+                JwtKind::Refresh => "refresh_token",
+                JwtKind::Access => "access_token",
+                JwtKind::Assertion => "assertion",
+                JwtKind::Other => "jwt",
+            },
             TokenInfo::Nothing(_) => "none",
         }
         .into();
-        match &self.verdict {
-            None => value["verdict"] = Value::Null,
-            Some(Verdict::NoKeys(why)) => {
-                value["verdict"] = json!({"state": "not_checked", "why": why});
-            }
+        value["verdict"] = match &self.verdict {
+            None => Value::Null,
+            Some(Verdict::NoKeys(why)) => json!({"state": "not_checked", "why": why}),
             Some(Verdict::Checked {
                 report,
                 keys,
                 revocation,
-            }) => {
-                value["verdict"] = json!({
-                    "state": report.state,
-                    "why": report.why,
-                    "user": report.user,
-                    "issuer": report.issuer,
-                    "keys": keys,
-                    "revocation": revocation,
-                });
-            }
-        }
+            }) => json!({
+                "state": report.state,
+                "why": report.why,
+                "user": report.user,
+                "issuer": report.issuer,
+                "keys": keys,
+                "revocation": revocation,
+            }),
+        };
         value
     }
-}
-
-/// Text of a token with its control characters escaped, for one line of a terminal.
-fn escape_controls(text: &str) -> String {
-    text.chars()
-        .map(|sign| {
-            if sign.is_control() {
-                sign.escape_default().to_string()
-            } else {
-                sign.to_string()
-            }
-        })
-        .collect()
 }
 
 /// A duration in its two largest units: `14m 59s`, `3d 4h`.
 fn format_span(span: Duration) -> String {
     let secs = span.as_secs();
-    let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
-    let at = units
-        .iter()
-        .position(|(unit, _)| secs >= *unit)
-        .unwrap_or(units.len() - 1);
-    let mut left = secs;
-    let parts = units[at..].iter().take(2).map(|(unit, name)| {
-        let count = left / unit;
-        left %= unit;
-        (count, *name)
-    });
-    let parts: Vec<_> = parts
-        .enumerate()
-        .filter(|(n, (count, _))| *n == 0 || *count > 0)
-        .collect();
+    let units = [
+        (secs / 86_400, "d"),
+        (secs / 3600 % 24, "h"),
+        (secs / 60 % 60, "m"),
+        (secs % 60, "s"),
+    ];
+    let largest = units.iter().position(|(count, _)| *count > 0);
+    let largest = largest.unwrap_or(units.len() - 1);
+    let parts = units.iter().enumerate().skip(largest).take(2);
     parts
-        .into_iter()
-        .map(|(_, (count, name))| format!("{count}{name}"))
+        .filter(|(n, (count, _))| *n == largest || *count > 0)
+        .map(|(_, (count, unit))| format!("{count}{unit}"))
         .collect::<Vec<_>>()
         .join(" ")
 }
@@ -425,6 +362,9 @@ mod tests {
 
     #[test]
     fn nothing_of_a_token_steers_the_terminal() {
-        assert_eq!(escape_controls("a\u{1b}[31m\n"), "a\\u{1b}[31m\\n");
+        assert_eq!(
+            EscapeControls("a\u{1b}[31m\n").to_string(),
+            "a\\u{1b}[31m\\n"
+        );
     }
 }

@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::{
     command_error::CommandResult,
+    console::Console,
     operator::{self, Operator},
     terminal,
     user_ref::{UserArg, UserSelector},
 };
 use crate::{
     admin::users::{EndedSessions, UserDetails, UserRow, Users},
-    config::Source,
-    types::{AppId, Malformed, UserType, Username},
+    types::{AppId, UserType, Username},
 };
 
 #[derive(Debug, Subcommand)]
@@ -47,7 +47,7 @@ pub(super) enum Command {
         #[command(flatten)]
         named: UserArg,
         /// The kind, as rules name it: `user`, `admin`, ...
-        #[arg(long = "type", value_name = "TYPE", value_parser = user_type)]
+        #[arg(long = "type", value_name = "TYPE", value_parser = UserType::parse)]
         user_type: UserType,
     },
     /// Give a user with a name another password; all sessions end
@@ -71,7 +71,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct AddArgs {
     /// The name to sign in with: letters, digits, '-', '_', '.' or '@'
-    #[arg(value_parser = username)]
+    #[arg(value_parser = Username::parse)]
     name: Username,
     #[command(flatten)]
     kind: UserTypeArgs,
@@ -87,130 +87,89 @@ struct UserTypeArgs {
     #[arg(long)]
     admin: bool,
     /// Another kind, as rules name it
-    #[arg(long = "type", value_name = "TYPE", value_parser = user_type)]
+    #[arg(long = "type", value_name = "TYPE", value_parser = UserType::parse)]
     user_type: Option<UserType>,
 }
 
-pub(super) fn run(
-    source: &Source,
-    command: &Command,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
+pub(super) fn run(console: &mut Console<'_>, command: &Command) -> CommandResult {
     match command {
-        Command::Add(new) => add(source, new, out, err),
-        Command::List { json } => operator::with_operator(source, err, async |operator| {
+        Command::Add(new) => add(console, new),
+        Command::List { json } => operator::with_operator(console, async |operator, out| {
             list(operator, *json, out).await
         }),
         Command::Show {
-            named: UserArg { user },
+            named,
             personal,
             json,
-        } => operator::with_operator(source, err, async |operator| {
-            show(operator, user, *personal, *json, out).await
+        } => operator::with_operator(console, async |operator, out| {
+            show(operator, &named.user, *personal, *json, out).await
         }),
-        Command::Ban(UserArg { user }) => operator::with_operator(source, err, async |operator| {
-            let ended: EndedSessions = post(operator, user, "ban", &json!({})).await?;
+        Command::Ban(named) => operator::with_operator(console, async |operator, out| {
+            let ended = post(operator, &named.user, "ban", &json!({})).await?;
             Ok(writeln!(out, "banned, {}", sessions(&ended))?)
         }),
-        Command::Unban(UserArg { user }) => {
-            operator::with_operator(source, err, async |operator| {
-                post(operator, user, "unban", &json!({})).await?;
-                Ok(writeln!(out, "may sign in again")?)
+        Command::Unban(named) => operator::with_operator(console, async |operator, out| {
+            post(operator, &named.user, "unban", &json!({})).await?;
+            Ok(writeln!(out, "may sign in again")?)
+        }),
+        Command::Promote { named, user_type } => {
+            operator::with_operator(console, async |operator, out| {
+                let body = json!({ "user_type": user_type });
+                post(operator, &named.user, "promote", &body).await?;
+                Ok(writeln!(out, "is {user_type} from now on")?)
             })
         }
-        Command::Promote {
-            named: UserArg { user },
-            user_type,
-        } => operator::with_operator(source, err, async |operator| {
-            post(
-                operator,
-                user,
-                "promote",
-                &json!({ "user_type": user_type }),
-            )
-            .await?;
-            Ok(writeln!(out, "is {user_type} from now on")?)
-        }),
         Command::SetPassword {
-            named: UserArg { user },
+            named,
             password_stdin,
-        } => set_password(source, user, *password_stdin, out, err),
-        Command::Delete {
-            named: UserArg { user },
-            yes,
-        } => delete(source, user, *yes, out, err),
+        } => set_password(console, &named.user, *password_stdin),
+        Command::Delete { named, yes } => delete(console, &named.user, *yes),
     }
 }
 
-fn add(
-    source: &Source,
-    new: &AddArgs,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
-    let password = terminal::new_password(new.password_stdin, err)?;
+fn add(console: &mut Console<'_>, new: &AddArgs) -> CommandResult {
+    let password = terminal::new_password(new.password_stdin, console.err)?;
     let user_type = new.kind.user_type.clone().unwrap_or_else(UserType::admin);
     let body =
         json!({ "username": new.name, "password": password.expose(), "user_type": user_type });
-    operator::with_operator(source, err, async |operator| {
+    operator::with_operator(console, async |operator, out| {
         let made: UserRow = operator.post("/admin/users", &body).await?;
         Ok(writeln!(out, "{}", made.id)?)
     })
 }
 
-fn set_password(
-    source: &Source,
-    user: &UserSelector,
-    from_stdin: bool,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
-    let password = terminal::new_password(from_stdin, err)?;
-    operator::with_operator(source, err, async |operator| {
-        let ended = post(
-            operator,
-            user,
-            "password",
-            &json!({ "password": password.expose() }),
-        )
-        .await?;
+fn set_password(console: &mut Console<'_>, user: &UserSelector, from_stdin: bool) -> CommandResult {
+    let password = terminal::new_password(from_stdin, console.err)?;
+    operator::with_operator(console, async |operator, out| {
+        let body = json!({ "password": password.expose() });
+        let ended = post(operator, user, "password", &body).await?;
         Ok(writeln!(out, "has another password, {}", sessions(&ended))?)
     })
 }
 
-fn delete(
-    source: &Source,
-    user: &UserSelector,
-    yes: bool,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
+fn delete(console: &mut Console<'_>, user: &UserSelector, yes: bool) -> CommandResult {
     let question = "This erases the user and everything personal for good.";
-    terminal::confirm(yes, question, err)?;
-    operator::with_operator(source, err, async |operator| {
+    terminal::confirm(yes, question, console.err)?;
+    operator::with_operator(console, async |operator, out| {
         let id = user.id(operator).await?;
         let ended: EndedSessions = operator.delete(&format!("/admin/users/{id}")).await?;
         Ok(writeln!(out, "erased, {}", sessions(&ended))?)
     })
 }
 
-async fn list(operator: &Operator, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+async fn list(operator: &Operator, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut target = "/admin/users".to_owned();
     if !json {
-        writeln!(
-            out,
-            "{}",
-            columns([
-                "ID",
-                "TYPE",
-                "STATE",
-                "CREATED",
-                "LAST LOGIN",
-                "NAME",
-                "PHONE"
-            ])
-        )?;
+        let names = [
+            "ID",
+            "TYPE",
+            "STATE",
+            "CREATED",
+            "LAST LOGIN",
+            "NAME",
+            "PHONE",
+        ];
+        writeln!(out, "{}", columns(names))?;
     }
     loop {
         let page: Users = operator.get(&target).await?;
@@ -232,7 +191,7 @@ async fn show(
     user: &UserSelector,
     personal: bool,
     json: bool,
-    out: &mut impl Write,
+    out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let id = user.id(operator).await?;
     let found: UserDetails = operator
@@ -345,12 +304,4 @@ fn details(found: &UserDetails) -> Vec<(&'static str, String)> {
         value.retain(|sign| !sign.is_control());
     }
     rows
-}
-
-fn username(text: &str) -> Result<Username, String> {
-    Username::parse(text).map_err(|Malformed(message)| message.to_owned())
-}
-
-fn user_type(text: &str) -> Result<UserType, String> {
-    UserType::parse(text).map_err(|Malformed(message)| message.to_owned())
 }

@@ -20,7 +20,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::listener::Listener;
+use super::listener::LoopbackListener;
 
 /// Most bytes of a body.
 const MAX_BODY_LEN: usize = 16 * 1024 * 1024;
@@ -28,7 +28,7 @@ const MAX_BODY_LEN: usize = 16 * 1024 * 1024;
 /// The running backend; it stops when dropped.
 #[derive(Debug)]
 pub struct SampleBackend {
-    listener: Listener,
+    listener: LoopbackListener,
     requests: Arc<AtomicUsize>,
 }
 
@@ -54,7 +54,7 @@ impl SampleBackend {
             counted.fetch_add(1, Ordering::Relaxed);
             answer(request).await
         });
-        let listener = Listener::start(router).await?;
+        let listener = LoopbackListener::start(router).await?;
         Ok(Self { listener, requests })
     }
 

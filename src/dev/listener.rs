@@ -7,12 +7,12 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 /// A running server.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(super) struct LoopbackListener {
     address: SocketAddr,
     task: JoinHandle<io::Result<()>>,
 }
 
-impl Listener {
+impl LoopbackListener {
     /// Serves on a free port of 127.0.0.1.
     pub(super) async fn start(router: Router) -> io::Result<Self> {
         let socket = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -27,7 +27,7 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for LoopbackListener {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -25,7 +25,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{faults, listener::Listener};
+use super::{faults, listener::LoopbackListener};
 use crate::{
     clock::Clock,
     config::{
@@ -45,7 +45,7 @@ const MAX_BODY_LEN: usize = 64 * 1024;
 /// The running vendors; they stop when dropped.
 #[derive(Debug)]
 pub struct SimulatedSms {
-    listener: Listener,
+    listener: LoopbackListener,
     simulator: Arc<Simulator>,
 }
 
@@ -59,7 +59,7 @@ pub enum Scenario {
     Refuse(String),
     /// Responds with exactly this to any request.
     Answer(u16, String),
-    /// 404 and a refusal whose message echoes all that was received, as Aliyun's does.
+    /// 404 and a rejection whose message echoes all that was received, as Aliyun's does.
     Echo,
     /// Sends the message and never responds.
     Hang,
@@ -100,7 +100,7 @@ impl SimulatedSms {
         let router = Router::new()
             .fallback(serve)
             .with_state(Arc::clone(&simulator));
-        let listener = Listener::start(router).await?;
+        let listener = LoopbackListener::start(router).await?;
         Ok(Self {
             listener,
             simulator,
@@ -255,14 +255,14 @@ async fn serve(State(simulator): State<Arc<Simulator>>, request: Request) -> Res
     };
     let message = match simulator.verify(provider, &head, &body) {
         Ok(message) => message,
-        Err(code) => return answer::refusal(provider, code, "as simulated"),
+        Err(code) => return answer::rejection(provider, code, "as simulated"),
     };
     match scenario {
         Scenario::Send => {
             simulator.records().sent.push(message);
             answer::success(provider)
         }
-        Scenario::Refuse(code) => answer::refusal(provider, &code, "as scripted"),
+        Scenario::Refuse(code) => answer::rejection(provider, &code, "as scripted"),
         Scenario::Answer(status, text) => (answer::status(status), text).into_response(),
         Scenario::Echo => answer::echo(provider, &head, &body),
         Scenario::Hang => {

@@ -5,7 +5,7 @@
 //! Credentials are checked, a code works once (then 40163), and `errcode` is absent on success. The
 //! code names the user: everything before its last `-` is the person, so `alice-1` and `alice-2`
 //! are two logins of one openid. Phone codes are described in `phone`. Codes with special names
-//! make it misbehave: see `Scenario`.
+//! make it misbehave: see `WechatScenario`.
 
 mod app_tokens;
 mod encrypted;
@@ -31,24 +31,24 @@ use axum::{
     routing::{get, post},
 };
 
-use super::listener::Listener;
+use super::listener::LoopbackListener;
 use app_tokens::AppTokens;
 pub use identity::openid;
-use scenario::{Scenario, errcode_body, text_response};
+use scenario::{WechatScenario, errcode_body, text_response};
 pub use simulator::KnownApp;
-use simulator::Simulator;
+use simulator::WechatSimulator;
 
 /// The running server; it stops when dropped.
 #[derive(Debug)]
 pub struct SimulatedWechat {
-    listener: Listener,
-    simulator: Arc<Simulator>,
+    listener: LoopbackListener,
+    simulator: Arc<WechatSimulator>,
 }
 
 impl SimulatedWechat {
     /// Starts it on a free loopback port.
     pub async fn start(apps: Vec<KnownApp>) -> io::Result<Self> {
-        let simulator = Arc::new(Simulator {
+        let simulator = Arc::new(WechatSimulator {
             apps,
             records: Mutex::default(),
         });
@@ -60,7 +60,7 @@ impl SimulatedWechat {
                 post(phone::phone_number),
             )
             .with_state(Arc::clone(&simulator));
-        let listener = Listener::start(router).await?;
+        let listener = LoopbackListener::start(router).await?;
         Ok(Self {
             listener,
             simulator,
@@ -147,7 +147,7 @@ impl SimulatedWechat {
 }
 
 async fn code_to_session(
-    State(simulator): State<Arc<Simulator>>,
+    State(simulator): State<Arc<WechatSimulator>>,
     Query(asked): Query<HashMap<String, String>>,
 ) -> Response {
     let of = |name: &str| asked.get(name).map_or("", String::as_str);
@@ -161,8 +161,8 @@ async fn code_to_session(
     if let Some(canned) = canned {
         return text_response(canned);
     }
-    if let Err(refusal) = simulator.check_credentials(app_id, of("secret")) {
-        return text_response(refusal);
+    if let Err(rejection) = simulator.check_credentials(app_id, of("secret")) {
+        return text_response(rejection);
     }
     if of("grant_type") != "authorization_code" {
         return text_response(errcode_body(40002, "invalid grant_type"));
@@ -170,7 +170,7 @@ async fn code_to_session(
     if code.is_empty() {
         return text_response(errcode_body(41008, "missing code"));
     }
-    Scenario::parse(code)
+    WechatScenario::parse(code)
         .play(times, || simulator.login(app_id, code))
         .await
 }

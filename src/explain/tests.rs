@@ -180,7 +180,7 @@ async fn nobody_passes_a_rule_that_denies() {
     let told = explain("GET /internal/x", "").await;
     assert_eq!(
         (told.status, told.detail.as_deref()),
-        (Some(403), Some("nobody passes here"))
+        (Some(403), Some("no request passes here"))
     );
     assert!(!told.token.matters);
 }

@@ -19,8 +19,8 @@ pub(super) const ALLOWED_READINGS: &str = "decoded once or twice it is another, 
 /// What a rule requires.
 pub(super) fn describe_access(rule: &Rule) -> String {
     match rule.access {
-        Access::Public => "public: nobody is asked, and no token is looked at".to_owned(),
-        Access::Deny => "deny: nobody passes".to_owned(),
+        Access::Public => "public: no token is needed, and none is read".to_owned(),
+        Access::Deny => "deny: no request passes".to_owned(),
         Access::Optional if rule.bad_token_is_anonymous => {
             "optional: a token, if there is a good one".to_owned()
         }
@@ -56,7 +56,8 @@ fn one_of(what: &str, names: impl Iterator<Item = String>) -> String {
 
 /// Why a rule decides, or why not.
 pub(super) fn describe_outcome(outcome: RuleOutcome, rule: Option<&RuleConfig>) -> String {
-    let covers = covers(rule);
+    // Nothing for the default rule.
+    let covers = rule.map(RuleConfig::methods_and_path).unwrap_or_default();
     match outcome {
         RuleOutcome::Decides if rule.is_none() => "no other rule matches".to_owned(),
         RuleOutcome::Decides => format!("{covers} is the first that matches"),
@@ -87,7 +88,9 @@ const IGNORES: &str = "ignores case, encoding, a slash at the end, blanks around
 pub(super) fn describe_rejection(code: ErrorCode, rule: &Rule, user: Option<&Identity>) -> String {
     match (code, user) {
         (ErrorCode::TokenMissing, _) => "the rule asks for a token, and there is none".to_owned(),
-        (ErrorCode::Forbidden, _) if rule.access == Access::Deny => "nobody passes here".to_owned(),
+        (ErrorCode::Forbidden, _) if rule.access == Access::Deny => {
+            "no request passes here".to_owned()
+        }
         (ErrorCode::Forbidden, Some(user)) => {
             let claims = &user.claims;
             let roles = one_of(
@@ -95,7 +98,7 @@ pub(super) fn describe_rejection(code: ErrorCode, rule: &Rule, user: Option<&Ide
                 std::iter::once(claims.roles().join(", ")).filter(|roles| !roles.is_empty()),
             );
             format!(
-                "the token is good, but user {} (type {}{roles}) is not among those whom the rule asks for",
+                "the token is good, but user {} (type {}{roles}) does not meet the rule's requirements",
                 claims.sub().as_str(),
                 claims.user_type().as_str()
             )
@@ -148,16 +151,4 @@ const fn describe_verdict(verdict: HeaderVerdict, websocket: bool) -> &'static s
             "backends fold a sign in its name (server.allow_headers)"
         }
     }
-}
-
-/// The pattern and methods of a rule, as its config has them; nothing for the default rule.
-fn covers(rule: Option<&RuleConfig>) -> String {
-    rule.map_or_else(String::new, |rule| {
-        let methods = if rule.methods.is_empty() {
-            String::new()
-        } else {
-            format!("{} ", rule.methods.join("|"))
-        };
-        format!("{methods}{}", rule.path)
-    })
 }

@@ -23,7 +23,7 @@ const STEPS: [&str; 11] = [
     "5 · A stranger tries the same on a public page",
     "6 · Alice's tokens are renewed",
     "7 · Alice signs out",
-    "8 · Somebody has kept her token",
+    "8 · An attacker has kept her token",
     "9 · Alice comes back",
     "10 · Alice presses the phone number button",
     "11 · Alice signs in on a device without WeChat",

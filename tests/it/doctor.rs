@@ -232,7 +232,7 @@ fn an_echo_tells_whether_names_are_folded() {
     let dir = setup.directory();
     for (path, says) in [
         ("/folds", "reads `_` in names as `-`"),
-        ("/keeps", "tells `_` from `-`"),
+        ("/keeps", "distinguishes `_` and `-`"),
     ] {
         let (code, findings) = doctor(dir.path(), &["--echo", path]);
         let (states, said) = of(&findings, "folding");
@@ -341,7 +341,7 @@ fn a_backend_that_others_reach_past_menshen_is_told() {
         return;
     };
     assert_eq!(state(&alone), (Some(0), "ok".to_owned()), "{}", alone.2);
-    assert!(alone.2.contains("on loopback alone"), "{}", alone.2);
+    assert!(alone.2.contains("on loopback only"), "{}", alone.2);
     assert_eq!(state(&seen), (Some(0), "warning".to_owned()), "{}", seen.2);
     assert!(
         seen.2.contains(&own.to_string()) && seen.2.contains("who reaches it past menshen"),
@@ -360,9 +360,9 @@ fn a_backend_that_others_reach_past_menshen_is_told() {
 fn a_certificate_is_judged_by_its_end() {
     let backend = Backend::start();
     for (name, expected, words) in [
-        ("ended", ("failed", 1), "days ago: clients refuse it"),
+        ("ended", ("failed", 1), "days ago: clients reject it"),
         // A whole day less where the second has changed since.
-        ("soon", ("warning", 0), "it fits its key, and ends in "),
+        ("soon", ("warning", 0), "it fits its key, and expires in "),
         ("late", ("ok", 0), "is good for"),
     ] {
         let setup = Setup::before(backend.address).with(&format!(
@@ -467,7 +467,7 @@ fn whoever_takes_hooks_is_looked_for_and_told_nothing() {
     );
     for (address, expected, words) in [
         (good.address, ("ok", 0), "is reached"),
-        (failing.address, ("warning", 0), "answers / with 500"),
+        (failing.address, ("warning", 0), "answers GET / with 500"),
         (garbage.address, ("failed", 1), "not in HTTP/1.1"),
         (nobody(), ("failed", 1), "mend hooks.url"),
     ] {

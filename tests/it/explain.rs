@@ -76,8 +76,8 @@ fn rules_are_explained_without_store_and_process() {
     for line in [
         "request     GET /public/x from 127.0.0.1\n",
         "rules       > 0 open: /public/** is the first that matches\n",
-        "asks for    public: nobody is asked, and no token is looked at\n",
-        "outcome     passes as nobody\n",
+        "asks for    public: no token is needed, and none is read\n",
+        "outcome     passes as anonymous\n",
         "backend     x-auth-state: anonymous\n",
         "stripped    X-User-Id: only menshen says who is calling\n",
     ] {
@@ -153,7 +153,7 @@ fn a_token_is_checked_with_the_keys_of_the_running_menshen() {
     assert!(
         told["token"]["revocation"]
             .as_str()
-            .is_some_and(|said| said.contains("not looked at")),
+            .is_some_and(|said| said.contains("not checked")),
         "{told}"
     );
     assert!(!told.to_string().contains(&token), "a token is not told");

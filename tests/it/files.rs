@@ -86,7 +86,8 @@ fn what_is_made_is_for_its_owner_alone_whatever_the_umask() {
         let doctor = command(dir.path(), &["doctor"], &[]);
         let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
         assert!(
-            said.contains("others may use db (mode 644)") && said.contains("chmod -R go="),
+            said.contains("other users can read or write db (mode 644)")
+                && said.contains("chmod -R go="),
             "{said}"
         );
         assert!(

@@ -120,8 +120,8 @@ fn a_trial_says_what_would_become_of_each_row_and_keeps_nothing() {
     );
     trial.failed(1, "line 3: openid is that of line 2 too");
     trial.failed(1, "line 6: openid must be");
-    let expected = "5 rows: 2 created, 1 linked, 0 unchanged, 2 refused (a trial: nothing was kept)\n\
-                    1 of those created have no openid, unionid or phone: their ids are taken, nobody signs in";
+    let expected = "5 rows: 2 created, 1 linked, 0 unchanged, 2 refused (a dry run: nothing was stored)\n\
+                    1 of those created have no openid, unionid or phone: their ids are taken, but they cannot sign in";
     assert_eq!(trial.out.trim_end(), expected);
     assert_eq!(live(&menshen, &["users", "list"]).good().lines().count(), 1);
     assert_eq!(menshen.login("alice")["is_new_user"], true);
@@ -134,7 +134,7 @@ fn nobody_is_called_null_and_what_was_taken_for_nothing_is_told() {
     let rows = "id,openid,unionid,phone,nickname\n1,alice,NULL,NULL,NULL\n2,bob,NULL,\\N,\\N\n3,carol,null,,null\n";
     let said = live_reading(&menshen, &["import", "users", "-", "--format", "csv"], rows).good();
     let expected = "3 rows: 3 created, 0 linked, 0 unchanged, 0 refused\n\
-                    taken for nothing: unionid 2 NULL, 1 null; phone 1 NULL, 1 \\N; nickname 1 NULL, 1 \\N, 1 null";
+                    read as empty: unionid 2 NULL, 1 null; phone 1 NULL, 1 \\N; nickname 1 NULL, 1 \\N, 1 null";
     assert_eq!(said, expected);
     for (person, id) in [("alice", "1"), ("bob", "2"), ("carol", "3")] {
         let session = menshen.login(person);
@@ -155,7 +155,7 @@ fn nobody_is_called_null_and_what_was_taken_for_nothing_is_told() {
     let said = live_reading(&menshen, &[&args[..], &["mysql-csv"]].concat(), rows).good();
     assert_eq!(
         said,
-        "2 rows: 2 created, 0 linked, 0 unchanged, 0 refused\ntaken for nothing: nickname 1 \\N"
+        "2 rows: 2 created, 0 linked, 0 unchanged, 0 refused\nread as empty: nickname 1 \\N"
     );
     assert_eq!(menshen.login("dave")["user"]["nickname"], "\"D\"");
 }

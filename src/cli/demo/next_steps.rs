@@ -2,18 +2,18 @@
 
 use std::{io, path::Path};
 
-use super::{page::Page, session::Session};
+use super::{page::DemoPage, session::DemoSession};
 
 /// The addresses, and a session to use.
 pub(super) struct NextSteps<'a> {
     pub(super) http: &'a str,
     pub(super) admin: &'a str,
-    pub(super) session: &'a Session,
+    pub(super) session: &'a DemoSession,
     /// The log file, unless the log is printed.
     pub(super) log: Option<&'a Path>,
 }
 
-pub(super) fn print(page: &mut Page<'_>, next_steps: &NextSteps<'_>) -> io::Result<()> {
+pub(super) fn print(page: &mut DemoPage<'_>, next_steps: &NextSteps<'_>) -> io::Result<()> {
     let NextSteps {
         http,
         admin,
@@ -35,7 +35,7 @@ pub(super) fn print(page: &mut Page<'_>, next_steps: &NextSteps<'_>) -> io::Resu
         &format!("curl http://{http}/orders {auth}"),
     )?;
     page.command(
-        "try to be somebody else, in any spelling you like",
+        "try to be another user, in any spelling you like",
         &format!("curl http://{http}/orders {auth} -H 'X-User-Id: 1' -H 'x.user.id: 1'"),
     )?;
     page.command(

@@ -31,13 +31,13 @@ pub(super) enum ShownHeader {
     Other(&'static str),
 }
 
-pub(super) struct Page<'a> {
+pub(super) struct DemoPage<'a> {
     out: &'a mut dyn Write,
     color: Color,
     steps: usize,
 }
 
-impl<'a> Page<'a> {
+impl<'a> DemoPage<'a> {
     pub(super) fn new(out: &'a mut dyn Write, color: Color) -> Self {
         Self {
             out,
@@ -294,7 +294,7 @@ mod tests {
     fn a_plain_page_has_no_escape_sequences() {
         for (color, escapes) in [(Color::Plain, false), (Color::Ansi, true)] {
             let mut out = Vec::new();
-            let mut page = Page::new(&mut out, color);
+            let mut page = DemoPage::new(&mut out, color);
             page.step("A title", "A reason.").unwrap();
             page.claim_holds("It is so.").unwrap();
             page.command("why", "curl").unwrap();

@@ -4,21 +4,21 @@ use serde::Deserialize;
 
 /// The response to a login or a refresh.
 #[derive(Deserialize)]
-pub(super) struct Session {
+pub(super) struct DemoSession {
     pub(super) access_token: String,
     /// Seconds.
     pub(super) expires_in: u64,
     pub(super) refresh_token: String,
     pub(super) is_new_user: bool,
-    pub(super) user: User,
+    pub(super) user: DemoUser,
 }
 
 #[derive(Deserialize)]
-pub(super) struct User {
+pub(super) struct DemoUser {
     pub(super) id: String,
 }
 
-impl Session {
+impl DemoSession {
     /// Whether no field is empty.
     pub(super) fn is_complete(&self) -> bool {
         [&self.access_token, &self.refresh_token, &self.user.id]

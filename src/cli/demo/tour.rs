@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use super::{
     call::{Call, has_forgery},
     error::DemoError,
-    page::{Page, ShownHeader},
+    page::{DemoPage, ShownHeader},
     sandbox::Sandbox,
-    session::Session,
+    session::DemoSession,
 };
 use crate::{dev::backend::ReceivedRequest, outbound::Outbound};
 
@@ -37,7 +37,7 @@ const NUMBER: &str = "13800138000";
 const PHONE: &str = "+8613800138000";
 
 struct Tour<'t, 'p> {
-    page: &'t mut Page<'p>,
+    page: &'t mut DemoPage<'p>,
     sandbox: &'t Sandbox,
     client: Outbound,
     base: String,
@@ -45,10 +45,10 @@ struct Tour<'t, 'p> {
 
 /// Runs all steps; returns a session that is still open.
 pub(super) async fn run(
-    page: &mut Page<'_>,
+    page: &mut DemoPage<'_>,
     sandbox: &Sandbox,
     http: &str,
-) -> Result<Session, DemoError> {
+) -> Result<DemoSession, DemoError> {
     let base = format!("http://{http}");
     let client = Url::parse(&base)
         .context("menshen's address makes no URL")
@@ -73,7 +73,7 @@ pub(super) async fn run(
 }
 
 impl Tour<'_, '_> {
-    async fn signs_in(&mut self) -> Result<Session, DemoError> {
+    async fn signs_in(&mut self) -> Result<DemoSession, DemoError> {
         self.page.step(
             "Alice signs in",
             "wx.login gave her phone a code. menshen asks WeChat who that is and answers with tokens of its own. Your backend \
@@ -84,16 +84,11 @@ impl Tour<'_, '_> {
             &json!({ "code": "alice-1", "nickname": "Alice" }),
         );
         let answer = self.ask(&call).await?;
-        self.page.answer(&answer)?;
         let alice = self.session(&answer)?;
-        self.check(
-            self.sandbox.wechat.calls_for("alice-1") == 1,
-            "WeChat was asked once",
-        )?;
-        self.check(
-            self.sandbox.backend.requests() == 0,
-            "the backend was not asked",
-        )?;
+        let asked_once = self.sandbox.wechat.calls_for("alice-1") == 1;
+        self.check(asked_once, "WeChat was asked once")?;
+        let is_unasked = self.sandbox.backend.requests() == 0;
+        self.check(is_unasked, "the backend was not asked")?;
         let text = String::from_utf8_lossy(answer.body());
         let kept = !text.contains("openid") && !text.contains("session_key");
         self.check(kept, "WeChat's openid and session_key stayed inside")?;
@@ -107,20 +102,16 @@ impl Tour<'_, '_> {
     async fn calls_without_a_token(&mut self) -> Result<(), DemoError> {
         self.page.step(
             "A call without a token",
-            "What no rule opens needs a token. menshen itself turns away whoever comes without, so your backend spends no time \
-             on strangers.",
+            "What no rule opens needs a token. menshen itself rejects a request without one, so your backend spends no time on \
+             it.",
         )?;
         let before = self.sandbox.backend.requests();
         let answer = self.ask(&Call::get("/orders")).await?;
-        self.page.answer(&answer)?;
         self.check_refused(&answer, "token_missing")?;
-        self.check(
-            self.sandbox.backend.requests() == before,
-            "the backend never heard of it",
-        )
+        self.check_backend_unasked_since(before)
     }
 
-    async fn calls_with_the_token(&mut self, alice: &Session) -> Result<(), DemoError> {
+    async fn calls_with_the_token(&mut self, alice: &DemoSession) -> Result<(), DemoError> {
         self.page.step(
             "The same call with Alice's token",
             "menshen checks the signature and tells the backend who is calling, in headers. That is all your backend has to \
@@ -130,21 +121,15 @@ impl Tour<'_, '_> {
         let received = self
             .ask_backend(&call, &[ShownHeader::Other("Authorization")])
             .await?;
-        self.check(
-            received.header("x-user-id").eq([alice.user.id.as_str()]),
-            "X-User-Id is the id that the login gave",
-        )?;
-        self.check(
-            received.header("x-auth-state").eq(["authenticated"]),
-            "X-Auth-State says that the caller signed in",
-        )?;
-        self.check(
-            received.header("authorization").next().is_none(),
-            "the token itself stayed at the gate",
-        )
+        let is_alice = received.header("x-user-id").eq([alice.user.id.as_str()]);
+        self.check(is_alice, "X-User-Id is the id that the login gave")?;
+        let is_signed_in = received.header("x-auth-state").eq(["authenticated"]);
+        self.check(is_signed_in, "X-Auth-State says that the caller signed in")?;
+        let has_token = received.header("authorization").next().is_some();
+        self.check(!has_token, "the token itself stayed at the gate")
     }
 
-    async fn forges_headers(&mut self, alice: &Session) -> Result<(), DemoError> {
+    async fn forges_headers(&mut self, alice: &DemoSession) -> Result<(), DemoError> {
         self.page.step(
             "Alice claims to be user 1, and an administrator",
             "A backend that believes X-User-Id must never get it from a client, in any spelling that some framework reads as \
@@ -161,36 +146,31 @@ impl Tour<'_, '_> {
             .iter()
             .filter(|(name, _)| name.replace('_', "-") == "x-user-id");
         let mine: Vec<_> = mine.map(|(_, value)| value.as_str()).collect();
-        self.check(
-            mine == [alice.user.id.as_str()],
-            "X-User-Id is Alice's, and there is only one",
-        )?;
-        self.check(
-            !has_forgery(&received),
-            "nothing of what she claimed arrived",
-        )
+        let is_hers_alone = mine == [alice.user.id.as_str()];
+        self.check(is_hers_alone, "X-User-Id is Alice's, and there is only one")?;
+        let is_clean = !has_forgery(&received);
+        self.check(is_clean, "nothing of what she claimed arrived")
     }
 
     async fn forges_headers_where_no_token_is_needed(&mut self) -> Result<(), DemoError> {
         self.page.step(
             "A stranger tries the same on a public page",
             "One rule of the demo's config makes /menu public. Forged headers are removed there too: otherwise every public \
-             page would be a way to become anybody.",
+             page would let a client act as any user.",
         )?;
         let received = self
             .ask_backend(&Call::get("/menu").with_forged_headers(), &[])
             .await?;
+        let is_anonymous = received.header("x-auth-state").eq(["anonymous"]);
         self.check(
-            received.header("x-auth-state").eq(["anonymous"]),
-            "the backend knows that the caller is nobody",
+            is_anonymous,
+            "X-Auth-State says that the caller is anonymous",
         )?;
-        self.check(
-            received.header("x-user-id").next().is_none() && !has_forgery(&received),
-            "no forged header arrived",
-        )
+        let is_clean = received.header("x-user-id").next().is_none() && !has_forgery(&received);
+        self.check(is_clean, "no forged header arrived")
     }
 
-    async fn refreshes(&mut self, alice: &Session) -> Result<Session, DemoError> {
+    async fn refreshes(&mut self, alice: &DemoSession) -> Result<DemoSession, DemoError> {
         self.page.step(
             "Alice's tokens are renewed",
             "An access token lives for minutes, so that a stolen one is soon worthless. Before it ends, the mini program trades \
@@ -202,16 +182,13 @@ impl Tour<'_, '_> {
             &json!({ "refresh_token": alice.refresh_token }),
         );
         let answer = self.ask(&call).await?;
-        self.page.answer(&answer)?;
         let renewed = self.session(&answer)?;
         let fresh = renewed.access_token != alice.access_token
             && renewed.refresh_token != alice.refresh_token;
         self.check(fresh, "both tokens are new")?;
         self.check(renewed.user.id == alice.user.id, "the user is the same")?;
-        self.check(
-            self.sandbox.wechat.calls() == asked,
-            "WeChat was not asked again",
-        )?;
+        let is_unasked = self.sandbox.wechat.calls() == asked;
+        self.check(is_unasked, "WeChat was not asked again")?;
         self.check_user(
             &renewed,
             alice,
@@ -221,7 +198,7 @@ impl Tour<'_, '_> {
         Ok(renewed)
     }
 
-    async fn signs_out(&mut self, alice: &Session) -> Result<(), DemoError> {
+    async fn signs_out(&mut self, alice: &DemoSession) -> Result<(), DemoError> {
         self.page.step(
             "Alice signs out",
             "Her session ends on this device. With the scope \"global\" it would end on all of them.",
@@ -229,16 +206,13 @@ impl Tour<'_, '_> {
         let call = Call::post("/auth/logout", &json!({ "scope": "local" }))
             .with_token(&alice.access_token);
         let answer = self.ask(&call).await?;
-        self.page.answer(&answer)?;
-        self.check(
-            answer.status() == 204,
-            "menshen says that her session has ended",
-        )
+        let has_ended = answer.status() == 204;
+        self.check(has_ended, "menshen says that her session has ended")
     }
 
-    async fn calls_after_signing_out(&mut self, alice: &Session) -> Result<(), DemoError> {
+    async fn calls_after_signing_out(&mut self, alice: &DemoSession) -> Result<(), DemoError> {
         self.page.step(
-            "Somebody has kept her token",
+            "An attacker has kept her token",
             "It worked a moment ago, its signature is right, and its time is not over. It is refused all the same: menshen \
              remembers which sessions have ended.",
         )?;
@@ -246,75 +220,47 @@ impl Tour<'_, '_> {
         let answer = self
             .ask(&Call::get("/orders").with_token(&alice.access_token))
             .await?;
-        self.page.answer(&answer)?;
         self.check_refused(&answer, "token_revoked")?;
-        self.check(
-            self.sandbox.backend.requests() == before,
-            "the backend never heard of it",
-        )
+        self.check_backend_unasked_since(before)
     }
 
-    async fn comes_back(&mut self, alice: &Session) -> Result<Session, DemoError> {
+    async fn comes_back(&mut self, alice: &DemoSession) -> Result<DemoSession, DemoError> {
         self.page.step(
             "Alice comes back",
             "A new code from wx.login, the same person at WeChat: she gets a new session and keeps her id, with which your \
              backend has stored her orders.",
         )?;
-        let answer = self
-            .ask(&Call::post(
-                "/auth/wechat/login",
-                &json!({ "code": "alice-2" }),
-            ))
-            .await?;
-        self.page.answer(&answer)?;
-        let again = self.session(&answer)?;
-        self.check(
-            !again.is_new_user && again.user.id == alice.user.id,
-            "it is the same user as in step 1",
-        )?;
-        self.check_user(
-            &again,
-            alice,
-            "with her new token, the backend sees the same X-User-Id",
-        )
-        .await?;
-        Ok(again)
+        let call = Call::post("/auth/wechat/login", &json!({ "code": "alice-2" }));
+        let answer = self.ask(&call).await?;
+        self.session_of_same_user(&answer, alice).await
     }
 
-    async fn adds_a_phone(&mut self, alice: &Session) -> Result<(), DemoError> {
+    async fn adds_a_phone(&mut self, alice: &DemoSession) -> Result<(), DemoError> {
         self.page.step(
             "Alice presses the phone number button",
             "The button gave a code that is not a login code. menshen trades it for her number at WeChat, with her openid, so \
-             that nobody can use a code of somebody else.",
+             that no user can use another user's code.",
         )?;
         let code = format!("phone.{NUMBER}-1");
-        let answer = self
-            .ask(
-                &Call::post("/auth/phone/wechat", &json!({ "code": code }))
-                    .with_token(&alice.access_token),
-            )
-            .await?;
-        self.page.answer(&answer)?;
-        let said: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-        self.check(
-            answer.status() == 200 && said["phone"] == PHONE,
-            "the number is hers now",
-        )
+        let call = Call::post("/auth/phone/wechat", &json!({ "code": code }))
+            .with_token(&alice.access_token);
+        let answer = self.ask(&call).await?;
+        let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+        let is_hers = answer.status() == 200 && body["phone"] == PHONE;
+        self.check(is_hers, "the number is hers now")
     }
 
-    async fn comes_back_by_text_message(&mut self, alice: &Session) -> Result<Session, DemoError> {
+    async fn comes_back_by_text_message(
+        &mut self,
+        alice: &DemoSession,
+    ) -> Result<DemoSession, DemoError> {
         self.page.step(
             "Alice signs in on a device without WeChat",
             "She types her number and gets a code by text message. The number leads to the same account, so your backend sees \
              the same user.",
         )?;
-        let answer = self
-            .ask(&Call::post(
-                "/auth/sms/send",
-                &json!({ "phone": "+86 138 0013 8000" }),
-            ))
-            .await?;
-        self.page.answer(&answer)?;
+        let call = Call::post("/auth/sms/send", &json!({ "phone": "+86 138 0013 8000" }));
+        let answer = self.ask(&call).await?;
         let code = self
             .sandbox
             .sms
@@ -332,25 +278,15 @@ impl Tour<'_, '_> {
             &json!({ "phone": NUMBER, "code": code, "client_type": "web" }),
         );
         let answer = self.ask(&call).await?;
-        self.page.answer(&answer)?;
-        let session = self.session(&answer)?;
-        self.check(
-            !session.is_new_user && session.user.id == alice.user.id,
-            "it is the same user as in step 1",
-        )?;
-        self.check_user(
-            &session,
-            alice,
-            "with her new token, the backend sees the same X-User-Id",
-        )
-        .await?;
-        Ok(session)
+        self.session_of_same_user(&answer, alice).await
     }
 
-    /// Prints and sends a request.
+    /// Prints and sends a request, and prints the response.
     async fn ask(&mut self, call: &Call) -> Result<Response<Bytes>, DemoError> {
         self.page.request(call)?;
-        self.send(call).await
+        let answer = self.send(call).await?;
+        self.page.answer(&answer)?;
+        Ok(answer)
     }
 
     /// Prints and sends a request that must reach the backend, and prints what the backend
@@ -360,7 +296,8 @@ impl Tour<'_, '_> {
         call: &Call,
         also: &[ShownHeader],
     ) -> Result<ReceivedRequest, DemoError> {
-        let answer = self.ask(call).await?;
+        self.page.request(call)?;
+        let answer = self.send(call).await?;
         let Some(received) = received(&answer) else {
             self.page.answer(&answer)?;
             return Err(self.failed_claim("the backend answered")?);
@@ -390,9 +327,9 @@ impl Tour<'_, '_> {
     }
 
     /// Reads a token response, and checks that it is one.
-    fn session(&mut self, answer: &Response<Bytes>) -> Result<Session, DemoError> {
+    fn session(&mut self, answer: &Response<Bytes>) -> Result<DemoSession, DemoError> {
         let claim = "menshen answered with an access token and a refresh token";
-        let session: Option<Session> = serde_json::from_slice(answer.body()).ok();
+        let session: Option<DemoSession> = serde_json::from_slice(answer.body()).ok();
         match session.filter(|session| answer.status() == 200 && session.is_complete()) {
             Some(session) => {
                 self.check(true, claim)?;
@@ -400,6 +337,25 @@ impl Tour<'_, '_> {
             }
             None => Err(self.failed_claim(claim)?),
         }
+    }
+
+    /// Reads a token response, and checks that it is of the same user as an earlier session.
+    async fn session_of_same_user(
+        &mut self,
+        answer: &Response<Bytes>,
+        earlier: &DemoSession,
+    ) -> Result<DemoSession, DemoError> {
+        let session = self.session(answer)?;
+        let is_same = !session.is_new_user && session.user.id == earlier.user.id;
+        self.check(is_same, "it is the same user as in step 1")?;
+        let claim = "with her new token, the backend sees the same X-User-Id";
+        self.check_user(&session, earlier, claim).await?;
+        Ok(session)
+    }
+
+    fn check_backend_unasked_since(&mut self, requests: usize) -> Result<(), DemoError> {
+        let is_unasked = self.sandbox.backend.requests() == requests;
+        self.check(is_unasked, "the backend never heard of it")
     }
 
     fn check_refused(&mut self, answer: &Response<Bytes>, code: &str) -> Result<(), DemoError> {
@@ -417,8 +373,8 @@ impl Tour<'_, '_> {
     /// user's.
     async fn check_user(
         &mut self,
-        session: &Session,
-        user: &Session,
+        session: &DemoSession,
+        user: &DemoSession,
         claim: &str,
     ) -> Result<(), DemoError> {
         let answer = self
@@ -463,7 +419,12 @@ mod tests {
         let sandbox = Sandbox::start().await.unwrap();
         let mut out = Vec::new();
         let backend = sandbox.backend.address().to_string();
-        let result = run(&mut Page::new(&mut out, Color::Plain), &sandbox, &backend).await;
+        let result = run(
+            &mut DemoPage::new(&mut out, Color::Plain),
+            &sandbox,
+            &backend,
+        )
+        .await;
         assert!(
             matches!(result, Err(DemoError::ClaimFailed { step: 1, .. })),
             "{:?}",

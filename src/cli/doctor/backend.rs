@@ -1,18 +1,13 @@
 //! Does the backend respond, on the path that the gate uses?
 
 use super::{
-    DoctorContext, Finding,
-    server_probe::{ProbeOutcome, path},
+    context::DoctorContext,
+    finding::Finding,
+    server_probe::{ProbeFailure, ProbeOutcome, path},
 };
 use crate::config::UpstreamConfig;
 
-const CHECK: &str = "backend";
-
-#[expect(
-    clippy::unused_async,
-    reason = "checks are called alike, and some of them wait"
-)]
-pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     let upstream = &context.config.upstream;
     context
         .probes
@@ -27,26 +22,23 @@ fn judge(name: &str, outcome: &ProbeOutcome, upstream: &UpstreamConfig) -> Findi
         "start the backend, or mend upstream.urls: until then every request is answered 502";
     let path = path(upstream);
     match outcome {
-        ProbeOutcome::Answered(head) => judge_answer(
+        Ok(head) => judge_answer(
             format!("{name} answers GET {path} with {}", head.status),
             head.status,
             upstream,
         ),
-        ProbeOutcome::Unreachable(why) => {
-            Finding::failed(CHECK, format!("{name} is not reached: {why}"), start_it)
+        Err(ProbeFailure::Unreachable(why)) => {
+            Finding::failed(format!("{name} is not reached: {why}"), start_it)
         }
-        ProbeOutcome::NoTls => Finding::failed(
-            CHECK,
-            format!("{name} takes connections, but gives no certificate that is believed"),
+        Err(ProbeFailure::NoTls) => Finding::failed(
+            format!("{name} accepts connections, but has no trusted certificate"),
             "compare upstream.tls.ca_file and upstream.tls.server_name with its certificate, and see that it speaks TLS there",
         ),
-        ProbeOutcome::Silent => Finding::warning(
-            CHECK,
-            format!("{name} takes connections, but does not answer GET {path} in time"),
+        Err(ProbeFailure::Silent) => Finding::warning(
+            format!("{name} accepts connections, but does not answer GET {path} in time"),
             "see whether the backend hangs, or whether this one path is slow",
         ),
-        ProbeOutcome::NotHttp => Finding::failed(
-            CHECK,
+        Err(ProbeFailure::NotHttp) => Finding::failed(
             format!("{name} answers, but not in the HTTP of upstream.protocol"),
             "see what listens there; for TLS write https://, for HTTP/2 set upstream.protocol = \"http2\", for HTTP/1.1 \"http1\"",
         ),
@@ -64,26 +56,25 @@ fn judge_answer(seen: String, status: u16, upstream: &UpstreamConfig) -> Finding
             let advice = format!(
                 "where it refuses the `Host` that it was asked with (Django's ALLOWED_HOSTS), {key} gives it one that it takes"
             );
-            Finding::warning(CHECK, seen, advice)
+            Finding::warning(seen, advice)
         }
         500.. => Finding::warning(
-            CHECK,
             seen,
             "look at the backend's log; menshen hands on what it answers",
         ),
-        200..400 => Finding::ok(CHECK, seen),
+        200..400 => Finding::ok(seen),
         _ if upstream.health.path.is_some() => {
             let advice = "let upstream.health.path be one that answers 2xx or 3xx to a request without a token: as it is, its \
                           health checks fail";
-            Finding::warning(CHECK, seen, advice)
+            Finding::warning(seen, advice)
         }
-        _ => Finding::ok(CHECK, seen),
+        _ => Finding::ok(seen),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Status, *};
+    use super::{super::finding::Status, *};
     use crate::config::HealthConfig;
 
     #[test]
@@ -112,8 +103,9 @@ mod tests {
             (None, "upstream.health.host"),
             (Some("shop.example.com"), "upstream.host"),
         ] {
-            let finding = judge_answer(String::new(), 400, &with(host, None)).to_string();
-            assert!(finding.contains(&format!("{key} gives")), "{finding}");
+            let finding = judge_answer(String::new(), 400, &with(host, None));
+            let advice = finding.advice.unwrap();
+            assert!(advice.contains(&format!("{key} gives")), "{advice}");
         }
     }
 }

@@ -7,17 +7,17 @@ use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
-use super::{DoctorContext, Finding, server_probe::connect};
+use super::{context::DoctorContext, finding::Finding, server_probe::connect};
 use crate::config::{Config, ListenAddress, UpstreamAddress};
 
-const CHECK: &str = "bypass";
 /// Timeout of a connection to an address of this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+pub(super) async fn check(context: Arc<DoctorContext>) -> Vec<Finding> {
     let own = own_addresses();
     let mut findings = Vec::new();
     for address in context.config.upstream.addresses() {
@@ -33,18 +33,17 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
 
 async fn port_of(config: &Config, host: &str, port: u16, own: &[IpAddr]) -> Finding {
     let Ok(reached) = connect(host, port, CONNECT_TIMEOUT).await else {
-        return Finding::skipped(
-            CHECK,
-            format!("{host}:{port} takes no connection from here either"),
-        );
+        return Finding::skipped(format!(
+            "{host}:{port} accepts no connection from here either"
+        ));
     };
     if !reached.ip().is_loopback() && !own.contains(&reached.ip()) {
         let message = "is not on this machine, so from here it cannot be seen who else reaches it: let its firewall take menshen \
                     alone, or have it check upstream.shared_secret";
-        return Finding::skipped(CHECK, format!("{host}:{port} {message}"));
+        return Finding::skipped(format!("{host}:{port} {message}"));
     }
     if own.is_empty() {
-        return Finding::skipped(CHECK, "this machine has no address but loopback");
+        return Finding::skipped("this machine has no address but loopback");
     }
     for &ip in own {
         let there = SocketAddr::new(ip, port);
@@ -55,22 +54,19 @@ async fn port_of(config: &Config, host: &str, port: u16, own: &[IpAddr]) -> Find
         {
             continue;
         }
-        let seen = format!("port {port} of the backend also takes connections at {ip}");
+        let seen = format!("port {port} of the backend also accepts connections at {ip}");
         if config.upstream.shared_secret.is_some() {
             let message =
                 "it has to refuse requests without upstream.shared_secret, which menshen sends";
-            return Finding::ok(CHECK, format!("{seen}; {message}"));
+            return Finding::ok(format!("{seen}; {message}"));
         }
         let advice = "let it listen on 127.0.0.1, or close the port to others, or have it check upstream.shared_secret: who \
-                      reaches it past menshen can say to be anybody";
-        return Finding::warning(CHECK, seen, advice);
+                      reaches it directly can claim to be any user";
+        return Finding::warning(seen, advice);
     }
-    Finding::ok(
-        CHECK,
-        format!(
-            "port {port} of the backend takes connections on loopback alone, as far as is seen from here"
-        ),
-    )
+    Finding::ok(format!(
+        "port {port} of the backend accepts connections on loopback only, as seen from here"
+    ))
 }
 
 /// Whether menshen itself listens on this address.
@@ -102,13 +98,10 @@ fn own_addresses() -> Vec<IpAddr> {
 fn socket(path: &Path) -> Finding {
     let mode = |path: &Path| std::fs::metadata(path).map(|found| found.permissions().mode());
     let Ok(own) = mode(path) else {
-        return Finding::skipped(
-            CHECK,
-            format!(
-                "there is no socket {} that can be looked at",
-                path.display()
-            ),
-        );
+        return Finding::skipped(format!(
+            "there is no socket {} that can be inspected",
+            path.display()
+        ));
     };
     let is_open = own & 0o002 != 0
         && path
@@ -119,12 +112,11 @@ fn socket(path: &Path) -> Finding {
     if is_open {
         let advice = "take the others' right to write from it (mode 660), or put it into a directory of menshen and the backend";
         Finding::warning(
-            CHECK,
             format!("{seen}: every process of this machine may connect"),
             advice,
         )
     } else {
-        Finding::ok(CHECK, seen)
+        Finding::ok(seen)
     }
 }
 
@@ -132,7 +124,7 @@ fn socket(path: &Path) -> Finding {
 mod tests {
     use std::os::unix::net::UnixListener;
 
-    use super::super::Status;
+    use super::super::finding::Status;
     use super::*;
 
     #[test]

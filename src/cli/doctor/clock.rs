@@ -1,18 +1,13 @@
 //! Is the clock right? Tokens, codes and signatures of vendors depend on it.
 
-use super::{DoctorContext, Finding};
+use super::{context::DoctorContext, finding::Finding};
 
-const CHECK: &str = "clock";
 /// A larger difference, in seconds, is a warning.
 const WARNING_SECONDS: u64 = 5;
 /// A larger difference, in seconds, is a failure: it exceeds the leeway of tokens.
 const FAILURE_SECONDS: u64 = 30;
 
-#[expect(
-    clippy::unused_async,
-    reason = "checks are called alike, and some of them wait"
-)]
-pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     judge(&context.probes.clocks().collect::<Vec<_>>())
 }
 
@@ -26,31 +21,28 @@ fn judge(clocks: &[(&str, i64)]) -> Vec<Finding> {
         );
         match ahead.unsigned_abs() {
             0..=WARNING_SECONDS => None,
-            much if much > FAILURE_SECONDS => Some(Finding::failed(CHECK, seen, advice)),
-            _ => Some(Finding::warning(CHECK, seen, advice)),
+            much if much > FAILURE_SECONDS => Some(Finding::failed(seen, advice)),
+            _ => Some(Finding::warning(seen, advice)),
         }
     };
     let different: Vec<_> = clocks.iter().filter_map(differs).collect();
     match (clocks.len(), different.is_empty()) {
-        (0, _) => vec![Finding::skipped(CHECK, "no server told its time")],
+        (0, _) => vec![Finding::skipped("no server sent its time")],
         (_, false) => different,
         (many, true) => {
             let names: Vec<_> = clocks.iter().map(|(name, _)| *name).collect();
             let agree = if many == 1 { "agrees" } else { "agree" };
-            vec![Finding::ok(
-                CHECK,
-                format!(
-                    "{} {agree} with ours within {WARNING_SECONDS} s",
-                    names.join(", ")
-                ),
-            )]
+            vec![Finding::ok(format!(
+                "{} {agree} with ours within {WARNING_SECONDS} s",
+                names.join(", ")
+            ))]
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Status, *};
+    use super::{super::finding::Status, *};
 
     #[test]
     fn five_seconds_are_nothing_and_more_than_thirty_a_failure() {

@@ -4,15 +4,22 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// One line for a person, one object for a program.
+/// What a check found out about one thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
-    check: &'static str,
     pub(super) state: Status,
     /// What was seen.
-    seen: String,
+    pub(super) seen: String,
     /// What to do about it.
-    advice: Option<String>,
+    pub(super) advice: Option<String>,
+}
+
+/// A finding with the name of its check: one line for a person, one object for a program.
+#[derive(Debug, Serialize)]
+pub(super) struct NamedFinding {
+    pub(super) check: &'static str,
+    #[serde(flatten)]
+    pub(super) finding: Finding,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -26,61 +33,46 @@ pub(super) enum Status {
 }
 
 impl Finding {
-    pub(super) fn ok(check: &'static str, seen: impl Into<String>) -> Self {
-        Self {
-            check,
-            state: Status::Ok,
-            seen: seen.into(),
-            advice: None,
-        }
+    pub(super) fn ok(seen: impl Into<String>) -> Self {
+        Self::new(Status::Ok, seen, None)
     }
 
-    pub(super) fn warning(
-        check: &'static str,
-        seen: impl Into<String>,
-        advice: impl Into<String>,
-    ) -> Self {
-        Self {
-            check,
-            state: Status::Warning,
-            seen: seen.into(),
-            advice: Some(advice.into()),
-        }
+    pub(super) fn warning(seen: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self::new(Status::Warning, seen, Some(advice.into()))
     }
 
-    pub(super) fn failed(
-        check: &'static str,
-        seen: impl Into<String>,
-        advice: impl Into<String>,
-    ) -> Self {
-        Self {
-            check,
-            state: Status::Failed,
-            seen: seen.into(),
-            advice: Some(advice.into()),
-        }
+    pub(super) fn failed(seen: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self::new(Status::Failed, seen, Some(advice.into()))
     }
 
-    pub(super) fn skipped(check: &'static str, why: impl Into<String>) -> Self {
+    pub(super) fn skipped(why: impl Into<String>) -> Self {
+        Self::new(Status::Skipped, why, None)
+    }
+
+    fn new(state: Status, seen: impl Into<String>, advice: Option<String>) -> Self {
         Self {
-            check,
-            state: Status::Skipped,
-            seen: why.into(),
-            advice: None,
+            state,
+            seen: seen.into(),
+            advice,
         }
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for NamedFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
+        let Finding {
+            state,
+            seen,
+            advice,
+        } = &self.finding;
+        let state = match state {
             Status::Ok => "ok",
             Status::Warning => "warning",
             Status::Failed => "failed",
             Status::Skipped => "skipped",
         };
-        write!(f, "{state:<8} {:<12} {}", self.check, self.seen)?;
-        self.advice
+        write!(f, "{state:<8} {:<12} {seen}", self.check)?;
+        advice
             .as_ref()
             .map_or(Ok(()), |advice| write!(f, "\n{:<21} -> {advice}", ""))
     }

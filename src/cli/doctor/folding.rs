@@ -3,18 +3,14 @@
 //!
 //! menshen removes every spelling, so this matters only for requests that bypass menshen.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{
-    DoctorContext, Finding,
-    server_probe::{ProbeOutcome, prober},
-};
+use super::{context::DoctorContext, finding::Finding, server_probe::prober};
 use crate::proxy::{Probe, ProbeError};
 
-const CHECK: &str = "folding";
 /// Timeout of the response of the path that echoes headers.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// With `_`: the echoed name shows what the backend made of it.
@@ -28,10 +24,10 @@ const FOLDING_SERVERS: [&str; 6] = [
     "cheroot",
 ];
 
-pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+pub(super) async fn check(context: Arc<DoctorContext>) -> Vec<Finding> {
     vec![match &context.echo {
-        Some(path) => by_echo(context, path).await,
-        None => by_name(context),
+        Some(path) => by_echo(&context, path).await,
+        None => by_name(&context),
     }]
 }
 
@@ -40,26 +36,18 @@ fn by_name(context: &DoctorContext) -> Finding {
         .probes
         .backends
         .iter()
-        .filter_map(|probe| match &probe.outcome {
-            ProbeOutcome::Answered(head) => head.server.as_deref(),
-            ProbeOutcome::Unreachable(_)
-            | ProbeOutcome::NoTls
-            | ProbeOutcome::Silent
-            | ProbeOutcome::NotHttp => None,
-        });
+        .filter_map(|probe| probe.outcome.as_ref().ok()?.server.as_deref());
     let known = names.find(|name| {
         FOLDING_SERVERS
             .iter()
             .any(|server| name.to_ascii_lowercase().contains(server))
     });
     match known {
-        Some(name) => Finding::ok(
-            CHECK,
-            format!("the backend is {name}, which reads `_` in names as `-`: {REMOVED}"),
-        ),
+        Some(name) => Finding::ok(format!(
+            "the backend is {name}, which reads `_` in names as `-`: {REMOVED}"
+        )),
         None => Finding::skipped(
-            CHECK,
-            "the backend does not say what it is; give --echo PATH, which answers headers as JSON",
+            "the backend does not name its server; give --echo PATH, which answers headers as JSON",
         ),
     }
 }
@@ -69,10 +57,10 @@ const REMOVED: &str = "menshen removes identity headers of clients in every spel
 async fn by_echo(context: &DoctorContext, path: &str) -> Finding {
     let advice = "give a path of the backend that answers 200 and the request's headers as JSON";
     if !path.starts_with('/') {
-        return Finding::failed(CHECK, "--echo is not a path", advice);
+        return Finding::failed("--echo is not a path", advice);
     }
     let Ok(prober) = prober(&context.config.upstream).await else {
-        return Finding::skipped(CHECK, "the backend is not reached");
+        return Finding::skipped("the backend is not reached");
     };
     let probe = Probe {
         path,
@@ -80,24 +68,19 @@ async fn by_echo(context: &DoctorContext, path: &str) -> Finding {
         with_body: true,
     };
     match prober.send(0, probe, RESPONSE_TIMEOUT).await {
-        Err(ProbeError::InvalidRequest) => Finding::failed(CHECK, "--echo is not a path", advice),
+        Err(ProbeError::InvalidRequest) => Finding::failed("--echo is not a path", advice),
         Err(ProbeError::Unresolved | ProbeError::NoConnection(_) | ProbeError::NoTls) => {
-            Finding::skipped(CHECK, "the backend is not reached")
+            Finding::skipped("the backend is not reached")
         }
         Err(error @ (ProbeError::NoResponse | ProbeError::NotHttp)) => {
-            Finding::failed(CHECK, format!("--echo: {error}"), advice)
+            Finding::failed(format!("--echo: {error}"), advice)
         }
         Ok(answer) if answer.status != StatusCode::OK => Finding::failed(
-            CHECK,
             format!("--echo: the backend answers {}", answer.status.as_u16()),
             advice,
         ),
         Ok(answer) => match serde_json::from_slice(&answer.body) {
-            Err(_) => Finding::failed(
-                CHECK,
-                "--echo: what the backend answers is not JSON",
-                advice,
-            ),
+            Err(_) => Finding::failed("--echo: what the backend answers is not JSON", advice),
             Ok(reported) => judge(spelling(&reported)),
         },
     }
@@ -106,14 +89,13 @@ async fn by_echo(context: &DoctorContext, path: &str) -> Finding {
 /// What the backend made of a name with `_`.
 fn judge(spelling: Option<String>) -> Finding {
     match spelling {
-        None => Finding::ok(CHECK, "the backend drops names with `_`"),
+        None => Finding::ok("the backend drops names with `_`"),
         Some(name) if name.eq_ignore_ascii_case(PROBE) => {
-            Finding::ok(CHECK, "the backend tells `_` from `-` in names")
+            Finding::ok("the backend distinguishes `_` and `-` in names")
         }
-        Some(name) => Finding::ok(
-            CHECK,
-            format!("the backend reads `_` in names as `-` ({name}): {REMOVED}"),
-        ),
+        Some(name) => Finding::ok(format!(
+            "the backend reads `_` in names as `-` ({name}): {REMOVED}"
+        )),
     }
 }
 
@@ -142,9 +124,10 @@ mod tests {
 
     #[test]
     fn what_became_of_the_probe_is_found_wherever_it_is() {
-        let judged = |reported: Value| format!("{}", judge(spelling(&reported)));
+        let judged = |reported: Value| judge(spelling(&reported)).seen;
         assert!(
-            judged(json!({ "headers": { "X_Doctor_Probe": "1" } })).contains("tells `_` from `-`")
+            judged(json!({ "headers": { "X_Doctor_Probe": "1" } }))
+                .contains("distinguishes `_` and `-`")
         );
         assert!(judged(json!([{ "x-doctor-probe": "1" }])).contains("reads `_` in names as `-`"));
         assert!(

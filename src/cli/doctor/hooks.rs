@@ -1,19 +1,16 @@
 //! Is the receiver of hooks reachable? No hook is sent, only `GET /`.
 
-use super::{DoctorContext, Finding, server_probe::ProbeOutcome};
+use super::{
+    context::DoctorContext,
+    finding::Finding,
+    server_probe::{ProbeFailure, ProbeOutcome},
+};
 
-const CHECK: &str = "hooks";
-
-#[expect(
-    clippy::unused_async,
-    reason = "checks are called alike, and some of them wait"
-)]
-pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     let Some(probe) = &context.probes.hooks else {
-        return vec![Finding::skipped(CHECK, "hooks.url is not set")];
+        return vec![Finding::skipped("hooks.url is not set")];
     };
     vec![reached(
-        CHECK,
         &probe.name,
         &probe.outcome,
         "mend hooks.url, or start what listens there",
@@ -21,42 +18,28 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
 }
 
 /// Whether the server responds at all, with any status.
-pub(super) fn reached(
-    check: &'static str,
-    name: &str,
-    outcome: &ProbeOutcome,
-    advice: &str,
-) -> Finding {
+pub(super) fn reached(name: &str, outcome: &ProbeOutcome, advice: &str) -> Finding {
     match outcome {
-        ProbeOutcome::Answered(head) if head.status >= 500 => {
+        Ok(head) if head.status >= 500 => {
             let advice = "look at its log: it may fail at what is meant too";
             Finding::warning(
-                check,
-                format!("{name} is reached, and answers / with {}", head.status),
+                format!("{name} is reached, and answers GET / with {}", head.status),
                 advice,
             )
         }
-        ProbeOutcome::Answered(_) => Finding::ok(
-            check,
-            format!("{name} is reached, and was asked for / alone"),
-        ),
-        ProbeOutcome::Unreachable(why) => {
-            Finding::failed(check, format!("{name} is not reached: {why}"), advice)
+        Ok(_) => Finding::ok(format!("{name} is reached (only GET / was sent)")),
+        Err(ProbeFailure::Unreachable(why)) => {
+            Finding::failed(format!("{name} is not reached: {why}"), advice)
         }
-        ProbeOutcome::NoTls => Finding::failed(
-            check,
-            format!("{name} gives no certificate that is believed"),
+        Err(ProbeFailure::NoTls) => {
+            Finding::failed(format!("{name} has no trusted certificate"), advice)
+        }
+        Err(ProbeFailure::Silent) => Finding::warning(
+            format!("{name} accepts connections, but does not answer in time"),
             advice,
         ),
-        ProbeOutcome::Silent => Finding::warning(
-            check,
-            format!("{name} takes connections, but does not answer in time"),
-            advice,
-        ),
-        ProbeOutcome::NotHttp => Finding::failed(
-            check,
-            format!("{name} answers, but not in HTTP/1.1"),
-            advice,
-        ),
+        Err(ProbeFailure::NotHttp) => {
+            Finding::failed(format!("{name} answers, but not in HTTP/1.1"), advice)
+        }
     }
 }

@@ -1,21 +1,20 @@
 //! Can the key sets of external issuers be fetched, and do they have usable keys?
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::Url;
 
-use super::{DoctorContext, Finding};
+use super::{context::DoctorContext, finding::Finding};
 use crate::{
     config::IssuerConfig,
     outbound::Outbound,
     token::{MAX_JWKS_LEN, usable_keys},
 };
 
-const CHECK: &str = "issuers";
 /// Timeout of one key set.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(4);
 
-pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+pub(super) async fn check(context: Arc<DoctorContext>) -> Vec<Finding> {
     let with_url = context
         .config
         .issuer
@@ -26,7 +25,7 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
         .map(|issuer| tokio::spawn(async move { look(&issuer).await }))
         .collect();
     if looks.is_empty() {
-        return vec![Finding::skipped(CHECK, "none has a jwks_url")];
+        return vec![Finding::skipped("none has a jwks_url")];
     }
     let mut findings = Vec::new();
     for look in looks {
@@ -45,7 +44,6 @@ async fn look(issuer: &IssuerConfig) -> Finding {
         url.and_then(|url| Outbound::new(&url).ok().map(|outbound| (url, outbound)))
     else {
         return Finding::failed(
-            CHECK,
             format!("{name}: no client for its jwks_url"),
             "are root certificates installed?",
         );
@@ -53,7 +51,7 @@ async fn look(issuer: &IssuerConfig) -> Finding {
     let server = url.origin().ascii_serialization();
     let failed = |what: String| {
         let advice = "until its keys come, its tokens are refused; see that jwks_url is right and reached from here";
-        Finding::failed(CHECK, format!("{name}: {server} {what}"), advice)
+        Finding::failed(format!("{name}: {server} {what}"), advice)
     };
     match outbound.fetch(url, MAX_JWKS_LEN, RESPONSE_TIMEOUT).await {
         Err(error) => failed(format!("gave nothing: {error}")),
@@ -61,10 +59,9 @@ async fn look(issuer: &IssuerConfig) -> Finding {
             failed(format!("answers {}", answer.status().as_u16()))
         }
         Ok(answer) => match usable_keys(answer.body(), &issuer.algorithms) {
-            Ok(count) => Finding::ok(
-                CHECK,
-                format!("{name}: {server} has {count} keys that can be used"),
-            ),
+            Ok(count) => Finding::ok(format!(
+                "{name}: {server} has {count} keys that can be used"
+            )),
             Err(why) => failed(format!("gives what {why}")),
         },
     }

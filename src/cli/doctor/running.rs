@@ -1,42 +1,38 @@
 //! Does a menshen with this config run here, and what does `/readyz` say?
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use reqwest::Url;
 use serde_json::Value;
 
-use super::{DoctorContext, Finding};
+use super::{context::DoctorContext, finding::Finding};
 use crate::outbound::{Outbound, OutboundError, loopback_if_unspecified};
 
-const CHECK: &str = "running";
 /// Time for its answer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+pub(super) async fn check(context: Arc<DoctorContext>) -> Vec<Finding> {
     let listen = &context.config.admin.listen;
     let url = listen.parse().ok().and_then(readyz);
     let Some((url, outbound)) =
         url.and_then(|url| Outbound::new(&url).ok().map(|outbound| (url, outbound)))
     else {
         return vec![Finding::failed(
-            CHECK,
             "admin.listen is not an address",
             "write IP:PORT",
         )];
     };
     vec![match outbound.get(url, RESPONSE_TIMEOUT).await {
         Err(OutboundError::Connect) => {
-            Finding::skipped(CHECK, format!("nobody listens on {listen} (admin.listen)"))
+            Finding::skipped(format!("nothing listens on {listen} (admin.listen)"))
         }
         Err(error) => Finding::failed(
-            CHECK,
             format!("{listen} (admin.listen): {error}"),
             "see what listens there, and whether it hangs",
         ),
         Ok(answer) => match serde_json::from_slice(&answer.body) {
             Ok(body) => judge(answer.status.as_u16(), &body),
             Err(_) => Finding::failed(
-                CHECK,
                 format!("what listens on {listen} is not menshen"),
                 "give admin.listen a free port",
             ),
@@ -55,16 +51,14 @@ fn readyz(listen: SocketAddr) -> Option<Url> {
 fn judge(status: u16, body: &Value) -> Finding {
     let parts = in_words(body);
     match status {
-        200 if is_well(body) => Finding::ok(CHECK, format!("it is ready ({parts})")),
+        200 if is_well(body) => Finding::ok(format!("it is ready ({parts})")),
         200 => Finding::warning(
-            CHECK,
             format!("it is ready, and not well ({parts})"),
-            "its log says more",
+            "its log has the details",
         ),
         _ => Finding::failed(
-            CHECK,
             format!("it is not ready ({parts})"),
-            "its log says why",
+            "its log has the reason",
         ),
     }
 }
@@ -101,7 +95,7 @@ fn in_words(body: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{super::Status, *};
+    use super::{super::finding::Status, *};
 
     #[test]
     fn what_readyz_says_is_judged() {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 use reqwest::Url;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
@@ -45,8 +45,9 @@ pub(super) struct ServerProbe {
     pub(super) outcome: ProbeOutcome,
 }
 
-pub(super) enum ProbeOutcome {
-    Answered(Head),
+pub(super) type ProbeOutcome = Result<ResponseHead, ProbeFailure>;
+
+pub(super) enum ProbeFailure {
     /// No connection, and why.
     Unreachable(String),
     /// A connection, but no valid TLS.
@@ -57,7 +58,7 @@ pub(super) enum ProbeOutcome {
     NotHttp,
 }
 
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     pub(super) status: u16,
     pub(super) server: Option<String>,
     /// By how many seconds its clock is ahead of ours, at least; negative: behind. `None`: unknown.
@@ -96,14 +97,9 @@ impl ServerProbes {
     /// Servers with a known time, and their offset in seconds.
     pub(super) fn clocks(&self) -> impl Iterator<Item = (&str, i64)> {
         let all = self.backends.iter().chain(&self.wechat).chain(&self.sms);
-        all.filter_map(|probe| match &probe.outcome {
-            ProbeOutcome::Answered(head) => head
-                .clock_offset
-                .map(|clock_offset| (probe.name.as_str(), clock_offset)),
-            ProbeOutcome::Unreachable(_)
-            | ProbeOutcome::NoTls
-            | ProbeOutcome::Silent
-            | ProbeOutcome::NotHttp => None,
+        all.filter_map(|probe| {
+            let head = probe.outcome.as_ref().ok()?;
+            Some((probe.name.as_str(), head.clock_offset?))
         })
     }
 }
@@ -119,7 +115,7 @@ async fn join_all(probes: Vec<PendingProbe>) -> Vec<ServerProbe> {
     for (name, probe) in probes {
         let outcome = probe
             .await
-            .unwrap_or_else(|_| ProbeOutcome::Unreachable("the probe broke off".to_owned()));
+            .unwrap_or_else(|_| Err(ProbeFailure::Unreachable("the probe panicked".to_owned())));
         joined.push(ServerProbe { name, outcome });
     }
     joined
@@ -130,11 +126,9 @@ fn server(url: &Url, outbound: Result<Outbound, ClientError>) -> PendingProbe {
     let name = url.origin().ascii_serialization();
     let root = url.join("/").ok();
     start(name, async move {
-        match (root, outbound) {
-            (Some(root), Ok(outbound)) => ask(&outbound, root.as_str()).await,
-            (None, _) => ProbeOutcome::Unreachable("its address is no URL".to_owned()),
-            (_, Err(error)) => ProbeOutcome::Unreachable(error.to_string()),
-        }
+        let root = root.ok_or_else(|| ProbeFailure::Unreachable(NOT_A_URL.to_owned()))?;
+        let outbound = outbound.map_err(|error| ProbeFailure::Unreachable(error.to_string()))?;
+        ask(&outbound, root.as_str()).await
     })
 }
 
@@ -176,48 +170,34 @@ async fn backends(config: &UpstreamConfig) -> Vec<ServerProbe> {
     let prober = prober(config).await.map(Arc::new);
     let started = config.urls.iter().enumerate().map(|(at, url)| {
         let (prober, path) = (prober.clone(), path(config).to_owned());
-        let probe = async move {
-            match prober {
-                Ok(prober) => backend(&prober, at, &path).await,
-                Err(why) => ProbeOutcome::Unreachable(why),
-            }
-        };
+        let probe =
+            async move { backend(&*prober.map_err(ProbeFailure::Unreachable)?, at, &path).await };
         start(url.clone(), probe)
     });
     join_all(started.collect()).await
 }
 
 async fn backend(prober: &Prober, at: usize, path: &str) -> ProbeOutcome {
-    let (before, begun) = (Clock::System.now(), Instant::now());
-    match prober
-        .send(
-            at,
-            Probe {
-                path,
-                field: None,
-                with_body: false,
-            },
-            RESPONSE_TIMEOUT,
-        )
-        .await
-    {
-        Ok(answer) => {
-            let after = before.plus(begun.elapsed());
-            ProbeOutcome::Answered(Head::new(
-                answer.status.as_u16(),
-                &answer.headers,
-                before,
-                after,
-            ))
+    let probe = Probe {
+        path,
+        field: None,
+        with_body: false,
+    };
+    let sent_at = (Clock::System.now(), Instant::now());
+    let answer = prober.send(at, probe, RESPONSE_TIMEOUT).await?;
+    Ok(ResponseHead::new(answer.status, &answer.headers, sent_at))
+}
+
+impl From<ProbeError> for ProbeFailure {
+    fn from(error: ProbeError) -> Self {
+        match error {
+            ProbeError::NoTls => Self::NoTls,
+            ProbeError::NoResponse => Self::Silent,
+            ProbeError::NotHttp => Self::NotHttp,
+            ProbeError::Unresolved | ProbeError::NoConnection(_) | ProbeError::InvalidRequest => {
+                Self::Unreachable(error.to_string())
+            }
         }
-        Err(
-            error @ (ProbeError::Unresolved
-            | ProbeError::NoConnection(_)
-            | ProbeError::InvalidRequest),
-        ) => ProbeOutcome::Unreachable(error.to_string()),
-        Err(ProbeError::NoTls) => ProbeOutcome::NoTls,
-        Err(ProbeError::NoResponse) => ProbeOutcome::Silent,
-        Err(ProbeError::NotHttp) => ProbeOutcome::NotHttp,
     }
 }
 
@@ -248,29 +228,32 @@ pub(super) async fn connect(
 }
 
 async fn ask(outbound: &Outbound, url: &str) -> ProbeOutcome {
-    let request = http::Request::get(url).body(Bytes::new());
-    let Ok(request) = request else {
-        return ProbeOutcome::Unreachable("its address is no URL".to_owned());
-    };
-    let (before, begun) = (Clock::System.now(), Instant::now());
-    match outbound.fetch_head(request, RESPONSE_TIMEOUT).await {
-        Ok((status, headers)) => ProbeOutcome::Answered(Head::new(
-            status.as_u16(),
-            &headers,
-            before,
-            before.plus(begun.elapsed()),
-        )),
-        Err(OutboundError::Connect) => {
-            ProbeOutcome::Unreachable("no connection, or no TLS that is believed".to_owned())
+    let request = http::Request::get(url)
+        .body(Bytes::new())
+        .map_err(|_| ProbeFailure::Unreachable(NOT_A_URL.to_owned()))?;
+    let sent_at = (Clock::System.now(), Instant::now());
+    let (status, headers) = outbound.fetch_head(request, RESPONSE_TIMEOUT).await?;
+    Ok(ResponseHead::new(status, &headers, sent_at))
+}
+
+impl From<OutboundError> for ProbeFailure {
+    fn from(error: OutboundError) -> Self {
+        match error {
+            OutboundError::Connect => {
+                Self::Unreachable("no connection, or no trusted certificate".to_owned())
+            }
+            OutboundError::Timeout => Self::Silent,
+            OutboundError::Broken | OutboundError::TooLarge => Self::NotHttp,
         }
-        Err(OutboundError::Timeout) => ProbeOutcome::Silent,
-        Err(OutboundError::Broken | OutboundError::TooLarge) => ProbeOutcome::NotHttp,
     }
 }
 
-impl Head {
-    /// The head of a response that came between these times.
-    fn new(status: u16, headers: &HeaderMap, before: Timestamp, after: Timestamp) -> Self {
+const NOT_A_URL: &str = "its address is not a URL";
+
+impl ResponseHead {
+    /// The head of a response to a request that was sent at this time, by both clocks.
+    fn new(status: StatusCode, headers: &HeaderMap, (before, sent): (Timestamp, Instant)) -> Self {
+        let after = before.plus(sent.elapsed());
         let server = headers
             .get(header::SERVER)
             .and_then(|value| value.to_str().ok());
@@ -282,7 +265,7 @@ impl Head {
                 .collect()
         });
         Self {
-            status,
+            status: status.as_u16(),
             server,
             clock_offset: clock_offset(headers, before, after),
         }

@@ -7,16 +7,10 @@ use std::{
     path::Path,
 };
 
-use super::{DoctorContext, Finding};
+use super::{context::DoctorContext, finding::Finding};
 use crate::config::ListenAddress;
 
-const CHECK: &str = "sockets";
-
-#[expect(
-    clippy::unused_async,
-    reason = "checks are called alike, and some of them wait"
-)]
-pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     let sockets = context
         .config
         .server
@@ -29,7 +23,6 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
     let findings: Vec<_> = sockets.collect();
     if findings.is_empty() {
         return vec![Finding::skipped(
-            CHECK,
             "no address of server.listen begins with unix:",
         )];
     }
@@ -37,36 +30,36 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
 }
 
 fn judge(path: &Path) -> Finding {
-    let name = path.display();
+    let (name, directory) = (path.display(), path.parent().unwrap_or(path));
     let socket = match fs::metadata(path) {
         Ok(socket) => socket,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Finding::skipped(
-                CHECK,
-                format!("{name} is not there: menshen makes it when it starts"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !directory.exists() => {
+            return Finding::failed(
+                format!("the directory of {name} does not exist"),
+                "make the directory, for the user that menshen runs as (systemd: RuntimeDirectory=menshen)",
             );
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Finding::skipped(format!(
+                "{name} does not exist yet: menshen makes it when it starts"
+            ));
+        }
         Err(error) => {
-            return Finding::skipped(CHECK, format!("{name} cannot be looked at: {error}"));
+            return Finding::skipped(format!("{name} cannot be inspected: {error}"));
         }
     };
     if !socket.file_type().is_socket() {
         let advice = "move it away, or name another place in server.listen";
-        return Finding::failed(CHECK, format!("{name} is no socket"), advice);
+        return Finding::failed(format!("{name} is not a socket"), advice);
     }
     let mode = socket.permissions().mode() & 0o777;
     let seen = format!("{name} has mode {mode:o}");
     match (mode & 0o002 != 0, mode & 0o020 != 0) {
-        (true, _) => Finding::ok(
-            CHECK,
-            format!("{seen}: every process that its directory lets through may connect"),
-        ),
-        (false, true) => Finding::ok(
-            CHECK,
-            format!("{seen}: its owner and its group may connect"),
-        ),
+        (true, _) => Finding::ok(format!(
+            "{seen}: every process that its directory lets through may connect"
+        )),
+        (false, true) => Finding::ok(format!("{seen}: its owner and its group may connect")),
         (false, false) => Finding::warning(
-            CHECK,
             format!(
                 "{seen}: only its owner may connect, so a proxy that runs as another user is shut out"
             ),
@@ -79,7 +72,7 @@ fn judge(path: &Path) -> Finding {
 mod tests {
     use std::os::unix::net::UnixListener;
 
-    use super::super::Status;
+    use super::super::finding::Status;
     use super::*;
 
     #[test]
@@ -87,6 +80,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("http.sock");
         assert_eq!(judge(&path).state, Status::Skipped);
+        let in_no_directory = judge(&dir.path().join("absent/http.sock"));
+        assert_eq!(in_no_directory.state, Status::Failed);
+        assert!(
+            in_no_directory
+                .advice
+                .unwrap()
+                .starts_with("make the directory")
+        );
         let _listener = UnixListener::bind(&path).unwrap();
         for (mode, state) in [
             (0o700, Status::Warning),

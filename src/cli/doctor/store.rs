@@ -9,25 +9,20 @@ use std::{
 
 use rustix::fs::{Access, access, statvfs};
 
-use super::{DoctorContext, Finding};
+use super::{context::DoctorContext, finding::Finding};
 use crate::{
     app,
     config::{Config, StoreEngine},
     store::has_data,
 };
 
-const CHECK: &str = "store";
 const MIB: u64 = 1024 * 1024;
 /// With less free space than this, it will be full soon.
 const LOW_SPACE_MIB: u64 = 1024;
 /// With less free space than this, the store cannot even rewrite its log.
 const MIN_SPACE_MIB: u64 = 100;
 
-#[expect(
-    clippy::unused_async,
-    reason = "checks are called alike, and some of them wait"
-)]
-pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     match context.config.store.engine() {
         Ok(StoreEngine::Sled(data)) => {
             let mut findings = vec![
@@ -39,11 +34,9 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
             findings
         }
         Ok(StoreEngine::Memory) => vec![Finding::skipped(
-            CHECK,
-            "it is in memory, and gone with the process",
+            "it is in memory, and lost when the process ends",
         )],
         Err(error) => vec![Finding::failed(
-            CHECK,
             format!("store.url {}", error.0),
             "mend store.url",
         )],
@@ -70,19 +63,14 @@ fn directory(data: &Path) -> Finding {
     let name = data.display();
     if !there.is_dir() {
         let seen = format!("{} is not a directory", there.display());
-        return Finding::failed(
-            CHECK,
-            seen,
-            "move it away, or name another place in store.url",
-        );
+        return Finding::failed(seen, "move it away, or name another place in store.url");
     }
     match access(&there, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
-        Ok(()) if data.exists() => Finding::ok(CHECK, format!("{name} can be written")),
-        Ok(()) => Finding::ok(CHECK, format!("{name} is not there yet, and can be made")),
+        Ok(()) if data.exists() => Finding::ok(format!("{name} can be written")),
+        Ok(()) => Finding::ok(format!("{name} does not exist yet, and can be created")),
         Err(error) => {
             let advice = "give it to the user that menshen runs as (and run this as that user), on a disk that is not read-only";
             Finding::failed(
-                CHECK,
                 format!("{} cannot be written: {error}", there.display()),
                 advice,
             )
@@ -94,8 +82,7 @@ fn free_space(data: &Path) -> Finding {
     match statvfs(existing(data)) {
         Ok(disk) => judge_free_space(disk.f_bavail.saturating_mul(disk.f_frsize) / MIB),
         Err(error) => Finding::warning(
-            CHECK,
-            format!("free space cannot be seen: {error}"),
+            format!("free space cannot be read: {error}"),
             "look at it with df",
         ),
     }
@@ -105,14 +92,13 @@ fn judge_free_space(free_mib: u64) -> Finding {
     let seen = format!("{free_mib} MiB are free for it");
     match free_mib {
         ..MIN_SPACE_MIB => Finding::failed(
-            CHECK,
             seen,
-            "make room now: a store that cannot write signs nobody in",
+            "make room now: while the store cannot write, no user can sign in",
         ),
         MIN_SPACE_MIB..LOW_SPACE_MIB => {
-            Finding::warning(CHECK, seen, "make room, and see what else fills that disk")
+            Finding::warning(seen, "make room, and see what else fills that disk")
         }
-        _ => Finding::ok(CHECK, seen),
+        _ => Finding::ok(seen),
     }
 }
 
@@ -134,7 +120,9 @@ fn files(data: &Path) -> Option<Finding> {
     readable.sort();
     let name = data.display();
     Some(match readable.as_slice() {
-        [] => Finding::ok(CHECK, format!("what is in {name} is for its owner alone")),
+        [] => Finding::ok(format!(
+            "the files in {name} are readable by their owner only"
+        )),
         [first, others @ ..] => {
             let more = if others.is_empty() {
                 String::new()
@@ -145,8 +133,7 @@ fn files(data: &Path) -> Option<Finding> {
                 "chmod -R go= {name}, as the user that menshen runs as; its next start does so too"
             );
             Finding::warning(
-                CHECK,
-                format!("others may use {first}{more} in {name}"),
+                format!("other users can read or write {first}{more} in {name}"),
                 advice,
             )
         }
@@ -156,12 +143,12 @@ fn files(data: &Path) -> Option<Finding> {
 fn key(config: &Config, data: &Path) -> Finding {
     let store = &config.store;
     if store.encryption_key.is_some() && store.encryption_key_file.is_none() {
-        return Finding::ok(CHECK, "its key is given in the config or the environment");
+        return Finding::ok("its key is given in the config or the environment");
     }
     let file = match app::with_key_file(store).map(|store| store.encryption_key_file) {
         Ok(Some(file)) => file,
-        Ok(None) => return Finding::skipped(CHECK, "it has no key in a file"),
-        Err(error) => return Finding::failed(CHECK, format!("{error:#}"), "mend [store]"),
+        Ok(None) => return Finding::skipped("it has no key in a file"),
+        Err(error) => return Finding::failed(format!("{error:#}"), "mend [store]"),
     };
     let name = file.display();
     match fs::metadata(&file) {
@@ -170,31 +157,26 @@ fn key(config: &Config, data: &Path) -> Finding {
                 "its key {name} has mode {:o}: others may read it",
                 found.permissions().mode() & 0o777
             );
-            Finding::warning(CHECK, seen, "chmod 600, for the user that menshen runs as")
+            Finding::warning(seen, "chmod 600, for the user that menshen runs as")
         }
         Ok(_) => match fs::File::open(&file) {
-            Ok(_) => Finding::ok(
-                CHECK,
-                format!("its key {name} is there, for its owner alone"),
-            ),
+            Ok(_) => Finding::ok(format!("its key {name} exists, readable by its owner only")),
             Err(error) => Finding::failed(
-                CHECK,
                 format!("its key {name} cannot be read: {error}"),
                 "run this as the user of menshen",
             ),
         },
         Err(_) if has_data(data) => Finding::failed(
-            CHECK,
             format!("it has data, but its key {name} is missing"),
             "bring the key back: without it nothing in there can be read, and menshen does not start",
         ),
-        Err(_) => Finding::ok(CHECK, format!("its key {name} is made on the first start")),
+        Err(_) => Finding::ok(format!("its key {name} is made on the first start")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Status, *};
+    use super::{super::finding::Status, *};
 
     #[test]
     fn less_than_a_gibibyte_is_little_and_less_than_100_mib_too_little() {
@@ -224,7 +206,7 @@ mod tests {
             fs::set_permissions(data.join(name), fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(files(&data).unwrap().state, state, "{name}");
         }
-        let said = files(&data).unwrap().to_string();
+        let said = format!("{:?}", files(&data).unwrap());
         assert!(
             said.contains("blobs (mode 644) and 1 more") && said.contains("chmod -R go="),
             "{said}"

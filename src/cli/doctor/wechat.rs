@@ -1,6 +1,11 @@
 //! Does WeChat accept the credentials of each mini program, from this machine?
 
-use super::{CHECK_TIMEOUT, DoctorContext, Finding};
+use std::sync::Arc;
+
+use super::{
+    context::{CHECK_TIMEOUT, DoctorContext},
+    finding::Finding,
+};
 use crate::{
     clock::Clock,
     entropy::Entropy,
@@ -9,9 +14,7 @@ use crate::{
     types::AppId,
 };
 
-const CHECK: &str = "wechat";
-
-pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
+pub(super) async fn check(context: Arc<DoctorContext>) -> Vec<Finding> {
     let config = &context.config;
     let wechat = Wechat::new(
         &config.wechat,
@@ -22,14 +25,13 @@ pub(super) async fn check(context: &DoctorContext) -> Vec<Finding> {
     );
     let wechat = match wechat {
         Ok(wechat) => wechat,
-        Err(error) => return vec![Finding::failed(CHECK, error.to_string(), "mend [wechat]")],
+        Err(error) => return vec![Finding::failed(error.to_string(), "mend [wechat]")],
     };
     // A little less than the check's own timeout, so that the result is still printed.
     let tried = wechat.check_credentials(CHECK_TIMEOUT * 5 / 6).await;
     if tried.is_empty() {
         return vec![Finding::skipped(
-            CHECK,
-            "development asks nobody: a login code is its own openid",
+            "development calls no WeChat: a login code is its own openid",
         )];
     }
     tried
@@ -42,13 +44,12 @@ fn judge(app: &AppId, tried: Option<Result<(), WechatRejection>>) -> Finding {
     let refused = match tried {
         None => {
             let message = "wechat.token_mode = \"none\" asks for no access token, and nothing else tries a secret without a login";
-            return Finding::skipped(CHECK, format!("{app}: {message}"));
+            return Finding::skipped(format!("{app}: {message}"));
         }
         Some(Ok(())) => {
-            return Finding::ok(
-                CHECK,
-                format!("{app}: WeChat takes the AppSecret and gives an access token"),
-            );
+            return Finding::ok(format!(
+                "{app}: WeChat takes the AppSecret and gives an access token"
+            ));
         }
         Some(Err(refused)) => refused,
     };
@@ -61,7 +62,7 @@ fn judge(app: &AppId, tried: Option<Result<(), WechatRejection>>) -> Finding {
         ),
         None => format!("{app}: {}", refused.why),
     };
-    let failed = |advice: &str| Finding::failed(CHECK, seen.clone(), advice);
+    let failed = |advice: &str| Finding::failed(seen.clone(), advice);
     match (refused.why, refused.errcode.map(Errcode::get)) {
         (_, Some(40001 | 40125 | 41004)) => failed(
             "the AppSecret is not that of this app id: copy it anew from mp.weixin.qq.com (a reset ends the old one)",
@@ -91,9 +92,10 @@ fn judge(app: &AppId, tried: Option<Result<(), WechatRejection>>) -> Finding {
             | WechatError::CodeInvalid
             | WechatError::Blocked,
             _,
-        ) => failed("what answers at wechat.base_url is not WeChat, or somebody stands between"),
+        ) => failed(
+            "what answers at wechat.base_url is not WeChat, or a proxy changes the responses",
+        ),
         (WechatError::Busy { .. } | WechatError::RateLimited { .. }, _) => Finding::warning(
-            CHECK,
             seen,
             "the credentials could not be tried: ask again later, and look at the quota",
         ),

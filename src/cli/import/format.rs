@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum RowFormat {
     /// Commas and quotes (RFC 4180), the names of the columns first
     Csv,
     /// The same as MySQL's `INTO OUTFILE` writes it with `TERMINATED BY ',' ENCLOSED BY '"'`: `\"`
@@ -18,7 +18,7 @@ pub(super) enum Format {
     Ndjson,
 }
 
-impl Format {
+impl RowFormat {
     /// The format that the extension of a file names.
     pub(super) fn from_extension(file: &Path) -> Option<Self> {
         match file.extension()?.to_str()?.to_ascii_lowercase().as_str() {

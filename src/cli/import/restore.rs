@@ -8,7 +8,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, Read, Write},
+    io::{BufReader, Read},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -19,11 +19,12 @@ use crate::{
     app,
     cli::{
         command_error::CommandResult,
-        export::Counts,
-        run::{load, runtime},
+        console::{Console, open_input},
+        export::RecordCounts,
+        run::runtime,
     },
     clock::Clock,
-    config::{Config, Source, StoreEngine, UserIds},
+    config::{Config, StoreEngine, UserIds},
     entropy::Entropy,
     metrics::Metrics,
     store::{self, ExportRecord, RevocationEntry, RevocationTarget, backup::Decryptor},
@@ -46,23 +47,11 @@ pub(in crate::cli) struct FileArgs {
     key_file: Option<PathBuf>,
 }
 
-pub(super) fn run(
-    source: &Source,
-    args: &FileArgs,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
-    let config = load(source, err)?;
+pub(super) fn run(console: &mut Console<'_>, args: &FileArgs) -> CommandResult {
+    let config = console.load()?;
     let (counts, has_integer_ids) = runtime()?.block_on(import(config, args))?;
-    let Counts {
-        users,
-        sessions,
-        keys,
-    } = counts;
-    writeln!(
-        out,
-        "{users} users, {sessions} sessions, {keys} signing keys"
-    )?;
+    let out = &mut *console.out;
+    writeln!(out, "{counts}")?;
     if has_integer_ids && !args.with_sessions {
         writeln!(
             out,
@@ -73,9 +62,9 @@ pub(super) fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool)> {
+async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(RecordCounts, bool)> {
     let StoreEngine::Sled(place) = config.store.engine()? else {
-        bail!("a store in memory is gone at once: set store.url to sled:PATH");
+        bail!("a store in memory is lost at once: set store.url to sled:PATH");
     };
     if store::has_data(&place) {
         bail!(
@@ -88,14 +77,8 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(Counts, bool
         None => app::export_key(&config)?,
     };
     let key = key.context("store.encryption_key is needed: the one of the store that was exported (or say --key-file)")?;
-    let file: Box<dyn Read> = if args.file.as_os_str() == "-" {
-        Box::new(io::stdin())
-    } else {
-        Box::new(
-            File::open(&args.file)
-                .with_context(|| format!("cannot open {}", args.file.display()))?,
-        )
-    };
+    let file =
+        open_input(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
     let mut decryptor = Decryptor::begin(BufReader::new(file), &key)?;
     if args.with_sessions && decryptor.header.live {
         bail!(
@@ -135,13 +118,13 @@ async fn fill(
     staging: &Path,
     decryptor: &mut Decryptor<impl Read>,
     with_sessions: bool,
-) -> anyhow::Result<Counts> {
+) -> anyhow::Result<RecordCounts> {
     // The key belongs to the final path of the store.
     config.store = app::with_key_file(&config.store)?;
     config.store.url = format!("sled:{}", staging.display());
     let store = app::open_store(&config, &Metrics::new(), &Entropy::default())?.store;
     let now = Clock::System.now();
-    let mut counts = Counts::default();
+    let mut counts = RecordCounts::default();
     let filled = async {
         while let Some(things) = decryptor.chunk()? {
             let things = things.into_iter().flat_map(|thing| {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{field::Field, format::Format, time::parse_time};
+use super::{field::Field, format::RowFormat, time::parse_time};
 use crate::admin::import::ImportRow;
 
 /// How to read a file.
 #[derive(Debug)]
 pub(super) struct RowOptions {
-    pub(super) format: Format,
+    pub(super) format: RowFormat,
     /// The app id of openids that come without.
     pub(super) app_id: Option<String>,
     pub(super) columns: Vec<(Field, String)>,

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     field::Field,
-    format::Format,
+    format::RowFormat,
     json_row::json_row,
     null_words::NullWords,
     quotes::{QuoteChecker, QuoteError, quote_error},
@@ -32,7 +32,7 @@ pub(super) struct Row {
 
 /// Why reading a file ends early.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReadError {
+pub(super) enum RowsReadError {
     /// The header does not name the fields.
     #[error("{0}")]
     Header(String),
@@ -70,13 +70,13 @@ impl<'a> Rows<'a> {
     pub(super) fn open(
         file: Box<dyn Read + 'a>,
         options: &'a RowOptions,
-    ) -> Result<Self, ReadError> {
+    ) -> Result<Self, RowsReadError> {
         let null_words = NullWords::default();
         let (delimiter, escape, file): (_, _, Box<dyn Read + 'a>) = match options.format {
-            Format::Csv => (b',', None, Box::new(QuoteChecker::new(file, false))),
-            Format::MysqlCsv => (b',', Some(b'\\'), Box::new(QuoteChecker::new(file, true))),
-            Format::Tsv => (b'\t', None, file),
-            Format::Ndjson => {
+            RowFormat::Csv => (b',', None, Box::new(QuoteChecker::new(file, false))),
+            RowFormat::MysqlCsv => (b',', Some(b'\\'), Box::new(QuoteChecker::new(file, true))),
+            RowFormat::Tsv => (b'\t', None, file),
+            RowFormat::Ndjson => {
                 return Ok(Self {
                     options,
                     source: RowSource::Lines {
@@ -94,7 +94,7 @@ impl<'a> Rows<'a> {
         };
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
-            .quoting(options.format != Format::Tsv)
+            .quoting(options.format != RowFormat::Tsv)
             .escape(escape)
             .flexible(true)
             // A carriage return is trimmed with the last value; as part of the terminator it would
@@ -124,7 +124,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The next row; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<Row>, ReadError> {
+    pub(super) fn next(&mut self) -> Result<Option<Row>, RowsReadError> {
         let (options, null_words) = (self.options, &mut self.null_words);
         match &mut self.source {
             RowSource::Table {
@@ -181,7 +181,7 @@ impl<'a> Rows<'a> {
 fn columns<'h>(
     headers: impl Iterator<Item = &'h str>,
     options: &RowOptions,
-) -> Result<Vec<Option<Field>>, ReadError> {
+) -> Result<Vec<Option<Field>>, RowsReadError> {
     let mut columns = Vec::new();
     let mut unknown = Vec::new();
     for header in headers {
@@ -191,7 +191,7 @@ fn columns<'h>(
             unknown.push(header.escape_debug().to_string());
         }
         if field.is_some() && columns.contains(&field) {
-            return Err(ReadError::Header(format!(
+            return Err(RowsReadError::Header(format!(
                 "line 1: there are two columns for {}",
                 header.escape_debug()
             )));
@@ -199,7 +199,7 @@ fn columns<'h>(
         columns.push(field);
     }
     if !unknown.is_empty() {
-        return Err(ReadError::Header(format!(
+        return Err(RowsReadError::Header(format!(
             "line 1: no field is named {} (fields: {}). Say --column FIELD=COLUMN for each that is meant, or \
              --ignore-other-columns",
             unknown.join(", "),
@@ -207,7 +207,7 @@ fn columns<'h>(
         )));
     }
     if !columns.contains(&Some(Field::Id)) {
-        return Err(ReadError::Header(
+        return Err(RowsReadError::Header(
             "line 1: there is no column id (or say --column id=COLUMN)".to_owned(),
         ));
     }
@@ -234,7 +234,7 @@ fn table_row(
         if null_words.is_null(*field, text) {
             continue;
         }
-        let text = if options.format == Format::Tsv {
+        let text = if options.format == RowFormat::Tsv {
             unescape(text)
         } else {
             text.to_owned()
@@ -266,14 +266,14 @@ fn unescape(text: &str) -> String {
 }
 
 /// One line without its end; `None` at the end of the file.
-fn next_line(reader: &mut impl BufRead, line: u64) -> Result<Option<Vec<u8>>, ReadError> {
+fn next_line(reader: &mut impl BufRead, line: u64) -> Result<Option<Vec<u8>>, RowsReadError> {
     let mut text = Vec::new();
     let most = u64::try_from(MAX_ROW_LEN).unwrap_or(u64::MAX);
     if reader.by_ref().take(most).read_until(b'\n', &mut text)? == 0 {
         return Ok(None);
     }
     if text.len() >= MAX_ROW_LEN && text.last() != Some(&b'\n') {
-        return Err(ReadError::TooLong { line });
+        return Err(RowsReadError::TooLong { line });
     }
     Ok(Some(text))
 }
@@ -295,19 +295,19 @@ impl<R: Read> Read for RowLimit<R> {
     }
 }
 
-fn read_error(error: csv::Error, line: u64) -> ReadError {
+fn read_error(error: csv::Error, line: u64) -> RowsReadError {
     match error.into_kind() {
         csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-            ReadError::TooLong { line }
+            RowsReadError::TooLong { line }
         }
         csv::ErrorKind::Io(error) => {
-            quote_error(&error).map_or(ReadError::Io(error), ReadError::Quotes)
+            quote_error(&error).map_or(RowsReadError::Io(error), RowsReadError::Quotes)
         }
         csv::ErrorKind::Utf8 { .. } => {
-            ReadError::Header("line 1: the names of the columns are not UTF-8".to_owned())
+            RowsReadError::Header("line 1: the names of the columns are not UTF-8".to_owned())
         }
         // Other errors may quote the file.
-        _ => ReadError::Header(format!("line {line}: is not a table")),
+        _ => RowsReadError::Header(format!("line {line}: is not a table")),
     }
 }
 

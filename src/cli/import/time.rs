@@ -1,6 +1,6 @@
 //! Times and offsets, as databases print them.
 
-use time::{Date, Month, PrimitiveDateTime, Time, UtcOffset};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// A time in milliseconds: RFC 3339, what databases print (`2024-01-02 03:04:05.6+08`), a date, or
 /// Unix seconds or milliseconds.
@@ -20,55 +20,20 @@ pub(super) fn parse_time(text: &str, utc_offset: i32) -> Result<u64, &'static st
 
 fn parse_date_time(text: &str, utc_offset: i32) -> Option<u64> {
     let (date, rest) = text.split_at_checked(10)?;
-    let number = |text: &str| {
-        text.bytes()
-            .all(|b| b.is_ascii_digit())
-            .then(|| text.parse::<u16>().ok())?
-    };
-    let mut parts = date.split('-');
-    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
-    let month = Month::try_from(u8::try_from(number(month)?).ok()?).ok()?;
-    let date = Date::from_calendar_date(
-        i32::from(number(year)?),
-        month,
-        u8::try_from(number(day)?).ok()?,
-    )
-    .ok()?;
-    let (time, offset) = match rest.strip_prefix(['T', ' ']) {
-        None if rest.is_empty() => (Time::MIDNIGHT, utc_offset),
+    let (clock, offset) = match rest.strip_prefix(['T', ' ']) {
+        None if rest.is_empty() => ("00:00", utc_offset),
         None => return None,
         Some(rest) => {
             let end = rest.find(['Z', 'z', '+', '-', ' ']).unwrap_or(rest.len());
             let (clock, zone) = rest.split_at(end);
-            (parse_clock(clock)?, parse_zone(zone.trim(), utc_offset)?)
+            (clock, parse_zone(zone.trim(), utc_offset)?)
         }
     };
-    let offset = UtcOffset::from_whole_seconds(offset).ok()?;
-    let millis = PrimitiveDateTime::new(date, time)
-        .assume_offset(offset)
-        .unix_timestamp_nanos()
-        / 1_000_000;
+    // Seconds may be absent.
+    let seconds = if clock.len() == 5 { ":00" } else { "" };
+    let local = OffsetDateTime::parse(&format!("{date}T{clock}{seconds}Z"), &Rfc3339).ok()?;
+    let millis = local.unix_timestamp_nanos() / 1_000_000 - i128::from(offset) * 1000;
     u64::try_from(millis).ok()
-}
-
-fn parse_clock(text: &str) -> Option<Time> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let mut parts = whole
-        .split(':')
-        .map(|part| part.parse::<u8>().ok().filter(|_| part.len() == 2));
-    let (hour, minute, second) = (
-        parts.next()??,
-        parts.next()??,
-        parts.next().unwrap_or(Some(0))?,
-    );
-    if parts.next().is_some()
-        || fraction.is_empty()
-        || !fraction.bytes().all(|b| b.is_ascii_digit())
-    {
-        return None;
-    }
-    let millis: u16 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
-    Time::from_hms_milli(hour, minute, second, millis).ok()
 }
 
 fn parse_zone(text: &str, default: i32) -> Option<i32> {

@@ -2,11 +2,9 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
-    hash::{BuildHasher, Hash, RandomState},
-    io::{self, Read, Write},
+    hash::{BuildHasher, RandomState},
+    io::{self, Write},
     path::PathBuf,
-    process::ExitCode,
     time::Instant,
 };
 
@@ -14,20 +12,20 @@ use serde_json::json;
 
 use super::{
     field::Field,
-    format::Format,
+    format::RowFormat,
     row::{RowError, RowOptions},
-    rows::{ReadError, Row, Rows},
+    rows::{Row, Rows, RowsReadError},
     time::parse_offset,
 };
 use crate::{
     admin::import::{ImportFieldError, ImportRow, MAX_USERS, RowOutcome, RowOutcomes},
     cli::{
-        command_error::{CommandError, CommandResult},
+        command_error::{CommandError, CommandResult, exit_code},
+        console::{Console, open_input},
         operator::{self, Operator},
-        run::load,
     },
     clock::Clock,
-    config::{Config, Source},
+    config::Config,
     store::ImportedUser,
 };
 
@@ -44,7 +42,7 @@ pub(in crate::cli) struct UsersArgs {
     file: PathBuf,
     /// How the rows are written [default: by the file's name]
     #[arg(long)]
-    format: Option<Format>,
+    format: Option<RowFormat>,
     /// The mini program of openids without an `app_id` [default: the only one of the config]
     #[arg(long, value_name = "APPID")]
     app_id: Option<String>,
@@ -72,28 +70,19 @@ fn parse_column(text: &str) -> Result<(Field, String), String> {
     Ok((field, column.to_owned()))
 }
 
-pub(super) fn run(
-    source: &Source,
-    args: &UsersArgs,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> CommandResult {
-    let format = args.format.or_else(|| Format::from_extension(&args.file));
+pub(super) fn run(console: &mut Console<'_>, args: &UsersArgs) -> CommandResult {
+    let format = args
+        .format
+        .or_else(|| RowFormat::from_extension(&args.file));
     let format = format.ok_or_else(|| {
         let message =
             "say --format csv, mysql-csv, tsv or ndjson: the name of the file does not tell";
         CommandError::Usage(message.to_owned())
     })?;
     let name = args.file.display();
-    let file: Box<dyn Read> = if args.file.as_os_str() == "-" {
-        Box::new(io::stdin())
-    } else {
-        let opened = File::open(&args.file);
-        Box::new(
-            opened.map_err(|error| CommandError::Usage(format!("cannot open {name}: {error}")))?,
-        )
-    };
-    let config = load(source, err)?;
+    let file = open_input(&args.file)
+        .map_err(|error| CommandError::Usage(format!("cannot open {name}: {error}")))?;
+    let config = console.load()?;
     let options = RowOptions {
         format,
         app_id: args.app_id.clone().or_else(|| only_app(&config)),
@@ -105,18 +94,14 @@ pub(super) fn run(
         .map_err(|error| CommandError::Usage(format!("{name}: {error}")))?;
     let mut refused = 0;
     let mut report = io::stderr();
-    let done = operator::with_operator_for(config, async |operator| {
+    operator::with_operator_for(config, async |operator| {
         let mut import = Import::new(operator, args.dry_run, &mut report);
         let read = import.all(&mut rows).await;
         refused = import.counts.refused;
-        import.summary(&rows, out)?;
+        import.summary(&rows, console.out)?;
         Ok(read?)
     })?;
-    Ok(if refused > 0 && done == ExitCode::SUCCESS {
-        ExitCode::FAILURE
-    } else {
-        done
-    })
+    Ok(exit_code(refused == 0))
 }
 
 fn only_app(config: &Config) -> Option<String> {
@@ -127,7 +112,7 @@ fn only_app(config: &Config) -> Option<String> {
 }
 
 #[derive(Default)]
-struct Counts {
+struct ImportCounts {
     rows: u64,
     created: u64,
     linked: u64,
@@ -138,27 +123,27 @@ struct Counts {
     left_out: u64,
 }
 
-struct Import<'a, W> {
+struct Import<'a> {
     operator: &'a Operator,
     is_dry_run: bool,
-    report: &'a mut W,
-    counts: Counts,
+    report: &'a mut dyn Write,
+    counts: ImportCounts,
     batch: Vec<(u64, ImportRow, ImportedUser)>,
     batch_bytes: usize,
-    /// In a dry run nothing is stored, so conflicts between rows are found here: hashes, with the
-    /// line of the first.
-    seen: HashMap<u64, u64>,
+    /// In a dry run nothing is stored, so conflicts between rows are found here: the hash of each
+    /// identity, with the line of its first row and the hash of that row's id.
+    seen: HashMap<u64, (u64, u64)>,
     hasher: RandomState,
     began: Instant,
 }
 
-impl<'a, W: Write> Import<'a, W> {
-    fn new(operator: &'a Operator, is_dry_run: bool, report: &'a mut W) -> Self {
+impl<'a> Import<'a> {
+    fn new(operator: &'a Operator, is_dry_run: bool, report: &'a mut dyn Write) -> Self {
         Self {
             operator,
             is_dry_run,
             report,
-            counts: Counts::default(),
+            counts: ImportCounts::default(),
             batch: Vec::with_capacity(MAX_USERS),
             batch_bytes: 0,
             seen: HashMap::new(),
@@ -213,40 +198,28 @@ impl<'a, W: Write> Import<'a, W> {
 
     /// An earlier row with the same identity under another id, in the same dry run.
     fn duplicate_of(&mut self, line: u64, user: &ImportedUser) -> Option<(&'static str, u64)> {
-        let hash = |part: &dyn Fn(&mut std::hash::DefaultHasher)| {
-            let mut hasher = self.hasher.build_hasher();
-            part(&mut hasher);
-            std::hash::Hasher::finish(&hasher)
-        };
-        let id = hash(&|h| ("id", user.id.as_str()).hash(h));
-        let mut keys: Vec<(&'static str, u64)> = Vec::new();
-        keys.extend(
-            user.openids
-                .iter()
-                .map(|o| ("openid", hash(&|h| ("openid", o).hash(h)))),
-        );
-        keys.extend(
-            user.unionid
-                .iter()
-                .map(|u| ("unionid", hash(&|h| ("unionid", u.as_str()).hash(h)))),
-        );
-        keys.extend(
-            user.phone
-                .iter()
-                .map(|p| ("phone", hash(&|h| ("phone", p.as_str()).hash(h)))),
-        );
-        // With the id, because rows of one user do not conflict.
-        let with_id = |key: u64| hash(&|h| (key, id).hash(h));
+        let hash = |field, identity: &str| (field, self.hasher.hash_one((field, identity)));
+        let openids = user
+            .openids
+            .iter()
+            .map(|openid| ("openid", self.hasher.hash_one(openid)));
+        let unionid = user
+            .unionid
+            .iter()
+            .map(|unionid| hash("unionid", unionid.as_str()));
+        let phone = user.phone.iter().map(|phone| hash("phone", phone.as_str()));
+        let keys: Vec<_> = openids.chain(unionid).chain(phone).collect();
+        // Rows of one user do not conflict.
+        let (_, id) = hash("id", user.id.as_str());
         for (field, key) in &keys {
-            if let Some(first) = self.seen.get(key)
-                && !self.seen.contains_key(&with_id(*key))
+            if let Some((first, owner)) = self.seen.get(key)
+                && *owner != id
             {
                 return Some((field, *first));
             }
         }
         for (_, key) in keys {
-            self.seen.entry(key).or_insert(line);
-            self.seen.entry(with_id(key)).or_insert(line);
+            self.seen.entry(key).or_insert((line, id));
         }
         None
     }
@@ -290,8 +263,8 @@ impl<'a, W: Write> Import<'a, W> {
         }
     }
 
-    fn summary(&self, rows_read: &Rows<'_>, out: &mut impl Write) -> io::Result<()> {
-        let Counts {
+    fn summary(&self, rows_read: &Rows<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let ImportCounts {
             rows,
             created,
             linked,
@@ -301,7 +274,7 @@ impl<'a, W: Write> Import<'a, W> {
             left_out,
         } = &self.counts;
         let dry_run = if self.is_dry_run {
-            " (a trial: nothing was kept)"
+            " (a dry run: nothing was stored)"
         } else {
             ""
         };
@@ -312,17 +285,17 @@ impl<'a, W: Write> Import<'a, W> {
         if *unreachable > 0 {
             writeln!(
                 out,
-                "{unreachable} of those created have no openid, unionid or phone: their ids are taken, nobody signs in"
+                "{unreachable} of those created have no openid, unionid or phone: their ids are taken, but they cannot sign in"
             )?;
         }
         if *left_out > 0 {
             writeln!(
                 out,
-                "{left_out} nicknames or pictures were left out: not of a form that is kept"
+                "{left_out} nicknames or pictures were left out: not in a form that can be stored"
             )?;
         }
         if let Some(words) = rows_read.null_words().summary() {
-            writeln!(out, "taken for nothing: {words}")?;
+            writeln!(out, "read as empty: {words}")?;
         }
         Ok(())
     }
@@ -332,7 +305,7 @@ impl<'a, W: Write> Import<'a, W> {
 #[derive(Debug, thiserror::Error)]
 enum ImportError {
     #[error("the file: {0}")]
-    File(#[from] ReadError),
+    File(#[from] RowsReadError),
     #[error(transparent)]
     Admin(#[from] crate::outbound::AdminError),
     #[error("cannot write: {0}")]

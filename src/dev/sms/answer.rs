@@ -32,7 +32,7 @@ pub(super) fn success(provider: SmsProvider) -> Response {
 }
 
 /// The message was rejected with this code; for a webhook it is the status.
-pub(super) fn refusal(provider: SmsProvider, code: &str, message: &str) -> Response {
+pub(super) fn rejection(provider: SmsProvider, code: &str, message: &str) -> Response {
     match provider {
         SmsProvider::Aliyun | SmsProvider::Dypns => {
             let said = json!({ "Code": code, "Message": message, "RequestId": "C0A0BE93-B44F-4350-BCC8-B677F78C3802" });
@@ -80,7 +80,7 @@ pub(super) fn echo(provider: SmsProvider, head: &Parts, body: &[u8]) -> Response
         SmsProvider::Tencent => "AuthFailure.SignatureFailure",
         SmsProvider::Webhook | SmsProvider::Log => "404",
     };
-    let mut answer = refusal(provider, code, &all);
+    let mut answer = rejection(provider, code, &all);
     *answer.status_mut() = StatusCode::NOT_FOUND;
     answer
 }

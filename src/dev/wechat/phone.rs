@@ -2,7 +2,7 @@
 //!
 //! A phone code is `phone.13800138000-1`, with anything after the `-`: this number of the mainland,
 //! for any user who has signed in; `phone.13800138000.alice-1` is for alice alone. A code with a
-//! `Scenario` that ends well stands for 13800138000.
+//! `WechatScenario` that ends well stands for 13800138000.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,8 +15,8 @@ use serde::Deserialize;
 
 use super::{
     identity::openid,
-    scenario::{Scenario, errcode_body, text_response},
-    simulator::Simulator,
+    scenario::{WechatScenario, errcode_body, text_response},
+    simulator::WechatSimulator,
 };
 use crate::clock::Clock;
 
@@ -31,7 +31,7 @@ struct PhoneRequest {
 }
 
 pub(super) async fn phone_number(
-    State(simulator): State<Arc<Simulator>>,
+    State(simulator): State<Arc<WechatSimulator>>,
     Query(query): Query<HashMap<String, String>>,
     body: Bytes,
 ) -> Response {
@@ -62,18 +62,18 @@ pub(super) async fn phone_number(
     }
     let app_id = match simulator.app_of_token(token) {
         Ok(app_id) => app_id,
-        Err(refusal) => return text_response(refusal),
+        Err(rejection) => return text_response(rejection),
     };
-    Scenario::parse(&request.code)
+    WechatScenario::parse(&request.code)
         .play(times, || {
             simulator
                 .phone_for(&app_id, &request)
-                .unwrap_or_else(|refusal| refusal)
+                .unwrap_or_else(|rejection| rejection)
         })
         .await
 }
 
-impl Simulator {
+impl WechatSimulator {
     /// The mini program of this access token.
     fn app_of_token(&self, token: Option<&str>) -> Result<String, String> {
         let Some(token) = token else {
@@ -105,7 +105,9 @@ impl Simulator {
                 .split_once('.')
                 .map_or((rest, None), |(number, person)| (number, Some(person))),
             // A code of wx.login, or an unknown one.
-            None if Scenario::parse(&request.code) == Scenario::None => return Err(invalid()),
+            None if WechatScenario::parse(&request.code) == WechatScenario::None => {
+                return Err(invalid());
+            }
             None => (NUMBER, None),
         };
         let mut records = self.records();

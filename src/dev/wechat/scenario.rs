@@ -11,7 +11,7 @@ use crate::dev::faults;
 
 /// What the server does for a code: the name given here, alone or with `-` and any suffix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scenario {
+pub(super) enum WechatScenario {
     /// Any other code: normal behaviour.
     None,
     /// `fail.40029`: this errcode.
@@ -38,7 +38,7 @@ pub(super) enum Scenario {
     Down,
 }
 
-impl Scenario {
+impl WechatScenario {
     pub(super) fn parse(code: &str) -> Self {
         let name = code.split_once('-').map_or(code, |(name, _)| name);
         let (name, number) = name.split_once('.').unwrap_or((name, ""));

@@ -22,13 +22,13 @@ pub struct KnownApp {
 }
 
 #[derive(Debug)]
-pub(super) struct Simulator {
+pub(super) struct WechatSimulator {
     pub(super) apps: Vec<KnownApp>,
-    pub(super) records: Mutex<Records>,
+    pub(super) records: Mutex<WechatRecords>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Records {
+pub(super) struct WechatRecords {
     pub(super) calls: HashMap<String, usize>,
     pub(super) used_codes: HashSet<String>,
     /// Fixed response bodies, by code.
@@ -45,8 +45,8 @@ pub(super) struct Records {
     pub(super) tokens_seen: Vec<Option<String>>,
 }
 
-impl Simulator {
-    pub(super) fn records(&self) -> MutexGuard<'_, Records> {
+impl WechatSimulator {
+    pub(super) fn records(&self) -> MutexGuard<'_, WechatRecords> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

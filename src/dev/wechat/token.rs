@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{
     scenario::{errcode_body, text_response},
-    simulator::Simulator,
+    simulator::WechatSimulator,
 };
 
 #[derive(Deserialize)]
@@ -23,7 +23,10 @@ struct TokenRequest {
     force_refresh: bool,
 }
 
-pub(super) async fn stable_token(State(simulator): State<Arc<Simulator>>, body: Bytes) -> Response {
+pub(super) async fn stable_token(
+    State(simulator): State<Arc<WechatSimulator>>,
+    body: Bytes,
+) -> Response {
     let (delay, canned) = {
         let mut records = simulator.records();
         records.token_calls += 1;
@@ -39,11 +42,11 @@ pub(super) async fn stable_token(State(simulator): State<Arc<Simulator>>, body: 
     text_response(
         simulator
             .issue_token(&body)
-            .unwrap_or_else(|refusal| refusal),
+            .unwrap_or_else(|rejection| rejection),
     )
 }
 
-impl Simulator {
+impl WechatSimulator {
     fn issue_token(&self, body: &[u8]) -> Result<String, String> {
         let request: TokenRequest = serde_json::from_slice(body)
             .map_err(|_| errcode_body(41002, "appid missing rid: 662f0ee8-416d3b24-1426a0de"))?;

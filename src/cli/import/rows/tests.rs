@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn options(format: Format) -> RowOptions {
+fn options(format: RowFormat) -> RowOptions {
     RowOptions {
         format,
         app_id: Some("wx1".to_owned()),
@@ -25,7 +25,7 @@ fn error(row: &Row) -> (u64, Option<&'static str>, &str) {
 #[test]
 fn a_table_is_read_with_its_lines() {
     let text = "\u{feff}id,openid,Phone,nickname,roles\r\n17,oA,13800138000,\"a, \"\"b\"\"\nc\",\"x, y\"\r\n18,,,,\r\n19,1\r\n";
-    let rows = read(text.as_bytes(), &options(Format::Csv));
+    let rows = read(text.as_bytes(), &options(RowFormat::Csv));
     let first = rows[0].read.as_ref().unwrap();
     assert_eq!((rows[0].line, first.id.as_str()), (2, "17"));
     assert_eq!(first.openids, [("wx1".to_owned(), "oA".to_owned())]);
@@ -44,7 +44,7 @@ fn a_table_is_read_with_its_lines() {
 fn a_row_in_another_encoding_is_one_wrong_row() {
     let rows = read(
         b"id,nickname\n1,\xd0\xa1\xc3\xf7\n2,ok\n",
-        &options(Format::Csv),
+        &options(RowFormat::Csv),
     );
     assert_eq!(error(&rows[0]), (2, None, "is not UTF-8"));
     assert_eq!(rows[1].read.as_ref().unwrap().id, "2");
@@ -54,7 +54,7 @@ fn a_row_in_another_encoding_is_one_wrong_row() {
 fn what_mysql_prints_is_read() {
     let rows = read(
         b"id\topenid\tnickname\n17\tNULL\ta\\tb\\\\\"\n",
-        &options(Format::Tsv),
+        &options(RowFormat::Tsv),
     );
     let row = rows[0].read.as_ref().unwrap();
     assert_eq!(
@@ -71,14 +71,15 @@ fn nothing_is_nothing_in_every_format() {
         "NULL", "null", "\\N", "", " ", "\"NULL\"", "\"\\N\"", "\"\"",
     ] {
         let text = format!("{header}17{}\n", format!(",{word}").repeat(8));
-        for format in [Format::Csv, Format::MysqlCsv, Format::Tsv] {
+        for format in [RowFormat::Csv, RowFormat::MysqlCsv, RowFormat::Tsv] {
             let (text, is_quoted) = (
-                text.replace(',', if format == Format::Tsv { "\t" } else { "," }),
+                text.replace(',', if format == RowFormat::Tsv { "\t" } else { "," }),
                 word.contains('"'),
             );
             // A TSV has no quotation marks, and in MySQL's an escape between them is one.
             if is_quoted
-                && (format == Format::Tsv || (format == Format::MysqlCsv && word.contains('\\')))
+                && (format == RowFormat::Tsv
+                    || (format == RowFormat::MysqlCsv && word.contains('\\')))
             {
                 continue;
             }
@@ -104,12 +105,12 @@ fn nothing_is_nothing_in_every_format() {
             );
         }
     }
-    let rows = read(b"id\nNULL\n\\N\nnull\n", &options(Format::Csv));
+    let rows = read(b"id\nNULL\n\\N\nnull\n", &options(RowFormat::Csv));
     assert!(
         rows.iter().all(|row| error(row).1 == Some("id")),
         "no user is called so"
     );
-    let options = options(Format::Ndjson);
+    let options = options(RowFormat::Ndjson);
     let text = br#"{"id":"1","openid":"NULL","unionid":"\\N","phone":null,"nickname":"null","avatar_url":""}
 {"id":"NULL"}"#;
     let mut rows = Rows::open(Box::new(&text[..]), &options).unwrap();
@@ -124,7 +125,7 @@ fn nothing_is_nothing_in_every_format() {
         Some("id 1 NULL; openid 1 NULL; unionid 1 \\N")
     );
     // An escaped backslash of a TSV.
-    let rows = read(b"id\tnickname\n17\t\\\\N\n", &self::options(Format::Tsv));
+    let rows = read(b"id\tnickname\n17\t\\\\N\n", &self::options(RowFormat::Tsv));
     assert_eq!(
         rows[0].read.as_ref().unwrap().nickname.as_deref(),
         Some("\\N")
@@ -134,13 +135,13 @@ fn nothing_is_nothing_in_every_format() {
 #[test]
 fn what_mysql_writes_into_a_file_is_read_where_it_is_asked_for_and_else_refused() {
     let text = "id,nickname,unionid\n\"1\",\"say \\\"hi\\\", 小明\",\\N\n\"2\",\"C:\\\\\",\\N\n";
-    let rows = read(text.as_bytes(), &options(Format::MysqlCsv));
+    let rows = read(text.as_bytes(), &options(RowFormat::MysqlCsv));
     let names: Vec<_> = rows
         .iter()
         .map(|row| row.read.as_ref().unwrap().nickname.as_deref().unwrap())
         .collect();
     assert_eq!(names, ["say \"hi\", 小明", "C:\\"]);
-    let options = options(Format::Csv);
+    let options = options(RowFormat::Csv);
     let text = format!(
         "id,nickname,unionid\n0,ok,\n{}",
         text.split_once('\n').unwrap().1
@@ -160,7 +161,7 @@ fn what_mysql_writes_into_a_file_is_read_where_it_is_asked_for_and_else_refused(
 
 #[test]
 fn what_mongoexport_writes_is_read() {
-    let mut options = options(Format::Ndjson);
+    let mut options = options(RowFormat::Ndjson);
     options.columns = vec![
         (Field::Id, "_id".to_owned()),
         (Field::CreatedAt, "createdAt".to_owned()),
@@ -193,13 +194,13 @@ fn a_header_has_to_name_fields() {
         ("id,id\n", "two columns"),
         ("", "no"),
     ] {
-        let options = options(Format::Csv);
+        let options = options(RowFormat::Csv);
         let error = Rows::open(Box::new(header.as_bytes()), &options)
             .err()
             .unwrap();
         assert!(error.to_string().contains(message), "{header:?}: {error}");
     }
-    let mut options = options(Format::Csv);
+    let mut options = options(RowFormat::Csv);
     options.columns = vec![(Field::Id, "uid".to_owned())];
     options.ignore_others = true;
     let rows = read(b"id,uid\nold,17\n", &options);
@@ -212,12 +213,15 @@ fn a_header_has_to_name_fields() {
 
 #[test]
 fn a_row_without_end_takes_no_memory_without_end() {
-    for (format, head) in [(Format::Csv, "id\n\""), (Format::Ndjson, "{\"id\":\"")] {
+    for (format, head) in [
+        (RowFormat::Csv, "id\n\""),
+        (RowFormat::Ndjson, "{\"id\":\""),
+    ] {
         let options = options(format);
         let file = head.as_bytes().chain(io::repeat(b'x').take(1 << 30));
         let mut rows = Rows::open(Box::new(file), &options).unwrap();
         assert!(
-            matches!(rows.next(), Err(ReadError::TooLong { .. })),
+            matches!(rows.next(), Err(RowsReadError::TooLong { .. })),
             "{format:?}"
         );
     }
@@ -227,7 +231,7 @@ fn a_row_without_end_takes_no_memory_without_end() {
 fn an_openid_needs_an_app() {
     let options = RowOptions {
         app_id: None,
-        ..options(Format::Csv)
+        ..options(RowFormat::Csv)
     };
     let rows = read(b"id,openid\n1,oA\n2,\n", &options);
     assert_eq!(error(&rows[0]).1, Some("app_id"));
