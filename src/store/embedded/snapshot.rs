@@ -88,29 +88,6 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Calls with all pairs under a prefix, in order, some at a time.
-    pub(super) fn each_page(
-        &self,
-        prefix: &[u8],
-        page: usize,
-        mut visit: impl FnMut(Vec<Pair>) -> Result<(), EngineError>,
-    ) -> Result<(), EngineError> {
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let pairs = self.kv.scan(prefix, after.as_deref(), page)?;
-            let last = (pairs.len() >= page)
-                .then(|| pairs.last().map(|(key, _)| key.clone()))
-                .flatten();
-            let pairs =
-                self.apply_before_images(prefix, after.as_deref(), last.as_deref(), pairs)?;
-            visit(pairs)?;
-            match last {
-                Some(last) => after = Some(last),
-                None => return Ok(()),
-            }
-        }
-    }
-
     /// The pairs after one key and up to another, as they were.
     fn apply_before_images(
         &self,
@@ -166,16 +143,24 @@ impl ReadView for Snapshot {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, EngineError> {
-        let mut all = Vec::new();
-        self.each_page(prefix, 256, |pairs| {
-            all.extend(
-                pairs
-                    .into_iter()
-                    .filter(|(key, _)| after.is_none_or(|after| key.as_slice() > after)),
-            );
-            Ok(())
-        })?;
-        all.truncate(limit);
-        Ok(all)
+        let (mut found, mut from) = (Vec::new(), after.map(<[u8]>::to_vec));
+        while found.len() < limit {
+            let pairs = self.kv.scan(prefix, from.as_deref(), limit)?;
+            let last = (pairs.len() >= limit)
+                .then(|| pairs.last().map(|(key, _)| key.clone()))
+                .flatten();
+            found.extend(self.apply_before_images(
+                prefix,
+                from.as_deref(),
+                last.as_deref(),
+                pairs,
+            )?);
+            match last {
+                Some(last) => from = Some(last),
+                None => break,
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
     }
 }

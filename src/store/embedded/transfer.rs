@@ -8,7 +8,6 @@ use super::{
         UserRecord, UsernameRecord,
     },
     reencrypt, revoke,
-    snapshot::Snapshot,
     sweep,
     transaction::{ReadView, Transaction},
 };
@@ -31,10 +30,9 @@ const UNKNOWN_SESSION_COUNT: usize = 1 << 30;
 
 /// Hands on everything, in the order in which it is restored.
 pub(super) fn export(
-    from: &Snapshot,
+    view: &dyn ReadView,
     mut emit: impl FnMut(Vec<ExportRecord>) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
-    let view: &dyn ReadView = from;
     let global_epoch = records::global_epoch(view)?;
     let next_user = view.record(layout::NEXT_USER)?;
     emit(vec![
@@ -42,18 +40,23 @@ pub(super) fn export(
             global_epoch,
             next_user,
         },
-        ExportRecord::Root(*from.cipher().keyring().root().expose()),
+        ExportRecord::Root(*view.cipher().keyring().root().expose()),
     ])?;
-    let cipher = from.cipher();
+    let cipher = view.cipher();
     let mut each = |prefix: &[u8], read: ReadPair<'_>| {
-        from.each_page(prefix, PAGE_SIZE, |pairs| {
-            emit(
-                pairs
-                    .iter()
-                    .map(|(key, bytes)| read(key, bytes))
-                    .collect::<Result<_, _>>()?,
-            )
-        })
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let pairs = view.scan(prefix, after.as_deref(), PAGE_SIZE)?;
+            let records = pairs
+                .iter()
+                .map(|(key, bytes)| read(key, bytes))
+                .collect::<Result<_, _>>()?;
+            emit(records)?;
+            match pairs.last() {
+                Some((last, _)) if pairs.len() >= PAGE_SIZE => after = Some(last.clone()),
+                Some(_) | None => return Ok(()),
+            }
+        }
     };
     each(layout::SIGNING_KEYS, &|key, bytes| {
         let key = cipher.open::<KeyRecord>(key, bytes)?.into_key();
