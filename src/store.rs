@@ -25,7 +25,9 @@ mod accounts;
 pub mod backup;
 #[cfg(test)]
 mod contract;
-pub mod embedded;
+mod engine;
+pub(crate) mod engine_store;
+mod engines;
 mod error;
 #[doc(hidden)]
 pub mod fixture;
@@ -33,6 +35,7 @@ mod imports;
 mod logins;
 mod open;
 mod open_options;
+mod operations;
 mod outbox;
 mod phones;
 mod record_cipher;
@@ -50,7 +53,7 @@ pub use self::{
         AccountOutcome, Credentials, Identities, NewAccount, PasswordHash, ReencryptionProgress,
         RightsChange, RightsOutcome, UserIdentity, UserLookup, WechatSession,
     },
-    embedded::{CompactError, Compacted, compact},
+    engines::sled::{CompactError, Compacted, compact},
     error::StoreError,
     imports::{IdentityKind, ImportConflict, ImportOutcome, ImportedUser},
     logins::{LoginOutcome, LoginProof, NewLogin, WechatIdentity},

@@ -3,8 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    OpenError, OpenOptions, Store,
-    embedded::{self, EmbeddedStore},
+    OpenError, OpenOptions, Store, engine_store::EngineStore, engines::sled,
     record_cipher::StoreKeys,
 };
 use crate::{crypto::Key, entropy::Entropy};
@@ -26,9 +25,9 @@ pub fn open(
     entropy: Entropy,
 ) -> Result<OpenedStore, OpenError> {
     let store = match url.split_once(':') {
-        Some(("memory", "")) => EmbeddedStore::memory(options, keys, entropy)?,
+        Some(("memory", "")) => EngineStore::memory(options, keys, entropy)?,
         Some(("sled", path)) if !path.is_empty() => {
-            EmbeddedStore::sled(path.as_ref(), options, keys, entropy)?
+            EngineStore::sled(path.as_ref(), options, keys, entropy)?
         }
         Some(_) | None => return Err(OpenError::UnknownUrl),
     };
@@ -41,7 +40,7 @@ pub fn open(
 
 /// Whether an embedded store in this directory has been written to, so that its key must exist too.
 pub fn has_data(directory: &Path) -> bool {
-    embedded::has_data(directory)
+    sled::has_data(directory)
 }
 
 #[cfg(test)]

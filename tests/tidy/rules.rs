@@ -31,7 +31,7 @@ const COMMON: [&str; 8] = [
 const DOORS: [(&str, &[&str]); 6] = [
     ("pingora", &["src/proxy"]),
     ("h2", &["src/proxy"]),
-    ("sled", &["src/store/embedded/sled"]),
+    ("sled", &["src/store/engines/sled"]),
     ("jsonwebtoken", &["src/token"]),
     ("clap", &["src/cli"]),
     ("anyhow", &["src/main.rs", "src/app", "src/cli"]),

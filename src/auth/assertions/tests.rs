@@ -1,7 +1,7 @@
 //! What `auth::assertions` promises.
 
 use super::*;
-use crate::store::embedded::{EmbeddedStore, faulty};
+use crate::store::engine_store::{EngineStore, faulty};
 use crate::{
     auth::CachedAssertions,
     config::{Algorithm, IdentityConfig, MintConfig, SecretText, TokenConfig, UserIds},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 struct World {
-    store: EmbeddedStore,
+    store: EngineStore,
     keyrings: Arc<Keyrings>,
     metrics: Metrics,
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::store::embedded::{EmbeddedStore, faulty};
+use crate::store::engine_store::{EngineStore, faulty};
 use crate::{
     config::{IdentityConfig, TokenConfig},
     entropy::Entropy,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 struct World {
-    store: EmbeddedStore,
+    store: EngineStore,
     keyrings: Arc<Keyrings>,
     denylist: Arc<Denylist>,
     issuer: Issuer,

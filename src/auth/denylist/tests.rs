@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use super::*;
 use crate::store::{
     ExportRecord,
-    embedded::{EmbeddedStore, faulty},
+    engine_store::{EngineStore, faulty},
 };
 use crate::token::fixture::{self, NOW};
 
@@ -21,7 +21,7 @@ fn of_user(epoch: u64) -> RevocationEntry {
 }
 
 /// Writes to the log of the store.
-async fn add(store: &EmbeddedStore, entries: impl IntoIterator<Item = RevocationEntry>) {
+async fn add(store: &EngineStore, entries: impl IntoIterator<Item = RevocationEntry>) {
     let records = entries.into_iter().map(ExportRecord::Revocation).collect();
     store.restore(records).await.unwrap();
 }

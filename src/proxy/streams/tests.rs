@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use super::*;
-use crate::store::embedded::faulty;
+use crate::store::engine_store::faulty;
 use crate::{
     auth::CachedAssertions,
     crypto::Key,

@@ -10,7 +10,7 @@ use crate::{
     entropy::Entropy,
     store::{
         ExportRecord, NewUserId, OpenOptions, OutboxEvent, OutboxPolicy, RevocationScope,
-        RotationOutcome, StoreKeys, StoredKey, UserIdentity, UserLookup, embedded::EmbeddedStore,
+        RotationOutcome, StoreKeys, StoredKey, UserIdentity, UserLookup, engine_store::EngineStore,
     },
     types::{AppId, OpenId, Secret, SessionId},
 };
@@ -27,7 +27,7 @@ async fn exported(store: &Subject) -> Vec<ExportRecord> {
 fn another() -> Subject {
     let keys = StoreKeys::derive(&Key::new([9; 32]), None);
     let options = OpenOptions::default();
-    Arc::new(EmbeddedStore::memory(&options, &keys, Entropy::default()).expect("a store"))
+    Arc::new(EngineStore::memory(&options, &keys, Entropy::default()).expect("a store"))
 }
 
 async fn add_two_keys(store: &Subject) {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::store::embedded::faulty;
+use crate::store::engine_store::faulty;
 use crate::{
     config::Algorithm,
     crypto::Key,

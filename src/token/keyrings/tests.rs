@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     config::{HumanDuration, SecretText},
-    store::embedded::{
-        EmbeddedStore,
+    store::engine_store::{
+        EngineStore,
         faulty::{self, Faults},
     },
     token::{fixture::NOW, key},
@@ -24,7 +24,7 @@ fn config(algorithm: Algorithm) -> TokenConfig {
     }
 }
 
-async fn open(config: &TokenConfig, store: &EmbeddedStore) -> Keyrings {
+async fn open(config: &TokenConfig, store: &EngineStore) -> Keyrings {
     Keyrings::open(
         config,
         Lifetimes::from_config(config),
@@ -441,13 +441,13 @@ fn scheduled() -> TokenConfig {
 
 /// One process among several that share a store.
 struct Process<'a> {
-    store: &'a EmbeddedStore,
+    store: &'a EngineStore,
     keyrings: Keyrings,
     metrics: Metrics,
 }
 
 impl<'a> Process<'a> {
-    async fn start(store: &'a EmbeddedStore, config: &TokenConfig, now: Timestamp) -> Self {
+    async fn start(store: &'a EngineStore, config: &TokenConfig, now: Timestamp) -> Self {
         let keyrings = Keyrings::open(
             config,
             Lifetimes::from_config(config),

@@ -1,0 +1,272 @@
+//! What the contract does not say of the engines of this process, and what only one with files can
+//! get wrong.
+
+mod crash;
+mod directory;
+mod faults;
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    crypto::Key,
+    store::{
+        BindOutcome, CodeHash, LoginOutcome, NewLogin, OutboxPolicy, PhoneBinding, RevocationScope,
+        RightsChange, Rotation, RotationOutcome, SmsGuess, SmsId, SmsReservation, Store, StoredKey,
+        UserIdentity, UserLookup,
+        fixture::{NOW, login_of, wechat_of},
+        operations::records,
+    },
+    types::{Secret, SessionId, Timestamp, UserId},
+};
+
+const KEY: [u8; 32] = [7; 32];
+
+fn keys() -> StoreKeys {
+    StoreKeys::derive(&Key::new(KEY), None)
+}
+
+fn in_memory() -> EngineStore {
+    EngineStore::memory(&options(), &keys(), Entropy::default()).unwrap()
+}
+
+/// Waits a little for a lock that a store dropped just now may still hold.
+fn options() -> OpenOptions {
+    OpenOptions {
+        cache_bytes: 1 << 20,
+        lock_wait: Duration::from_secs(10),
+        ..OpenOptions::default()
+    }
+}
+
+fn on_disk(path: &Path) -> Result<EngineStore, OpenError> {
+    EngineStore::sled(path, &options(), &keys(), Entropy::default())
+}
+
+#[tokio::test]
+async fn operations_are_timed_and_failures_counted_by_name() {
+    let store = in_memory();
+    store.login(&login_of("alice", 1)).await.unwrap();
+    store.close().await.unwrap();
+    store.check().await.unwrap_err();
+    let text = store.metrics.render();
+    for line in [
+        r#"menshen_store_op_duration_seconds_count{engine="memory",op="login"} 1"#,
+        r#"menshen_store_op_duration_seconds_count{engine="memory",op="check"} 1"#,
+        r#"menshen_store_errors_total{engine="memory",op="check"} 1"#,
+        r#"menshen_store_errors_total{engine="memory",op="login"} 0"#,
+    ] {
+        assert!(text.contains(line), "{line} is not in:\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn operations_that_are_more_than_a_read_or_a_write_are_timed_once() {
+    let store = in_memory();
+    assert_eq!(store.take_outbox(NOW, NOW, 1).await.unwrap(), []);
+    store.rotate_store_key().await.unwrap();
+    store.reencrypt(1).await.unwrap();
+    store.stats().await.unwrap();
+    drop(store.export().await.unwrap());
+    store.restore(Vec::new()).await.unwrap();
+    let text = store.metrics.render();
+    for op in [
+        "take_outbox",
+        "rotate_store_key",
+        "reseal",
+        "stats",
+        "export",
+        "restore",
+    ] {
+        let line =
+            format!(r#"menshen_store_op_duration_seconds_count{{engine="memory",op="{op}"}} 1"#);
+        assert!(text.contains(&line), "{line} is not in:\n{text}");
+    }
+}
+
+fn raw_keys(store: &EngineStore) -> Vec<Vec<u8>> {
+    store
+        .kv
+        .scan(b"", None, usize::MAX)
+        .unwrap()
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_swept_store_has_no_leftovers() {
+    let store = in_memory();
+    for n in 1..=20 {
+        let mut login = login_of("alice", n);
+        login.code = Some((CodeHash([u8::try_from(n).unwrap(); 32]), NOW));
+        store.login(&login).await.unwrap();
+    }
+    let user = UserId::parse("u1").unwrap();
+    let keep = SessionId::from_bits(1);
+    store
+        .revoke(&RevocationScope::Others { user, keep }, NOW)
+        .await
+        .unwrap();
+    let far = Timestamp::from_secs(NOW.as_secs() * 2);
+    while store.sweep(far, 7).await.unwrap() == 7 {}
+    let kinds: Vec<_> = raw_keys(&store)
+        .iter()
+        .map(|key| char::from(key[0]))
+        .collect();
+    assert_eq!(
+        kinds,
+        ['m', 'm', 'o', 'u'],
+        "the check, the head of the log, one openid and its user"
+    );
+}
+
+#[tokio::test]
+async fn an_expired_record_that_is_damaged_does_not_hold_up_the_sweep() {
+    let store = in_memory();
+    for n in 1..=3 {
+        store.login(&login_of("alice", n)).await.unwrap();
+    }
+    let key = layout::session(SessionId::from_bits(1));
+    store
+        .kv
+        .commit(&[(key, Some(b"\x01damage".to_vec()))].into())
+        .unwrap();
+    assert!(matches!(
+        store.session(SessionId::from_bits(1), NOW).await,
+        Err(StoreError::Damaged(_))
+    ));
+    assert!(
+        store
+            .session(SessionId::from_bits(2), NOW)
+            .await
+            .unwrap()
+            .is_some(),
+        "the others are well"
+    );
+    store.check().await.unwrap();
+    let far = Timestamp::from_secs(NOW.as_secs() * 2);
+    assert_eq!(store.sweep(far, 100).await.unwrap(), 3);
+    assert_eq!(
+        store.session(SessionId::from_bits(1), NOW).await.unwrap(),
+        None
+    );
+}
+
+/// What an operation left behind that took its place from the keys before a change and its seal
+/// from those after it. No operation does that any more; one that did lost people.
+#[tokio::test]
+async fn a_record_under_the_new_key_in_a_place_of_the_old_one_is_moved() {
+    let store = in_memory();
+    store.login(&login_of("alice", 1)).await.unwrap();
+    let identity = wechat_of(&mut login_of("alice", 1)).clone();
+    let lookup_key = layout::LookupKey::OpenId(&identity.app_id, &identity.openid);
+    let old_place = lookup_key.candidate_keys(&store.cipher).remove(0);
+    store.rotate_store_key().await.unwrap();
+    let sealed = store
+        .cipher
+        .reencrypt(
+            &old_place,
+            &store.kv.get(&old_place).unwrap().unwrap(),
+            &old_place,
+        )
+        .unwrap();
+    store
+        .kv
+        .commit(&[(old_place.clone(), Some(sealed))].into())
+        .unwrap();
+    while !store.reencrypt(100).await.unwrap().finished {}
+    let LoginOutcome::Opened(back) = store.login(&login_of("alice", 2)).await.unwrap() else {
+        panic!("not signed in")
+    };
+    assert!(!back.is_new_user);
+    assert_eq!(store.kv.get(&old_place).unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_damaged_record_does_not_hold_up_a_change_of_keys() {
+    let store = in_memory();
+    for n in 1..=5 {
+        store.login(&login_of("alice", n)).await.unwrap();
+    }
+    let key = layout::session(SessionId::from_bits(3));
+    store
+        .kv
+        .commit(&[(key, Some(b"damage".to_vec()))].into())
+        .unwrap();
+    store.rotate_store_key().await.unwrap();
+    while !store.reencrypt(2).await.unwrap().finished {}
+    assert!(!store.cipher.keyring().is_rotating());
+    for n in [1, 2, 4, 5] {
+        assert!(
+            store
+                .session(SessionId::from_bits(n), NOW)
+                .await
+                .unwrap()
+                .is_some(),
+            "{n}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_disabled_user_neither_signs_in_nor_refreshes() {
+    let store = in_memory();
+    store.login(&login_of("alice", 1)).await.unwrap();
+    let id = UserId::parse("u1").unwrap();
+    store
+        .change_rights(&id, &RightsChange::Ban, NOW)
+        .await
+        .unwrap();
+    let mut login = login_of("alice", 2);
+    let code = CodeHash([1; 32]);
+    login.code = Some((code, Timestamp::from_secs(NOW.as_secs() + 600)));
+    assert!(
+        matches!(store.login(&login).await.unwrap(), LoginOutcome::Disabled(user) if user == id)
+    );
+    assert!(!store.code_spent(&code, NOW).await.unwrap());
+    assert!(
+        matches!(
+            store.login(&login_of("alice", 1)).await.unwrap(),
+            LoginOutcome::Disabled(_)
+        ),
+        "a repeat"
+    );
+    let session = SessionId::from_bits(1);
+    let rotation = Rotation {
+        session,
+        counter: 0,
+        replay_window: None,
+        idle_ttl: Duration::from_mins(1),
+        now: NOW,
+    };
+    assert!(
+        matches!(store.rotate(&rotation).await.unwrap(), RotationOutcome::Disabled(user) if user == id)
+    );
+}
+
+#[tokio::test]
+async fn the_session_key_and_the_one_before_it_are_kept() {
+    let store = in_memory();
+    let later = Timestamp::from_secs(NOW.as_secs() + 5);
+    for (n, key, now) in [
+        (1, Some("a"), NOW),
+        (2, Some("b"), later),
+        (3, Some("b"), later),
+        (4, None, later),
+    ] {
+        let mut login = login_of("alice", n);
+        wechat_of(&mut login).session_key = key.map(|key| Secret::new(key.to_owned()));
+        login.now = now;
+        store.login(&login).await.unwrap();
+    }
+    let identity = wechat_of(&mut login_of("alice", 1)).clone();
+    let view: &dyn ReadView = &CommittedView {
+        kv: store.kv.as_ref(),
+        cipher: &store.cipher,
+    };
+    let lookup_key = layout::LookupKey::OpenId(&identity.app_id, &identity.openid);
+    let record: records::OpenIdRecord = view.find(lookup_key).unwrap().unwrap();
+    assert_eq!(record.session_key.as_deref(), Some("b"));
+    assert_eq!(record.previous_session_key, Some(("a".to_owned(), later)));
+}

@@ -1,0 +1,276 @@
+//! The one thread that writes, and the group commit that makes many writers as fast as a disk
+//! allows.
+//!
+//! It takes everything that is queued, runs the operations one after the other, commits all their
+//! changes in one durable batch, and only then answers. So operations are atomic without locks, and
+//! one `fdatasync` serves a whole group.
+//!
+//! Must stay true: no operation returns before the group is durable, not even one without changes,
+//! because it may have seen those of others. After a fault nothing is written until the store has
+//! been opened again.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::snapshot::Snapshots;
+use crate::store::{
+    StoreError,
+    engine::{Changes, Kv},
+    error::EngineError,
+    operations::transaction::Transaction,
+    record_cipher::RecordCipher,
+};
+
+/// At most so many operations share one commit: bounds how long the first of them waits.
+const MAX_GROUP_SIZE: usize = 256;
+/// At most so many wait in the queue; further callers wait to get in.
+const QUEUE_CAPACITY: usize = 4096;
+
+/// What has become of the store as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    fault: OnceLock<String>,
+    closed: AtomicBool,
+}
+
+impl Health {
+    /// Fails when nothing may be asked any more.
+    pub(super) fn check(&self) -> Result<(), EngineError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(EngineError::Closed);
+        }
+        self.fault
+            .get()
+            .map_or(Ok(()), |why| Err(EngineError::Fault(why.clone())))
+    }
+
+    /// Remembers a fault for good; what is not a fault passes.
+    pub(super) fn record(&self, error: EngineError) -> EngineError {
+        if let EngineError::Fault(why) = &error
+            && self.fault.set(why.clone()).is_ok()
+        {
+            tracing::error!(error = %why, "the store failed and writes nothing more until menshen is started again: {why}");
+        }
+        error
+    }
+}
+
+/// A handle on the writing thread.
+pub(super) struct Writer {
+    queue: mpsc::Sender<Message>,
+    health: Arc<Health>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+enum Message {
+    Run(Box<dyn Job>),
+    Close(oneshot::Sender<Result<(), EngineError>>),
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(super) fn start(
+        kv: Arc<dyn Kv>,
+        cipher: Arc<RecordCipher>,
+        health: Arc<Health>,
+        snapshots: Arc<Snapshots>,
+    ) -> std::io::Result<Self> {
+        let (queue, jobs) = mpsc::channel(QUEUE_CAPACITY);
+        let group = GroupCommit {
+            kv,
+            cipher,
+            health: Arc::clone(&health),
+            snapshots,
+        };
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || group.serve(jobs))?;
+        Ok(Self {
+            queue,
+            health,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Runs an operation in its turn; returns when what it did is durable. If the caller gives up
+    /// waiting, it happens all the same.
+    pub(super) async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Transaction<'_>) -> Result<T, EngineError> + Send + 'static,
+    {
+        self.health.check()?;
+        let (answer, answered) = oneshot::channel();
+        let job = Task {
+            operation: Some(operation),
+            outcome: None,
+            answer,
+        };
+        self.queue
+            .send(Message::Run(Box::new(job)))
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Ends after what is queued now. A second call finds it closed, which is fine.
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        if self.queue.send(Message::Close(answer)).await.is_err() {
+            return Ok(());
+        }
+        match answered.await {
+            Ok(closed) => closed.map_err(StoreError::from),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// Waits for the thread, so that files are released when the store is gone.
+    fn drop(&mut self) {
+        let (gone, _) = mpsc::channel(1);
+        drop(std::mem::replace(&mut self.queue, gone));
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writing thread panicked");
+        }
+    }
+}
+
+/// One queued operation and its caller's channel.
+trait Job: Send {
+    /// Runs it on the transaction and keeps the outcome.
+    fn run(&mut self, tx: &mut Transaction<'_>) -> Result<(), EngineError>;
+    /// Tells the outcome, or why there is none.
+    fn answer(self: Box<Self>, durable: Result<(), EngineError>);
+}
+
+struct Task<T, F> {
+    operation: Option<F>,
+    outcome: Option<Result<T, EngineError>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Task<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Transaction<'_>) -> Result<T, EngineError> + Send,
+{
+    fn run(&mut self, tx: &mut Transaction<'_>) -> Result<(), EngineError> {
+        let Some(operation) = self.operation.take() else {
+            return Ok(());
+        };
+        let outcome = operation(tx);
+        let went = outcome.as_ref().map(|_| ()).map_err(EngineError::clone);
+        self.outcome = Some(outcome);
+        went
+    }
+
+    fn answer(self: Box<Self>, durable: Result<(), EngineError>) {
+        let outcome = match (durable, self.outcome) {
+            (Ok(()), Some(outcome)) => outcome,
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(EngineError::Closed),
+        };
+        // The caller may have been cancelled; then the outcome is not needed.
+        drop(self.answer.send(outcome.map_err(StoreError::from)));
+    }
+}
+
+/// What the thread works with.
+struct GroupCommit {
+    kv: Arc<dyn Kv>,
+    cipher: Arc<RecordCipher>,
+    health: Arc<Health>,
+    snapshots: Arc<Snapshots>,
+}
+
+impl GroupCommit {
+    fn serve(self, mut queue: mpsc::Receiver<Message>) {
+        let mut messages = Vec::with_capacity(MAX_GROUP_SIZE);
+        while queue.blocking_recv_many(&mut messages, MAX_GROUP_SIZE) > 0 {
+            let mut jobs = Vec::with_capacity(messages.len());
+            let mut closing = Vec::new();
+            for message in messages.drain(..) {
+                match message {
+                    Message::Run(job) => jobs.push(job),
+                    Message::Close(answer) => closing.push(answer),
+                }
+            }
+            self.commit(jobs);
+            if !closing.is_empty() {
+                queue.close();
+                let closed = self.close();
+                for answer in closing {
+                    drop(answer.send(closed.clone()));
+                }
+            }
+        }
+        drop(self.close());
+    }
+
+    /// Runs, commits, answers.
+    fn commit(&self, mut jobs: Vec<Box<dyn Job>>) {
+        let durable = self
+            .health
+            .check()
+            .and_then(|()| self.run(&mut jobs))
+            .map_err(|error| self.health.record(error));
+        for job in jobs {
+            job.answer(durable.clone());
+        }
+    }
+
+    fn run(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), EngineError> {
+        let mut changes = Changes::new();
+        // The keys may be exchanged at any moment, but not in the middle of an operation.
+        let cipher = self.cipher.snapshot();
+        for job in jobs {
+            let mut tx = Transaction::new(self.kv.as_ref(), &cipher, &changes);
+            match catch_panic(|| job.run(&mut tx)) {
+                Ok(()) => {
+                    let own = tx.into_changes();
+                    changes.extend(own);
+                }
+                Err(fault @ (EngineError::Fault(_) | EngineError::Closed)) => return Err(fault),
+                // Its own affair: what it had changed is dropped, the others go on.
+                Err(EngineError::Damaged(_) | EngineError::Refused(_)) => {}
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        catch_panic(|| {
+            self.snapshots
+                .note(self.kv.as_ref(), &changes)
+                .and_then(|()| self.kv.commit(&changes))
+        })
+    }
+
+    fn close(&self) -> Result<(), EngineError> {
+        self.health.closed.store(true, Ordering::Release);
+        catch_panic(|| self.kv.close())
+    }
+}
+
+/// A panic of the engine or of an operation is a fault like any other: the thread stays, and
+/// everybody is answered.
+fn catch_panic<T>(action: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    catch_unwind(AssertUnwindSafe(action))
+        .unwrap_or_else(|_| Err(EngineError::Fault("the store panicked".to_owned())))
+}

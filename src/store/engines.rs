@@ -1,0 +1,5 @@
+//! What keeps the store's bytes: one file or folder for each engine. None of them knows anything of
+//! the domain.
+
+pub(in crate::store) mod memory;
+pub(in crate::store) mod sled;

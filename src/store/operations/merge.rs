@@ -1,0 +1,148 @@
+//! Merging two users, on proof that both are the same person.
+//!
+//! The older one survives, with the identities of both (of two phones, `phone.rs` keeps the one
+//! just proven); the other one's sessions end, and its id is never used again. It is one batch, so
+//! it happens whole or not at all.
+
+use super::{
+    layout::{self, LookupKey},
+    outbox,
+    records::{self, OpenIdRecord, PhoneRecord, Tombstone, UnionIdRecord, UserRecord},
+    revoke,
+    transaction::Transaction,
+};
+use crate::{
+    store::{OutboxEvent, OutboxPolicy, Profile, RevocationOutcome, error::EngineError},
+    types::{AppId, Timestamp, UserType},
+};
+
+/// The survivor, the id that was merged into it, and the sessions that ended.
+pub(in crate::store) struct MergeResult {
+    pub(in crate::store) survivor: UserRecord,
+    pub(in crate::store) merged_id: crate::types::UserId,
+    pub(in crate::store) revoked: RevocationOutcome,
+}
+
+/// Whether the two can be one person as far as we know. Two people of one mini program cannot; and
+/// a merge changes no rights: neither may be banned, or anything but a plain user.
+pub(in crate::store) fn can_merge(one: &UserRecord, other: &UserRecord) -> bool {
+    let plain = |record: &UserRecord| {
+        let user = &record.user;
+        user.user_type == UserType::user()
+            && user.roles.is_empty()
+            && user.username.is_none()
+            && !user.disabled
+    };
+    let apps = |record: &UserRecord| {
+        record
+            .openids
+            .iter()
+            .map(|(app, _)| app.clone())
+            .collect::<Vec<AppId>>()
+    };
+    let same_app = apps(one).iter().any(|app| apps(other).contains(app));
+    let two_unions = !one.unionids.is_empty() && !other.unionids.is_empty();
+    plain(one) && plain(other) && !same_app && !two_unions
+}
+
+/// Merges two users.
+pub(in crate::store) fn merge_users(
+    tx: &mut Transaction<'_>,
+    one: UserRecord,
+    other: UserRecord,
+    outbox: OutboxPolicy,
+    now: Timestamp,
+) -> Result<MergeResult, EngineError> {
+    let age = |record: &UserRecord| (record.user.created_at, record.user.id.clone());
+    let (mut survivor, merged) = if age(&one) <= age(&other) {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    let revoked = revoke::revoke_user(tx, &merged.user.id, now)?;
+    let id = &survivor.user.id;
+    for (app, openid) in &merged.openids {
+        let lookup_key = LookupKey::OpenId(app, openid);
+        if let Some(record) = tx.find::<OpenIdRecord>(lookup_key)? {
+            tx.put_under(
+                lookup_key,
+                &OpenIdRecord {
+                    user: id.clone(),
+                    ..record
+                },
+            )?;
+        }
+    }
+    for unionid in &merged.unionids {
+        let record = UnionIdRecord {
+            user: id.clone(),
+            unionid: unionid.clone(),
+        };
+        tx.put_under(LookupKey::UnionId(unionid), &record)?;
+    }
+    match (&survivor.user.phone, &merged.user.phone) {
+        (None, Some(phone)) => {
+            tx.put_under(
+                LookupKey::Phone(phone),
+                &PhoneRecord {
+                    user: id.clone(),
+                    phone: phone.clone(),
+                },
+            )?;
+            survivor.user.phone = Some(phone.clone());
+        }
+        (Some(_), Some(phone)) => tx.remove_under(LookupKey::Phone(phone)),
+        (_, None) => {}
+    }
+    survivor.openids.extend(merged.openids);
+    survivor.unionids.extend(merged.unionids);
+    fill(&mut survivor.user.profile, merged.user.profile);
+    survivor.user.last_login_at = now;
+    records::put_user(tx, &survivor)?;
+
+    let merged_id = merged.user.id;
+    tx.remove(layout::user(&merged_id));
+    tx.put(
+        layout::tombstone(&merged_id),
+        &Tombstone {
+            at: now,
+            merged_into: Some(id.clone()),
+        },
+    )?;
+    if outbox.merged {
+        outbox::put(
+            tx,
+            OutboxEvent::Merged {
+                user: id.clone(),
+                merged_id: merged_id.clone(),
+            },
+            now,
+        )?;
+    }
+    Ok(MergeResult {
+        survivor,
+        merged_id,
+        revoked,
+    })
+}
+
+/// Gaps are filled, nothing is overwritten.
+fn fill(profile: &mut Profile, from: Profile) {
+    let Profile {
+        nickname,
+        avatar_url,
+        bio,
+        birthday,
+    } = from;
+    let gaps = [
+        (&mut profile.nickname, nickname),
+        (&mut profile.avatar_url, avatar_url),
+        (&mut profile.bio, bio),
+        (&mut profile.birthday, birthday),
+    ];
+    for (field, value) in gaps {
+        if field.is_none() {
+            *field = value;
+        }
+    }
+}
