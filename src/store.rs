@@ -32,6 +32,7 @@ mod error;
 #[doc(hidden)]
 pub mod fixture;
 mod imports;
+mod keyring;
 mod logins;
 mod open;
 mod open_options;
@@ -56,6 +57,7 @@ pub use self::{
     engines::sled::{CompactError, Compacted, compact},
     error::StoreError,
     imports::{IdentityKind, ImportConflict, ImportOutcome, ImportedUser},
+    keyring::StoreKeys,
     logins::{LoginOutcome, LoginProof, NewLogin, WechatIdentity},
     open::{OpenedStore, has_data, open},
     open_options::{OpenError, OpenOptions},
@@ -67,7 +69,6 @@ pub use self::{
         BindOutcome, MergedUser, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits,
         SmsReservation, SmsReservationOutcome, SmsSlots, UnbindOutcome,
     },
-    record_cipher::StoreKeys,
     revocations::{
         LogCursor, RevocationEntry, RevocationOutcome, RevocationPage, RevocationScope,
         RevocationTarget,

@@ -20,6 +20,11 @@ macro_rules! case {
                 let (store, _directory) = engines::sled();
                 super::$name(store).await;
             }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn shared() {
+                super::$name(engines::shared().await).await;
+            }
         }
     };
 }

@@ -1,45 +1,45 @@
 //! The store over an engine: it opens one, runs the operations on it, and times them.
 //!
-//! On the engines that live in this process, memory and sled, writes go to one thread (`writer`),
-//! reads to the engine directly. Both share every rule; they differ only in where the bytes are.
+//! On an engine of this process, memory or sled, one thread runs the operations in turn
+//! (`local`). On an engine that many processes share, each operation runs by itself and is
+//! committed only if nothing that it read has changed (`shared`). The operations are the same.
 
+mod export;
 #[cfg(test)]
 pub(crate) mod faulty;
-mod operations;
+mod fetched;
+mod local;
+mod port;
+mod shared;
 mod snapshot;
 mod writer;
 
 use std::{path::Path, sync::Arc, time::Instant};
 
-use self::{
-    snapshot::Snapshots,
-    writer::{Health, Writer},
-};
+use self::{local::LocalRunner, shared::SharedRunner};
 use super::{
-    OpenError, OpenOptions, StoreError, StoreKeys,
-    engine::{Changes, Kv},
-    engines::{memory::MemoryKv, sled::SledKv},
+    Export, OpenError, OpenOptions, StoreError, StoreKeys, StoreStats,
+    engine::{Changes, FENCE, LocalEngine, SharedEngine},
+    engines::{memory::MemoryEngine, sled::SledEngine},
     error::EngineError,
-    operations::{
-        layout,
-        transaction::{CommittedView, ReadView, Transaction},
-    },
-    record_cipher::{Keyring, RecordCipher, WrappedWith},
+    keyring::{Keyring, WrappedWith},
+    operations::transaction::{ReadView, Transaction},
+    record_cipher::CipherCache,
 };
 use crate::{crypto::Key, entropy::Entropy, metrics::Metrics};
 
-/// A store in this process.
+/// A store over one engine.
 pub(crate) struct EngineStore {
-    kv: Arc<dyn Kv>,
-    cipher: Arc<RecordCipher>,
-    keys: StoreKeys,
-    /// Held from a change of the keyring on the disk until the cipher has it: two changes must not
-    /// overtake each other, or the cipher would use a key that is not in the store.
-    changing_keys: tokio::sync::Mutex<()>,
-    health: Arc<Health>,
-    snapshots: Arc<Snapshots>,
-    writer: Writer,
+    runner: Runner,
+    root: Key,
+    engine_name: &'static str,
     metrics: Metrics,
+}
+
+/// How operations are run.
+enum Runner {
+    Local(LocalRunner),
+    Shared(SharedRunner),
 }
 
 impl EngineStore {
@@ -50,15 +50,9 @@ impl EngineStore {
         keys: &StoreKeys,
         entropy: Entropy,
     ) -> Result<Self, OpenError> {
-        let kv = Arc::new(MemoryKv::new());
-        Self::with_kv(
-            kv,
-            &options.metrics,
-            keys,
-            entropy,
-            Path::new("memory"),
-            false,
-        )
+        let engine = Arc::new(MemoryEngine::new());
+        let path = Path::new("memory");
+        Self::local(engine, &options.metrics, (keys, entropy), path, false)
     }
 
     /// The store in a directory, which is made when it is not there.
@@ -68,61 +62,77 @@ impl EngineStore {
         keys: &StoreKeys,
         entropy: Entropy,
     ) -> Result<Self, OpenError> {
-        let kv = Arc::new(SledKv::open(path, options)?);
-        let store = Self::with_kv(
-            Arc::<SledKv>::clone(&kv),
+        let engine = Arc::new(SledEngine::open(path, options)?);
+        let store = Self::local(
+            Arc::<SledEngine>::clone(&engine),
             &options.metrics,
-            keys,
-            entropy,
+            (keys, entropy),
             path,
-            kv.is_initialized(),
+            engine.is_initialized(),
         )?;
-        kv.mark_initialized()?;
+        engine.mark_initialized()?;
         Ok(store)
     }
 
     /// `initialized`: it has been opened before, so if it is empty now, something was lost.
-    fn with_kv(
-        kv: Arc<dyn Kv>,
+    fn local(
+        engine: Arc<dyn LocalEngine>,
         metrics: &Metrics,
-        keys: &StoreKeys,
-        entropy: Entropy,
+        (keys, entropy): (&StoreKeys, Entropy),
         path: &Path,
         initialized: bool,
     ) -> Result<Self, OpenError> {
-        let keyring = keyring(kv.as_ref(), keys, &entropy, path, initialized)?;
-        let (cipher, health) = (
-            Arc::new(RecordCipher::new(keyring, entropy)),
-            Arc::new(Health::default()),
-        );
-        let snapshots = Arc::new(Snapshots::default());
-        let writer = Writer::start(
-            Arc::clone(&kv),
-            Arc::clone(&cipher),
-            Arc::clone(&health),
-            Arc::clone(&snapshots),
-        )
-        .map_err(|error| OpenError::Io {
+        let keyring = open_keyring(engine.as_ref(), keys, &entropy, path, initialized)?;
+        let engine_name = engine.name();
+        let ciphers = Arc::new(CipherCache::new(keys.clone(), entropy));
+        let runner = LocalRunner::start(engine, ciphers).map_err(|error| OpenError::Io {
             path: path.to_owned(),
             why: format!("no thread: {error}"),
         })?;
-        metrics.store_errors.initialize(&[kv.name()]);
-        let changing_keys = tokio::sync::Mutex::default();
-        Ok(Self {
-            kv,
-            cipher,
-            keys: keys.clone(),
-            changing_keys,
-            health,
-            snapshots,
-            writer,
+        Ok(Self::new(
+            Runner::Local(runner),
+            &keyring,
+            engine_name,
+            metrics,
+        ))
+    }
+
+    /// The store on an engine that other processes use too.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the first shared engine of the product")
+    )]
+    pub(in crate::store) async fn shared(
+        engine: Arc<dyn SharedEngine>,
+        options: &OpenOptions,
+        keys: &StoreKeys,
+        entropy: Entropy,
+    ) -> Result<Self, OpenError> {
+        let ciphers = Arc::new(CipherCache::new(keys.clone(), entropy));
+        let keyring = shared::open_keyring(engine.as_ref(), keys, &ciphers).await?;
+        let engine_name = engine.name();
+        let runner = Runner::Shared(SharedRunner::new(engine, ciphers));
+        Ok(Self::new(runner, &keyring, engine_name, &options.metrics))
+    }
+
+    fn new(
+        runner: Runner,
+        keyring: &Keyring,
+        engine_name: &'static str,
+        metrics: &Metrics,
+    ) -> Self {
+        metrics.store_errors.initialize(&[engine_name]);
+        Self {
+            runner,
+            root: keyring.root().clone(),
+            engine_name,
             metrics: metrics.clone(),
-        })
+        }
     }
 
     /// What other secrets are derived from, see [`super::OpenedStore::root`].
-    pub(crate) fn root(&self) -> Key {
-        self.cipher.keyring().root().clone()
+    pub(crate) const fn root(&self) -> &Key {
+        &self.root
     }
 
     /// Times an operation and counts its failure. Every operation goes through here.
@@ -133,9 +143,9 @@ impl EngineStore {
     ) -> Result<T, StoreError> {
         let started = Instant::now();
         let outcome = run.await;
-        let engine = self.kv.name();
+        let elapsed = started.elapsed();
         self.metrics
-            .store_op(engine, operation, started.elapsed(), outcome.is_err());
+            .store_op(self.engine_name, operation, elapsed, outcome.is_err());
         outcome
     }
 
@@ -143,61 +153,68 @@ impl EngineStore {
     async fn read<T, F>(&self, operation: &'static str, query: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&dyn ReadView) -> Result<T, EngineError> + Send + 'static,
+        F: Fn(&dyn ReadView) -> Result<T, EngineError> + Send + Sync + 'static,
     {
         self.timed(operation, self.run_read(query)).await
     }
 
-    /// An operation in its turn among the writes.
+    /// An operation that may change records.
     async fn write<T, F>(&self, operation: &'static str, change: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Transaction<'_>) -> Result<T, EngineError> + Send + 'static,
+        F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
     {
-        self.timed(operation, self.writer.run(change)).await
+        self.timed(operation, self.run_write(change)).await
     }
 
-    /// Uses a keyring that is in the store now, if it has changed.
-    fn install(&self, keyring: Option<Keyring>) {
-        if let Some(keyring) = keyring {
-            self.cipher.install(keyring);
-        }
-    }
-
-    /// Runs a read on a thread of its own where the engine may wait for a disk: a waiting thread
-    /// serves no requests.
     async fn run_read<T, F>(&self, query: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&dyn ReadView) -> Result<T, EngineError> + Send + 'static,
+        F: Fn(&dyn ReadView) -> Result<T, EngineError> + Send + Sync + 'static,
     {
-        self.health.check()?;
-        let (kv, cipher, health) = (
-            Arc::clone(&self.kv),
-            Arc::clone(&self.cipher),
-            Arc::clone(&self.health),
-        );
-        let inline = kv.reads_inline();
-        let run = move || {
-            query(&CommittedView {
-                kv: kv.as_ref(),
-                cipher: &cipher,
-            })
-            .map_err(|error| StoreError::from(health.record(error)))
-        };
-        if inline {
-            return run();
+        match &self.runner {
+            Runner::Local(runner) => runner.read(query).await,
+            Runner::Shared(runner) => runner.read(query).await,
         }
-        match tokio::task::spawn_blocking(run).await {
-            Ok(outcome) => outcome,
-            // The engine is as little to be trusted after this as after a write that panicked.
-            Err(end) if end.is_panic() => Err(self
-                .health
-                .record(EngineError::Fault(
-                    "a read of the store panicked".to_owned(),
-                ))
-                .into()),
-            Err(_) => Err(EngineError::Closed.into()),
+    }
+
+    async fn run_write<T, F>(&self, change: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
+    {
+        match &self.runner {
+            Runner::Local(runner) => runner.write(change).await,
+            Runner::Shared(runner) => runner.write(change).await,
+        }
+    }
+
+    async fn run_export(&self) -> Result<Export, StoreError> {
+        match &self.runner {
+            Runner::Local(runner) => runner.export().await,
+            Runner::Shared(runner) => runner.export().await,
+        }
+    }
+
+    async fn run_check(&self) -> Result<(), StoreError> {
+        match &self.runner {
+            Runner::Local(runner) => runner.check().await,
+            Runner::Shared(runner) => runner.check().await,
+        }
+    }
+
+    async fn run_stats(&self) -> Result<StoreStats, StoreError> {
+        let size_bytes = match &self.runner {
+            Runner::Local(runner) => runner.size_bytes().await?,
+            Runner::Shared(runner) => runner.size_bytes().await?,
+        };
+        Ok(StoreStats { size_bytes })
+    }
+
+    async fn run_close(&self) -> Result<(), StoreError> {
+        match &self.runner {
+            Runner::Local(runner) => runner.close().await,
+            Runner::Shared(runner) => runner.close().await,
         }
     }
 }
@@ -205,8 +222,8 @@ impl EngineStore {
 /// The store's own keys, which prove that it is ours, whole, and that our encryption key is right.
 /// A new store gets new ones; one that is still under the previous encryption key comes under the
 /// present one.
-fn keyring(
-    kv: &dyn Kv,
+fn open_keyring(
+    engine: &dyn LocalEngine,
     keys: &StoreKeys,
     entropy: &Entropy,
     path: &Path,
@@ -222,11 +239,11 @@ fn keyring(
         why: StoreError::from(error).to_string(),
     };
     let keep = |keyring: &Keyring| {
-        let wrapped = keyring.wrap(keys, entropy, layout::KEYRING)?;
-        kv.commit(&Changes::from([(layout::KEYRING.to_vec(), Some(wrapped))]))
+        let wrapped = keyring.wrap(keys, entropy)?;
+        engine.commit(&Changes::from([(FENCE.to_vec(), Some(wrapped))]))
     };
-    if let Some(wrapped) = kv.get(layout::KEYRING).map_err(failed)? {
-        let Some((keyring, with)) = Keyring::unwrap(keys, layout::KEYRING, &wrapped) else {
+    if let Some(wrapped) = engine.get(FENCE).map_err(failed)? {
+        let Some((keyring, with)) = Keyring::unwrap(keys, &wrapped) else {
             return Err(OpenError::WrongKey { path: path() });
         };
         if with == WrappedWith::Previous {
@@ -242,7 +259,7 @@ fn keyring(
             "what was in it is gone, or it was made by another version of menshen",
         ));
     }
-    if !kv.scan(b"", None, 1).map_err(failed)?.is_empty() {
+    if !engine.scan(b"", None, 1).map_err(failed)?.is_empty() {
         return Err(corrupt("it holds data that is not menshen's"));
     }
     let keyring = Keyring::generate(entropy).map_err(|error| OpenError::Io {

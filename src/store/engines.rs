@@ -3,3 +3,5 @@
 
 pub(in crate::store) mod memory;
 pub(in crate::store) mod sled;
+#[cfg(test)]
+pub(in crate::store) mod versioned;

@@ -1,6 +1,8 @@
 //! Why an operation failed: as callers see it, and inside an engine, where it decides what follows
 //! for the rest of the store.
 
+use crate::entropy::NoEntropy;
+
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -30,6 +32,9 @@ pub(super) enum EngineError {
     Damaged(String),
     /// Not done, and nothing changed. The store goes on.
     Refused(&'static str),
+    /// Not an error of the engine: a record that an operation reads is not at hand yet. The runner
+    /// fetches it and runs the operation again; no caller ever sees this.
+    NotFetched,
     /// The store has been closed.
     Closed,
 }
@@ -43,12 +48,19 @@ impl EngineError {
     }
 }
 
+impl From<NoEntropy> for EngineError {
+    fn from(NoEntropy: NoEntropy) -> Self {
+        Self::Refused("the operating system's random source failed")
+    }
+}
+
 impl From<EngineError> for StoreError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Fault(why) => Self::Failed(why),
             EngineError::Damaged(why) => Self::Damaged(why),
             EngineError::Refused(why) => Self::Unavailable(why.to_owned()),
+            EngineError::NotFetched => Self::Unavailable("a record was not fetched".to_owned()),
             EngineError::Closed => Self::Closed,
         }
     }

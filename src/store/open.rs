@@ -3,8 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    OpenError, OpenOptions, Store, engine_store::EngineStore, engines::sled,
-    record_cipher::StoreKeys,
+    OpenError, OpenOptions, Store, engine_store::EngineStore, engines::sled, keyring::StoreKeys,
 };
 use crate::{crypto::Key, entropy::Entropy};
 
@@ -31,7 +30,7 @@ pub fn open(
         }
         Some(_) | None => return Err(OpenError::UnknownUrl),
     };
-    let root = store.root();
+    let root = store.root().clone();
     Ok(OpenedStore {
         store: Arc::new(store),
         root,

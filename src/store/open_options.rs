@@ -4,6 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::metrics::Metrics;
 
+/// The format of the records that this version reads and writes. A store has its number beside its
+/// data.
+pub(super) const FORMAT: u32 = 2;
+
 /// How to open a store.
 #[derive(Clone)]
 pub struct OpenOptions {
@@ -56,6 +60,15 @@ pub enum OpenError {
          one); without it nothing in there can be read"
     )]
     WrongKey { path: PathBuf },
+    /// It was made by a version with another format.
+    #[error(
+        "the store in {path} has format {found}, and this menshen reads format {FORMAT}. Nothing was changed. Run `menshen export` \
+         with the menshen that made it, move the directory aside, and run `menshen import` with this one"
+    )]
+    OtherFormat { path: PathBuf, found: u32 },
+    /// A shared engine does not answer, or not as it should.
+    #[error("the store on {engine} cannot be opened: {why}")]
+    Unavailable { engine: &'static str, why: String },
     /// The system failed.
     #[error("the store in {path} cannot be opened: {why}")]
     Io { path: PathBuf, why: String },

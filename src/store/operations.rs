@@ -11,6 +11,7 @@ pub(in crate::store) mod import;
 pub(in crate::store) mod layout;
 pub(in crate::store) mod login;
 pub(in crate::store) mod merge;
+pub(in crate::store) mod open_session;
 pub(in crate::store) mod outbox;
 pub(in crate::store) mod phone;
 pub(in crate::store) mod profile;

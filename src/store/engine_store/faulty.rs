@@ -18,8 +18,8 @@ use crate::{
     metrics::Metrics,
     store::{
         OpenOptions, StoreKeys,
-        engine::{Changes, Kv, Pair},
-        engines::memory::MemoryKv,
+        engine::{Changes, LocalEngine, Pair, Source},
+        engines::memory::MemoryEngine,
         error::EngineError,
     },
 };
@@ -44,20 +44,13 @@ pub(super) fn with_commit_fault(at: usize, how: CommitFault) -> EngineStore {
 }
 
 fn over(faults: &Arc<Faults>) -> EngineStore {
-    let kv = FaultyKv {
-        inner: MemoryKv::new(),
+    let engine = FaultyEngine {
+        inner: MemoryEngine::new(),
         faults: Arc::clone(faults),
     };
     let (metrics, entropy) = (Metrics::new(), Entropy::default());
-    EngineStore::with_kv(
-        Arc::new(kv),
-        &metrics,
-        &keys(),
-        entropy,
-        Path::new("faulty"),
-        false,
-    )
-    .unwrap()
+    let path = Path::new("faulty");
+    EngineStore::local(Arc::new(engine), &metrics, (&keys(), entropy), path, false).unwrap()
 }
 
 fn keys() -> StoreKeys {
@@ -149,20 +142,12 @@ impl Gate {
     }
 }
 
-struct FaultyKv {
-    inner: MemoryKv,
+struct FaultyEngine {
+    inner: MemoryEngine,
     faults: Arc<Faults>,
 }
 
-impl Kv for FaultyKv {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-
-    fn reads_inline(&self) -> bool {
-        !self.faults.reads.is_closed()
-    }
-
+impl Source for FaultyEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         self.faults.check()?;
         self.faults.reads.pass();
@@ -178,6 +163,16 @@ impl Kv for FaultyKv {
         self.faults.check()?;
         self.faults.reads.pass();
         self.inner.scan(prefix, after, limit)
+    }
+}
+
+impl LocalEngine for FaultyEngine {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn reads_inline(&self) -> bool {
+        !self.faults.reads.is_closed()
     }
 
     fn commit(&self, changes: &Changes) -> Result<(), EngineError> {

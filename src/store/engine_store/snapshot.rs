@@ -13,10 +13,9 @@ use std::{
 };
 
 use crate::store::{
-    engine::{Changes, Kv, Pair},
+    engine::{Changes, LocalEngine, Pair, Source},
     error::EngineError,
-    operations::{layout, transaction::ReadView},
-    record_cipher::RecordCipher,
+    operations::layout,
 };
 
 /// Most bytes of before-images of one snapshot; beyond, reading it fails.
@@ -34,21 +33,20 @@ struct BeforeImages {
 
 impl Snapshots {
     /// Opens one. Only the writer calls this, so it is of the state between two groups.
-    pub(super) fn begin(&self, kv: Arc<dyn Kv>, cipher: RecordCipher) -> Snapshot {
+    pub(super) fn begin(&self, engine: Arc<dyn LocalEngine>) -> Snapshot {
         let before_images = Arc::new(Mutex::new(BeforeImages::default()));
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(Arc::downgrade(&before_images));
         Snapshot {
-            kv,
-            cipher,
+            engine,
             before_images,
         }
     }
 
     /// Keeps the before-images of the keys that are about to change.
-    pub(super) fn note(&self, kv: &dyn Kv, changes: &Changes) -> Result<(), EngineError> {
+    pub(super) fn note(&self, engine: &dyn Source, changes: &Changes) -> Result<(), EngineError> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|before_images| before_images.strong_count() > 0);
         for before_images in open.iter().filter_map(Weak::upgrade) {
@@ -57,7 +55,7 @@ impl Snapshots {
                 if before_images.bytes <= MAX_BEFORE_IMAGE_BYTES
                     && !before_images.values.contains_key(key)
                 {
-                    let value = kv.get(key)?;
+                    let value = engine.get(key)?;
                     before_images.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
                     before_images.values.insert(key.clone(), value);
                 }
@@ -82,8 +80,7 @@ fn is_exported(key: &[u8]) -> bool {
 
 /// The store at one moment.
 pub(super) struct Snapshot {
-    kv: Arc<dyn Kv>,
-    cipher: RecordCipher,
+    engine: Arc<dyn LocalEngine>,
     before_images: Arc<Mutex<BeforeImages>>,
 }
 
@@ -123,13 +120,9 @@ impl Snapshot {
     }
 }
 
-impl ReadView for Snapshot {
-    fn cipher(&self) -> &RecordCipher {
-        &self.cipher
-    }
-
-    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        let now = self.kv.get(key)?;
+impl Source for Snapshot {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        let now = self.engine.get(key)?;
         let before_images = self
             .before_images
             .lock()
@@ -145,7 +138,7 @@ impl ReadView for Snapshot {
     ) -> Result<Vec<Pair>, EngineError> {
         let (mut found, mut from) = (Vec::new(), after.map(<[u8]>::to_vec));
         while found.len() < limit {
-            let pairs = self.kv.scan(prefix, from.as_deref(), limit)?;
+            let pairs = self.engine.scan(prefix, from.as_deref(), limit)?;
             let last = (pairs.len() >= limit)
                 .then(|| pairs.last().map(|(key, _)| key.clone()))
                 .flatten();

@@ -15,7 +15,8 @@ use crate::{
         RightsChange, Rotation, RotationOutcome, SmsGuess, SmsId, SmsReservation, Store, StoredKey,
         UserIdentity, UserLookup,
         fixture::{NOW, login_of, wechat_of},
-        operations::records,
+        operations::{layout, records, transaction::RecordView},
+        record_cipher::RecordCipher,
     },
     types::{Secret, SessionId, Timestamp, UserId},
 };
@@ -84,9 +85,23 @@ async fn operations_that_are_more_than_a_read_or_a_write_are_timed_once() {
     }
 }
 
+/// The engine below.
+fn engine(store: &EngineStore) -> &Arc<dyn LocalEngine> {
+    match &store.runner {
+        Runner::Local(runner) => runner.engine(),
+        Runner::Shared(_) => panic!("the engine is shared"),
+    }
+}
+
+/// A cipher with the keys that are in the store now.
+fn cipher(store: &EngineStore) -> Arc<RecordCipher> {
+    let ciphers = CipherCache::new(keys(), Entropy::default());
+    let wrapped = engine(store).get(FENCE).unwrap();
+    ciphers.cipher(wrapped.as_deref()).unwrap()
+}
+
 fn raw_keys(store: &EngineStore) -> Vec<Vec<u8>> {
-    store
-        .kv
+    engine(store)
         .scan(b"", None, usize::MAX)
         .unwrap()
         .into_iter()
@@ -117,7 +132,7 @@ async fn a_swept_store_has_no_leftovers() {
     assert_eq!(
         kinds,
         ['m', 'm', 'o', 'u'],
-        "the check, the head of the log, one openid and its user"
+        "the keyring, the head of the log, one openid and its user"
     );
 }
 
@@ -128,8 +143,7 @@ async fn an_expired_record_that_is_damaged_does_not_hold_up_the_sweep() {
         store.login(&login_of("alice", n)).await.unwrap();
     }
     let key = layout::session(SessionId::from_bits(1));
-    store
-        .kv
+    engine(&store)
         .commit(&[(key, Some(b"\x01damage".to_vec()))].into())
         .unwrap();
     assert!(matches!(
@@ -161,18 +175,13 @@ async fn a_record_under_the_new_key_in_a_place_of_the_old_one_is_moved() {
     store.login(&login_of("alice", 1)).await.unwrap();
     let identity = wechat_of(&mut login_of("alice", 1)).clone();
     let lookup_key = layout::LookupKey::OpenId(&identity.app_id, &identity.openid);
-    let old_place = lookup_key.candidate_keys(&store.cipher).remove(0);
+    let old_place = lookup_key.candidate_keys(&cipher(&store)).remove(0);
     store.rotate_store_key().await.unwrap();
-    let sealed = store
-        .cipher
-        .reencrypt(
-            &old_place,
-            &store.kv.get(&old_place).unwrap().unwrap(),
-            &old_place,
-        )
-        .unwrap();
-    store
-        .kv
+    let cipher = cipher(&store);
+    let bytes = engine(&store).get(&old_place).unwrap().unwrap();
+    let plain = cipher.open(&old_place, &bytes).unwrap();
+    let sealed = cipher.seal(&old_place, &plain).unwrap();
+    engine(&store)
         .commit(&[(old_place.clone(), Some(sealed))].into())
         .unwrap();
     while !store.reencrypt(100).await.unwrap().finished {}
@@ -180,7 +189,7 @@ async fn a_record_under_the_new_key_in_a_place_of_the_old_one_is_moved() {
         panic!("not signed in")
     };
     assert!(!back.is_new_user);
-    assert_eq!(store.kv.get(&old_place).unwrap(), None);
+    assert_eq!(engine(&store).get(&old_place).unwrap(), None);
 }
 
 #[tokio::test]
@@ -190,13 +199,12 @@ async fn a_damaged_record_does_not_hold_up_a_change_of_keys() {
         store.login(&login_of("alice", n)).await.unwrap();
     }
     let key = layout::session(SessionId::from_bits(3));
-    store
-        .kv
+    engine(&store)
         .commit(&[(key, Some(b"damage".to_vec()))].into())
         .unwrap();
     store.rotate_store_key().await.unwrap();
     while !store.reencrypt(2).await.unwrap().finished {}
-    assert!(!store.cipher.keyring().is_rotating());
+    assert!(!cipher(&store).keyring().is_rotating());
     for n in [1, 2, 4, 5] {
         assert!(
             store
@@ -261,9 +269,10 @@ async fn the_session_key_and_the_one_before_it_are_kept() {
         store.login(&login).await.unwrap();
     }
     let identity = wechat_of(&mut login_of("alice", 1)).clone();
-    let view: &dyn ReadView = &CommittedView {
-        kv: store.kv.as_ref(),
-        cipher: &store.cipher,
+    let cipher = cipher(&store);
+    let view: &dyn ReadView = &RecordView {
+        source: engine(&store).as_ref(),
+        cipher: &cipher,
     };
     let lookup_key = layout::LookupKey::OpenId(&identity.app_id, &identity.openid);
     let record: records::OpenIdRecord = view.find(lookup_key).unwrap().unwrap();

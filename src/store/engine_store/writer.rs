@@ -23,10 +23,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::snapshot::Snapshots;
 use crate::store::{
     StoreError,
-    engine::{Changes, Kv},
+    engine::{Changes, FENCE, LocalEngine, Source},
     error::EngineError,
-    operations::transaction::Transaction,
-    record_cipher::RecordCipher,
+    operations::transaction::{Overlay, Transaction},
+    record_cipher::CipherCache,
 };
 
 /// At most so many operations share one commit: bounds how long the first of them waits.
@@ -78,15 +78,15 @@ enum Message {
 impl Writer {
     /// Starts the thread.
     pub(super) fn start(
-        kv: Arc<dyn Kv>,
-        cipher: Arc<RecordCipher>,
+        engine: Arc<dyn LocalEngine>,
+        ciphers: Arc<CipherCache>,
         health: Arc<Health>,
         snapshots: Arc<Snapshots>,
     ) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE_CAPACITY);
         let group = GroupCommit {
-            kv,
-            cipher,
+            engine,
+            ciphers,
             health: Arc::clone(&health),
             snapshots,
         };
@@ -154,8 +154,8 @@ impl Drop for Writer {
 
 /// One queued operation and its caller's channel.
 trait Job: Send {
-    /// Runs it on the transaction and keeps the outcome.
-    fn run(&mut self, tx: &mut Transaction<'_>) -> Result<(), EngineError>;
+    /// Runs it on the transaction, keeps the outcome and gives the changes.
+    fn run(&mut self, tx: Transaction<'_>) -> Result<Changes, EngineError>;
     /// Tells the outcome, or why there is none.
     fn answer(self: Box<Self>, durable: Result<(), EngineError>);
 }
@@ -171,14 +171,17 @@ where
     T: Send,
     F: FnOnce(&mut Transaction<'_>) -> Result<T, EngineError> + Send,
 {
-    fn run(&mut self, tx: &mut Transaction<'_>) -> Result<(), EngineError> {
+    fn run(&mut self, mut tx: Transaction<'_>) -> Result<Changes, EngineError> {
         let Some(operation) = self.operation.take() else {
-            return Ok(());
+            return Ok(Changes::new());
         };
-        let outcome = operation(tx);
-        let went = outcome.as_ref().map(|_| ()).map_err(EngineError::clone);
+        let done = operation(&mut tx).and_then(|outcome| Ok((outcome, tx.into_changes()?)));
+        let (outcome, changes) = match done {
+            Ok((outcome, changes)) => (Ok(outcome), Ok(changes)),
+            Err(error) => (Err(error.clone()), Err(error)),
+        };
         self.outcome = Some(outcome);
-        went
+        changes
     }
 
     fn answer(self: Box<Self>, durable: Result<(), EngineError>) {
@@ -194,8 +197,8 @@ where
 
 /// What the thread works with.
 struct GroupCommit {
-    kv: Arc<dyn Kv>,
-    cipher: Arc<RecordCipher>,
+    engine: Arc<dyn LocalEngine>,
+    ciphers: Arc<CipherCache>,
     health: Arc<Health>,
     snapshots: Arc<Snapshots>,
 }
@@ -238,18 +241,26 @@ impl GroupCommit {
 
     fn run(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), EngineError> {
         let mut changes = Changes::new();
-        // The keys may be exchanged at any moment, but not in the middle of an operation.
-        let cipher = self.cipher.snapshot();
+        let source: &dyn Source = self.engine.as_ref();
+        let mut cipher = self.ciphers.cipher(source.get(FENCE)?.as_deref())?;
         for job in jobs {
-            let mut tx = Transaction::new(self.kv.as_ref(), &cipher, &changes);
-            match catch_panic(|| job.run(&mut tx)) {
-                Ok(()) => {
-                    let own = tx.into_changes();
+            let overlay = Overlay {
+                source,
+                changes: &changes,
+            };
+            let tx = Transaction::new(&overlay, Arc::clone(&cipher));
+            match catch_panic(|| job.run(tx)) {
+                Ok(own) => {
+                    if let Some(wrapped) = own.get(FENCE) {
+                        cipher = self.ciphers.cipher(wrapped.as_deref())?;
+                    }
                     changes.extend(own);
                 }
                 Err(fault @ (EngineError::Fault(_) | EngineError::Closed)) => return Err(fault),
                 // Its own affair: what it had changed is dropped, the others go on.
-                Err(EngineError::Damaged(_) | EngineError::Refused(_)) => {}
+                Err(
+                    EngineError::Damaged(_) | EngineError::Refused(_) | EngineError::NotFetched,
+                ) => {}
             }
         }
         if changes.is_empty() {
@@ -257,14 +268,14 @@ impl GroupCommit {
         }
         catch_panic(|| {
             self.snapshots
-                .note(self.kv.as_ref(), &changes)
-                .and_then(|()| self.kv.commit(&changes))
+                .note(source, &changes)
+                .and_then(|()| self.engine.commit(&changes))
         })
     }
 
     fn close(&self) -> Result<(), EngineError> {
         self.health.closed.store(true, Ordering::Release);
-        catch_panic(|| self.kv.close())
+        catch_panic(|| self.engine.close())
     }
 }
 

@@ -7,17 +7,17 @@ use std::{
 };
 
 use crate::store::{
-    engine::{Changes, Kv, Pair},
+    engine::{Changes, LocalEngine, Pair, Source},
     error::EngineError,
 };
 
 /// A map behind a lock; `None` once closed.
 #[derive(Debug)]
-pub(in crate::store) struct MemoryKv {
+pub(in crate::store) struct MemoryEngine {
     pairs: RwLock<Option<BTreeMap<Vec<u8>, Vec<u8>>>>,
 }
 
-impl MemoryKv {
+impl MemoryEngine {
     pub(in crate::store) fn new() -> Self {
         Self {
             pairs: RwLock::new(Some(BTreeMap::new())),
@@ -31,15 +31,7 @@ impl MemoryKv {
     }
 }
 
-impl Kv for MemoryKv {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-
-    fn reads_inline(&self) -> bool {
-        true
-    }
-
+impl Source for MemoryEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         Ok(self
             .pairs()
@@ -69,6 +61,16 @@ impl Kv for MemoryKv {
             .take(limit)
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect())
+    }
+}
+
+impl LocalEngine for MemoryEngine {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn reads_inline(&self) -> bool {
+        true
     }
 
     fn commit(&self, changes: &Changes) -> Result<(), EngineError> {

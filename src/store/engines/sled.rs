@@ -48,13 +48,16 @@ use self::{
 };
 use crate::store::{
     OpenError, OpenOptions,
-    engine::{Changes, Kv, Pair},
+    engine::{Changes, LocalEngine, Pair, Source},
     error::EngineError,
+    open_options::FORMAT,
 };
 
-/// The text of the marker once the store has its keyring.
-const INITIALIZED: &[u8] =
-    b"This directory is a store of menshen, format 1. All of its files belong together.\n";
+/// The text of the marker once the store has its keyring, around the number of its format.
+const MARKER_TEXT: (&str, &str) = (
+    "This directory is a store of menshen, format ",
+    ". All of its files belong together.\n",
+);
 /// How often sled's own thread writes out and collects garbage.
 const FLUSH_INTERVAL_MS: u64 = 500;
 /// sled does not start with less.
@@ -64,7 +67,7 @@ const MIN_CACHE_BYTES: u64 = 1 << 20;
 const MIN_FREE_BYTES: u64 = 4 << 20;
 
 /// An open directory.
-pub(in crate::store) struct SledKv {
+pub(in crate::store) struct SledEngine {
     path: PathBuf,
     initialized: bool,
     open: RwLock<Option<OpenFiles>>,
@@ -80,7 +83,7 @@ struct OpenFiles {
     marker: File,
 }
 
-impl SledKv {
+impl SledEngine {
     /// Opens or makes the directory.
     pub(in crate::store) fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
         let deadline = Instant::now() + options.lock_wait;
@@ -100,11 +103,17 @@ impl SledKv {
         marker
             .read_to_end(&mut text)
             .map_err(|error| context.io(&error))?;
-        let initialized = match text.as_slice() {
-            b"" => false,
-            INITIALIZED => true,
-            _ => return Err(context.corrupt("it was made by another version of menshen")),
-        };
+        let initialized = !text.is_empty();
+        if initialized {
+            match format_of(&text) {
+                Some(FORMAT) => {}
+                Some(found) => {
+                    let path = path.to_owned();
+                    return Err(OpenError::OtherFormat { path, found });
+                }
+                None => return Err(context.corrupt("it was made by another version of menshen")),
+            }
+        }
         if initialized && !SLED_FILES.iter().all(|name| path.join(name).exists()) {
             return Err(context.corrupt("some of its files are missing"));
         }
@@ -149,8 +158,9 @@ impl SledKv {
         match open.as_ref() {
             Some(open) if !self.initialized => {
                 let mut marker = &open.marker;
+                let (before, after) = MARKER_TEXT;
                 marker
-                    .write_all(INITIALIZED)
+                    .write_all(format!("{before}{FORMAT}{after}").as_bytes())
                     .and_then(|()| marker.sync_all())
                     .map_err(|error| context.io(&error))
             }
@@ -163,20 +173,20 @@ impl SledKv {
     }
 }
 
+/// The number of the format in the text of a marker.
+fn format_of(text: &[u8]) -> Option<u32> {
+    let (before, after) = MARKER_TEXT;
+    let text = str::from_utf8(text).ok()?;
+    let number = text.strip_prefix(before)?.strip_suffix(after)?;
+    number.parse().ok()
+}
+
 /// Whether there is a store with data in this directory.
 pub(in crate::store) fn has_data(directory: &Path) -> bool {
     fs::metadata(directory.join(MARKER)).is_ok_and(|marker| marker.len() > 0)
 }
 
-impl Kv for SledKv {
-    fn name(&self) -> &'static str {
-        "sled"
-    }
-
-    fn reads_inline(&self) -> bool {
-        false
-    }
-
+impl Source for SledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         let open = self.opened();
         let found = open
@@ -213,6 +223,16 @@ impl Kv for SledKv {
             }
         }
         Ok(pairs)
+    }
+}
+
+impl LocalEngine for SledEngine {
+    fn name(&self) -> &'static str {
+        "sled"
+    }
+
+    fn reads_inline(&self) -> bool {
+        false
     }
 
     fn commit(&self, changes: &Changes) -> Result<(), EngineError> {

@@ -125,7 +125,7 @@ pub(in crate::store) fn page(
     let pairs = view.scan(layout::USERS, after.as_deref(), limit)?;
     pairs
         .iter()
-        .map(|(key, bytes)| Ok(view.cipher().open::<UserRecord>(key, bytes)?.user))
+        .map(|(key, bytes)| Ok(view.cipher().read::<UserRecord>(key, bytes)?.user))
         .collect()
 }
 
@@ -251,7 +251,7 @@ pub(in crate::store) fn wechat_session(
     let Some(record) = records::session(view, id)? else {
         return Ok(None);
     };
-    if !record.is_active(records::global_epoch(view)?, now) {
+    if !record.is_active(records::global_epoch(view), now) {
         return Ok(None);
     }
     let Some((app_id, openid)) = record.session.app_id.clone().zip(record.openid) else {

@@ -9,17 +9,12 @@ use crate::{
     types::{AppId, OpenId, Phone, SessionId, Timestamp, UnionId, UserId, Username},
 };
 
-/// The store's own keys, wrapped with the encryption key of the config: also the proof that the
-/// store is ours and that this key is right.
-pub(in crate::store) const KEYRING: &[u8] = b"m/keyring";
 /// Up to where records have been sealed with the newest key.
 pub(in crate::store) const REENCRYPTED_UP_TO: &[u8] = b"m/resealed";
 /// Messages of a day.
 pub(in crate::store) const SMS_BUDGET: &[u8] = b"m/sms_budget";
 /// The next user id to give, where ids are integers.
 pub(in crate::store) const NEXT_USER: &[u8] = b"m/next_user";
-/// The epoch below which every token is revoked.
-pub(in crate::store) const GLOBAL_EPOCH: &[u8] = b"m/global_epoch";
 /// The number of the newest line of the revocation log. Kept apart, so that a swept log goes on
 /// counting.
 pub(in crate::store) const LOG_HEAD: &[u8] = b"m/log_head";
@@ -31,8 +26,8 @@ pub(in crate::store) const OUTBOX_HEAD: &[u8] = b"m/outbox_head";
 pub(in crate::store) const OUTBOX: &[u8] = b"e/";
 /// Lines of the revocation log, in order.
 pub(in crate::store) const LOG: &[u8] = b"r/";
-/// Signing keys, oldest first.
-pub(in crate::store) const SIGNING_KEYS: &[u8] = b"k/";
+/// All signing keys.
+pub(in crate::store) const SIGNING_KEYS: &[u8] = b"m/signing_keys";
 /// What expires, in order of time.
 pub(in crate::store) const EXPIRY: &[u8] = b"x/";
 /// Sessions by id.
@@ -139,12 +134,7 @@ pub(in crate::store) fn log_line(number: u64) -> Vec<u8> {
     [LOG, &number.to_be_bytes()].concat()
 }
 
-/// A signing key.
-pub(in crate::store) fn signing_key(number: u64) -> Vec<u8> {
-    [SIGNING_KEYS, &number.to_be_bytes()].concat()
-}
-
-/// The number at the end of a [`log_line`] or [`signing_key`].
+/// The number at the end of a [`log_line`].
 pub(in crate::store) fn number_at(key: &[u8]) -> Option<u64> {
     key.last_chunk::<8>()
         .map(|bytes| u64::from_be_bytes(*bytes))

@@ -67,7 +67,7 @@ pub(in crate::store) fn take(
         if due > now {
             break;
         }
-        let record: OutboxRecord = match tx.cipher().open(&key, &bytes) {
+        let record: OutboxRecord = match tx.cipher().read(&key, &bytes) {
             // The others must not wait for it for ever.
             Err(EngineError::Damaged(why)) => {
                 tracing::error!(error = %why, "an event for the backend could not be read and is removed: {why}");
@@ -122,7 +122,7 @@ pub(in crate::store) fn acknowledge(
 pub(in crate::store) fn backlog(view: &dyn ReadView) -> Result<Backlog, EngineError> {
     let pairs = view.scan(layout::OUTBOX, None, MAX_BACKLOG_COUNT)?;
     let happened = |(key, bytes): &(Vec<u8>, Vec<u8>)| {
-        Some(view.cipher().open::<OutboxRecord>(key, bytes).ok()?.at)
+        Some(view.cipher().read::<OutboxRecord>(key, bytes).ok()?.at)
     };
     Ok(Backlog {
         waiting: pairs.len(),

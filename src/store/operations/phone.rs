@@ -2,8 +2,8 @@
 
 use super::{
     layout::LookupKey,
-    login::{self, Capacity},
     merge::{self, MergeResult},
+    open_session::{self, Capacity},
     records::{self, PhoneRecord, UserRecord},
     sms::{self, GuessResult},
     transaction::Transaction,
@@ -112,7 +112,7 @@ fn join(
                 single_per_client_type,
                 max_sessions,
             };
-            for id in login::evict_sessions(tx, &capacity, &mut survivor, now)? {
+            for id in open_session::evict_sessions(tx, &capacity, &mut survivor, now)? {
                 revoked.sessions.push(id);
                 revoked.entries.push(RevocationEntry {
                     at: now,
@@ -120,11 +120,17 @@ fn join(
                 });
             }
             records::put_user(tx, &survivor)?;
-            Some(login::resume(tx, before, new, &survivor.user.id, now)?)
+            Some(open_session::resume(
+                tx,
+                before,
+                new,
+                &survivor.user.id,
+                now,
+            )?)
         }
         Some(_) | None => None,
     };
-    let global_epoch = records::global_epoch(tx)?;
+    let global_epoch = records::global_epoch(tx);
     let merged = MergedUser {
         user: survivor.user,
         merged_id,
@@ -144,7 +150,7 @@ fn merged_before(
     let Some(record) = records::session(tx, new.id)? else {
         return Ok(None);
     };
-    let global_epoch = records::global_epoch(tx)?;
+    let global_epoch = records::global_epoch(tx);
     let user = records::user(tx, &record.session.user)?;
     Ok(Some(match (user, &record.merged) {
         (Some(user), Some(merged_id)) if record.is_active(global_epoch, now) => {

@@ -10,42 +10,27 @@ use super::{
     sms,
     transaction::{ReadView, Transaction},
 };
-use crate::store::{ReencryptionProgress, StoreKeys, error::EngineError, record_cipher::Keyring};
+use crate::store::{ReencryptionProgress, engine::FENCE, error::EngineError};
 
-/// Puts a new key beside the present one; `None`: a change is under way already.
-pub(in crate::store) fn begin(
-    tx: &mut Transaction<'_>,
-    keys: &StoreKeys,
-) -> Result<Option<Keyring>, EngineError> {
-    let cipher = tx.cipher();
-    let present = cipher.keyring();
+/// Puts a new key beside the present one, unless a change is under way already.
+pub(in crate::store) fn begin(tx: &mut Transaction<'_>) -> Result<(), EngineError> {
+    let present = tx.cipher().keyring();
     if present.is_rotating() {
-        return Ok(None);
+        return Ok(());
     }
-    let changed = present
-        .with_new_key(cipher.entropy())
-        .map_err(|_| EngineError::Refused("the operating system's random source failed"))?;
-    write(tx, keys, &changed)?;
+    let changed = present.with_new_key(tx.cipher().entropy())?;
     tx.remove(layout::REENCRYPTED_UP_TO.to_vec());
-    Ok(Some(changed))
+    tx.put_keyring(changed)
 }
 
-/// Moves the next records; when there are none left, the old key goes. Says what the keyring is
-/// then, if it has changed.
+/// Moves the next records; when there are none left, the old key goes.
 pub(in crate::store) fn step(
     tx: &mut Transaction<'_>,
-    keys: &StoreKeys,
     limit: usize,
-) -> Result<(ReencryptionProgress, Option<Keyring>), EngineError> {
-    let present = tx.cipher().keyring();
-    if !present.is_rotating() {
-        return Ok((
-            ReencryptionProgress {
-                records: 0,
-                finished: true,
-            },
-            None,
-        ));
+) -> Result<ReencryptionProgress, EngineError> {
+    let progress = |records, finished| ReencryptionProgress { records, finished };
+    if !tx.cipher().keyring().is_rotating() {
+        return Ok(progress(0, true));
     }
     let from: Option<Vec<u8>> = tx.record(layout::REENCRYPTED_UP_TO)?;
     let limit = limit.max(1);
@@ -66,41 +51,16 @@ pub(in crate::store) fn step(
     }
     if let Some((last, _)) = pairs.last().filter(|_| pairs.len() >= limit) {
         tx.put(layout::REENCRYPTED_UP_TO.to_vec(), last)?;
-        return Ok((
-            ReencryptionProgress {
-                records: pairs.len(),
-                finished: false,
-            },
-            None,
-        ));
+        return Ok(progress(pairs.len(), false));
     }
-    let alone = present.newest_only();
-    write(tx, keys, &alone)?;
     tx.remove(layout::REENCRYPTED_UP_TO.to_vec());
-    Ok((
-        ReencryptionProgress {
-            records: pairs.len(),
-            finished: true,
-        },
-        Some(alone),
-    ))
-}
-
-pub(in crate::store) fn write(
-    tx: &mut Transaction<'_>,
-    keys: &StoreKeys,
-    keyring: &Keyring,
-) -> Result<(), EngineError> {
-    let bytes = keyring.wrap(keys, tx.cipher().entropy(), layout::KEYRING)?;
-    tx.put_bytes(layout::KEYRING.to_vec(), bytes);
-    Ok(())
+    tx.put_keyring(tx.cipher().keyring().newest_only())?;
+    Ok(progress(pairs.len(), true))
 }
 
 /// Indexes have empty values, and the keyring is encrypted with another key.
 fn is_sealed(key: &[u8]) -> bool {
-    !key.starts_with(layout::EXPIRY)
-        && !key.starts_with(layout::SESSIONS_OF)
-        && key != layout::KEYRING
+    !key.starts_with(layout::EXPIRY) && !key.starts_with(layout::SESSIONS_OF) && key != FENCE
 }
 
 /// Whether a record lies under the keyed hash of something personal.
@@ -112,36 +72,35 @@ fn is_found(key: &[u8]) -> bool {
 
 /// Re-encrypts one record. A record under a lookup key moves, because its hash has another key.
 fn move_record(tx: &mut Transaction<'_>, key: &[u8], bytes: &[u8]) -> Result<(), EngineError> {
-    let cipher = tx.cipher();
     let kind = key
         .split_inclusive(|byte| *byte == b'/')
         .next()
         .unwrap_or_default();
     match kind {
         b"o/" => {
-            let record: OpenIdRecord = cipher.open(key, bytes)?;
+            let record: OpenIdRecord = tx.cipher().read(key, bytes)?;
             tx.put_under(LookupKey::OpenId(&record.app_id, &record.openid), &record)?;
         }
         b"n/" => {
-            let record: UnionIdRecord = cipher.open(key, bytes)?;
+            let record: UnionIdRecord = tx.cipher().read(key, bytes)?;
             tx.put_under(LookupKey::UnionId(&record.unionid), &record)?;
         }
         b"p/" => {
-            let record: PhoneRecord = cipher.open(key, bytes)?;
+            let record: PhoneRecord = tx.cipher().read(key, bytes)?;
             tx.put_under(LookupKey::Phone(&record.phone), &record)?;
         }
         b"a/" => {
-            let record: UsernameRecord = cipher.open(key, bytes)?;
+            let record: UsernameRecord = tx.cipher().read(key, bytes)?;
             tx.put_under(LookupKey::Username(&record.username), &record)?;
         }
         b"v/" => {
-            let record: SmsRecord = cipher.open(key, bytes)?;
+            let record: SmsRecord = tx.cipher().read(key, bytes)?;
             let key = tx.put_under(LookupKey::Sms(&record.phone), &record)?;
             tx.touch(layout::expiry(sms::forgotten_at(&record), &key));
         }
         _ => {
-            let sealed = cipher.reencrypt(key, bytes, key)?;
-            tx.put_bytes(key.to_vec(), sealed);
+            let plain = tx.cipher().open(key, bytes)?;
+            tx.put_plain(key.to_vec(), plain);
         }
     }
     Ok(())

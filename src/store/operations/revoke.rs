@@ -36,7 +36,7 @@ fn revoke_session(
     id: SessionId,
     now: Timestamp,
 ) -> Result<RevocationOutcome, EngineError> {
-    let global_epoch = records::global_epoch(tx)?;
+    let global_epoch = records::global_epoch(tx);
     match records::session(tx, id)? {
         Some(record) if record.session.user == *user => {
             end_sessions(tx, vec![record], global_epoch, now)
@@ -51,7 +51,11 @@ fn revoke_others(
     keep: SessionId,
     now: Timestamp,
 ) -> Result<RevocationOutcome, EngineError> {
-    let global_epoch = records::global_epoch(tx)?;
+    let global_epoch = records::global_epoch(tx);
+    // Every login writes the user, so none can come in between.
+    if records::user(tx, user)?.is_none() {
+        return Ok(RevocationOutcome::default());
+    }
     let mut sessions = records::sessions_of(tx, user)?;
     sessions.retain(|record| record.session.id != keep);
     end_sessions(tx, sessions, global_epoch, now)
@@ -85,7 +89,7 @@ pub(in crate::store) fn revoke_user(
     now: Timestamp,
 ) -> Result<RevocationOutcome, EngineError> {
     let mut revoked = revoke_access_tokens(tx, id, now)?;
-    let global_epoch = records::global_epoch(tx)?;
+    let global_epoch = records::global_epoch(tx);
     for record in records::sessions_of(tx, id)? {
         if record.is_active(global_epoch, now) {
             revoked.sessions.push(record.session.id);
@@ -122,8 +126,8 @@ fn revoke_everything(
     tx: &mut Transaction<'_>,
     now: Timestamp,
 ) -> Result<RevocationOutcome, EngineError> {
-    let epoch = increment(records::global_epoch(tx)?)?;
-    tx.put(layout::GLOBAL_EPOCH.to_vec(), &epoch)?;
+    let epoch = increment(records::global_epoch(tx))?;
+    tx.put_keyring(tx.cipher().keyring().with_global_epoch(epoch))?;
     let entry = append_to_log(
         tx,
         RevocationEntry {
@@ -205,7 +209,7 @@ pub(in crate::store) fn page(
         .unwrap_or(from);
     let entries = lines
         .iter()
-        .map(|(key, bytes)| view.cipher().open(key, bytes))
+        .map(|(key, bytes)| view.cipher().read(key, bytes))
         .collect::<Result<_, _>>()?;
     Ok(RevocationPage {
         entries,

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{
-    login,
+    open_session,
     records::{self, SessionRecord},
     revoke,
     transaction::Transaction,
@@ -93,7 +93,7 @@ fn active_session(
     let Some(record) = records::session(tx, id)? else {
         return Ok(Err(RotationOutcome::Unknown));
     };
-    let global_epoch = records::global_epoch(tx)?;
+    let global_epoch = records::global_epoch(tx);
     let user = records::user(tx, &record.session.user)?.map(|record| record.user);
     // A ban ends the sessions too; what it says is more of use than that they ended.
     if let Some(user) = user.as_ref().filter(|user| user.disabled) {
@@ -122,7 +122,7 @@ fn extend(
 ) -> Result<RotationOutcome, EngineError> {
     let session = &mut active_session.record.session;
     session.last_used_at = now;
-    session.idle_end = login::idle_end(now, idle_ttl, session.absolute_end);
+    session.idle_end = open_session::idle_end(now, idle_ttl, session.absolute_end);
     active_session.record.evicted.clear();
     records::put_session(tx, &active_session.record)?;
     Ok(RotationOutcome::Rotated(active_session.renewed()))

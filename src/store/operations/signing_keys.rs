@@ -1,4 +1,4 @@
-//! The signing keys that the store keeps: few, and in the order in which they came.
+//! The signing keys that the store keeps: few, so all of them are one record, the newest first.
 
 use super::{
     layout,
@@ -7,14 +7,14 @@ use super::{
 };
 use crate::store::{StoredKey, error::EngineError};
 
+fn records(view: &dyn ReadView) -> Result<Vec<KeyRecord>, EngineError> {
+    Ok(view.record(layout::SIGNING_KEYS)?.unwrap_or_default())
+}
+
 /// All of them, newest first.
 pub(in crate::store) fn all(view: &dyn ReadView) -> Result<Vec<StoredKey>, EngineError> {
-    let mut keys = Vec::new();
-    for (at, bytes) in view.scan(layout::SIGNING_KEYS, None, usize::MAX)? {
-        keys.push(view.cipher().open::<KeyRecord>(&at, &bytes)?.into_key());
-    }
-    keys.reverse();
-    Ok(keys)
+    let keys = records(view)?.into_iter();
+    Ok(keys.map(KeyRecord::into_key).collect())
 }
 
 /// Adds a key if the newest is still `after`. A repeat finds its own key newest, and that is as
@@ -24,30 +24,35 @@ pub(in crate::store) fn add(
     key: &StoredKey,
     after: Option<&str>,
 ) -> Result<bool, EngineError> {
-    let known = all(tx)?;
-    let newest = known.first().map(|newest| newest.kid.as_str());
-    if newest == Some(key.kid.as_str()) {
+    let known = records(tx)?;
+    let newest = known.first().map(KeyRecord::kid);
+    if newest == Some(&key.kid) {
         return Ok(true);
     }
-    if newest != after || known.iter().any(|old| old.kid == key.kid) {
+    if newest != after || known.iter().any(|old| old.kid() == key.kid) {
         return Ok(false);
     }
-    let last = tx.scan(layout::SIGNING_KEYS, None, usize::MAX)?.pop();
-    let number = last
-        .and_then(|(at, _)| layout::number_at(&at))
-        .unwrap_or_default()
-        .saturating_add(1);
-    tx.put(layout::signing_key(number), &KeyRecord::from_key(key))?;
+    put_newest(tx, key)?;
     Ok(true)
+}
+
+/// Puts a key in front of the others.
+pub(in crate::store) fn put_newest(
+    tx: &mut Transaction<'_>,
+    key: &StoredKey,
+) -> Result<(), EngineError> {
+    let mut keys = records(tx)?;
+    keys.insert(0, KeyRecord::from_key(key));
+    tx.put(layout::SIGNING_KEYS.to_vec(), &keys)
 }
 
 /// Forgets a key; one that is not there is forgotten already.
 pub(in crate::store) fn remove(tx: &mut Transaction<'_>, kid: &str) -> Result<(), EngineError> {
-    for (at, bytes) in tx.scan(layout::SIGNING_KEYS, None, usize::MAX)? {
-        let key = tx.cipher().open::<KeyRecord>(&at, &bytes)?.into_key();
-        if key.kid == kid {
-            tx.remove(at);
-        }
+    let mut keys = records(tx)?;
+    let before = keys.len();
+    keys.retain(|key| key.kid() != kid);
+    if keys.len() == before {
+        return Ok(());
     }
-    Ok(())
+    tx.put(layout::SIGNING_KEYS.to_vec(), &keys)
 }

@@ -35,7 +35,13 @@ pub(in crate::store) fn sweep(
     limit: usize,
 ) -> Result<usize, EngineError> {
     let mut done = 0;
-    for (entry, _) in tx.scan(layout::EXPIRY, None, limit)? {
+    let entries = tx.scan(layout::EXPIRY, None, limit)?;
+    let due = |(entry, _): &(Vec<u8>, _)| {
+        let (secs, key) = layout::expiring(entry)?;
+        (secs <= now.as_secs()).then(|| key.to_vec())
+    };
+    tx.want(&entries.iter().filter_map(due).collect::<Vec<_>>());
+    for (entry, _) in entries {
         match layout::expiring(&entry) {
             Some((secs, _)) if secs > now.as_secs() => break,
             Some((_, key)) => expire_entry(tx, key, now)?,

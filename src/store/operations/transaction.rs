@@ -1,26 +1,34 @@
-//! What an operation works on: the engine's pairs with the changes on top that have not been
-//! committed yet.
+//! What an operation works on: the records as they were when it began, with its own changes on top.
 //!
-//! Operations of one group see each other's changes, as if each had been committed before the next
-//! began. An operation that fails leaves nothing behind.
+//! An operation that fails leaves nothing behind. Where a record is not at hand yet, as with a
+//! shared engine, reading it fails with [`EngineError::NotFetched`]; the operation passes that on
+//! like any other error, and is run again from its beginning when the record is there. So an
+//! operation does nothing but read and change its transaction.
 
-use std::{ops::Bound, sync::Arc};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
 
 use super::layout::LookupKey;
 use crate::store::{
-    engine::{Changes, Kv, Pair},
+    engine::{Changes, FENCE, Pair, Source},
     error::EngineError,
+    keyring::Keyring,
     record_cipher::RecordCipher,
 };
+
+/// A record as it was encoded, before it was sealed.
+type Plain = Zeroizing<Vec<u8>>;
 
 /// A view of the records.
 pub(in crate::store) trait ReadView {
     /// The cipher that decrypts them.
     fn cipher(&self) -> &RecordCipher;
-    /// The bytes at a key.
-    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
+    /// The record at a key, decrypted.
+    fn plain(&self, key: &[u8]) -> Result<Option<Plain>, EngineError>;
+    /// Whether there is a record at a key.
+    fn contains(&self, key: &[u8]) -> Result<bool, EngineError>;
     /// Pairs whose key begins with `prefix` and is after `after`, in order, at most `limit`.
     fn scan(
         &self,
@@ -28,6 +36,8 @@ pub(in crate::store) trait ReadView {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, EngineError>;
+    /// Says that these keys are about to be read, so that they can be fetched together.
+    fn want(&self, keys: &[Vec<u8>]);
 }
 
 impl dyn ReadView + '_ {
@@ -36,49 +46,50 @@ impl dyn ReadView + '_ {
         &self,
         key: &[u8],
     ) -> Result<Option<R>, EngineError> {
-        self.bytes(key)?
-            .map(|bytes| self.cipher().open(key, &bytes))
+        let plain = self.plain(key)?;
+        plain
+            .map(|plain| RecordCipher::decode(key, &plain))
             .transpose()
     }
 
     /// The record under a lookup key. The newest candidate is read a second time: while records are
-    /// re-encrypted, one may move there between the two reads. If the keys were rotated meanwhile,
-    /// all candidates were old ones, and the lookup is repeated.
+    /// re-encrypted, one may move there between the two reads.
     pub(in crate::store) fn find<R: DeserializeOwned>(
         &self,
         lookup_key: LookupKey<'_>,
     ) -> Result<Option<R>, EngineError> {
-        loop {
-            let keys = self.cipher().keyring();
-            let mut candidate_keys = lookup_key.candidate_keys(self.cipher());
-            if let [newest, _, ..] = candidate_keys.as_slice() {
-                candidate_keys.push(newest.clone());
-            }
-            for key in candidate_keys {
-                if let Some(record) = self.record(&key)? {
-                    return Ok(Some(record));
-                }
-            }
-            if Arc::ptr_eq(&keys, &self.cipher().keyring()) {
-                return Ok(None);
+        let mut candidate_keys = lookup_key.candidate_keys(self.cipher());
+        self.want(&candidate_keys);
+        if let [newest, _, ..] = candidate_keys.as_slice() {
+            candidate_keys.push(newest.clone());
+        }
+        for key in candidate_keys {
+            if let Some(record) = self.record(&key)? {
+                return Ok(Some(record));
             }
         }
+        Ok(None)
     }
 }
 
-/// The committed state, as readers see it.
-pub(in crate::store) struct CommittedView<'a> {
-    pub(in crate::store) kv: &'a dyn Kv,
+/// The records of a source, as readers see them.
+pub(in crate::store) struct RecordView<'a> {
+    pub(in crate::store) source: &'a dyn Source,
     pub(in crate::store) cipher: &'a RecordCipher,
 }
 
-impl ReadView for CommittedView<'_> {
+impl ReadView for RecordView<'_> {
     fn cipher(&self) -> &RecordCipher {
         self.cipher
     }
 
-    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        self.kv.get(key)
+    fn plain(&self, key: &[u8]) -> Result<Option<Plain>, EngineError> {
+        let bytes = self.source.get(key)?;
+        bytes.map(|bytes| self.cipher.open(key, &bytes)).transpose()
+    }
+
+    fn contains(&self, key: &[u8]) -> Result<bool, EngineError> {
+        Ok(self.source.get(key)?.is_some())
     }
 
     fn scan(
@@ -87,41 +98,47 @@ impl ReadView for CommittedView<'_> {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, EngineError> {
-        self.kv.scan(prefix, after, limit)
+        self.source.scan(prefix, after, limit)
+    }
+
+    fn want(&self, keys: &[Vec<u8>]) {
+        self.source.want(keys);
     }
 }
 
-/// The state that one operation of a group sees and changes.
+/// A change of one record. It is sealed when the operation is through.
+enum Change {
+    Put(Plain),
+    /// As it is: sealed already, or an entry of an index.
+    PutBytes(Vec<u8>),
+    Remove,
+}
+
+/// The state that one operation sees and changes.
 pub(in crate::store) struct Transaction<'a> {
-    kv: &'a dyn Kv,
-    cipher: &'a RecordCipher,
-    /// Of the operations before it in the group.
-    group: &'a Changes,
-    own: Changes,
+    source: &'a dyn Source,
+    cipher: Arc<RecordCipher>,
+    own: BTreeMap<Vec<u8>, Change>,
 }
 
 impl<'a> Transaction<'a> {
-    pub(in crate::store) fn new(
-        kv: &'a dyn Kv,
-        cipher: &'a RecordCipher,
-        group: &'a Changes,
-    ) -> Self {
+    pub(in crate::store) fn new(source: &'a dyn Source, cipher: Arc<RecordCipher>) -> Self {
         Self {
-            kv,
+            source,
             cipher,
-            group,
-            own: Changes::new(),
+            own: BTreeMap::new(),
         }
     }
 
-    /// What the operation changed.
-    pub(in crate::store) fn into_changes(self) -> Changes {
-        self.own
-    }
-
-    /// Whether the engine would take a commit.
-    pub(in crate::store) fn ready(&self) -> Result<(), EngineError> {
-        self.kv.ready()
+    /// What the operation changed, sealed.
+    pub(in crate::store) fn into_changes(self) -> Result<Changes, EngineError> {
+        let Self { cipher, own, .. } = self;
+        own.into_iter()
+            .map(|(key, change)| {
+                let value = sealed(&cipher, &key, &change)?;
+                Ok((key, value))
+            })
+            .collect()
     }
 
     /// The record at a key.
@@ -133,14 +150,36 @@ impl<'a> Transaction<'a> {
         view.record(key)
     }
 
+    /// The record at a key, on which nothing depends: it may change before the commit.
+    pub(in crate::store) fn peek<R: DeserializeOwned>(
+        &self,
+        key: &[u8],
+    ) -> Result<Option<R>, EngineError> {
+        let bytes = self.source.peek(key)?;
+        bytes.map(|bytes| self.cipher.read(key, &bytes)).transpose()
+    }
+
     /// Stores a record.
     pub(in crate::store) fn put<R: Serialize>(
         &mut self,
         key: Vec<u8>,
         record: &R,
     ) -> Result<(), EngineError> {
-        let bytes = self.cipher.seal(&key, record)?;
-        self.own.insert(key, Some(bytes));
+        let plain = RecordCipher::encode(&key, record)?;
+        self.own.insert(key, Change::Put(plain));
+        Ok(())
+    }
+
+    /// Stores a record that was encoded before.
+    pub(in crate::store) fn put_plain(&mut self, key: Vec<u8>, plain: Plain) {
+        self.own.insert(key, Change::Put(plain));
+    }
+
+    /// Uses this keyring from here on, and stores it.
+    pub(in crate::store) fn put_keyring(&mut self, keyring: Keyring) -> Result<(), EngineError> {
+        let (cipher, wrapped) = self.cipher.with_keyring(keyring)?;
+        self.cipher = Arc::new(cipher);
+        self.own.insert(FENCE.to_vec(), Change::PutBytes(wrapped));
         Ok(())
     }
 
@@ -159,7 +198,7 @@ impl<'a> Transaction<'a> {
         lookup_key: LookupKey<'_>,
         record: &R,
     ) -> Result<Vec<u8>, EngineError> {
-        let mut candidate_keys = lookup_key.candidate_keys(self.cipher).into_iter();
+        let mut candidate_keys = lookup_key.candidate_keys(&self.cipher).into_iter();
         let newest = candidate_keys
             .next()
             .ok_or(EngineError::Refused("the store has no key"))?;
@@ -172,19 +211,14 @@ impl<'a> Transaction<'a> {
 
     /// Removes the record under a lookup key.
     pub(in crate::store) fn remove_under(&mut self, lookup_key: LookupKey<'_>) {
-        for key in lookup_key.candidate_keys(self.cipher) {
+        for key in lookup_key.candidate_keys(&self.cipher) {
             self.remove(key);
         }
     }
 
-    /// Stores bytes as they are: a record that is encrypted already.
-    pub(in crate::store) fn put_bytes(&mut self, key: Vec<u8>, bytes: Vec<u8>) {
-        self.own.insert(key, Some(bytes));
-    }
-
     /// Stores a key without a value, as in an index.
     pub(in crate::store) fn touch(&mut self, key: Vec<u8>) {
-        self.own.insert(key, Some(Vec::new()));
+        self.own.insert(key, Change::PutBytes(Vec::new()));
     }
 
     /// Discards all changes of the operation so far.
@@ -194,19 +228,45 @@ impl<'a> Transaction<'a> {
 
     /// Removes what is there.
     pub(in crate::store) fn remove(&mut self, key: Vec<u8>) {
-        self.own.insert(key, None);
+        self.own.insert(key, Change::Remove);
+    }
+}
+
+/// The bytes of a change; `None` where it removes.
+fn sealed(
+    cipher: &RecordCipher,
+    key: &[u8],
+    change: &Change,
+) -> Result<Option<Vec<u8>>, EngineError> {
+    match change {
+        Change::Put(plain) => cipher.seal(key, plain).map(Some),
+        Change::PutBytes(bytes) => Ok(Some(bytes.clone())),
+        Change::Remove => Ok(None),
     }
 }
 
 impl ReadView for Transaction<'_> {
     fn cipher(&self) -> &RecordCipher {
-        self.cipher
+        &self.cipher
     }
 
-    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        match self.own.get(key).or_else(|| self.group.get(key)) {
-            Some(change) => Ok(change.clone()),
-            None => self.kv.get(key),
+    fn plain(&self, key: &[u8]) -> Result<Option<Plain>, EngineError> {
+        match self.own.get(key) {
+            Some(Change::Put(plain)) => Ok(Some(plain.clone())),
+            Some(Change::PutBytes(bytes)) => self.cipher.open(key, bytes).map(Some),
+            Some(Change::Remove) => Ok(None),
+            None => {
+                let bytes = self.source.get(key)?;
+                bytes.map(|bytes| self.cipher.open(key, &bytes)).transpose()
+            }
+        }
+    }
+
+    fn contains(&self, key: &[u8]) -> Result<bool, EngineError> {
+        match self.own.get(key) {
+            Some(Change::Put(_) | Change::PutBytes(_)) => Ok(true),
+            Some(Change::Remove) => Ok(false),
+            None => Ok(self.source.get(key)?.is_some()),
         }
     }
 
@@ -220,28 +280,75 @@ impl ReadView for Transaction<'_> {
             Some(after) if after >= prefix => Bound::Excluded(after),
             Some(_) | None => Bound::Included(prefix),
         };
-        // Own changes come second, so that they win over those of the group.
-        let mut changed = Changes::new();
-        for layer in [self.group, &self.own] {
-            let within = layer
-                .range::<[u8], _>((start, Bound::Unbounded))
-                .take_while(|(key, _)| key.starts_with(prefix));
-            changed.extend(within.map(|(key, change)| (key.clone(), change.clone())));
+        let own = self
+            .own
+            .range::<[u8], _>((start, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, change)| Ok((key.clone(), sealed(&self.cipher, key, change)?)))
+            .collect::<Result<_, EngineError>>()?;
+        scan_with(self.source, &own, prefix, after, limit)
+    }
+
+    fn want(&self, keys: &[Vec<u8>]) {
+        self.source.want(keys);
+    }
+}
+
+/// A scan of a source with changes on top, all of which are within its bounds.
+fn scan_with(
+    source: &dyn Source,
+    changed: &Changes,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Vec<Pair>, EngineError> {
+    // Enough pairs of the source that `limit` are left when those removed here have gone.
+    let removed = changed.values().filter(|change| change.is_none()).count();
+    let mut merged: BTreeMap<_, _> = source
+        .scan(prefix, after, limit.saturating_add(removed))?
+        .into_iter()
+        .collect();
+    for (key, change) in changed {
+        match change {
+            Some(value) => drop(merged.insert(key.clone(), value.clone())),
+            None => drop(merged.remove(key)),
         }
-        // Enough pairs of the engine that `limit` are left when those removed here have gone.
-        let removed = changed.values().filter(|change| change.is_none()).count();
-        let mut merged: std::collections::BTreeMap<_, _> = self
-            .kv
-            .scan(prefix, after, limit.saturating_add(removed))?
-            .into_iter()
+    }
+    Ok(merged.into_iter().take(limit).collect())
+}
+
+/// A source with changes on top that are not committed yet: what the operations before this one
+/// have done, where many are committed at once.
+pub(in crate::store) struct Overlay<'a> {
+    pub(in crate::store) source: &'a dyn Source,
+    pub(in crate::store) changes: &'a Changes,
+}
+
+impl Source for Overlay<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        match self.changes.get(key) {
+            Some(change) => Ok(change.clone()),
+            None => self.source.get(key),
+        }
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, EngineError> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(prefix),
+        };
+        let within = self
+            .changes
+            .range::<[u8], _>((start, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, change)| (key.clone(), change.clone()))
             .collect();
-        for (key, change) in changed {
-            match change {
-                Some(value) => drop(merged.insert(key, value)),
-                None => drop(merged.remove(&key)),
-            }
-        }
-        Ok(merged.into_iter().take(limit).collect())
+        scan_with(self.source, &within, prefix, after, limit)
     }
 }
 
@@ -249,8 +356,9 @@ impl ReadView for Transaction<'_> {
 mod tests {
     use super::*;
     use crate::{
+        crypto::Key,
         entropy::Entropy,
-        store::{engines::memory::MemoryKv, record_cipher::Keyring},
+        store::{StoreKeys, engine::LocalEngine, engines::memory::MemoryEngine},
     };
 
     fn keys(pairs: &[Pair]) -> Vec<String> {
@@ -262,20 +370,26 @@ mod tests {
 
     #[test]
     fn a_scan_sees_the_engine_the_group_and_itself_in_order() {
-        let kv = MemoryKv::new();
+        let engine = MemoryEngine::new();
         let put = |key: &str| (key.as_bytes().to_vec(), Some(vec![1]));
         let gone = |key: &str| (key.as_bytes().to_vec(), None);
-        kv.commit(&["a/1", "a/2", "a/3", "a/4", "b/1"].map(put).into())
+        engine
+            .commit(&["a/1", "a/2", "a/3", "a/4", "b/1"].map(put).into())
             .unwrap();
         let group: Changes = [gone("a/1"), put("a/25"), gone("a/3")].into();
-        let cipher = RecordCipher::new(
+        let cipher = Arc::new(RecordCipher::new(
             Keyring::generate(&Entropy::default()).unwrap(),
+            StoreKeys::derive(&Key::new([1; 32]), None),
             Entropy::default(),
-        );
-        let mut tx = Transaction::new(&kv, &cipher, &group);
+        ));
+        let overlay = Overlay {
+            source: &engine,
+            changes: &group,
+        };
+        let mut tx = Transaction::new(&overlay, cipher);
         tx.touch(b"a/3".to_vec());
         tx.remove(b"a/25".to_vec());
-        tx.touch(b"a/9".to_vec());
+        tx.put(b"a/9".to_vec(), &9).unwrap();
         let scan = |after: Option<&str>, limit| {
             keys(&tx.scan(b"a/", after.map(str::as_bytes), limit).unwrap())
         };
@@ -283,7 +397,8 @@ mod tests {
         assert_eq!(scan(None, 2), ["a/2", "a/3"]);
         assert_eq!(scan(Some("a/2"), 2), ["a/3", "a/4"]);
         assert_eq!(scan(Some("a/9"), 2), [""; 0]);
-        assert_eq!(tx.bytes(b"a/1").unwrap(), None);
-        assert_eq!(tx.bytes(b"a/4").unwrap(), Some(vec![1]));
+        assert!(!tx.contains(b"a/1").unwrap() && tx.contains(b"a/4").unwrap());
+        assert_eq!(tx.record::<u8>(b"a/9").unwrap(), Some(9));
+        assert_eq!(tx.into_changes().unwrap().len(), 3);
     }
 }

@@ -4,17 +4,17 @@ use super::{
     layout::{self, LookupKey},
     outbox::{self, OutboxRecord},
     records::{
-        self, KeyRecord, OpenIdRecord, PhoneRecord, SessionRecord, Tombstone, UnionIdRecord,
-        UserRecord, UsernameRecord,
+        self, OpenIdRecord, PhoneRecord, SessionRecord, Tombstone, UnionIdRecord, UserRecord,
+        UsernameRecord,
     },
-    reencrypt, revoke, sweep,
+    revoke, signing_keys, sweep,
     transaction::{ReadView, Transaction},
 };
 use crate::{
     crypto::Key,
     store::{
-        ExportRecord, ExportedOpenId, ExportedSession, ExportedUser, RevocationEntry, StoreKeys,
-        StoredKey, error::EngineError, record_cipher::Keyring,
+        ExportRecord, ExportedOpenId, ExportedSession, ExportedUser, RevocationEntry, StoredKey,
+        error::EngineError,
     },
     types::{Secret, UserId},
 };
@@ -32,7 +32,7 @@ pub(in crate::store) fn export(
     view: &dyn ReadView,
     mut emit: impl FnMut(Vec<ExportRecord>) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
-    let global_epoch = records::global_epoch(view)?;
+    let global_epoch = records::global_epoch(view);
     let next_user = view.record(layout::NEXT_USER)?;
     emit(vec![
         ExportRecord::Counters {
@@ -41,6 +41,9 @@ pub(in crate::store) fn export(
         },
         ExportRecord::Root(*view.cipher().keyring().root().expose()),
     ])?;
+    let mut keys = signing_keys::all(view)?;
+    keys.reverse();
+    emit(keys.into_iter().map(exported_key).collect())?;
     let cipher = view.cipher();
     let mut each = |prefix: &[u8], read: ReadPair<'_>| {
         let mut after: Option<Vec<u8>> = None;
@@ -57,29 +60,11 @@ pub(in crate::store) fn export(
             }
         }
     };
-    each(layout::SIGNING_KEYS, &|key, bytes| {
-        let key = cipher.open::<KeyRecord>(key, bytes)?.into_key();
-        let StoredKey {
-            kid,
-            algorithm,
-            private,
-            created_at,
-            signs_from,
-        } = key;
-        let (private, signs_from) = (private.expose().clone(), Some(signs_from));
-        Ok(ExportRecord::SigningKey {
-            kid,
-            algorithm,
-            private,
-            created_at,
-            signs_from,
-        })
-    })?;
     each(layout::USERS, &|key, bytes| {
-        user(view, cipher.open(key, bytes)?)
+        user(view, cipher.read(key, bytes)?)
     })?;
     each(layout::TOMBSTONES, &|key, bytes| {
-        let Tombstone { at, merged_into } = cipher.open(key, bytes)?;
+        let Tombstone { at, merged_into } = cipher.read(key, bytes)?;
         let text = key
             .strip_prefix(layout::TOMBSTONES)
             .and_then(|id| str::from_utf8(id).ok())
@@ -93,7 +78,7 @@ pub(in crate::store) fn export(
         })
     })?;
     each(layout::SESSIONS, &|key, bytes| {
-        let record: SessionRecord = cipher.open(key, bytes)?;
+        let record: SessionRecord = cipher.read(key, bytes)?;
         let SessionRecord {
             session,
             openid,
@@ -110,13 +95,31 @@ pub(in crate::store) fn export(
     })?;
     each(layout::LOG, &|key, bytes| {
         Ok(ExportRecord::Revocation(
-            cipher.open::<RevocationEntry>(key, bytes)?,
+            cipher.read::<RevocationEntry>(key, bytes)?,
         ))
     })?;
     each(layout::OUTBOX, &|key, bytes| {
-        let OutboxRecord { event, at, .. } = cipher.open(key, bytes)?;
+        let OutboxRecord { event, at, .. } = cipher.read(key, bytes)?;
         Ok(ExportRecord::Event { event, at })
     })
+}
+
+fn exported_key(key: StoredKey) -> ExportRecord {
+    let StoredKey {
+        kid,
+        algorithm,
+        private,
+        created_at,
+        signs_from,
+    } = key;
+    let (private, signs_from) = (private.expose().clone(), Some(signs_from));
+    ExportRecord::SigningKey {
+        kid,
+        algorithm,
+        private,
+        created_at,
+        signs_from,
+    }
 }
 
 fn user(view: &dyn ReadView, record: UserRecord) -> Result<ExportRecord, EngineError> {
@@ -153,28 +156,24 @@ fn user(view: &dyn ReadView, record: UserRecord) -> Result<ExportRecord, EngineE
     })))
 }
 
-/// Writes these as they are. Says what the keyring is then, if it has changed.
+/// Writes these as they are.
 pub(in crate::store) fn restore(
     tx: &mut Transaction<'_>,
-    keys: &StoreKeys,
-    records: Vec<ExportRecord>,
-) -> Result<Option<Keyring>, EngineError> {
-    let mut changed = None;
-    for thing in records {
+    records: &[ExportRecord],
+) -> Result<(), EngineError> {
+    for thing in records.iter().cloned() {
         match thing {
             ExportRecord::Counters {
                 global_epoch,
                 next_user,
             } => {
-                tx.put(layout::GLOBAL_EPOCH.to_vec(), &global_epoch)?;
+                tx.put_keyring(tx.cipher().keyring().with_global_epoch(global_epoch))?;
                 if let Some(next_user) = next_user {
                     tx.put(layout::NEXT_USER.to_vec(), &next_user)?;
                 }
             }
             ExportRecord::Root(root) => {
-                let keyring = tx.cipher().keyring().with_root(Key::new(root));
-                reencrypt::write(tx, keys, &keyring)?;
-                changed = Some(keyring);
+                tx.put_keyring(tx.cipher().keyring().with_root(Key::new(root)))?;
             }
             ExportRecord::SigningKey {
                 kid,
@@ -183,11 +182,6 @@ pub(in crate::store) fn restore(
                 created_at,
                 signs_from,
             } => {
-                let last = tx.scan(layout::SIGNING_KEYS, None, usize::MAX)?.pop();
-                let number = last
-                    .and_then(|(at, _)| layout::number_at(&at))
-                    .unwrap_or_default()
-                    .saturating_add(1);
                 let (private, signs_from) =
                     (Secret::new(private), signs_from.unwrap_or(created_at));
                 let key = StoredKey {
@@ -197,7 +191,7 @@ pub(in crate::store) fn restore(
                     created_at,
                     signs_from,
                 };
-                tx.put(layout::signing_key(number), &KeyRecord::from_key(&key))?;
+                signing_keys::put_newest(tx, &key)?;
             }
             ExportRecord::User(user) => restore_user(tx, *user)?,
             ExportRecord::Tombstone {
@@ -210,7 +204,7 @@ pub(in crate::store) fn restore(
             ExportRecord::Event { event, at } => outbox::put(tx, event, at)?,
         }
     }
-    Ok(changed)
+    Ok(())
 }
 
 fn restore_user(tx: &mut Transaction<'_>, user: ExportedUser) -> Result<(), EngineError> {

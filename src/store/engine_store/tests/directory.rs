@@ -279,7 +279,7 @@ async fn a_change_of_the_store_s_key_goes_on_after_a_restart() {
     assert!(restarts > 5, "only {restarts} restarts");
     drop(store);
     let store = on_disk(directory.path()).unwrap();
-    assert!(!store.cipher.keyring().is_rotating());
+    assert!(!cipher(&store).keyring().is_rotating());
     for n in 1..=30 {
         assert!(
             store
@@ -355,6 +355,39 @@ async fn a_damaged_directory_is_refused_and_never_deleted() {
             "{what}: {refused}"
         );
         assert!(directory.path().join("menshen.store").exists(), "{what}");
+    }
+}
+
+/// As the first version left it; the files are not looked at.
+#[test]
+fn a_store_of_another_format_is_refused_with_the_way_over() {
+    for format in [1, 3] {
+        let directory = tempfile::tempdir().unwrap();
+        let text = format!(
+            "This directory is a store of menshen, format {format}. All of its files belong together.\n"
+        );
+        for name in ["menshen.store", "db", "conf"] {
+            fs::write(directory.path().join(name), &text).unwrap();
+        }
+        let refused = refusal(directory.path());
+        assert!(
+            matches!(refused, OpenError::OtherFormat { found, .. } if found == format),
+            "{refused}"
+        );
+        let path = directory.path().display();
+        assert_eq!(
+            refused.to_string(),
+            format!(
+                "the store in {path} has format {format}, and this menshen reads format 2. Nothing was changed. Run `menshen \
+                 export` with the menshen that made it, move the directory aside, and run `menshen import` with this one"
+            )
+        );
+        for name in ["menshen.store", "db", "conf"] {
+            assert_eq!(
+                fs::read_to_string(directory.path().join(name)).unwrap(),
+                text
+            );
+        }
     }
 }
 

@@ -10,7 +10,7 @@ async fn a_refused_commit_changes_nothing_and_the_store_goes_on() {
         store.login(&login_of("alice", 1)).await,
         Err(StoreError::Unavailable(_))
     ));
-    assert_eq!(raw_keys(&store), [layout::KEYRING]);
+    assert_eq!(raw_keys(&store), [FENCE]);
     let LoginOutcome::Opened(opened) = store.login(&login_of("alice", 1)).await.unwrap() else {
         panic!("not opened")
     };
@@ -61,7 +61,7 @@ async fn a_fault_fails_everybody_in_the_group() {
             .iter()
             .all(|outcome| matches!(outcome, Err(StoreError::Failed(_))))
     );
-    assert_eq!(raw_keys(&store), [layout::KEYRING]);
+    assert_eq!(raw_keys(&store), [FENCE]);
 }
 
 #[tokio::test]
@@ -76,12 +76,12 @@ async fn an_operation_that_fails_leaves_nothing_of_itself_in_the_group() {
         Ok(())
     };
     let (a, b, c) = tokio::join!(
-        store.writer.run(whole),
-        store.writer.run(half),
-        store.writer.run(whole)
+        store.run_write(whole),
+        store.run_write(half),
+        store.run_write(whole)
     );
     assert!(a.is_ok() && b.is_err() && c.is_ok());
-    assert_eq!(raw_keys(&store), [layout::KEYRING, b"u/whole"]);
+    assert_eq!(raw_keys(&store), [FENCE, b"u/whole"]);
 }
 
 #[tokio::test]

@@ -12,10 +12,10 @@ use std::{
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{SledKv, commit_log::COMMIT_LOG, files::MARKER, has_data};
+use super::{SledEngine, commit_log::COMMIT_LOG, files::MARKER, has_data};
 use crate::store::{
     OpenError, OpenOptions, StoreError,
-    engine::{Changes, Kv, Pair},
+    engine::{Changes, LocalEngine, Pair, Source},
     error::EngineError,
 };
 
@@ -92,8 +92,8 @@ fn copy(
     options: &OpenOptions,
     progress: &mut impl FnMut(u64),
 ) -> Result<(u64, Vec<u8>), CompactError> {
-    let old = SledKv::open(path, options)?;
-    let new = SledKv::open(aside, options)?;
+    let old = SledEngine::open(path, options)?;
+    let new = SledEngine::open(aside, options)?;
     let mut pairs = 0;
     each_page(&old, |page| {
         let changes: Changes = page
@@ -132,12 +132,12 @@ fn copy(
 }
 
 fn each_page(
-    kv: &SledKv,
+    engine: &SledEngine,
     mut visit: impl FnMut(&[Pair]) -> Result<(), EngineError>,
 ) -> Result<(), StoreError> {
     let mut after: Option<Vec<u8>> = None;
     loop {
-        let page = kv.scan(b"", after.as_deref(), PAGE_SIZE)?;
+        let page = engine.scan(b"", after.as_deref(), PAGE_SIZE)?;
         let Some((last, _)) = page.last() else {
             return Ok(());
         };

@@ -1,8 +1,6 @@
 //! The port over an engine: each operation in one line. The text that each gives
 //! `read`, `write` or `timed` is its `op` label in the metrics; a label outlives a rename.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 
 use super::EngineStore;
@@ -16,12 +14,9 @@ use crate::{
         SmsReservationOutcome, SmsSlots, Store, StoreError, StoreStats, StoredKey, UnbindOutcome,
         User, UserIdentity, UserLookup, WechatIdentity, WechatSession, Withdrawal,
         WithdrawalOutcome,
-        error::EngineError,
         operations::{
             accounts, import, layout, login, outbox, phone, profile, records, reencrypt, revoke,
-            rotate, signing_keys, sms, sweep,
-            transaction::{ReadView, Transaction},
-            transfer, withdraw,
+            rotate, signing_keys, sms, sweep, transfer, withdraw,
         },
     },
     types::{Phone, SessionId, Timestamp, UserId, Username},
@@ -232,8 +227,8 @@ impl Store for EngineStore {
             if !self.run_read(move |view| outbox::is_due(view, now)).await? {
                 return Ok(Vec::new());
             }
-            let take = move |tx: &mut Transaction<'_>| outbox::take(tx, now, lease_until, limit);
-            self.writer.run(take).await
+            self.run_write(move |tx| outbox::take(tx, now, lease_until, limit))
+                .await
         })
         .await
     }
@@ -273,7 +268,7 @@ impl Store for EngineStore {
                 return Ok(None);
             };
             Ok(record
-                .is_active(records::global_epoch(view)?, now)
+                .is_active(records::global_epoch(view), now)
                 .then_some(record.session))
         })
         .await
@@ -282,7 +277,7 @@ impl Store for EngineStore {
     async fn sessions(&self, user: &UserId, now: Timestamp) -> Result<Vec<Session>, StoreError> {
         let user = user.clone();
         self.read("sessions", move |view| {
-            let global_epoch = records::global_epoch(view)?;
+            let global_epoch = records::global_epoch(view);
             let mut sessions = records::sessions_of(view, &user)?;
             sessions.retain(|record| record.is_active(global_epoch, now));
             let mut sessions: Vec<_> = sessions.into_iter().map(|record| record.session).collect();
@@ -352,27 +347,12 @@ impl Store for EngineStore {
     }
 
     async fn rotate_store_key(&self) -> Result<(), StoreError> {
-        let keys = self.keys.clone();
-        self.timed("rotate_store_key", async {
-            let _changing = self.changing_keys.lock().await;
-            // The key is used only when it is durable: what it encrypted would be lost with it.
-            let begin = move |tx: &mut Transaction<'_>| reencrypt::begin(tx, &keys);
-            self.install(self.writer.run(begin).await?);
-            Ok(())
-        })
-        .await
+        self.write("rotate_store_key", reencrypt::begin).await
     }
 
     async fn reencrypt(&self, limit: usize) -> Result<ReencryptionProgress, StoreError> {
-        let keys = self.keys.clone();
-        self.timed("reseal", async {
-            let _changing = self.changing_keys.lock().await;
-            let step = move |tx: &mut Transaction<'_>| reencrypt::step(tx, &keys, limit);
-            let (progress, keyring) = self.writer.run(step).await?;
-            self.install(keyring);
-            Ok(progress)
-        })
-        .await
+        self.write("reseal", move |tx| reencrypt::step(tx, limit))
+            .await
     }
 
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
@@ -381,55 +361,23 @@ impl Store for EngineStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.write("check", |tx| tx.ready()).await
+        self.timed("check", self.run_check()).await
     }
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {
-        self.timed("stats", async {
-            self.health.check()?;
-            let kv = Arc::clone(&self.kv);
-            let size_bytes = tokio::task::spawn_blocking(move || kv.size_bytes())
-                .await
-                .map_err(|_| {
-                    StoreError::Unavailable("a read of the store panicked".to_owned())
-                })??;
-            Ok(StoreStats { size_bytes })
-        })
-        .await
+        self.timed("stats", self.run_stats()).await
     }
 
     async fn export(&self) -> Result<Export, StoreError> {
-        let (snapshots, kv) = (Arc::clone(&self.snapshots), Arc::clone(&self.kv));
-        // In its turn among the writes, so that it is of one moment.
-        let snapshot = self
-            .write("export", move |tx| {
-                Ok(snapshots.begin(kv, tx.cipher().snapshot()))
-            })
-            .await?;
-        let (hand, taken) = tokio::sync::mpsc::channel(2);
-        let health = Arc::clone(&self.health);
-        tokio::task::spawn_blocking(move || {
-            let gone = EngineError::Refused("nobody takes the export any more");
-            let done = transfer::export(&snapshot, |records| {
-                hand.blocking_send(Ok(records)).map_err(|_| gone.clone())
-            });
-            if let Err(error) = done {
-                drop(hand.blocking_send(Err(StoreError::from(health.record(error)))));
-            }
-        });
-        Ok(Export(taken))
+        self.timed("export", self.run_export()).await
     }
 
     async fn restore(&self, records: Vec<ExportRecord>) -> Result<(), StoreError> {
-        let keys = self.keys.clone();
-        let keyring = self
-            .write("restore", move |tx| transfer::restore(tx, &keys, records))
-            .await?;
-        self.install(keyring);
-        Ok(())
+        self.write("restore", move |tx| transfer::restore(tx, &records))
+            .await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.timed("close", self.writer.close()).await
+        self.timed("close", self.run_close()).await
     }
 }

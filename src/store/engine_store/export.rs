@@ -1,0 +1,40 @@
+//! An export on its way to whoever takes it, read on a thread of its own.
+
+use std::sync::Arc;
+
+use crate::store::{
+    Export, StoreError,
+    engine::{FENCE, Source},
+    error::EngineError,
+    operations::{transaction::RecordView, transfer},
+    record_cipher::CipherCache,
+};
+
+/// Batches that wait to be taken.
+const QUEUE_CAPACITY: usize = 2;
+
+/// Hands on all that is in a snapshot, as fast as it is taken.
+pub(super) fn stream(
+    snapshot: impl Source + Send + 'static,
+    ciphers: Arc<CipherCache>,
+    failed: impl Fn(EngineError) -> StoreError + Send + 'static,
+) -> Export {
+    let (hand, taken) = tokio::sync::mpsc::channel(QUEUE_CAPACITY);
+    tokio::task::spawn_blocking(move || {
+        let gone = EngineError::Refused("the export is not taken any more");
+        let export = || {
+            let cipher = ciphers.cipher(snapshot.get(FENCE)?.as_deref())?;
+            let view = RecordView {
+                source: &snapshot,
+                cipher: &cipher,
+            };
+            transfer::export(&view, |records| {
+                hand.blocking_send(Ok(records)).map_err(|_| gone.clone())
+            })
+        };
+        if let Err(error) = export() {
+            drop(hand.blocking_send(Err(failed(error))));
+        }
+    });
+    Export(taken)
+}

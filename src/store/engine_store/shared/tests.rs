@@ -1,0 +1,291 @@
+//! What the runner over a shared engine promises, on records in memory with faults on demand.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::{
+    crypto::Key,
+    entropy::Entropy,
+    store::engines::versioned::{SharedFault, VersionedMemory},
+};
+
+fn keys() -> StoreKeys {
+    StoreKeys::derive(&Key::new([7; 32]), None)
+}
+
+async fn runner() -> (SharedRunner, Arc<VersionedMemory>) {
+    let engine = Arc::new(VersionedMemory::new());
+    (another(&engine).await, engine)
+}
+
+/// Another process on the same engine.
+async fn another(engine: &Arc<VersionedMemory>) -> SharedRunner {
+    let ciphers = Arc::new(CipherCache::new(keys(), Entropy::default()));
+    open_keyring(engine.as_ref(), &keys(), &ciphers)
+        .await
+        .unwrap();
+    SharedRunner::new(Arc::<VersionedMemory>::clone(engine), ciphers)
+}
+
+/// Adds one to the number at a key; says what it is then.
+fn increment(key: &'static str) -> impl Fn(&mut Transaction<'_>) -> Result<u64, EngineError> {
+    move |tx| {
+        let next = tx.record::<u64>(key.as_bytes())?.unwrap_or_default() + 1;
+        tx.put(key.as_bytes().to_vec(), &next)?;
+        Ok(next)
+    }
+}
+
+async fn number(runner: &SharedRunner, key: &'static str) -> Option<u64> {
+    runner
+        .read(move |view| view.record(key.as_bytes()))
+        .await
+        .unwrap()
+}
+
+/// As it would be after another process had written it.
+fn changed(runner: &SharedRunner, key: &str, number: u64) -> (Version, Changes) {
+    let cipher = runner.ciphers.last().unwrap();
+    let plain = crate::store::record_cipher::RecordCipher::encode(key.as_bytes(), &number).unwrap();
+    let sealed = cipher.seal(key.as_bytes(), &plain).unwrap();
+    let version = Version::first(&Entropy::default()).unwrap();
+    (version, [(key.as_bytes().to_vec(), Some(sealed))].into())
+}
+
+#[tokio::test]
+async fn of_two_processes_that_start_together_one_makes_the_keyring() {
+    let engine = Arc::new(VersionedMemory::new());
+    let opened = futures::future::join_all((0..8).map(|_| another(&engine))).await;
+    assert_eq!(engine.commits().len(), 1);
+    for runner in &opened {
+        runner.write(increment("n")).await.unwrap();
+    }
+    assert_eq!(number(&opened[0], "n").await, Some(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_of_many_at_once_on_one_record_are_done() {
+    let (runner, engine) = runner().await;
+    let calls: tokio::task::JoinSet<_> = (0..64)
+        .map(|_| {
+            let runner = runner.clone();
+            async move { runner.write(increment("n")).await }
+        })
+        .collect();
+    let mut numbers: Vec<_> = calls
+        .join_all()
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=64).collect::<Vec<_>>());
+    assert_eq!(
+        engine.commits().len(),
+        65,
+        "the keyring, and each call once"
+    );
+}
+
+#[tokio::test]
+async fn an_absent_record_counts_as_read() {
+    let (runner, engine) = runner().await;
+    let (other, intruder) = (changed(&runner_ready(&runner).await, "n", 41), &engine);
+    let calls = AtomicUsize::new(0);
+    let intruder = Arc::clone(intruder);
+    let outcome = runner
+        .write(move |tx| {
+            let found = tx.record::<u64>(b"n")?;
+            if calls.fetch_add(1, Ordering::SeqCst) == 0 {
+                // It has just found nothing there; another process is quicker.
+                intruder.write(other.0, other.1.clone());
+            }
+            tx.put(b"mine".to_vec(), &found.unwrap_or_default())?;
+            Ok(found)
+        })
+        .await
+        .unwrap();
+    assert_eq!(outcome, Some(41), "it was run again");
+    assert_eq!(number(&runner, "mine").await, Some(41));
+}
+
+/// The runner, once it has used its keys.
+async fn runner_ready(runner: &SharedRunner) -> SharedRunner {
+    number(runner, "nothing").await;
+    runner.clone()
+}
+
+/// Two records that are always equal: no operation sees them differ, not even one that reads them
+/// one after the other.
+#[tokio::test]
+async fn an_operation_sees_one_moment() {
+    let (runner, engine) = runner().await;
+    runner.write(increment("a")).await.unwrap();
+    runner.write(increment("b")).await.unwrap();
+    let (version, mut both) = changed(&runner, "a", 2);
+    both.extend(changed(&runner, "b", 2).1);
+    for is_write in [false, true] {
+        let both = both.clone();
+        engine.interrupt(1, move |engine| engine.write(version, both));
+        let pair = |view: &dyn ReadView| {
+            let a = view.record::<u64>(b"a")?;
+            Ok((a, view.record::<u64>(b"b")?))
+        };
+        let (a, b) = if is_write {
+            runner.write(move |tx| pair(tx)).await.unwrap()
+        } else {
+            runner.read(pair).await.unwrap()
+        };
+        assert_eq!((a, b), (Some(2), Some(2)));
+        runner.write(increment("a")).await.unwrap();
+        runner.write(increment("b")).await.unwrap();
+        let (one, other) = (number(&runner, "a").await, number(&runner, "b").await);
+        assert_eq!((one, other), (Some(3), Some(3)));
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_beforehand_comes_in_one_read() {
+    let (runner, engine) = runner().await;
+    runner_ready(&runner).await;
+    let before = engine.reads();
+    runner
+        .write(|tx| {
+            tx.want(&[b"a".to_vec(), b"b".to_vec(), b"unused".to_vec()]);
+            let sum = tx.record::<u64>(b"a")?.unwrap_or_default()
+                + tx.record::<u64>(b"b")?.unwrap_or_default();
+            tx.put(b"sum".to_vec(), &sum)
+        })
+        .await
+        .unwrap();
+    assert_eq!(engine.reads() - before, 1);
+    let commit = engine.commits().pop().unwrap();
+    let read: Vec<_> = commit.reads.keys().map(Vec::as_slice).collect();
+    assert_eq!(read, [b"a", b"b", FENCE], "neither what was only fetched");
+    assert!(commit.reads[b"a".as_slice()] == Version::ABSENT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_got_lost_happens_once() {
+    use SharedFault::{Conflict, HappenUntold, Lose, None, Refuse};
+    for (faults, commits) in [
+        (vec![Conflict], 1),
+        (vec![Lose], 1),
+        (vec![HappenUntold], 1),
+        (vec![Lose, Lose, HappenUntold], 1),
+        (vec![Lose, Refuse, None], 1),
+        (vec![Conflict, HappenUntold], 1),
+    ] {
+        let (runner, engine) = runner().await;
+        engine.fail_next(faults.clone());
+        assert_eq!(runner.write(increment("n")).await.unwrap(), 1, "{faults:?}");
+        assert_eq!(number(&runner, "n").await, Some(1), "{faults:?}");
+        assert_eq!(engine.commits().len(), 1 + commits, "{faults:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_comes_late_is_refused_by_what_came_first() {
+    let (runner, engine) = runner().await;
+    engine.fail_next([SharedFault::Late]);
+    assert_eq!(runner.write(increment("n")).await.unwrap(), 1);
+    assert_eq!(engine.deliver_late(), [CommitOutcome::Conflict]);
+    assert_eq!(number(&runner, "n").await, Some(1));
+}
+
+/// It comes after the call has looked for it, and before its next attempt commits.
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_comes_between_two_attempts_is_recognised() {
+    let (runner, engine) = runner().await;
+    runner_ready(&runner).await;
+    engine.fail_next([SharedFault::Late, SharedFault::Conflict]);
+    // The read of the third attempt: the first was late, the second lost to another.
+    engine.interrupt(2, |engine| {
+        assert_eq!(engine.deliver_late(), [CommitOutcome::Committed]);
+    });
+    assert_eq!(runner.write(increment("n")).await.unwrap(), 1);
+    assert_eq!(number(&runner, "n").await, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_gives_up_in_time() {
+    let (runner, engine) = runner().await;
+    engine.fail_next([SharedFault::Conflict; 400]);
+    let began = Instant::now();
+    let outcome = runner.write(increment("n")).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))));
+    let took = began.elapsed();
+    assert!(
+        took >= CALL_TIMEOUT && took < CALL_TIMEOUT + 2 * MAX_BACKOFF,
+        "{took:?}"
+    );
+    assert_eq!(engine.commits().len(), 1, "the keyring alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_away_is_said_to_be_so_at_once() {
+    let (runner, engine) = runner().await;
+    engine.fail_next([SharedFault::Refuse]);
+    let began = Instant::now();
+    let outcome = runner.write(increment("n")).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))));
+    assert!(began.elapsed() < FIRST_BACKOFF);
+    assert_eq!(runner.write(increment("n")).await.unwrap(), 1);
+}
+
+/// A process that has not heard of a new keyring neither reads with the old one nor writes under
+/// it.
+#[tokio::test]
+async fn nothing_is_committed_under_an_old_keyring() {
+    let (one, engine) = runner().await;
+    let other = another(&engine).await;
+    other.write(increment("n")).await.unwrap();
+    one.write(|tx| {
+        let keyring = tx.cipher().keyring().with_new_key(&Entropy::default())?;
+        tx.put_keyring(keyring.with_global_epoch(5))
+    })
+    .await
+    .unwrap();
+    other
+        .write(|tx| {
+            let epoch = tx.cipher().keyring().global_epoch();
+            tx.put(b"epoch".to_vec(), &epoch)
+        })
+        .await
+        .unwrap();
+    assert_eq!(number(&one, "epoch").await, Some(5));
+    let commit = engine.commits().pop().unwrap();
+    let sealed = commit.changes[b"epoch".as_slice()].clone().unwrap();
+    assert!(one.ciphers.last().unwrap().is_newest(&sealed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_nobody_waits_for_runs_to_its_end() {
+    let (runner, _engine) = runner().await;
+    let mut waiting = Box::pin(runner.write(increment("n")));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    drop(waiting);
+    tokio::time::sleep(CALL_TIMEOUT).await;
+    assert_eq!(number(&runner, "n").await, Some(1));
+}
+
+#[tokio::test]
+async fn an_operation_that_fails_changes_nothing() {
+    let (runner, engine) = runner().await;
+    let outcome = runner
+        .write(|tx| {
+            tx.touch(b"half".to_vec());
+            Err::<(), _>(EngineError::Refused("on purpose"))
+        })
+        .await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))));
+    assert_eq!(engine.commits().len(), 1, "the keyring alone");
+}
+
+#[test]
+fn waits_grow_to_a_bound() {
+    let mut backoff = Backoff::default();
+    let longest: Vec<_> = (0..7).map(|_| backoff.next(u32::MAX).as_millis()).collect();
+    assert_eq!(longest, [10, 20, 40, 80, 160, 160, 160]);
+    assert_eq!(backoff.next(0), Duration::ZERO);
+}

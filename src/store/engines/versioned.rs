@@ -1,0 +1,270 @@
+//! A shared engine in memory, for tests: records with versions, commits that compare them, and
+//! faults on demand.
+//!
+//! Each call lets other tasks run before and after, so that calls of different operations come
+//! between each other as they do on a server.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Bound,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+
+use crate::store::{
+    engine::{
+        Changes, Commit, CommitOutcome, Pair, ReadResult, SharedEngine, SharedSnapshot, Version,
+        Versioned, VersionedPairs,
+    },
+    error::EngineError,
+};
+
+type Records = BTreeMap<Vec<u8>, Versioned>;
+
+/// What a commit does at its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum SharedFault {
+    /// Nothing is wrong with this one.
+    None,
+    /// Nothing happens, and the caller is told so.
+    Conflict,
+    /// The engine cannot be reached; nothing happens.
+    Refuse,
+    /// Nothing happens, and the caller is not told.
+    Lose,
+    /// It happens, and the caller is not told.
+    HappenUntold,
+    /// The caller is not told; it is tried at [`VersionedMemory::deliver_late`].
+    Late,
+}
+
+/// Something that happens just before a read, once.
+type Interruption = (usize, Box<dyn FnOnce(&VersionedMemory) + Send>);
+
+/// Records in memory, with versions.
+#[derive(Default)]
+pub(in crate::store) struct VersionedMemory {
+    /// `None` once closed.
+    records: Mutex<Option<Records>>,
+    faults: Mutex<VecDeque<SharedFault>>,
+    late: Mutex<Vec<Commit>>,
+    interruption: Mutex<Option<Interruption>>,
+    reads: AtomicUsize,
+    commits: Mutex<Vec<Commit>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl VersionedMemory {
+    pub(in crate::store) fn new() -> Self {
+        let engine = Self::default();
+        *locked(&engine.records) = Some(Records::new());
+        engine
+    }
+
+    /// The faults of the next commits, one each.
+    pub(in crate::store) fn fail_next(&self, faults: impl IntoIterator<Item = SharedFault>) {
+        locked(&self.faults).extend(faults);
+    }
+
+    /// Tries the commits that were late; says what became of each.
+    pub(in crate::store) fn deliver_late(&self) -> Vec<CommitOutcome> {
+        let late = std::mem::take(&mut *locked(&self.late));
+        late.iter()
+            .map(|commit| self.apply(commit).expect("open"))
+            .collect()
+    }
+
+    /// Does something just before a read, `reads` of them from now.
+    pub(in crate::store) fn interrupt(
+        &self,
+        reads: usize,
+        action: impl FnOnce(&Self) + Send + 'static,
+    ) {
+        let at = self.reads.load(Ordering::SeqCst) + reads;
+        *locked(&self.interruption) = Some((at, Box::new(action)));
+    }
+
+    /// Writes as another process would.
+    pub(in crate::store) fn write(&self, version: Version, changes: Changes) {
+        let commit = Commit {
+            version,
+            reads: BTreeMap::new(),
+            changes,
+        };
+        assert_eq!(self.apply(&commit).expect("open"), CommitOutcome::Committed);
+    }
+
+    /// The commits that happened, in order.
+    pub(in crate::store) fn commits(&self) -> Vec<Commit> {
+        locked(&self.commits).clone()
+    }
+
+    /// How many reads there were.
+    pub(in crate::store) fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
+    }
+
+    fn apply(&self, commit: &Commit) -> Result<CommitOutcome, EngineError> {
+        let mut records = locked(&self.records);
+        let records = records.as_mut().ok_or(EngineError::Closed)?;
+        let version = |key: &Vec<u8>| {
+            records
+                .get(key)
+                .map_or(Version::ABSENT, |record| record.version)
+        };
+        if commit.reads.iter().any(|(key, read)| version(key) != *read) {
+            return Ok(CommitOutcome::Conflict);
+        }
+        for (key, value) in &commit.changes {
+            match value {
+                Some(_) => {
+                    let record = Versioned {
+                        version: commit.version,
+                        value: value.clone(),
+                    };
+                    records.insert(key.clone(), record);
+                }
+                None => drop(records.remove(key)),
+            }
+        }
+        locked(&self.commits).push(commit.clone());
+        Ok(CommitOutcome::Committed)
+    }
+
+    fn scan_now(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<VersionedPairs, EngineError> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(prefix),
+        };
+        let records = locked(&self.records);
+        let found = records
+            .as_ref()
+            .ok_or(EngineError::Closed)?
+            .range::<[u8], _>((start, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take(limit)
+            .map(|(key, record)| (key.clone(), record.clone()))
+            .collect();
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl SharedEngine for VersionedMemory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn read(
+        &self,
+        values: &[Vec<u8>],
+        versions: &[Vec<u8>],
+    ) -> Result<ReadResult, EngineError> {
+        tokio::task::yield_now().await;
+        let number = self.reads.fetch_add(1, Ordering::SeqCst);
+        let interruption = locked(&self.interruption).take_if(|(at, _)| *at == number);
+        if let Some((_, action)) = interruption {
+            action(self);
+        }
+        let result = {
+            let records = locked(&self.records);
+            let records = records.as_ref().ok_or(EngineError::Closed)?;
+            let record = |key| records.get(key).cloned().unwrap_or(Versioned::ABSENT);
+            ReadResult {
+                values: values.iter().map(record).collect(),
+                versions: versions.iter().map(|key| record(key).version).collect(),
+            }
+        };
+        tokio::task::yield_now().await;
+        Ok(result)
+    }
+
+    async fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<VersionedPairs, EngineError> {
+        tokio::task::yield_now().await;
+        let found = self.scan_now(prefix, after, limit);
+        tokio::task::yield_now().await;
+        found
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<CommitOutcome, EngineError> {
+        tokio::task::yield_now().await;
+        let fault = locked(&self.faults).pop_front();
+        let outcome = match fault.unwrap_or(SharedFault::None) {
+            SharedFault::None => self.apply(commit)?,
+            SharedFault::Conflict => CommitOutcome::Conflict,
+            SharedFault::Refuse => return Err(EngineError::Refused("down")),
+            SharedFault::Lose => CommitOutcome::Unknown,
+            SharedFault::HappenUntold => {
+                self.apply(commit)?;
+                CommitOutcome::Unknown
+            }
+            SharedFault::Late => {
+                locked(&self.late).push(commit.clone());
+                CommitOutcome::Unknown
+            }
+        };
+        tokio::task::yield_now().await;
+        Ok(outcome)
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn SharedSnapshot>, EngineError> {
+        let snapshot = Self::new();
+        let records = locked(&self.records).clone();
+        *locked(&snapshot.records) = Some(records.ok_or(EngineError::Closed)?);
+        Ok(Box::new(snapshot))
+    }
+
+    async fn ready(&self) -> Result<(), EngineError> {
+        match locked(&self.records).as_ref() {
+            Some(_) => Ok(()),
+            None => Err(EngineError::Closed),
+        }
+    }
+
+    async fn size_bytes(&self) -> Result<u64, EngineError> {
+        self.ready().await.map(|()| 0)
+    }
+
+    async fn close(&self) -> Result<(), EngineError> {
+        locked(&self.records).take();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl SharedSnapshot for VersionedMemory {
+    async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        let records = locked(&self.records);
+        let records = records.as_ref().ok_or(EngineError::Closed)?;
+        Ok(records.get(key).and_then(|record| record.value.clone()))
+    }
+
+    async fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, EngineError> {
+        let pairs = self.scan_now(prefix, after, limit)?.into_iter();
+        Ok(pairs
+            .filter_map(|(key, record)| Some((key, record.value?)))
+            .collect())
+    }
+}

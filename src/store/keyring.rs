@@ -1,0 +1,221 @@
+//! The store's own keys, as they lie in the store: wrapped with the encryption key of the config,
+//! in one record that every operation reads.
+//!
+//! With them lies the global epoch. So a process that does not know the newest key or the newest
+//! epoch cannot commit anything, and neither is a record that ordinary operations write.
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{engine::FENCE, error::EngineError};
+use crate::{
+    crypto::{self, Key},
+    entropy::{Entropy, NoEntropy},
+};
+
+/// What wraps the keys of one store, derived from the encryption key of the config.
+#[derive(Debug, Clone)]
+pub struct StoreKeys {
+    wrap: Key,
+    previous: Option<Key>,
+}
+
+impl StoreKeys {
+    /// From the encryption key of the config, which is used for nothing else; and from the one
+    /// before it, under which the store may still be.
+    pub fn derive(key: &Key, previous: Option<&Key>) -> Self {
+        let wrap = |key: &Key| crypto::derive(key, "store wrap");
+        Self {
+            wrap: wrap(key),
+            previous: previous.map(wrap),
+        }
+    }
+}
+
+/// The store's own keys. The first of `keys` seals; the others still open, while their records are
+/// being re-encrypted.
+#[derive(Debug, Clone)]
+pub(super) struct Keyring {
+    root: Key,
+    keys: Vec<DataKey>,
+    global_epoch: u64,
+}
+
+/// One generation of keys.
+#[derive(Debug, Clone)]
+pub(super) struct DataKey {
+    id: u32,
+    seal: Key,
+    lookup: Key,
+}
+
+/// A keyring as it is wrapped and written.
+#[derive(Serialize, Deserialize)]
+struct KeyringRecord {
+    root: [u8; 32],
+    keys: Vec<(u32, [u8; 32], [u8; 32])>,
+    global_epoch: u64,
+}
+
+/// How a wrapped keyring was opened.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum WrappedWith {
+    /// With the present encryption key.
+    Present,
+    /// With the previous one: it is to be wrapped anew.
+    Previous,
+}
+
+impl Keyring {
+    /// A new one.
+    pub(super) fn generate(entropy: &Entropy) -> Result<Self, NoEntropy> {
+        Ok(Self {
+            root: Key::new(entropy.bytes()?),
+            keys: vec![DataKey::generate(1, entropy)?],
+            global_epoch: 0,
+        })
+    }
+
+    /// With a new key in front.
+    pub(super) fn with_new_key(&self, entropy: &Entropy) -> Result<Self, NoEntropy> {
+        let newest = self.keys.iter().map(|key| key.id).max();
+        let id = newest.unwrap_or_default().wrapping_add(1);
+        let mut keys = self.keys.clone();
+        keys.insert(0, DataKey::generate(id, entropy)?);
+        Ok(Self {
+            keys,
+            ..self.clone()
+        })
+    }
+
+    /// With the key in front alone.
+    pub(super) fn newest_only(&self) -> Self {
+        Self {
+            keys: self.keys.iter().take(1).cloned().collect(),
+            ..self.clone()
+        }
+    }
+
+    /// With another secret from which others are derived.
+    pub(super) fn with_root(&self, root: Key) -> Self {
+        Self {
+            root,
+            ..self.clone()
+        }
+    }
+
+    /// With another global epoch.
+    pub(super) fn with_global_epoch(&self, global_epoch: u64) -> Self {
+        Self {
+            global_epoch,
+            ..self.clone()
+        }
+    }
+
+    /// Whether older keys are still needed.
+    pub(super) fn is_rotating(&self) -> bool {
+        self.keys.len() > 1
+    }
+
+    /// What other secrets of the deployment are derived from. Outlives every other key.
+    pub(super) const fn root(&self) -> &Key {
+        &self.root
+    }
+
+    /// The epoch below which every token is revoked; 0 until the first revocation of everything.
+    pub(super) const fn global_epoch(&self) -> u64 {
+        self.global_epoch
+    }
+
+    /// All generations, the newest first.
+    pub(super) fn keys(&self) -> &[DataKey] {
+        &self.keys
+    }
+
+    /// The bytes to be stored at [`FENCE`].
+    pub(super) fn wrap(&self, keys: &StoreKeys, entropy: &Entropy) -> Result<Vec<u8>, EngineError> {
+        let each = |key: &DataKey| (key.id, *key.seal.expose(), *key.lookup.expose());
+        let record = KeyringRecord {
+            root: *self.root.expose(),
+            keys: self.keys.iter().map(each).collect(),
+            global_epoch: self.global_epoch,
+        };
+        let plain = Zeroizing::new(
+            rmp_serde::to_vec_named(&record)
+                .map_err(|_| EngineError::damaged(FENCE, "cannot be written"))?,
+        );
+        Ok(crypto::seal(&keys.wrap, entropy, FENCE, &plain)?)
+    }
+
+    /// The keyring in these bytes; `None` when neither encryption key opens it.
+    pub(super) fn unwrap(keys: &StoreKeys, bytes: &[u8]) -> Option<(Self, WrappedWith)> {
+        let open = |key, with| Some((crypto::open(key, FENCE, bytes)?, with));
+        let (plain, with) = open(&keys.wrap, WrappedWith::Present)
+            .or_else(|| open(keys.previous.as_ref()?, WrappedWith::Previous))?;
+        let record: KeyringRecord = rmp_serde::from_slice(&Zeroizing::new(plain)).ok()?;
+        let each = |(id, seal, lookup)| DataKey {
+            id,
+            seal: Key::new(seal),
+            lookup: Key::new(lookup),
+        };
+        let keyring = Self {
+            root: Key::new(record.root),
+            keys: record.keys.into_iter().map(each).collect(),
+            global_epoch: record.global_epoch,
+        };
+        (!keyring.keys.is_empty()).then_some((keyring, with))
+    }
+}
+
+impl DataKey {
+    fn generate(id: u32, entropy: &Entropy) -> Result<Self, NoEntropy> {
+        Ok(Self {
+            id,
+            seal: Key::new(entropy.bytes()?),
+            lookup: Key::new(entropy.bytes()?),
+        })
+    }
+
+    /// Names the generation, in each record that it seals.
+    pub(super) const fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// What something is found by under this key.
+    pub(super) fn lookup_hash(&self, parts: &[&[u8]]) -> [u8; 32] {
+        crypto::mac(&self.lookup, parts)
+    }
+
+    /// Each record has a key of its own, because random nonces of one AES-GCM key are good for 2^32
+    /// messages (NIST SP 800-38D section 8.3), which a busy store writes within months.
+    pub(super) fn for_record(&self, at: &[u8]) -> Key {
+        Key::new(crypto::mac(&self.seal, &[at]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keyring_opens_with_its_encryption_key_or_the_one_before() {
+        let key = |byte: u8| Key::new([byte; 32]);
+        let (old, new) = (
+            StoreKeys::derive(&key(1), None),
+            StoreKeys::derive(&key(2), Some(&key(1))),
+        );
+        let keyring = Keyring::generate(&Entropy::default())
+            .unwrap()
+            .with_global_epoch(7);
+        let wrapped = keyring.wrap(&old, &Entropy::default()).unwrap();
+        let read = |keys: &StoreKeys, bytes: &[u8]| {
+            Keyring::unwrap(keys, bytes)
+                .map(|(keyring, with)| (*keyring.root().expose(), keyring.global_epoch(), with))
+        };
+        let root = *keyring.root().expose();
+        assert_eq!(read(&old, &wrapped), Some((root, 7, WrappedWith::Present)));
+        assert_eq!(read(&new, &wrapped), Some((root, 7, WrappedWith::Previous)));
+        assert_eq!(read(&StoreKeys::derive(&key(3), None), &wrapped), None);
+        assert_eq!(read(&old, b"short"), None);
+    }
+}
