@@ -88,10 +88,12 @@ fn phones() {
     let directory = tempfile::tempdir().expect("a directory");
     let url = format!("sled:{}", directory.path().display());
     let keys = StoreKeys::derive(&Key::new([1; 32]), None);
-    let store = store::open(&url, &OpenOptions::default(), &keys, Entropy::default())
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let options = OpenOptions::default();
+    let store = runtime
+        .block_on(store::open(&url, &options, &keys, Entropy::default()))
         .expect("a store")
         .store;
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let limits = SmsLimits {
         code_ttl: std::time::Duration::from_mins(5),
         resend_after: std::time::Duration::from_mins(1),

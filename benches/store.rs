@@ -43,7 +43,9 @@ fn benches(criterion: &mut Criterion) {
     ];
     for (engine, url) in urls {
         let keys = StoreKeys::derive(&Key::new([1; 32]), None);
-        let store = store::open(&url, &OpenOptions::default(), &keys, Entropy::default())
+        let options = OpenOptions::default();
+        let store = runtime
+            .block_on(store::open(&url, &options, &keys, Entropy::default()))
             .expect("a store")
             .store;
         runtime.block_on(fill(&store));

@@ -183,6 +183,21 @@ async fn require_token(
     }
 }
 
+/// The probes of a process that waits for its store's database: it lives and has started, and takes
+/// no clients yet.
+pub fn waiting_router() -> Router {
+    Router::new()
+        .route("/livez", get(async || report(true, "process", "ok")))
+        .route(
+            "/startupz",
+            get(async || report(true, "stage", "waiting for the store")),
+        )
+        .route(
+            "/readyz",
+            get(async || report(false, "store", "its database cannot be reached")),
+        )
+}
+
 /// Serves the current routes until the task is dropped.
 pub async fn serve(listener: TcpListener, routes: Arc<ArcSwap<Router>>) -> io::Result<()> {
     listener.set_nonblocking(true)?;

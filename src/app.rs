@@ -10,6 +10,7 @@ mod offline;
 mod process;
 mod reload;
 mod secrets;
+mod startup;
 mod storage;
 
 use std::{net::TcpListener, pin::pin, sync::Arc, time::Duration};
@@ -27,7 +28,9 @@ pub use check::check;
 pub use explain::{OfflineGate, offline_gate};
 pub use offline::operations;
 pub use reload::Reload;
-pub use storage::{export_key, export_key_from_file, open_store, with_key_file};
+pub use storage::{
+    check_store, export_key, export_key_from_file, migrate_store, open_store, with_key_file,
+};
 
 use self::{generation::Generation, process::Process, reload::Current};
 use crate::{
@@ -106,12 +109,8 @@ impl App {
         let tls = tls(&config, &metrics)?;
 
         // Opening may wait for another process, and signals are handled meanwhile.
-        let (store_config, store_metrics, store_entropy) =
-            (config.clone(), metrics.clone(), entropy.clone());
-        let opened = tokio::task::spawn_blocking(move || {
-            open_store(&store_config, &store_metrics, &store_entropy)
-        })
-        .await??;
+        let opened =
+            startup::open_store_when_reachable(&config, &metrics, &entropy, &admin).await?;
         config.store = secrets::with_generated_key(config.store)?;
         let store = opened.store;
         let denylist = Arc::new(Denylist::with_retention(Duration::ZERO));

@@ -59,7 +59,7 @@ pub use self::{
     imports::{IdentityKind, ImportConflict, ImportOutcome, ImportedUser},
     keyring::StoreKeys,
     logins::{LoginOutcome, LoginProof, NewLogin, WechatIdentity},
-    open::{OpenedStore, has_data, open},
+    open::{OpenedStore, check_engine, check_url, has_data, migrate, open},
     open_options::{OpenError, OpenOptions},
     outbox::{
         Backlog, OutboxEntry, OutboxEvent, OutboxPolicy, OutboxReceipt, Withdrawal,

@@ -3,11 +3,12 @@
 use super::minting::minting;
 use crate::{
     clock::Clock,
-    config::{Config, Problems},
+    config::{Config, Problems, StoreEngine},
     dialect::Dialects,
     gate,
     policy::IdentityHeaders,
     proxy::Tls,
+    store,
     token::TrustedIssuers,
 };
 
@@ -24,6 +25,15 @@ pub fn check(config: &Config, problems: &mut Problems) {
         && let Err(error) = Tls::check(tls)
     {
         problems.add("server.tls", error.to_string());
+    }
+    // What else a URL may be, the config's own check has said.
+    if config.store.engine() == Ok(StoreEngine::Shared)
+        && let Err(error) = store::check_url(&config.store.url)
+    {
+        problems.add(
+            "store.url",
+            error.to_string().trim_start_matches("store.url "),
+        );
     }
     add_all(problems, minting(config));
     add_all(problems, Dialects::compile(config));

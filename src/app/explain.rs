@@ -125,7 +125,8 @@ async fn verification_keys(
             &OpenOptions::default(),
             &StoreKeys::derive(&key, None),
             entropy.clone(),
-        )?;
+        )
+        .await?;
         let keyrings =
             Keyrings::open(&config.tokens, lifetimes, &*empty.store, entropy, now).await?;
         return Ok((keyrings, KeyOrigin::Config));
@@ -190,6 +191,7 @@ async fn stored_keys(
     let mut config = config.clone();
     config.store.lock_wait = HumanDuration::secs(1).min(config.store.lock_wait);
     let store = open_store(&config, &Metrics::new(), entropy)
+        .await
         .context("no menshen answers on a plain address of server.listen, so its store was tried")?
         .store;
     let read = async {

@@ -23,7 +23,7 @@ use crate::{
 pub async fn operations(config: &Config) -> anyhow::Result<AdminState> {
     let (entropy, metrics, clock) = (Entropy::default(), Metrics::new(), Clock::System);
     let audit = Audit::new(metrics.clone());
-    let store: Arc<dyn Store> = open_store(config, &metrics, &entropy)?.store;
+    let store: Arc<dyn Store> = open_store(config, &metrics, &entropy).await?.store;
     let dialects = Dialects::compile(config).map_err(problems_error)?;
     let lifetimes = dialects.lifetimes(&config.tokens);
     let keyrings =

@@ -40,6 +40,13 @@ pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow:
             path.display()
         );
     }
+    if config.engine()? == StoreEngine::Shared && !path.exists() {
+        anyhow::bail!(
+            "the key in {} is missing. All replicas need the same one, so it is not made here: `openssl rand -hex 32` makes one, \
+             once for all of them",
+            path.display()
+        );
+    }
     let text = read_or_generate(&path, entropy)
         .with_context(|| format!("cannot read or make the key in {}", path.display()))?;
     parse_key(config, text)
@@ -79,7 +86,7 @@ pub(super) fn key_file(config: &StoreConfig) -> anyhow::Result<Option<PathBuf>> 
                 .unwrap_or_else(|| Path::new(""))
                 .join(KEY_FILE),
         ),
-        (None, StoreEngine::Memory) => None,
+        (None, StoreEngine::Memory | StoreEngine::Shared) => None,
     })
 }
 

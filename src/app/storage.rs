@@ -10,11 +10,11 @@ use crate::{
     crypto::Key,
     entropy::Entropy,
     metrics::Metrics,
-    store::{self, OpenOptions, OpenedStore, StoreKeys, backup},
+    store::{self, OpenError, OpenOptions, OpenedStore, StoreKeys, backup},
 };
 
-/// Opens the store that the config names. Blocks while another process holds it.
-pub fn open_store(
+/// Opens the store that the config names. Waits while another process holds it.
+pub async fn open_store(
     config: &Config,
     metrics: &Metrics,
     entropy: &Entropy,
@@ -26,13 +26,28 @@ pub fn open_store(
         cache_bytes,
         lock_wait: config.store.lock_wait.get(),
         metrics: metrics.clone(),
+        ..shared_options(&config.store)
     };
-    Ok(store::open(
-        &config.store.url,
-        &options,
-        &keys,
-        entropy.clone(),
-    )?)
+    Ok(store::open(&config.store.url, &options, &keys, entropy.clone()).await?)
+}
+
+/// Makes or migrates the tables of the store; `false`: it has none.
+pub async fn migrate_store(config: &StoreConfig) -> anyhow::Result<bool> {
+    Ok(store::migrate(&config.url, &shared_options(config)).await?)
+}
+
+/// Whether the store's engine can be reached and is as menshen needs it; changes nothing there.
+pub async fn check_store(config: &StoreConfig) -> Result<(), OpenError> {
+    store::check_engine(&config.url, &shared_options(config)).await
+}
+
+/// How to reach a shared engine.
+fn shared_options(config: &StoreConfig) -> OpenOptions {
+    OpenOptions {
+        connections: config.connections,
+        password_file: config.password_file.clone(),
+        ..OpenOptions::default()
+    }
 }
 
 /// The key that encrypts exports of this config's store; `None` where the store's key is neither in

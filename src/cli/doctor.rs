@@ -85,7 +85,7 @@ async fn examine(config: Config, echo: Option<String>) -> Vec<NamedFinding> {
         start("folding", folding::check(context.clone())),
         start("wechat", wechat::check(context.clone())),
         start_sync("clock", clock::check, context),
-        start_sync("store", store::check, context),
+        start("store", store::check(context.clone())),
         start_sync("certificate", certificate::check, context),
         start_sync("sockets", sockets::check, context),
         start("running", running::check(context.clone())),

@@ -11,9 +11,11 @@ use clap::Subcommand;
 use super::{
     command_error::{CommandError, CommandResult},
     console::Console,
+    run::runtime,
 };
 use crate::{
-    config::StoreEngine,
+    app,
+    config::{Config, StoreEngine},
     store::{OpenOptions, compact},
 };
 
@@ -22,6 +24,9 @@ const PROGRESS_INTERVAL: u64 = 100_000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Make the tables in the database, or bring them to this version, as a role that may; once,
+    /// before a menshen starts whose own role may not
+    Migrate,
     /// Write the store anew, so that its files are as small as can be; for a menshen that does not
     /// run
     Compact,
@@ -29,7 +34,22 @@ pub(super) enum Command {
 
 pub(super) fn run(console: &mut Console<'_>, command: &Command) -> CommandResult {
     let config = console.load()?;
-    let Command::Compact = command;
+    match command {
+        Command::Compact => compact_store(&config, console),
+        Command::Migrate => migrate(&config, console),
+    }
+}
+
+fn migrate(config: &Config, console: &mut Console<'_>) -> CommandResult {
+    let has_tables = runtime()?.block_on(app::migrate_store(&config.store))?;
+    if !has_tables {
+        return Err(anyhow!("only a store in a database has tables; store.url names none").into());
+    }
+    writeln!(console.out, "the tables are there, in the format of this version")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn compact_store(config: &Config, console: &mut Console<'_>) -> CommandResult {
     let Ok(StoreEngine::Sled(path)) = config.store.engine() else {
         return Err(anyhow!("only a store on sled has files to compact").into());
     };

@@ -14,8 +14,17 @@ use crate::{crypto::Key, types::Malformed};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
-    /// `sled:PATH` (embedded, one replica) or `memory:` (gone at exit; development only).
+    /// `sled:PATH` (embedded, one replica), `postgres://USER@HOST:5432/DATABASE` (many replicas) or
+    /// `memory:` (gone at exit; development only). TLS to a database is verified unless it is on
+    /// this machine; `?sslrootcert=FILE` names its certificate authority.
     pub url: String,
+    /// Read the database's password from this file, for each new connection: a password that was
+    /// changed needs no restart.
+    #[schemars(extend("format" = "path"), example = &"db-password")]
+    pub password_file: Option<PathBuf>,
+    /// Most connections to the database, of this process.
+    #[schemars(range(min = 1, max = 1000))]
+    pub connections: usize,
     /// 32 bytes, as 64 hex digits or base64, that encrypt what is personal in the store; also
     /// `encryption_key_file`. Unset in development: made on first start as `store.key` beside the
     /// data. Production refuses to start without.
@@ -77,7 +86,17 @@ impl StoreConfig {
                 let message = "`memory:` forgets every user at exit: use sled:PATH, or mode = \"development\"";
                 problems.add_conflict("store.url", &["mode"], message);
             }
-            (Ok(StoreEngine::Memory | StoreEngine::Sled(_)), _) => {}
+            (Ok(StoreEngine::Shared), _)
+                if self.encryption_key.is_none() && self.encryption_key_file.is_none() =>
+            {
+                problems.add_conflict(
+                    "store.encryption_key_file",
+                    &["store.url", "store.encryption_key"],
+                    "a database is shared by replicas, and all of them need the same key: make one with `openssl rand -hex 32`, \
+                     and name its file here",
+                );
+            }
+            (Ok(StoreEngine::Memory | StoreEngine::Sled(_) | StoreEngine::Shared), _) => {}
         }
         if let Err(Malformed(what)) = self.key() {
             problems.add("store.encryption_key", what);
@@ -88,6 +107,7 @@ impl StoreConfig {
         if mode == Mode::Production
             && self.encryption_key.is_none()
             && self.encryption_key_file.is_none()
+            && self.engine() != Ok(StoreEngine::Shared)
         {
             problems.add_conflict(
                 "store.encryption_key_file",
@@ -105,6 +125,8 @@ pub enum StoreEngine {
     Memory,
     /// In this directory; a relative one is in the working directory.
     Sled(PathBuf),
+    /// A database that many processes share.
+    Shared,
 }
 
 impl FromStr for StoreEngine {
@@ -114,10 +136,11 @@ impl FromStr for StoreEngine {
         match url.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("sled", path)) if !path.is_empty() => Ok(Self::Sled(path.into())),
+            Some(("postgres" | "postgresql", _)) => Ok(Self::Shared),
             Some(("sled", _)) => Err(Malformed("names no directory: write sled:PATH")),
             // The text is not repeated: a database URL holds a password.
             Some(_) | None => Err(Malformed(
-                "names a store that this version does not know: use sled:PATH or memory:",
+                "names a store that this version does not know: use sled:PATH, postgres://... or memory:",
             )),
         }
     }
@@ -151,6 +174,8 @@ impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             url: "sled:./data".to_owned(),
+            password_file: None,
+            connections: 16,
             encryption_key: None,
             encryption_key_file: None,
             previous_encryption_key: None,

@@ -12,18 +12,23 @@ macro_rules! case {
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn memory() {
-                super::$name(engines::memory()).await;
+                super::$name(engines::memory().await).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sled() {
-                let (store, _directory) = engines::sled();
+                let (store, _directory) = engines::sled().await;
                 super::$name(store).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn shared() {
                 super::$name(engines::shared().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                super::$name(engines::postgres().await).await;
             }
         }
     };

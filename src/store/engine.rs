@@ -104,13 +104,11 @@ impl Version {
     }
 
     /// From a column of the engine; 0 is [`Self::ABSENT`].
-    #[expect(dead_code, reason = "for the first shared engine of the product")]
     pub(in crate::store) const fn from_i64(number: i64) -> Self {
         Self(number)
     }
 
     /// For a column of the engine: 0 or positive.
-    #[expect(dead_code, reason = "for the first shared engine of the product")]
     pub(in crate::store) const fn as_i64(self) -> i64 {
         self.0
     }
@@ -125,10 +123,6 @@ pub(in crate::store) struct Versioned {
 
 impl Versioned {
     /// No record.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the first shared engine of the product")
-    )]
     pub(in crate::store) const ABSENT: Self = Self {
         version: Version::ABSENT,
         value: None,
@@ -149,10 +143,6 @@ pub(in crate::store) type VersionedPairs = Vec<(Vec<u8>, Versioned)>;
 
 /// One attempt to commit.
 #[derive(Debug, Clone)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for the first shared engine of the product")
-)]
 pub(in crate::store) struct Commit {
     /// The version of everything that it writes.
     pub(in crate::store) version: Version,
@@ -164,10 +154,6 @@ pub(in crate::store) struct Commit {
 
 /// What became of an attempt to commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for the first shared engine of the product")
-)]
 pub(in crate::store) enum CommitOutcome {
     /// All of it happened, and survives a crash of the engine.
     Committed,

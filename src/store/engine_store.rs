@@ -98,10 +98,6 @@ impl EngineStore {
     }
 
     /// The store on an engine that other processes use too.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the first shared engine of the product")
-    )]
     pub(in crate::store) async fn shared(
         engine: Arc<dyn SharedEngine>,
         options: &OpenOptions,

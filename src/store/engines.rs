@@ -2,6 +2,7 @@
 //! the domain.
 
 pub(in crate::store) mod memory;
+pub(in crate::store) mod postgres;
 pub(in crate::store) mod sled;
 #[cfg(test)]
 pub(in crate::store) mod versioned;

@@ -1,9 +1,18 @@
 //! From the config's URL to a store.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
-    OpenError, OpenOptions, Store, engine_store::EngineStore, engines::sled, keyring::StoreKeys,
+    OpenError, OpenOptions, Store,
+    engine_store::EngineStore,
+    engines::{
+        postgres::{Postgres, PostgresUrl},
+        sled,
+    },
+    keyring::StoreKeys,
 };
 use crate::{crypto::Key, entropy::Entropy};
 
@@ -15,26 +24,88 @@ pub struct OpenedStore {
     pub root: Key,
 }
 
-/// Opens the store that a URL names: `sled:PATH` or `memory:`. Blocks while another process holds
-/// it, at most [`OpenOptions::lock_wait`], so it is not for a thread that serves requests.
-pub fn open(
+/// What `store.url` names.
+enum EngineUrl {
+    Memory,
+    Sled(PathBuf),
+    Postgres(Box<PostgresUrl>),
+}
+
+impl EngineUrl {
+    fn parse(url: &str) -> Result<Self, OpenError> {
+        match url.split_once(':') {
+            Some(("memory", "")) => Ok(Self::Memory),
+            Some(("sled", path)) if !path.is_empty() => Ok(Self::Sled(path.into())),
+            Some(("postgres" | "postgresql", _)) => match url.parse::<PostgresUrl>() {
+                Ok(url) => Ok(Self::Postgres(Box::new(url))),
+                Err(error) => Err(OpenError::Url(error.to_string())),
+            },
+            Some(_) | None => Err(OpenError::UnknownUrl),
+        }
+    }
+}
+
+/// Whether [`open`] would understand this URL; connects to nothing. The error never quotes it.
+pub fn check_url(url: &str) -> Result<(), OpenError> {
+    EngineUrl::parse(url).map(drop)
+}
+
+/// Opens the store that a URL names: `sled:PATH`, `postgres://...` or `memory:`. Waits while another
+/// process holds a directory, at most [`OpenOptions::lock_wait`]. Tasks of the current tokio runtime
+/// serve the connections to a database.
+pub async fn open(
     url: &str,
     options: &OpenOptions,
     keys: &StoreKeys,
     entropy: Entropy,
 ) -> Result<OpenedStore, OpenError> {
-    let store = match url.split_once(':') {
-        Some(("memory", "")) => EngineStore::memory(options, keys, entropy)?,
-        Some(("sled", path)) if !path.is_empty() => {
-            EngineStore::sled(path.as_ref(), options, keys, entropy)?
+    let store = match EngineUrl::parse(url)? {
+        EngineUrl::Memory => EngineStore::memory(options, keys, entropy)?,
+        EngineUrl::Sled(path) => {
+            let (options, keys, path_there) = (options.clone(), keys.clone(), path.clone());
+            let opening = move || EngineStore::sled(&path_there, &options, &keys, entropy);
+            tokio::task::spawn_blocking(opening)
+                .await
+                .map_err(|error| OpenError::Io {
+                    path,
+                    why: error.to_string(),
+                })??
         }
-        Some(_) | None => return Err(OpenError::UnknownUrl),
+        EngineUrl::Postgres(url) => {
+            let engine = postgres(&url, options)?;
+            engine.prepare().await?;
+            EngineStore::shared(Arc::new(engine), options, keys, entropy).await?
+        }
     };
     let root = store.root().clone();
     Ok(OpenedStore {
         store: Arc::new(store),
         root,
     })
+}
+
+/// Whether a shared engine can be reached and is as menshen needs it; changes nothing there.
+pub async fn check_engine(url: &str, options: &OpenOptions) -> Result<(), OpenError> {
+    match EngineUrl::parse(url)? {
+        EngineUrl::Memory | EngineUrl::Sled(_) => Ok(()),
+        EngineUrl::Postgres(url) => postgres(&url, options)?.check().await,
+    }
+}
+
+/// Makes the tables of a shared engine, or brings them to this version, for a menshen whose own role
+/// may not. Returns `false` where the URL names an engine without tables.
+pub async fn migrate(url: &str, options: &OpenOptions) -> Result<bool, OpenError> {
+    match EngineUrl::parse(url)? {
+        EngineUrl::Memory | EngineUrl::Sled(_) => Ok(false),
+        EngineUrl::Postgres(url) => {
+            postgres(&url, options)?.prepare().await?;
+            Ok(true)
+        }
+    }
+}
+
+fn postgres(url: &PostgresUrl, options: &OpenOptions) -> Result<Postgres, OpenError> {
+    Postgres::new(url, options.password_file.as_deref(), options.connections)
 }
 
 /// Whether an embedded store in this directory has been written to, so that its key must exist too.
@@ -46,17 +117,13 @@ pub fn has_data(directory: &Path) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_url_names_an_engine_or_nothing_is_opened() {
-        let open = |url| {
-            open(
-                url,
-                &OpenOptions::default(),
-                &StoreKeys::derive(&Key::new([1; 32]), None),
-                Entropy::default(),
-            )
+    #[tokio::test]
+    async fn a_url_names_an_engine_or_nothing_is_opened() {
+        let open = async |url| {
+            let keys = StoreKeys::derive(&Key::new([1; 32]), None);
+            open(url, &OpenOptions::default(), &keys, Entropy::default()).await
         };
-        assert!(open("memory:").is_ok());
+        assert!(open("memory:").await.is_ok());
         for url in [
             "",
             "memory",
@@ -64,10 +131,15 @@ mod tests {
             "sled:",
             "sled",
             "redis://localhost",
-            "postgres://x",
+            "mysql://x",
             "./data",
         ] {
-            assert!(matches!(open(url), Err(OpenError::UnknownUrl)), "{url}");
+            let opened = open(url).await;
+            assert!(matches!(opened, Err(OpenError::UnknownUrl)), "{url}");
         }
+        let opened = open("postgres://secret@").await;
+        let error = opened.err().expect("a URL without a host").to_string();
+        assert!(error.contains("names no"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
     }
 }

@@ -16,6 +16,10 @@ pub struct OpenOptions {
     /// How long to wait for another process that holds the store, such as a predecessor that is
     /// just ending.
     pub lock_wait: Duration,
+    /// Most connections to a shared engine.
+    pub connections: usize,
+    /// The file with the password for a shared engine, read for each new connection.
+    pub password_file: Option<PathBuf>,
     /// Where operations are timed and their failures counted.
     pub metrics: Metrics,
 }
@@ -25,6 +29,8 @@ impl Default for OpenOptions {
         Self {
             cache_bytes: 16 << 20,
             lock_wait: Duration::from_secs(30),
+            connections: 16,
+            password_file: None,
             metrics: Metrics::default(),
         }
     }
@@ -34,8 +40,11 @@ impl Default for OpenOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// `store.url` names no engine that we have.
-    #[error("store.url is not understood: use \"sled:PATH\" or \"memory:\"")]
+    #[error("store.url is not understood: use \"sled:PATH\", \"postgres://...\" or \"memory:\"")]
     UnknownUrl,
+    /// `store.url` is no URL of the engine that it names.
+    #[error("store.url {0}")]
+    Url(String),
     /// Another process has it open.
     #[error(
         "the store in {path} is in use by another process (waited {waited:?}). One directory serves one menshen: stop the \
@@ -69,6 +78,9 @@ pub enum OpenError {
     /// A shared engine does not answer, or not as it should.
     #[error("the store on {engine} cannot be opened: {why}")]
     Unavailable { engine: &'static str, why: String },
+    /// A shared engine is not one that menshen can use, or its URL is not.
+    #[error("the store on {engine} cannot be used: {why}")]
+    Unsuitable { engine: &'static str, why: String },
     /// The system failed.
     #[error("the store in {path} cannot be opened: {why}")]
     Io { path: PathBuf, why: String },

@@ -230,6 +230,7 @@ fn with_store(dir: &Path, change: impl AsyncFnOnce(&dyn Store)) {
         .expect("a runtime");
     runtime.block_on(async {
         let store = store::open(&url, &options, &keys, Entropy::default())
+            .await
             .expect("a store")
             .store;
         change(&*store).await;

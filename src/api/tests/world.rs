@@ -111,6 +111,7 @@ impl World {
             &StoreKeys::derive(&Key::new([1; 32]), None),
             entropy.clone(),
         )
+        .await
         .unwrap()
         .store;
         let denylist = Arc::new(Denylist::default());

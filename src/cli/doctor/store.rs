@@ -22,7 +22,7 @@ const LOW_SPACE_MIB: u64 = 1024;
 /// With less free space than this, the store cannot even rewrite its log.
 const MIN_SPACE_MIB: u64 = 100;
 
-pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
+pub(super) async fn check(context: Arc<DoctorContext>) -> Vec<Finding> {
     match context.config.store.engine() {
         Ok(StoreEngine::Sled(data)) => {
             let mut findings = vec![
@@ -33,6 +33,7 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
             findings.extend(files(&data));
             findings
         }
+        Ok(StoreEngine::Shared) => shared(&context.config).await,
         Ok(StoreEngine::Memory) => vec![Finding::skipped(
             "it is in memory, and lost when the process ends",
         )],
@@ -41,6 +42,28 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
             "mend store.url",
         )],
     }
+}
+
+/// Of a database that replicas share.
+async fn shared(config: &Config) -> Vec<Finding> {
+    let url = &config.store.url;
+    let mut findings = vec![match app::check_store(&config.store).await {
+        Ok(()) => Finding::ok(
+            CHECK,
+            "the database answers, and keeps what it acknowledges",
+        ),
+        Err(error) => Finding::failed(
+            error.to_string(),
+            "mend store.url or the database: until then nobody signs in, and tokens go on being checked",
+        ),
+    }];
+    if url.contains("sslmode=disable") {
+        findings.push(Finding::warning(
+            "TLS to the database is off (sslmode=disable): whoever is on the way reads the password and changes answers",
+            "remove sslmode, and name the server's certificate authority with sslrootcert",
+        ));
+    }
+    findings
 }
 
 /// The directory, or the first one above it that exists.

@@ -122,7 +122,8 @@ async fn fill(
     // The key belongs to the final path of the store.
     config.store = app::with_key_file(&config.store)?;
     config.store.url = format!("sled:{}", staging.display());
-    let store = app::open_store(&config, &Metrics::new(), &Entropy::default())?.store;
+    let opened = app::open_store(&config, &Metrics::new(), &Entropy::default()).await?;
+    let store = opened.store;
     let now = Clock::System.now();
     let mut counts = RecordCounts::default();
     let filled = async {

@@ -158,6 +158,7 @@ async fn a_stream_ends_when_its_session_is_past_its_end() {
         &keys,
         Entropy::default(),
     )
+    .await
     .unwrap()
     .store;
     let login = store_fixture::login_of("alice", 1);

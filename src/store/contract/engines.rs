@@ -9,19 +9,21 @@ use crate::{
     crypto::Key,
     entropy::Entropy,
     store::{
-        OpenOptions, StoreKeys, engine_store::EngineStore, engines::versioned::VersionedMemory,
+        OpenOptions, StoreKeys,
+        engine_store::EngineStore,
+        engines::{postgres::tests::Server, versioned::VersionedMemory},
         open,
     },
 };
 
-pub(super) fn memory() -> Subject {
-    opened("memory:")
+pub(super) async fn memory() -> Subject {
+    opened("memory:").await
 }
 
 /// The store is in the directory, which has to outlive it.
-pub(super) fn sled() -> (Subject, TempDir) {
+pub(super) async fn sled() -> (Subject, TempDir) {
     let directory = tempfile::tempdir().expect("a directory");
-    let store = opened(&format!("sled:{}", directory.path().display()));
+    let store = opened(&format!("sled:{}", directory.path().display())).await;
     (store, directory)
 }
 
@@ -33,16 +35,22 @@ pub(super) async fn shared() -> Subject {
     Arc::new(store.expect("a store"))
 }
 
+/// On a real server.
+pub(super) async fn postgres() -> Subject {
+    opened(&Server::shared().empty().await).await
+}
+
 fn keys() -> StoreKeys {
     StoreKeys::derive(&Key::new([7; 32]), None)
 }
 
-fn opened(url: &str) -> Subject {
+async fn opened(url: &str) -> Subject {
     let options = OpenOptions {
         cache_bytes: 1 << 20,
         ..OpenOptions::default()
     };
     open(url, &options, &keys(), Entropy::default())
+        .await
         .expect("a store")
         .store
 }

@@ -1,0 +1,532 @@
+//! PostgreSQL, version 13 and later, as a [`SharedEngine`]: one table of sealed records, and one
+//! function that commits.
+//!
+//! Everything runs at READ COMMITTED. The serializable level would be right too, but it locks pages
+//! and gaps, so that it aborts transactions of different users. Instead a commit takes advisory
+//! locks on the names of its keys, those of absent records included, and only then compares
+//! versions: `menshen_commit` is VOLATILE, so each statement in it sees what was committed before
+//! that statement began, and the locks end when the commit is visible.
+//!
+//! Every call is one statement on a connection of the pool, with its parameters beside it and
+//! without a name, so that PgBouncer in transaction mode may stand in between.
+
+mod connection;
+mod schema;
+#[cfg(test)]
+pub(in crate::store) mod tests;
+mod tls;
+mod url;
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use async_trait::async_trait;
+use deadpool::managed::{Object, Pool, PoolError, Timeouts};
+use tokio::time::timeout;
+use tokio_postgres::{
+    Row,
+    error::SqlState,
+    types::{ToSql, Type},
+};
+
+use self::{
+    connection::{ConnectError, Connector},
+    schema::{COMMIT, READ, SCAN, SIZE},
+};
+use super::super::{
+    OpenError,
+    engine::{
+        Commit, CommitOutcome, FENCE, Pair, ReadResult, SharedEngine, SharedSnapshot, Version,
+        Versioned, VersionedPairs,
+    },
+    error::EngineError,
+};
+use crate::crypto::sha256;
+
+pub(in crate::store) use self::url::PostgresUrl;
+
+const NAME: &str = "postgres";
+/// How long a call waits for a connection of the pool.
+const POOL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a connection may take to be made: TCP, TLS, authentication.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// After so long a read is given up, with its connection.
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
+/// After so long the outcome of a commit counts as unknown. It is not cancelled: a commit that
+/// waits for a standby has happened on the primary. Longer than `lock_timeout` in the function.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most locks of one commit: the server's table of locks is finite (`max_locks_per_transaction`,
+/// 64, times `max_connections`). A commit of more keys locks out all others instead.
+const MAX_LOCKS: usize = 256;
+
+const UNREACHABLE: EngineError = EngineError::Refused("the database cannot be reached");
+const BUSY: EngineError =
+    EngineError::Refused("all connections to the database are in use: see store.connections");
+const READ_ONLY: EngineError =
+    EngineError::Refused("the database takes no writes now: it is a standby, or read-only");
+
+type Connection = Object<Connector>;
+
+/// Records in a database of PostgreSQL.
+pub(in crate::store) struct Postgres {
+    pool: Pool<Connector>,
+}
+
+impl Postgres {
+    /// For the database that the URL names, with at most so many connections. Connects to nothing
+    /// yet. A task of the current tokio runtime serves each connection that is made.
+    pub(in crate::store) fn new(
+        url: &PostgresUrl,
+        password_file: Option<&Path>,
+        connections: usize,
+    ) -> Result<Self, OpenError> {
+        let connector = Connector::new(url, password_file)?;
+        let pool = Pool::builder(connector)
+            .max_size(connections)
+            .runtime(deadpool::Runtime::Tokio1)
+            .timeouts(Timeouts {
+                wait: Some(POOL_TIMEOUT),
+                create: Some(CONNECT_TIMEOUT),
+                recycle: None,
+            })
+            .build()
+            .map_err(|error| unsuitable(error.to_string()))?;
+        Ok(Self { pool })
+    }
+
+    /// Checks the server and makes or migrates the tables, if this role may. Repeating it does
+    /// nothing.
+    pub(in crate::store) async fn prepare(&self) -> Result<(), OpenError> {
+        let mut connection = self.first_connection().await?;
+        schema::check_server(connection.client()).await?;
+        schema::migrate(connection.client_mut()).await
+    }
+
+    /// Checks the server; changes nothing.
+    pub(in crate::store) async fn check(&self) -> Result<(), OpenError> {
+        schema::check_server(self.first_connection().await?.client()).await
+    }
+
+    async fn first_connection(&self) -> Result<Connection, OpenError> {
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => OpenError::from(error),
+            error => unavailable(error.to_string()),
+        })
+    }
+
+    async fn connection(&self) -> Result<Connection, EngineError> {
+        match self.pool.get().await {
+            Ok(connection) => Ok(connection),
+            Err(PoolError::Timeout(deadpool::managed::TimeoutType::Wait)) => Err(BUSY),
+            Err(PoolError::Closed) => Err(EngineError::Closed),
+            Err(PoolError::Backend(error)) => {
+                tracing::warn!(%error, "no connection to the store's database");
+                Err(match error {
+                    ConnectError::NotPrimary => READ_ONLY,
+                    _ => UNREACHABLE,
+                })
+            }
+            Err(_) => Err(UNREACHABLE),
+        }
+    }
+
+    /// Runs a statement that only reads, a second time on another connection if the first one is
+    /// lost.
+    async fn query(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, EngineError> {
+        let mut tries = 2;
+        loop {
+            tries -= 1;
+            let connection = self.connection().await?;
+            let query = connection.client().query_typed(sql, parameters);
+            let Ok(answer) = timeout(READ_TIMEOUT, query).await else {
+                discard(connection);
+                tracing::warn!(timeout = ?READ_TIMEOUT, "the store's database does not answer");
+                return Err(UNREACHABLE);
+            };
+            match answer {
+                Ok(rows) => return Ok(rows),
+                Err(error) if is_lost(&error) && tries > 0 => self.discard_broken(connection),
+                Err(error) => return Err(self.read_failed(&error, connection)),
+            }
+        }
+    }
+
+    fn read_failed(&self, error: &tokio_postgres::Error, connection: Connection) -> EngineError {
+        tracing::warn!(error = %connection::describe(error), "a read of the store failed");
+        if is_lost(error) {
+            self.discard_broken(connection);
+        }
+        UNREACHABLE
+    }
+
+    /// Removes a connection that is broken, and those like it: the server probably restarted.
+    fn discard_broken(&self, connection: Connection) {
+        discard(connection);
+        self.pool
+            .retain(|connection, _| !connection.client().is_closed());
+    }
+
+    /// What an error says of a commit. Only an error that the server itself reports at the level
+    /// ERROR means that the transaction ended without effect.
+    fn commit_failed(
+        &self,
+        error: &tokio_postgres::Error,
+        connection: Connection,
+    ) -> Result<CommitOutcome, EngineError> {
+        let Some(reported) = error.as_db_error().filter(|_| !is_lost(error)) else {
+            tracing::warn!(error = %connection::describe(error), "a commit's outcome is unknown");
+            self.discard_broken(connection);
+            return Ok(CommitOutcome::Unknown);
+        };
+        let code = reported.code();
+        if is_conflict(code) {
+            return Ok(CommitOutcome::Conflict);
+        }
+        tracing::warn!(error = %connection::describe(error), "a commit was refused");
+        if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
+            // The primary is another server now: all connections lead to the old one.
+            discard(connection);
+            self.pool.retain(|_, _| false);
+            return Err(READ_ONLY);
+        }
+        Err(EngineError::Refused(
+            "the database refused a commit: see the log",
+        ))
+    }
+}
+
+/// The database cannot be used now; it may be later.
+fn unavailable(why: impl Into<String>) -> OpenError {
+    OpenError::Unavailable {
+        engine: NAME,
+        why: why.into(),
+    }
+}
+
+/// The database cannot be used unless somebody changes it, or the config.
+fn unsuitable(why: impl Into<String>) -> OpenError {
+    OpenError::Unsuitable {
+        engine: NAME,
+        why: why.into(),
+    }
+}
+
+/// Closes a connection instead of giving it back.
+fn discard(connection: Connection) {
+    drop(Object::take(connection));
+}
+
+/// Whether the connection is gone, so that the outcome of its statement is not known: no report of
+/// the server, or one that ended the session (class 08; 57P01 to 57P05), or one that says that it
+/// does not know either (40003).
+fn is_lost(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_none_or(|reported| {
+        let code = reported.code();
+        !matches!(
+            reported.parsed_severity(),
+            Some(tokio_postgres::error::Severity::Error)
+        ) || code.code().starts_with("08")
+            || code.code().starts_with("57P")
+            || *code == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
+    })
+}
+
+/// Whether the server ended the transaction because of another one.
+fn is_conflict(code: &SqlState) -> bool {
+    [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::LOCK_NOT_AVAILABLE,
+    ]
+    .contains(code)
+}
+
+#[async_trait]
+impl SharedEngine for Postgres {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn read(
+        &self,
+        values: &[Vec<u8>],
+        versions: &[Vec<u8>],
+    ) -> Result<ReadResult, EngineError> {
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&values, Type::BYTEA_ARRAY), (&versions, Type::BYTEA_ARRAY)];
+        let mut found = BTreeMap::new();
+        for row in self.query(READ, &parameters).await? {
+            let (key, record) = read_row(&row)?;
+            found.insert(key, record);
+        }
+        let version = |key| {
+            found
+                .get(key)
+                .map_or(Version::ABSENT, |record: &Versioned| record.version)
+        };
+        let versions = versions.iter().map(version).collect();
+        let values = values
+            .iter()
+            .map(|key| found.remove(key).unwrap_or(Versioned::ABSENT))
+            .collect();
+        Ok(ReadResult { values, versions })
+    }
+
+    async fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<VersionedPairs, EngineError> {
+        let scan = Scan::new(prefix, after, limit);
+        let rows = self.query(SCAN, &scan.parameters()).await?;
+        rows.iter().map(read_row).collect()
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<CommitOutcome, EngineError> {
+        let call = CommitCall::new(commit);
+        let connection = self.connection().await?;
+        let parameters = call.parameters();
+        let query = connection.client().query_typed(COMMIT, &parameters);
+        let Ok(answer) = timeout(COMMIT_TIMEOUT, query).await else {
+            discard(connection);
+            tracing::warn!(timeout = ?COMMIT_TIMEOUT, "a commit's outcome is unknown");
+            return Ok(CommitOutcome::Unknown);
+        };
+        let rows = match answer {
+            Ok(rows) => rows,
+            Err(error) => return self.commit_failed(&error, connection),
+        };
+        if connection.take_unreplicated() {
+            tracing::warn!("a commit waited for a standby in vain: its outcome is unknown");
+            return Ok(CommitOutcome::Unknown);
+        }
+        let is_committed = rows.first().and_then(|row| row.try_get(0).ok());
+        match is_committed {
+            Some(true) => Ok(CommitOutcome::Committed),
+            Some(false) => Ok(CommitOutcome::Conflict),
+            None => Ok(CommitOutcome::Unknown),
+        }
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn SharedSnapshot>, EngineError> {
+        let connection = self.connection().await?;
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+        match timeout(READ_TIMEOUT, connection.client().batch_execute(begin)).await {
+            Ok(Ok(())) => Ok(Box::new(PostgresSnapshot(Some(connection)))),
+            Ok(Err(error)) => Err(self.read_failed(&error, connection)),
+            Err(_) => {
+                discard(connection);
+                Err(UNREACHABLE)
+            }
+        }
+    }
+
+    async fn ready(&self) -> Result<(), EngineError> {
+        let rows = self
+            .query(
+                "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool",
+                &[],
+            )
+            .await?;
+        match rows.first().and_then(|row| row.try_get(0).ok()) {
+            Some(false) => Ok(()),
+            _ => Err(READ_ONLY),
+        }
+    }
+
+    async fn size_bytes(&self) -> Result<u64, EngineError> {
+        let rows = self.query(SIZE, &[]).await?;
+        let size: Option<i64> = rows.first().and_then(|row| row.try_get(0).ok());
+        Ok(size
+            .and_then(|size| size.try_into().ok())
+            .unwrap_or_default())
+    }
+
+    async fn close(&self) -> Result<(), EngineError> {
+        self.pool.close();
+        Ok(())
+    }
+}
+
+/// A transaction that sees one moment. Its connection is closed when it is dropped, which ends the
+/// transaction.
+struct PostgresSnapshot(Option<Connection>);
+
+impl PostgresSnapshot {
+    async fn query(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, EngineError> {
+        let connection = self.0.as_ref().ok_or(EngineError::Closed)?;
+        let query = connection.client().query_typed(sql, parameters);
+        match timeout(READ_TIMEOUT, query).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => {
+                tracing::warn!(error = %connection::describe(&error), "a read of the store failed");
+                Err(UNREACHABLE)
+            }
+            Err(_) => Err(UNREACHABLE),
+        }
+    }
+}
+
+impl Drop for PostgresSnapshot {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            discard(connection);
+        }
+    }
+}
+
+#[async_trait]
+impl SharedSnapshot for PostgresSnapshot {
+    async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        let (values, none): ([&[u8]; 1], [&[u8]; 0]) = ([key], []);
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] = [
+            (&values.as_slice(), Type::BYTEA_ARRAY),
+            (&none.as_slice(), Type::BYTEA_ARRAY),
+        ];
+        let rows = self.query(READ, &parameters).await?;
+        let record = rows.first().map(read_row).transpose()?;
+        Ok(record.and_then(|(_, record)| record.value))
+    }
+
+    async fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, EngineError> {
+        let scan = Scan::new(prefix, after, limit);
+        let rows = self.query(SCAN, &scan.parameters()).await?;
+        let pair = |row| {
+            let (key, record) = read_row(row)?;
+            Ok((key, record.value.unwrap_or_default()))
+        };
+        rows.iter().map(pair).collect()
+    }
+}
+
+/// Key, version, and the value unless only the version was asked for.
+fn read_row(row: &Row) -> Result<(Vec<u8>, Versioned), EngineError> {
+    let columns =
+        || Ok::<_, tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+    let (key, version, value) = columns()
+        .map_err(|error| EngineError::Fault(format!("the table menshen_records: {error}")))?;
+    let version = Version::from_i64(version);
+    Ok((key, Versioned { version, value }))
+}
+
+/// The parameters of [`SCAN`].
+struct Scan<'a> {
+    prefix: &'a [u8],
+    /// The first bytes that are behind all that begins with the prefix; `None`: there are none.
+    end: Option<Vec<u8>>,
+    after: Option<&'a [u8]>,
+    limit: i64,
+}
+
+impl<'a> Scan<'a> {
+    fn new(prefix: &'a [u8], after: Option<&'a [u8]>, limit: usize) -> Self {
+        Self {
+            prefix,
+            end: prefix_end(prefix),
+            after,
+            limit: i64::try_from(limit).unwrap_or(i64::MAX),
+        }
+    }
+
+    fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 4] {
+        [
+            (&self.prefix, Type::BYTEA),
+            (&self.end, Type::BYTEA),
+            (&self.after, Type::BYTEA),
+            (&self.limit, Type::INT8),
+        ]
+    }
+}
+
+/// The smallest key that is behind every key with this prefix.
+fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+/// The parameters of [`COMMIT`].
+struct CommitCall<'a> {
+    locks: Vec<i64>,
+    exclusive: Vec<bool>,
+    read_keys: Vec<&'a [u8]>,
+    read_versions: Vec<i64>,
+    written_keys: Vec<&'a [u8]>,
+    written_values: Vec<Option<&'a [u8]>>,
+    version: i64,
+}
+
+impl<'a> CommitCall<'a> {
+    fn new(commit: &'a Commit) -> Self {
+        let (locks, exclusive) = locks(commit).into_iter().unzip();
+        let (read_keys, read_versions) = commit
+            .reads
+            .iter()
+            .map(|(key, version)| (key.as_slice(), version.as_i64()))
+            .unzip();
+        let (written_keys, written_values) = commit
+            .changes
+            .iter()
+            .map(|(key, value)| (key.as_slice(), value.as_deref()))
+            .unzip();
+        Self {
+            locks,
+            exclusive,
+            read_keys,
+            read_versions,
+            written_keys,
+            written_values,
+            version: commit.version.as_i64(),
+        }
+    }
+
+    fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 7] {
+        [
+            (&self.locks, Type::INT8_ARRAY),
+            (&self.exclusive, Type::BOOL_ARRAY),
+            (&self.read_keys, Type::BYTEA_ARRAY),
+            (&self.read_versions, Type::INT8_ARRAY),
+            (&self.written_keys, Type::BYTEA_ARRAY),
+            (&self.written_values, Type::BYTEA_ARRAY),
+            (&self.version, Type::INT8),
+        ]
+    }
+}
+
+/// The locks of a commit, each once and in the order of all commits, so that no two wait for each
+/// other; `true`: exclusive, for what is written.
+fn locks(commit: &Commit) -> BTreeMap<i64, bool> {
+    let mut locks = BTreeMap::new();
+    for key in commit.reads.keys() {
+        locks.entry(lock_of(key)).or_insert(false);
+    }
+    for key in commit.changes.keys() {
+        locks.insert(lock_of(key), true);
+    }
+    if locks.len() > MAX_LOCKS {
+        return BTreeMap::from([(lock_of(FENCE), true)]);
+    }
+    locks
+}
+
+/// The advisory lock of a key: 64 bits of a hash. Two keys that share one wait for each other, no
+/// more.
+fn lock_of(key: &[u8]) -> i64 {
+    let hash = sha256(key);
+    let first = hash.first_chunk().copied().unwrap_or_default();
+    i64::from_be_bytes(first)
+}
