@@ -14,7 +14,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{
+    runtime::Handle,
+    sync::Mutex,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     export,
@@ -46,6 +50,9 @@ const MAX_ROUNDS: usize = 64;
 pub(super) struct SharedRunner {
     engine: Arc<dyn SharedEngine>,
     ciphers: Arc<CipherCache>,
+    /// Held by the call of this process that repeats after a conflict: many calls for one record
+    /// then go in turn instead of against each other.
+    repeating: Arc<Mutex<()>>,
 }
 
 /// What an operation came to over one view of the records.
@@ -69,8 +76,12 @@ enum Attempt<T> {
 }
 
 impl SharedRunner {
-    pub(super) const fn new(engine: Arc<dyn SharedEngine>, ciphers: Arc<CipherCache>) -> Self {
-        Self { engine, ciphers }
+    pub(super) fn new(engine: Arc<dyn SharedEngine>, ciphers: Arc<CipherCache>) -> Self {
+        Self {
+            engine,
+            ciphers,
+            repeating: Arc::default(),
+        }
     }
 
     /// An operation that only reads.
@@ -116,6 +127,7 @@ impl SharedRunner {
         let mut backoff = Backoff::default();
         let mut version = Version::first(self.ciphers.entropy())?;
         let mut lost = Vec::new();
+        let mut turn = None;
         loop {
             match self.attempt(change, version, &mut lost).await {
                 Ok(Attempt::Done(outcome)) => return Ok(outcome),
@@ -124,7 +136,12 @@ impl SharedRunner {
                 Err(EngineError::Refused(_)) if !lost.is_empty() => {}
                 Err(error) => return Err(error),
             }
-            self.wait(&mut backoff, deadline).await?;
+            if turn.is_none() {
+                let waiting = timeout_at(deadline, self.repeating.lock()).await;
+                turn = Some(waiting.map_err(|_| TOO_BUSY)?);
+            } else {
+                self.wait(&mut backoff, deadline).await?;
+            }
             version = version.next().ok_or(TOO_BUSY)?;
         }
     }
