@@ -69,6 +69,8 @@ mod ops;
 mod passthrough;
 mod patterns;
 mod phones;
+#[path = "../servers/postgres.rs"]
+mod postgres;
 mod process;
 mod proof;
 mod random_requests;
@@ -76,6 +78,7 @@ mod raw_http2;
 mod refused_streams;
 mod refused_uploads;
 mod reload;
+mod replicas;
 mod report_only;
 mod resilience;
 mod rule_book;

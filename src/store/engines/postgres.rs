@@ -315,7 +315,8 @@ impl SharedEngine for Postgres {
     async fn snapshot(&self) -> Result<Box<dyn SharedSnapshot>, EngineError> {
         let connection = self.connection().await?;
         // The moment is that of the first query, not of BEGIN.
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SELECT FROM menshen_records LIMIT 1";
+        let begin =
+            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SELECT FROM menshen_records LIMIT 1";
         match timeout(READ_TIMEOUT, connection.client().batch_execute(begin)).await {
             Ok(Ok(())) => Ok(Box::new(PostgresSnapshot(Some(connection)))),
             Ok(Err(error)) => Err(self.read_failed(&error, connection)),

@@ -1,5 +1,6 @@
 //! Against a real server.
 
+#[path = "../../../../tests/servers/postgres.rs"]
 mod server;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -218,12 +219,14 @@ async fn a_lost_connection_is_replaced() {
     let engine = open(&url).await.unwrap();
     let first = commit(&[], &[(b"a", Some(b"1"))]);
     assert_eq!(engine.commit(&first).await, Ok(CommitOutcome::Committed));
-    let role = url.split(['/', '@']).nth(2).unwrap();
-    Server::shared()
-        .execute(&format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
-        ))
-        .await;
+    let role = Server::role(&url);
+    Server::shared().lock_out(role).await;
+    let refused = engine.read(&[b"a".to_vec()], &[]).await;
+    assert!(
+        matches!(refused, Err(EngineError::Refused(_))),
+        "{refused:?}"
+    );
+    Server::shared().let_in(role).await;
     assert_eq!(read_one(&engine, b"a").await.version, first.version);
 }
 
@@ -231,7 +234,7 @@ async fn a_lost_connection_is_replaced() {
 async fn what_is_wrong_with_a_server_is_said() {
     let server = Server::shared();
     let url = server.empty().await;
-    let role = url.split(['/', '@']).nth(2).unwrap().to_owned();
+    let role = Server::role(&url);
     let wrong = async |setting: &str| {
         server
             .execute(&format!("ALTER ROLE {role} SET {setting}"))
@@ -272,7 +275,7 @@ async fn what_is_wrong_with_a_server_is_said() {
 async fn a_role_that_may_not_make_tables_needs_them_made() {
     let server = Server::shared();
     let owner = server.empty().await;
-    let schema = owner.split(['/', '@']).nth(2).unwrap().to_owned();
+    let schema = Server::role(&owner);
     let user = format!("{schema}_user");
     server
         .execute(&format!(

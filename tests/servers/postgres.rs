@@ -40,14 +40,14 @@ wait $server || true
 "#;
 
 /// The server that all tests of this process share.
-pub(in crate::store) struct Server {
+pub(crate) struct Server {
     directory: PathBuf,
     databases: AtomicUsize,
     _process: Child,
 }
 
 impl Server {
-    pub(in crate::store) fn shared() -> &'static Self {
+    pub(crate) fn shared() -> &'static Self {
         static SERVER: OnceLock<Server> = OnceLock::new();
         SERVER.get_or_init(Self::start)
     }
@@ -77,7 +77,7 @@ impl Server {
     }
 
     /// The URL for a role of its own, which owns an empty schema of its own.
-    pub(in crate::store) async fn empty(&self) -> String {
+    pub(crate) async fn empty(&self) -> String {
         let name = format!("t{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.execute(&format!(
             "CREATE ROLE {name} LOGIN; CREATE SCHEMA {name} AUTHORIZATION {name};
@@ -87,14 +87,33 @@ impl Server {
         self.url(&name)
     }
 
+    /// The role of a URL.
+    pub(crate) fn role(url: &str) -> &str {
+        url.split(['/', '@']).nth(2).expect("a role")
+    }
+
     /// The URL for this role.
-    pub(in crate::store) fn url(&self, role: &str) -> String {
+    pub(crate) fn url(&self, role: &str) -> String {
         let socket = self.directory.to_str().expect("text").replace('/', "%2F");
         format!("postgres://{role}@{socket}/postgres")
     }
 
+    /// Ends the connections of this role, and keeps it from making others until it may log in again.
+    pub(crate) async fn lock_out(&self, role: &str) {
+        self.execute(&format!(
+            "ALTER ROLE {role} NOLOGIN;
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+        ))
+        .await;
+    }
+
+    /// Lets it log in again.
+    pub(crate) async fn let_in(&self, role: &str) {
+        self.execute(&format!("ALTER ROLE {role} LOGIN")).await;
+    }
+
     /// Runs statements as the superuser.
-    pub(in crate::store) async fn execute(&self, sql: &str) {
+    pub(crate) async fn execute(&self, sql: &str) {
         let (client, connection) = tokio_postgres::connect(&self.url("postgres"), NoTls)
             .await
             .expect("a connection");

@@ -1,0 +1,212 @@
+//! Replicas that share one database: what one of them does, all of them know.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{
+    backend::Backend,
+    menshen::{Menshen, Setup, command},
+    postgres::Server,
+};
+
+/// Replicas on one database.
+struct Replicas {
+    role: String,
+    menshens: Vec<Menshen>,
+    backend: Backend,
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
+
+/// The section of the config for this database. Each replica has a file of its own with the key.
+fn store(url: &str) -> String {
+    format!(
+        "[store]\nurl = \"{url}\"\nencryption_key = \"{}\"\nconnections = 4\nrevocation_poll = \"50ms\"",
+        "42".repeat(32)
+    )
+}
+
+impl Replicas {
+    fn start(count: usize) -> Self {
+        let url = block_on(Server::shared().empty());
+        let backend = Backend::start();
+        let start = |_| Setup::before(backend.address).with(&store(&url)).start();
+        Self {
+            role: Server::role(&url).to_owned(),
+            menshens: (0..count).map(start).collect(),
+            backend,
+        }
+    }
+}
+
+fn refresh(menshen: &Menshen, session: &Value) -> super::wire::Answer {
+    let token = json!({ "refresh_token": session["refresh_token"] });
+    menshen.post("/auth/refresh", &[], &token)
+}
+
+fn call(menshen: &Menshen, session: &Value) -> u16 {
+    let token = session["access_token"].as_str().expect("a token");
+    let bearer = format!("Bearer {token}");
+    menshen.get("/orders", &[("Authorization", &bearer)]).status
+}
+
+/// Waits until a token is refused, which a replica learns from the store.
+fn wait_until_refused(menshen: &Menshen, session: &Value) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while call(menshen, session) != 401 {
+        assert!(
+            Instant::now() < end,
+            "a revoked token goes on being accepted"
+        );
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn replicas_are_one_menshen_to_users_and_backend() {
+    let replicas = Replicas::start(2);
+    let [one, other] = &replicas.menshens[..] else {
+        panic!("two replicas")
+    };
+    let session = one.login("alice");
+    assert_eq!(call(other, &session), 200);
+    let seen = replicas.backend.last();
+    assert_eq!(
+        seen.folded("x-user-id"),
+        [session["user"]["id"].as_str().expect("an id")]
+    );
+
+    // The session goes on at the other replica, and the user is the same there.
+    let refreshed = refresh(other, &session);
+    assert_eq!(refreshed.status, 200);
+    let refreshed = refreshed.json();
+    assert_eq!(call(one, &refreshed), 200);
+    assert_eq!(other.login("alice")["user"]["id"], session["user"]["id"]);
+
+    let bearer = format!(
+        "Bearer {}",
+        refreshed["access_token"].as_str().expect("a token")
+    );
+    let out = other.post("/auth/logout", &[("Authorization", &bearer)], &json!({}));
+    assert_eq!(out.status, 204);
+    wait_until_refused(one, &refreshed);
+    assert_eq!(refresh(one, &refreshed).status, 401);
+}
+
+#[test]
+fn first_logins_at_all_replicas_at_once_make_one_user() {
+    let replicas = Replicas::start(3);
+    let ids: Vec<_> = std::thread::scope(|scope| {
+        let logins: Vec<_> = (0..12)
+            .map(|n| scope.spawn(move || n))
+            .map(|at| at.join().expect("a number"))
+            .map(|n| {
+                let menshen = &replicas.menshens[n % 3];
+                scope.spawn(move || menshen.login("carol")["user"]["id"].clone())
+            })
+            .collect();
+        logins
+            .into_iter()
+            .map(|login| login.join().expect("a login"))
+            .collect()
+    });
+    assert_eq!(ids.len(), 12);
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
+#[test]
+fn without_the_database_tokens_are_checked_and_nothing_else_is_done() {
+    let mut replicas = Replicas::start(1);
+    let menshen = &mut replicas.menshens[0];
+    menshen.expect_error("the store");
+    let session = menshen.login("alice");
+    block_on(Server::shared().lock_out(&replicas.role));
+
+    assert_eq!(call(menshen, &session), 200);
+    let refused = refresh(menshen, &session);
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.json()["code"], "store_unavailable");
+    assert!(refused.header("Retry-After").is_some());
+    // It stays in service, for the tokens, and says what is wrong.
+    let ready = super::wire::ask(menshen.admin, "GET", "/readyz", &[], b"");
+    assert_eq!(
+        (ready.status, &ready.json()["store"]),
+        (200, &json!("failing"))
+    );
+    let alive = super::wire::ask(menshen.admin, "GET", "/livez", &[], b"");
+    assert_eq!(alive.status, 200);
+
+    // It goes on by itself, with the same session.
+    block_on(Server::shared().let_in(&replicas.role));
+    let end = Instant::now() + Duration::from_secs(10);
+    let again = loop {
+        let again = refresh(menshen, &session);
+        if again.status != 503 {
+            break again;
+        }
+        assert!(Instant::now() < end, "it does not go on");
+    };
+    assert_eq!(again.status, 200);
+    let ready = super::wire::ask(menshen.admin, "GET", "/readyz", &[], b"");
+    assert_eq!((ready.status, &ready.json()["store"]), (200, &json!("ok")));
+}
+
+#[test]
+fn a_replica_that_starts_without_the_database_waits_for_it() {
+    let url = block_on(Server::shared().empty());
+    let role = Server::role(&url).to_owned();
+    block_on(Server::shared().lock_out(&role));
+    let backend = Backend::start();
+    let unlocking = std::thread::spawn(move || block_on(Server::shared().let_in(&role)));
+    let mut menshen = Setup::before(backend.address).with(&store(&url)).start();
+    unlocking.join().expect("let in");
+    menshen.expect_error("waiting for the store");
+    assert_eq!(call(&menshen, &menshen.login("alice")), 200);
+}
+
+#[test]
+fn replicas_need_the_same_key_and_say_so() {
+    let url = block_on(Server::shared().empty());
+    let dir = tempfile::tempdir().expect("a directory");
+    let run = |section: &str| {
+        let setup = Setup::before(([127, 0, 0, 1], 1).into())
+            .in_directory(Arc::new(TempDir::new().expect("a directory")))
+            .with(section);
+        let config = setup.config();
+        let output = command(
+            dir.path(),
+            &["run", "--config", config.to_str().expect("text")],
+            &[],
+        );
+        let code = output.status.code();
+        let text = String::from_utf8(output.stderr).expect("text");
+        (code, text)
+    };
+    // Once with a key, so that the store has one.
+    let backend = Backend::start();
+    drop(Setup::before(backend.address).with(&store(&url)).start());
+
+    let (code, text) = run(&store(&url).replace("42", "43"));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("another encryption key"), "{text}");
+
+    let (code, text) = run(&format!("[store]\nurl = \"{url}\""));
+    assert_eq!(code, Some(64), "{text}");
+    assert!(text.contains("all of them need the same key"), "{text}");
+
+    let missing = format!("[store]\nurl = \"{url}\"\nencryption_key_file = \"absent\"");
+    let (code, text) = run(&missing);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("not made here"), "{text}");
+}
