@@ -12,7 +12,7 @@ use super::{check::problems_error, storage::open_store};
 use crate::{
     auth::{Authorizer, Denylist},
     clock::Clock,
-    config::{Algorithm, Config, HumanDuration, ListenAddress},
+    config::{Algorithm, Config, HumanDuration, ListenAddress, StoreEngine},
     dialect::Dialects,
     entropy::Entropy,
     gate::{self, Gate},
@@ -176,12 +176,12 @@ async fn stored_keys(
     entropy: &Entropy,
     now: Timestamp,
 ) -> anyhow::Result<Keyrings> {
-    let there = config
-        .store
-        .url
-        .strip_prefix("sled:")
-        .is_some_and(|path| std::path::Path::new(path).exists());
-    if !there {
+    let is_there = match config.store.engine()? {
+        StoreEngine::Sled(path) => path.exists(),
+        StoreEngine::Shared => true,
+        StoreEngine::Memory => false,
+    };
+    if !is_there {
         bail!(
             "a token can be looked at only with the keys: no menshen answers on a plain address of server.listen, and there is \
              no store at {}",

@@ -45,7 +45,10 @@ fn migrate(config: &Config, console: &mut Console<'_>) -> CommandResult {
     if !has_tables {
         return Err(anyhow!("only a store in a database has tables; store.url names none").into());
     }
-    writeln!(console.out, "the tables are there, in the format of this version")?;
+    writeln!(
+        console.out,
+        "the tables are there, in the format of this version"
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

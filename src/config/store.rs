@@ -16,7 +16,8 @@ use crate::{crypto::Key, types::Malformed};
 pub struct StoreConfig {
     /// `sled:PATH` (embedded, one replica), `postgres://USER@HOST:5432/DATABASE` (many replicas) or
     /// `memory:` (gone at exit; development only). TLS to a database is verified unless it is on
-    /// this machine; `?sslrootcert=FILE` names its certificate authority.
+    /// this machine; `?sslrootcert=FILE` names its certificate authority. Without the password,
+    /// because this is printed.
     pub url: String,
     /// Read the database's password from this file, for each new connection: a password that was
     /// changed needs no restart.

@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::fs::{Access, access, statvfs};
@@ -48,10 +49,7 @@ pub(super) async fn check(context: Arc<DoctorContext>) -> Vec<Finding> {
 async fn shared(config: &Config) -> Vec<Finding> {
     let url = &config.store.url;
     let mut findings = vec![match app::check_store(&config.store).await {
-        Ok(()) => Finding::ok(
-            CHECK,
-            "the database answers, and keeps what it acknowledges",
-        ),
+        Ok(()) => Finding::ok("the database answers, and keeps what it acknowledges"),
         Err(error) => Finding::failed(
             error.to_string(),
             "mend store.url or the database: until then nobody signs in, and tokens go on being checked",

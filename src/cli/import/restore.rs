@@ -63,8 +63,14 @@ pub(super) fn run(console: &mut Console<'_>, args: &FileArgs) -> CommandResult {
 }
 
 async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(RecordCounts, bool)> {
-    let StoreEngine::Sled(place) = config.store.engine()? else {
-        bail!("a store in memory is lost at once: set store.url to sled:PATH");
+    let place = match config.store.engine()? {
+        StoreEngine::Sled(place) => place,
+        StoreEngine::Memory => {
+            bail!("a store in memory is lost at once: set store.url to sled:PATH")
+        }
+        StoreEngine::Shared => {
+            bail!("an import fills a store on sled only: set store.url to sled:PATH")
+        }
     };
     if store::has_data(&place) {
         bail!(

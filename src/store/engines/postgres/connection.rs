@@ -28,7 +28,7 @@ pub(super) struct Connector {
 #[derive(Clone)]
 struct Access {
     config: tokio_postgres::Config,
-    /// The file with the password, where it does not stand in the URL.
+    /// The file with the password, where the server wants one.
     password_file: Option<PathBuf>,
     /// `None`: without TLS.
     tls: Option<MakeRustlsConnect>,

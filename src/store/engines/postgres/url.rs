@@ -33,6 +33,10 @@ pub(in crate::store) enum UrlError {
     NoHost,
     #[error("names no user: write postgres://USER@HOST:5432/DATABASE")]
     NoUser,
+    #[error(
+        "has a password, and URLs are printed: put the password into a file, and name it with store.password_file"
+    )]
+    Password,
     #[error("names no database: write postgres://USER@HOST:5432/DATABASE")]
     NoDatabase,
     #[error(
@@ -81,6 +85,9 @@ impl FromStr for PostgresUrl {
         let mut config: Config = url.parse().map_err(|_| UrlError::Malformed)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(UrlError::NoHost);
+        }
+        if config.get_password().is_some() {
+            return Err(UrlError::Password);
         }
         if config.get_user().is_none_or(str::is_empty) {
             return Err(UrlError::NoUser);
@@ -155,13 +162,13 @@ mod tests {
             "postgres://u@localhost/d",
             "postgres://u@127.0.0.1:5433/d",
             "postgres://u@%2Frun%2Fpostgresql/d",
-            "postgresql://u:p@db.example/d?sslmode=disable",
+            "postgresql://u@db.example/d?sslmode=disable",
         ] {
             assert!(tls_of(local).unwrap().is_none(), "{local}");
         }
         for system in [
-            "postgres://u:p@db.example/d",
-            "postgres://u:p@db.example,localhost/d",
+            "postgres://u@db.example/d",
+            "postgres://u@db.example,localhost/d",
             "postgres://u@127.0.0.1/d?sslmode=verify-full",
             "postgres://u@db/d?sslrootcert=system&application_name=x",
         ] {
@@ -184,6 +191,8 @@ mod tests {
             ("postgres:///d?user=u", UrlError::NoHost),
             ("postgres://h/d", UrlError::NoUser),
             ("postgres://u@h", UrlError::NoDatabase),
+            ("postgres://u:p@h/d", UrlError::Password),
+            ("postgres://u@h/d?password=p", UrlError::Password),
             ("postgres://u@h/d?sslmode=require", UrlError::WeakTls),
             ("postgres://u@h/d?sslmode=prefer", UrlError::WeakTls),
             (
