@@ -11,7 +11,7 @@
 import { seconds } from "./api.js";
 import type { Api, Call, Grant, SignInMore, Tokens, User } from "./api.js";
 import { headerOf, MenshenError } from "./errors.js";
-import type { Texts } from "./errors.js";
+import type { ErrorInit, Texts } from "./errors.js";
 import { native } from "./native.js";
 import type { Answer, Platform, Start, WireOptions } from "./platform.js";
 import { storedOf } from "./record.js";
@@ -503,6 +503,9 @@ export function createClient(options: ClientOptions) {
       _take: take,
       _tell: tell,
       _loginCode: loginCode,
+      _settled: settled,
+      /** The one class of errors, for entries that have a copy of nothing. */
+      _error: (code: string, init?: ErrorInit) => new MenshenError(code, init),
     },
   };
 }

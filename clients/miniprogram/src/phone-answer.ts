@@ -1,0 +1,24 @@
+/** The answer of the native API to a phone that is bound, and what follows from it for the session. */
+
+import { text } from "./api.js";
+import type { BoundPhone } from "./api.js";
+import type { Client } from "./client.js";
+import { grantOf } from "./native.js";
+
+export const boundOf = (data: any): BoundPhone | undefined =>
+  data && text(data.masked)
+    ? {
+        masked: data.masked,
+        phone: text(data.phone),
+        countryCode: text(data.country_code),
+        merged: data.merged === true,
+        grant: grantOf(data.tokens),
+      }
+    : undefined;
+
+/** Pages show the phone; where two accounts have become one, the session is that of the one that stays. */
+export function takePhone(client: Client, bound: BoundPhone): BoundPhone {
+  if (bound.grant) client._inside._accept(bound.grant);
+  client.learn({ phone: bound.masked });
+  return bound;
+}

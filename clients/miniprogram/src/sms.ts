@@ -1,0 +1,180 @@
+/**
+ * An SMS form: send, count down, submit.
+ *
+ * The countdown is the server's (`resend_after`, `Retry-After`). It is kept in storage, so that a page that is closed and opened
+ * again goes on where it was. It is for one phone: a number that was mistyped keeps no other one waiting.
+ */
+
+import { seconds, text } from "./api.js";
+import type { BoundPhone, Call, SmsSent } from "./api.js";
+import type { Client } from "./client.js";
+import type { MenshenError } from "./errors.js";
+import { grantOf } from "./native.js";
+import { boundOf, takePhone } from "./phone-answer.js";
+import { store } from "./state.js";
+
+export interface SmsState {
+  /** Seconds until another code may be asked for. */
+  readonly left: number;
+  readonly sending: boolean;
+  readonly submitting: boolean;
+  /** A code was sent to this phone while this form was open. */
+  readonly sent: boolean;
+  readonly error?: MenshenError | undefined;
+}
+
+export interface SmsOptions {
+  /** `bind` needs a session; `login` unless this says otherwise. */
+  purpose?: "login" | "bind";
+  storageKey?: string;
+}
+
+/** What is kept: for which phone, how long, and since when. */
+interface Wait {
+  phone: number;
+  at: number;
+  length: number;
+}
+
+/** Where the server does not say. */
+const USUAL = 60;
+
+export function smsForm(client: Client, { purpose = "login", storageKey = "menshen.sms" }: SmsOptions = {}) {
+  const { api, platform, _inside: inside } = client;
+  const key = storageKey + "." + purpose;
+  const state = store<SmsState>({ left: 0, sending: false, submitting: false, sent: false });
+  let phone = "";
+  let wait: Wait | undefined;
+  let timer: number | undefined;
+  let closed = false;
+
+  function set(news: Partial<SmsState>) {
+    state.set(Object.assign({}, state.get(), news));
+  }
+
+  function count() {
+    clearTimeout(timer);
+    if (closed) return;
+    let left = 0;
+    if (wait && wait.phone == hash(phone)) {
+      const now = Date.now();
+      // The clock was set back: nobody waits for it to catch up.
+      if (now < wait.at) wait.at = now;
+      left = Math.max(0, Math.ceil((wait.at + wait.length - now) / 1000));
+    }
+    set({ left });
+    if (left) timer = setTimeout(count, 1000);
+  }
+
+  function waitFor(length: number) {
+    wait = { phone: hash(phone), at: Date.now(), length: length * 1000 };
+    try {
+      platform.setStorageSync(key, wait);
+    } catch (_) {
+      // Then the countdown is as long as the page is open.
+    }
+    count();
+  }
+
+  new Promise((resolve) => resolve(platform.getStorageSync(key)))
+    .then((kept: any) => {
+      if (kept && kept.length < 864e5 && kept.at > 0 && !wait) wait = kept;
+      count();
+    })
+    // As above.
+    .catch(() => 0);
+
+  const sendCall = (): Call<SmsSent> =>
+    api.smsSend
+      ? api.smsSend(phone, purpose)
+      : {
+          url: api.auth + "/sms/send",
+          data: { phone, purpose },
+          read: (data) => data && { expiresIn: seconds(data.expires_in), resendAfter: seconds(data.resend_after) },
+        };
+
+  return {
+    getState: state.get,
+    subscribe: state.subscribe,
+    /** The phone in the field: its countdown is shown. */
+    setPhone(value: string): void {
+      phone = digits(value);
+      set({ sent: false });
+      count();
+    },
+    /** Sends a code to the phone. One tap more while it is sent, or while the countdown runs, sends none. */
+    async send(to?: string): Promise<boolean> {
+      if (to !== undefined) this.setPhone(to);
+      if (state.get().sending || state.get().left) return false;
+      set({ sending: true, error: undefined });
+      try {
+        const sent = await client.call(sendCall(), "none");
+        set({ sent: true });
+        waitFor(sent.resendAfter || USUAL);
+        return true;
+      } catch (error) {
+        const { retryAfter } = error as MenshenError;
+        set({ error: error as MenshenError });
+        if (retryAfter && (error as MenshenError).status == 429) waitFor(retryAfter);
+        throw error;
+      } finally {
+        set({ sending: false });
+      }
+    },
+    /** Signs in with the code, or binds the phone. Two taps are one. */
+    async submit(code: string, to?: string): Promise<BoundPhone | undefined> {
+      if (to !== undefined) this.setPhone(to);
+      const sent = digits(code);
+      set({ submitting: true, error: undefined });
+      try {
+        if (purpose == "bind") return await bind(sent);
+        const call = api.smsLogin
+          ? api.smsLogin(phone, sent)
+          : { url: api.auth + "/sms/login", data: { phone, code: sent }, read: grantOf };
+        await inside._enter("sms " + phone + " " + sent, "sms", () => inside._ask(call));
+        return undefined;
+      } catch (error) {
+        set({ error: error as MenshenError });
+        throw error;
+      } finally {
+        set({ submitting: false });
+      }
+    },
+    /** The page is closed: no timer goes on. The countdown does, for the next form. */
+    close(): void {
+      closed = true;
+      clearTimeout(timer);
+    },
+  };
+
+  /** Binds the phone. Who signed in too long ago proves with a code of `wx.login` that it is them. */
+  async function bind(code: string): Promise<BoundPhone> {
+    const call = (more: object): Call<BoundPhone> => ({
+      url: api.auth + "/phone/sms",
+      data: Object.assign({ phone, code }, more),
+      read: boundOf,
+    });
+    let bound: BoundPhone;
+    try {
+      bound = await client.call(call({}));
+    } catch (error) {
+      if ((error as MenshenError).code != "reauthentication_required") throw error;
+      bound = await client.call(call({ wechat_code: await inside._loginCode() }));
+    }
+    return takePhone(client, bound);
+  }
+}
+
+export type SmsForm = ReturnType<typeof smsForm>;
+
+/** Full-width digits are digits, and blanks are nothing: people paste. */
+function digits(value: string): string {
+  return (text(value) || "").replace(/[０-９]/g, (digit) => String.fromCharCode(digit.charCodeAt(0) - 0xfee0)).replace(/[\s-]/g, "");
+}
+
+/** Not the phone itself: it stays in storage. */
+function hash(value: string): number {
+  let sum = 5381;
+  for (let n = 0; n < value.length; n++) sum = (sum * 33 + value.charCodeAt(n)) | 0;
+  return sum;
+}
