@@ -334,25 +334,23 @@ export function createClient(options: ClientOptions) {
   };
 
   /** Makes what `run` gives the session, unless there is a sign-out meanwhile. The same `name` at once is one sign-in. */
-  const enter = (name: string, by: string, run: () => Promise<Grant>): Promise<void> =>
-    join("signIn", name, (before) =>
-      before.then(() => {
-        const mine = epoch;
-        return run().then((grant) => {
-          if (mine == epoch) return accept(grant, by);
-          // Nobody wants this session any more. Where the server does not hear of it, it ends unused.
-          ask(api.leave(grant)).catch(() => 0);
-          throw gone();
-        });
+  const enter = (name: string, by: string, run: () => Promise<Grant>): Promise<void> => {
+    const mine = epoch;
+    return join("signIn", mine + name, (before) =>
+      before.then(run).then((grant) => {
+        if (mine == epoch) return accept(grant, by);
+        // Nobody wants this session any more. Where the server does not hear of it, it ends unused.
+        ask(api.leave(grant)).catch(() => 0);
+        throw gone();
       }),
     );
+  };
 
   const signIn = (more: SignInMore = {}) => enter(JSON.stringify(more), "wechat", () => byWechat(more));
 
   /** Signs out here, at once; gives the tokens that the server has to hear of. */
   const take = (): Tokens | undefined => {
     const had = record._tokens;
-    epoch++;
     end(new MenshenError("signed_out"), true, had || record._untold);
     return had;
   };
@@ -476,7 +474,11 @@ export function createClient(options: ClientOptions) {
     /** The login page was closed: what waits for it rejects with `sign_in_cancelled`. */
     cancelSignIn: (): void => asking && asking._end(new MenshenError("sign_in_cancelled")),
     /** Ends this session: here at once, then at the server. False where the server could not be told yet; it will be, later. */
-    signOut: (): Promise<boolean> => ready.then(take).then(tell),
+    signOut(): Promise<boolean> {
+      // Now: a sign-in that is called after this is not dropped.
+      epoch++;
+      return ready.then(take).then(tell);
+    },
     /** Looks into storage again, for what another window has done. */
     reload,
     /** A call of the API under the session. */
@@ -500,7 +502,10 @@ export function createClient(options: ClientOptions) {
       _enter: enter,
       _accept: accept,
       _ask: ask,
-      _take: take,
+      _take() {
+        epoch++;
+        return take();
+      },
       _tell: tell,
       _loginCode: loginCode,
       _settled: settled,
