@@ -1,5 +1,5 @@
-//! The clients of the four seed documents (`tests/clients`), each through its story, before the
-//! real binary.
+//! The clients of the four seed documents (`tests/clients`), each through its story, and the package
+//! `clients/miniprogram` through one for each API, before the real binary.
 //!
 //! A story compares bodies with its document and prints a line for each step. How many there are is
 //! asserted here, and so is what reached the backend: no login, no token, and whose request each
@@ -58,21 +58,27 @@ impl Town {
         }
     }
 
-    /// A menshen in production that speaks this dialect, and lets administrators alone into the
-    /// office.
-    fn setup(&self, kind: &str, options: &str) -> Setup {
+    /// A menshen in production, with WeChat and the webhook of text messages.
+    fn production(&self, sections: &str) -> Setup {
         let (wechat, inbox) = (self.wechat.server.base_url(), self.inbox.address);
+        Setup::before(self.backend.address).in_production().with(&format!(
+            "{sections}\
+             [wechat]\nbase_url = \"{wechat}\"\napp_id = \"{APP_ID}\"\nsecret = \"{SECRET}\"\ntimeout = \"500ms\"\nlegacy_decrypt = true\n\
+             [sms.webhook]\nurl = \"http://{inbox}/send\"\nsecret = \"a secret of the webhook, long enough\"\nallow_private = true\n"
+        ))
+    }
+
+    /// One that speaks this dialect, and lets administrators alone into the office.
+    fn setup(&self, kind: &str, options: &str) -> Setup {
         let office = match kind {
             "simplejwt" => "/api/admin/**",
             "nest" => "/api/v1/office/**",
             "success-data" => "/api/office/**",
             _ => "/office/**",
         };
-        Setup::before(self.backend.address).in_production().with(&format!(
+        self.production(&format!(
             "[[dialect]]\nkind = \"{kind}\"\n{options}\n\
-             [[rule]]\nname = \"office\"\npath = \"{office}\"\nuser_types = [\"admin\"]\n\
-             [wechat]\nbase_url = \"{wechat}\"\napp_id = \"{APP_ID}\"\nsecret = \"{SECRET}\"\ntimeout = \"500ms\"\nlegacy_decrypt = true\n\
-             [sms.webhook]\nurl = \"http://{inbox}/send\"\nsecret = \"a secret of the webhook, long enough\"\nallow_private = true\n"
+             [[rule]]\nname = \"office\"\npath = \"{office}\"\nuser_types = [\"admin\"]\n"
         ))
     }
 
@@ -357,4 +363,49 @@ fn a_client_of_express_may_read_whole_phones_and_openids_in_its_token() {
         .with(&sms("resend_after = \"1s\""))
         .start();
     tell("code-data", "full", &menshen, town.inbox.address, 4);
+}
+
+/// The limits by address are no part of these stories: each has many phones on one address.
+const NO_LIMITS: &str = "[limits]\nenabled = false\n";
+const SHORT_TOKENS: &str = "[tokens]\naccess_ttl = \"3s\"\nleeway = \"0s\"\n";
+
+#[test]
+fn the_package_lives_a_day() {
+    let town = Town::new();
+    let menshen = town.production(NO_LIMITS).with(&sms("")).start();
+    town.tells("miniprogram", "day", &menshen, 17);
+}
+
+#[test]
+fn the_package_outlives_its_tokens() {
+    let town = Town::new();
+    let menshen = town.production(NO_LIMITS).with(SHORT_TOKENS).start();
+    town.tells("miniprogram", "expiry", &menshen, 6);
+}
+
+#[test]
+fn the_package_says_what_fails() {
+    let town = Town::new();
+    let menshen = town.production(STRICT).with(NO_BACKEND).start();
+    tell("miniprogram", "errors", &menshen, town.inbox.address, 3);
+}
+
+#[test]
+fn the_package_speaks_each_dialect() {
+    for (part, kind, steps) in [
+        ("simplejwt", "simplejwt", 7),
+        ("nest", "nest", 6),
+        ("cloud", "nest", 3),
+        ("success-data", "success-data", 7),
+        ("code-data", "code-data", 7),
+    ] {
+        let town = Town::new();
+        let menshen = town
+            .setup(kind, SHORT)
+            .with(NO_LIMITS)
+            .with(SHORT_TOKENS)
+            .with(&sms(""))
+            .start();
+        town.tells("miniprogram", part, &menshen, steps);
+    }
 }
