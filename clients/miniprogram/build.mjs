@@ -1,5 +1,5 @@
 // Builds the package: `miniprogram_dist` (CommonJS, ES2015, small, for 构建 npm and `require`), `dist` (ESM for Taro and uni-app),
-// types beside both, and a directory for each entry, for tools that do not read `exports`.
+// types beside both.
 
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -20,7 +20,7 @@ const names = JSON.parse(readFileSync("names.json", "utf8"));
 
 const common = { bundle: true, target: "es2015", charset: "utf8", write: false, mangleProps: /^_[a-z]/, mangleCache: names };
 
-for (const dir of ["dist", "miniprogram_dist", "entries"]) rmSync(dir, { recursive: true, force: true });
+for (const dir of ["dist", "miniprogram_dist"]) rmSync(dir, { recursive: true, force: true });
 execFileSync("node_modules/.bin/tsc", ["-p", ".", "--noEmit", "false", "--emitDeclarationOnly", "--outDir", "dist"], { stdio: "inherit" });
 mkdirSync("miniprogram_dist");
 for (const file of readdirSync("dist")) copyFileSync(`dist/${file}`, `miniprogram_dist/${file}`);

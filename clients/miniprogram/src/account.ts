@@ -101,7 +101,7 @@ export function accountOf(client: Client, { updateMethod = "PATCH" }: AccountOpt
       client.call({
         method: "GET",
         url: api.auth + "/sessions",
-        read: (data) => data && Array.isArray(data.sessions) && data.sessions.map(deviceOf),
+        read: (data) => (data && Array.isArray(data.sessions) ? data.sessions.map(deviceOf) : undefined),
       }),
     /** Signs a device out. This one is signed out here too. */
     async signOutDevice(device: Device): Promise<void> {
