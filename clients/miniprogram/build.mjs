@@ -4,8 +4,7 @@
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
-import { build } from "esbuild";
-import { minify } from "terser";
+import { bundled, names, small } from "./bundle.mjs";
 
 const root = new URL(".", import.meta.url).pathname;
 process.chdir(root);
@@ -15,11 +14,6 @@ const entries = Object.keys(manifest.exports)
   .filter((path) => path !== "./package.json")
   .map((path) => (path === "." ? "index" : path.slice(2)));
 
-// Names of properties that begin with `_` are the package's own. They are short, and the same in each entry and each version.
-const names = JSON.parse(readFileSync("names.json", "utf8"));
-
-const common = { bundle: true, target: "es2015", charset: "utf8", write: false, mangleProps: /^_[a-z]/, mangleCache: names };
-
 for (const dir of ["dist", "miniprogram_dist"]) rmSync(dir, { recursive: true, force: true });
 execFileSync("node_modules/.bin/tsc", ["-p", ".", "--noEmit", "false", "--emitDeclarationOnly", "--outDir", "dist"], { stdio: "inherit" });
 mkdirSync("miniprogram_dist");
@@ -27,12 +21,11 @@ for (const file of readdirSync("dist")) copyFileSync(`dist/${file}`, `miniprogra
 writeFileSync("dist/package.json", '{ "type": "module" }\n');
 
 for (const entry of entries) {
-  const result = await build({ ...common, entryPoints: [`src/${entry}.ts`], format: "esm" });
-  if (JSON.stringify(result.mangleCache) !== JSON.stringify(names)) {
-    writeFileSync("names.json", JSON.stringify(result.mangleCache, null, 2) + "\n");
+  const { code, names: used } = await bundled({ entryPoints: [`src/${entry}.ts`] });
+  if (JSON.stringify(used) !== JSON.stringify(names)) {
+    writeFileSync("names.json", JSON.stringify(used, null, 2) + "\n");
     throw new Error("names.json lacked names and has them now: build again, and commit it");
   }
-  const code = result.outputFiles[0].text;
   writeFileSync(`dist/${entry}.js`, code);
   writeFileSync(`miniprogram_dist/${entry}.js`, await small(commonJs(code)));
 }
@@ -47,12 +40,6 @@ function commonJs(code) {
     return `exports.${other} = ${own};`;
   });
   return `"use strict";\n${code.slice(0, found.index)}${lines.join("\n")}\n`;
-}
-
-async function small(code) {
-  const compress = { passes: 4, unsafe_arrows: true, unsafe_methods: true, pure_getters: true, keep_fargs: false };
-  const { code: result } = await minify(code, { ecma: 2015, toplevel: true, compress, mangle: { toplevel: true } });
-  return `${result}\n`;
 }
 
 console.log(`${basename(root)}: ${entries.length} entries`);

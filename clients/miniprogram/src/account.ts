@@ -1,10 +1,12 @@
 /** The account: profile, devices, signing out elsewhere, a copy of one's data, and its end. */
 
 import { text } from "./api.js";
-import type { Call, Tokens, User } from "./api.js";
+import type { Tokens, User } from "./api.js";
 import type { Client } from "./client.js";
 import type { MenshenError } from "./errors.js";
 import { grantOf, userOf } from "./native.js";
+import { freshly } from "./phone-answer.js";
+import { assign } from "./plain.js";
 
 export interface Profile extends User {
   bio?: string | undefined;
@@ -19,13 +21,13 @@ export interface ProfileChange {
   birthday?: string | null;
 }
 
-/** One login on one device. */
+/** One login on one device, as the API gives it. */
 export interface Device {
   id: string;
-  clientType: string;
-  createdAt: string;
-  lastUsedAt: string;
-  expiresAt: string;
+  client_type: string;
+  created_at: string;
+  last_used_at: string;
+  expires_at: string;
   /** This one. */
   current: boolean;
 }
@@ -37,33 +39,23 @@ export interface AccountOptions {
 
 const ANONYMOUS = "微信用户";
 
-export function accountOf(client: Client, { updateMethod = "PATCH" }: AccountOptions = {}) {
+export const accountOf = (client: Client, { updateMethod = "PATCH" }: AccountOptions = {}) => {
   const { api, _inside: inside } = client;
   const me = api.auth + "/me";
   const done = () => true as const;
 
   const profileOf = (data: any): Profile | undefined => {
     const user = userOf(data);
-    return user && Object.assign(user, { bio: text(data.bio), birthday: text(data.birthday) });
+    return user && assign(user, { bio: text(data.bio), birthday: text(data.birthday) });
   };
 
-  function shown(profile: Profile): Profile {
+  const shown = (profile: Profile): Profile => {
     const { nickname, avatarUrl, phone, userType } = profile;
     client.learn({ id: profile.id, nickname, avatarUrl, phone, userType });
     return profile;
-  }
+  };
 
-  /** A call that only who has signed in freshly may make: a code of `wx.login` proves that it is them. */
-  async function freshly<T>(call: Call<T>): Promise<T> {
-    try {
-      return await client.call(call);
-    } catch (error) {
-      if ((error as MenshenError).code != "reauthentication_required") throw error;
-      return client.call(Object.assign({}, call, { data: { wechat_code: await inside._loginCode() } }));
-    }
-  }
-
-  async function update(change: ProfileChange): Promise<Profile> {
+  const update = async (change: ProfileChange): Promise<Profile> => {
     const { nickname, avatarUrl, bio, birthday } = change;
     const data = { nickname, avatar_url: avatarUrl, bio, birthday };
     try {
@@ -76,10 +68,25 @@ export function accountOf(client: Client, { updateMethod = "PATCH" }: AccountOpt
       await client.signIn({ nickname: nickname || "", avatarUrl: avatarUrl || "" });
       return client.getState().user as Profile;
     }
-  }
+  };
+
+  /** With the tokens that were taken; they are renewed for this where they have expired. */
+  const everywhere = async (tokens: Tokens, mayRenew: boolean): Promise<boolean> => {
+    const [name, value] = api.bearer(tokens.access);
+    try {
+      return await inside._ask({ url: api.auth + "/logout", data: { scope: "global" }, header: { [name]: value }, read: done });
+    } catch (error) {
+      const call = api.renew && api.renew(tokens);
+      if ((error as MenshenError).status != 401 || !mayRenew || !call) return false;
+      return inside._ask(call).then(
+        (grant) => everywhere(grant, false),
+        () => false,
+      );
+    }
+  };
 
   return {
-    me: async (): Promise<Profile> => shown(await client.call({ method: "GET", url: me, read: profileOf })),
+    me: (): Promise<Profile> => client.call({ method: "GET", url: me, read: profileOf }).then(shown),
     update,
     /** `detail.value` of `<input type="nickname">`. WeChat's name for everybody is none. */
     setNickname(value: string): Promise<Profile> {
@@ -94,20 +101,19 @@ export function accountOf(client: Client, { updateMethod = "PATCH" }: AccountOpt
      * `detail.avatarUrl` of `<button open-type="chooseAvatar">`, a file of this phone: `upload` puts it where others can see it, and
      * gives its address.
      */
-    async setAvatar(file: string, upload: (file: string) => Promise<string>): Promise<Profile> {
-      return update({ avatarUrl: await upload(file) });
-    },
+    setAvatar: (file: string, upload: (file: string) => Promise<string>): Promise<Profile> =>
+      upload(file).then((avatarUrl) => update({ avatarUrl })),
     devices: (): Promise<Device[]> =>
       client.call({
         method: "GET",
         url: api.auth + "/sessions",
-        read: (data) => (data && Array.isArray(data.sessions) ? data.sessions.map(deviceOf) : undefined),
+        read: (data) => (data && Array.isArray(data.sessions) ? data.sessions : undefined),
       }),
     /** Signs a device out. This one is signed out here too. */
-    async signOutDevice(device: Device): Promise<void> {
-      if (device.current) return void (await client.signOut());
-      await client.call({ method: "DELETE", url: api.auth + "/sessions/" + encodeURIComponent(device.id), read: done });
-    },
+    signOutDevice: ({ current, id }: Device): Promise<boolean> =>
+      current
+        ? client.signOut()
+        : client.call<boolean>({ method: "DELETE", url: api.auth + "/sessions/" + encodeURIComponent(id), read: done }),
     signOutOthers: (): Promise<true> => client.call({ url: api.auth + "/logout", data: { scope: "others" }, read: done }),
     /** Signs out everywhere: here at once. False where the server could not be told; this device is told later all the same. */
     async signOutEverywhere(): Promise<boolean> {
@@ -122,15 +128,13 @@ export function accountOf(client: Client, { updateMethod = "PATCH" }: AccountOpt
     exportData: (): Promise<object> => client.call({ method: "GET", url: me + "/export", read: (data) => (data && data.user ? data : undefined) }),
     /** Erases the account. It is signed out here. */
     async remove(): Promise<void> {
-      await freshly({ method: "DELETE", url: me, data: {}, read: done });
+      await freshly(client, { method: "DELETE", url: me, data: {}, read: done });
       inside._take();
       await inside._tell();
     },
     /** Takes the phone away from the account. */
-    async unbindPhone(): Promise<void> {
-      await freshly({ method: "DELETE", url: api.auth + "/phone", data: {}, read: done });
-      client.learn({ phone: "" });
-    },
+    unbindPhone: (): Promise<void> =>
+      freshly(client, { method: "DELETE", url: api.auth + "/phone", data: {}, read: done }).then(() => client.learn({ phone: "" })),
     /** For administrators. */
     signInWithPassword(username: string, password: string): Promise<void> {
       const data = { username, password };
@@ -140,32 +144,6 @@ export function accountOf(client: Client, { updateMethod = "PATCH" }: AccountOpt
       return inside._enter("password " + username + " " + password, "password", () => inside._ask(call));
     },
   };
-
-  /** With the tokens that were taken; they are renewed for this where they have expired. */
-  async function everywhere(tokens: Tokens, mayRenew: boolean): Promise<boolean> {
-    const [name, value] = api.bearer(tokens.access);
-    try {
-      return await inside._ask({ url: api.auth + "/logout", data: { scope: "global" }, header: { [name]: value }, read: done });
-    } catch (error) {
-      const call = api.renew && api.renew(tokens);
-      if ((error as MenshenError).status != 401 || !mayRenew || !call) return false;
-      return inside._ask(call).then(
-        (grant) => everywhere(grant, false),
-        () => false,
-      );
-    }
-  }
-}
+};
 
 export type Account = ReturnType<typeof accountOf>;
-
-function deviceOf(data: any): Device {
-  return {
-    id: data.id,
-    clientType: data.client_type,
-    createdAt: data.created_at,
-    lastUsedAt: data.last_used_at,
-    expiresAt: data.expires_at,
-    current: data.current === true,
-  };
-}

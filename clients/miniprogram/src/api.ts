@@ -121,3 +121,9 @@ export const text = (value: unknown): string | undefined => (typeof value == "st
 
 /** Seconds: a number above 0. */
 export const seconds = (value: unknown): number | undefined => (Number(value) > 0 && Number(value) < 1e9 ? Number(value) : undefined);
+
+/** A refusal of the token. `token_missing` is not about one: a proxy has dropped it. */
+export const OF_TOKEN = /^token_(?!missing)/;
+
+/** What ends a session for good. */
+export const FINAL = /^refresh_|revoked|disabled/;

@@ -3,7 +3,7 @@
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /** The claims; empty where it is no JWT. Mini programs have no `atob`. */
-export function claimsOf(jwt: string): Record<string, any> {
+export const claimsOf = (jwt: string): Record<string, any> => {
   let bits = 0;
   let count = 0;
   let escaped = "";
@@ -20,9 +20,9 @@ export function claimsOf(jwt: string): Record<string, any> {
   } catch (_) {
     return {};
   }
-}
+};
 
 /** How long it is good for, by its own two times: the phone's clock has no part in it. */
-export function lifeOf({ exp, iat }: Record<string, any>): number | undefined {
+export const lifeOf = ({ exp, iat }: Record<string, any>): number | undefined => {
   return exp > iat ? exp - iat : undefined;
-}
+};

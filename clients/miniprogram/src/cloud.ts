@@ -1,6 +1,7 @@
 /** Where `wx.request` does not go to the server itself: a cloud function that forwards, or WeChat Cloud Run's `callContainer`. */
 
 import type { Platform } from "./platform.js";
+import { assign } from "./plain.js";
 
 export interface CloudFunction {
   /** `api-proxy` unless this says otherwise. */
@@ -21,13 +22,13 @@ const pathOf = (url: string) => url.replace(/^\w+:\/\/[^/?]*/, "") || "/";
 export function cloudFunction(wx: any, { name = "api-proxy", data, answer }: CloudFunction = {}): Platform {
   const answerOf =
     answer || ((result: any) => result && { statusCode: result.statusCode, data: result.data, header: result.headers || result.header });
-  return Object.assign(Object.create(wx), {
+  return assign(Object.create(wx), {
     request({ url, method = "GET", header = {}, data: body, success, fail }: any) {
       const request = { method, path: pathOf(url), headers: header, body };
       wx.cloud.callFunction({
         name,
         data: data ? data(request) : request,
-        success: ({ result }: any) => success(Object.assign({ header: {} }, answerOf(result))),
+        success: ({ result }: any) => success(assign({ header: {} }, answerOf(result))),
         fail,
       });
     },
@@ -36,10 +37,10 @@ export function cloudFunction(wx: any, { name = "api-proxy", data, answer }: Clo
 
 /** A platform whose requests go through `wx.cloud.callContainer`. */
 export function cloudContainer(wx: any, { env, service }: { env: string; service: string }): Platform {
-  return Object.assign(Object.create(wx), {
+  return assign(Object.create(wx), {
     request(options: any) {
-      const header = Object.assign({}, options.header, { "X-WX-SERVICE": service });
-      wx.cloud.callContainer(Object.assign({}, options, { url: undefined, path: pathOf(options.url), config: { env }, header }));
+      const header = assign({}, options.header, { "X-WX-SERVICE": service });
+      wx.cloud.callContainer(assign({}, options, { url: undefined, path: pathOf(options.url), config: { env }, header }));
     },
   });
 }

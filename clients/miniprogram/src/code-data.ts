@@ -3,7 +3,7 @@
  * token stands alone in `Authorization`, and nothing renews it: `wx.login` does where WeChat signed in, else the user.
  */
 
-import { bearerIn, text } from "./api.js";
+import { bearerIn, FINAL, OF_TOKEN, text } from "./api.js";
 import type { Api, Grant } from "./api.js";
 import { claimsOf, lifeOf } from "./claims.js";
 
@@ -16,7 +16,7 @@ export interface CodeDataOptions {
   clientType?: string;
 }
 
-export function codeData({ prefix = "", auth = "/auth", clientType }: CodeDataOptions = {}): Api {
+export const codeData = ({ prefix = "", auth = "/auth", clientType }: CodeDataOptions = {}): Api => {
   return {
     name: "code-data",
     auth,
@@ -50,12 +50,12 @@ export function codeData({ prefix = "", auth = "/auth", clientType }: CodeDataOp
         fields,
       };
     },
-    refusesToken: (code, { data }) => /^token_(?!missing)/.test(code) || (code == "http_401" && !!data && data.error == "无效的 token"),
-    ends: (code) => /revoked|disabled/.test(code),
+    refusesToken: (code, { data }) => OF_TOKEN.test(code) || (code == "http_401" && !!data && data.error == "无效的 token"),
+    ends: (code) => FINAL.test(code),
   };
-}
+};
 
-function grantOf(answer: any): Grant | undefined {
+const grantOf = (answer: any): Grant | undefined => {
   const access = answer && answer.code === 200 && answer.data && text(answer.data.token);
   if (!access) return undefined;
   const claims = claimsOf(access);
@@ -65,4 +65,4 @@ function grantOf(answer: any): Grant | undefined {
     expiresIn: lifeOf(claims),
     user: id != null ? { id: String(id), phone: text(claims.phone) || "", openid: text(claims.openid) } : undefined,
   };
-}
+};

@@ -1,11 +1,12 @@
 /** Storage that is encrypted: by WeChat (`encrypt: true`, base library 2.21.3), or by two functions of one's own. */
 
 import type { Platform } from "./platform.js";
+import { assign } from "./plain.js";
 
 /** Session and countdowns under WeChat's encryption. What was stored without it before is found, and encrypted at the next write. */
 export function encryptedStorage(wx: any): Platform {
   let last: Promise<unknown> = Promise.resolve();
-  return Object.assign(Object.create(wx), {
+  return assign(Object.create(wx), {
     getStorageSync: (key: string) =>
       new Promise((resolve, reject) => {
         wx.getStorage({
@@ -31,7 +32,7 @@ export function encryptedStorage(wx: any): Platform {
 
 /** Values as texts that `seal` has made, and `open` makes values of again. */
 export function sealedStorage(platform: Platform, seal: (text: string) => string, open: (text: string) => string): Platform {
-  return Object.assign(Object.create(platform), {
+  return assign(Object.create(platform), {
     getStorageSync(key: string) {
       const sealed = platform.getStorageSync(key);
       return typeof sealed == "string" && sealed ? JSON.parse(open(sealed)) : undefined;

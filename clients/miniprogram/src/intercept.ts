@@ -2,6 +2,7 @@
 
 import type { Auth, Client } from "./client.js";
 import type { Answer } from "./platform.js";
+import { assign, keys } from "./plain.js";
 
 type Headers = Record<string, any>;
 
@@ -27,7 +28,7 @@ export function authorizer(client: Client) {
   function accessIn(header: Headers | undefined): string | undefined {
     const [name, prefix] = api.bearer("");
     const all = header || {};
-    const key = Object.keys(all).filter((own) => own.toLowerCase() == name.toLowerCase())[0];
+    const key = keys(all).filter((own) => own.toLowerCase() == name.toLowerCase())[0];
     const value = key && String(all[key]);
     return value && value.slice(0, prefix.length) == prefix ? value.slice(prefix.length) : undefined;
   }
@@ -36,7 +37,7 @@ export function authorizer(client: Client) {
     headers,
     /** The options with the token among their headers. */
     authorize: async <O extends Authorizable>(options: O): Promise<O> =>
-      Object.assign({}, options, { header: await headers(options.url || "", options.header, options.auth, options.mayAsk) }),
+      assign({}, options, { header: await headers(options.url || "", options.header, options.auth, options.mayAsk) }),
     /**
      * After an answer to a request that was sent with these headers: true where they have the token that was refused, and there is
      * another one now, so that the request can be sent once more (`again` is true for the answer to that). Rejects where the session
@@ -66,7 +67,7 @@ export function luchRequest(client: Client, http: any): void {
     const { config } = refused;
     const custom = (config && config.custom) || {};
     if (!refused.statusCode || !(await recover(config.header, refused, custom.again))) throw refused;
-    return http.middleware(Object.assign({}, config, { custom: Object.assign({}, custom, { again: true }) }));
+    return http.middleware(assign({}, config, { custom: assign({}, custom, { again: true }) }));
   });
 }
 
@@ -75,7 +76,7 @@ export function axiosRequest(client: Client, instance: any): void {
   const { headers, recover } = authorizer(client);
   instance.interceptors.request.use(async (config: any) => {
     const all = await headers(whole(config.baseURL, config.url), plain(config.headers), config.auth_, config.mayAsk);
-    Object.keys(all).forEach((name) => {
+    keys(all).forEach((name) => {
       config.headers[name] = all[name];
     });
     return config;
@@ -84,7 +85,7 @@ export function axiosRequest(client: Client, instance: any): void {
     const { config, response } = fault;
     const answer = response && { statusCode: response.status, data: response.data, header: plain(response.headers) };
     if (!answer || !(await recover(plain(config.headers), answer, config.again))) throw fault;
-    return instance.request(Object.assign({}, config, { again: true }));
+    return instance.request(assign({}, config, { again: true }));
   });
 }
 
@@ -103,7 +104,7 @@ export function alovaAdapter(client: Client, adapter: (elements: any, method: an
     const start = async () => {
       header = await headers(elements.url, plain(elements.headers), auth, mayAsk);
       if (over) throw new Error("aborted");
-      current = adapter(Object.assign({}, elements, { headers: header }), method);
+      current = adapter(assign({}, elements, { headers: header }), method);
       hooks.forEach((hook) => hook(current));
       return current.response();
     };

@@ -1,6 +1,6 @@
 /** menshen's own API (docs/api.md). */
 
-import { bearerIn, seconds, text } from "./api.js";
+import { bearerIn, FINAL, OF_TOKEN, seconds, text } from "./api.js";
 import type { Api, Grant, Refusal, User } from "./api.js";
 import { assign } from "./plain.js";
 
@@ -19,10 +19,6 @@ export interface NativeOptions {
   phoneAtLogin?: boolean;
 }
 
-/** `token_missing` is not about a token: a proxy has dropped it. */
-const OURS = /^token_(?!missing)/;
-const FINAL = /^refresh_|revoked|disabled/;
-
 export const native = (options: NativeOptions = {}): Api => {
   const { prefix: auth = "/auth", tokenHeader, tokenPrefix, phoneAtLogin, clientType, appId } = options;
   const bearer = bearerIn(tokenHeader, tokenPrefix);
@@ -39,7 +35,7 @@ export const native = (options: NativeOptions = {}): Api => {
     renew: ({ refresh }) => (refresh ? { url: auth + "/refresh", data: { refresh_token: refresh }, read: grantOf } : undefined),
     leave: leaveBy(auth, bearer),
     refusal: problemOf,
-    refusesToken: (code) => OURS.test(code),
+    refusesToken: (code) => OF_TOKEN.test(code),
     ends: (code) => FINAL.test(code),
   };
 };

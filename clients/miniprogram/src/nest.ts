@@ -3,7 +3,7 @@
  * Often through a cloud function, which hides headers: then the envelope says what is refused.
  */
 
-import { bearerIn, seconds, text } from "./api.js";
+import { bearerIn, FINAL, OF_TOKEN, seconds, text } from "./api.js";
 import type { Api, Call, Grant } from "./api.js";
 
 export interface NestOptions {
@@ -13,7 +13,7 @@ export interface NestOptions {
   auth?: string;
 }
 
-export function nest({ prefix = "/api/v1", auth = "/auth" }: NestOptions = {}): Api {
+export const nest = ({ prefix = "/api/v1", auth = "/auth" }: NestOptions = {}): Api => {
   const bearer = bearerIn();
   const own = <T>(path: string, access: string, read: (data: any) => T | undefined): Call<T> => {
     const [name, value] = bearer(access);
@@ -33,13 +33,13 @@ export function nest({ prefix = "/api/v1", auth = "/auth" }: NestOptions = {}): 
     renew: ({ access }) => own("/auth/refresh", access, grantOf),
     leave: ({ access }) => own("/auth/logout", access, () => true),
     refusal: (data) => (data ? { detail: text(data.message) } : {}),
-    refusesToken: (code, { data }) => /^token_(?!missing)/.test(code) || is401(code, data),
+    refusesToken: (code, { data }) => OF_TOKEN.test(code) || is401(code, data),
     // The token itself is what is refused here: `token_revoked`, `token_invalid`.
-    ends: (code, { data }) => /^refresh_|^token_|revoked|disabled/.test(code) || is401(code, data),
+    ends: (code, { data }) => OF_TOKEN.test(code) || FINAL.test(code) || is401(code, data),
   };
-}
+};
 
-function grantOf(envelope: any): Grant | undefined {
+const grantOf = (envelope: any): Grant | undefined => {
   const data = envelope && envelope.data;
   const access = data && text(data.access_token);
   const { user } = data || {};
@@ -53,4 +53,4 @@ function grantOf(envelope: any): Grant | undefined {
             : undefined,
       }
     : undefined;
-}
+};

@@ -41,7 +41,7 @@ export interface PhoneOptions {
 /** A code is good for five minutes. */
 const CODE_LIFE = 280e3;
 
-export function phoneButton(client: Client, { legacy }: PhoneOptions = {}) {
+export const phoneButton = (client: Client, { legacy }: PhoneOptions = {}) => {
   const { api, _inside: inside } = client;
   const platform: any = client.platform;
   const idle: PhoneState = { step: "idle", canRetry: false };
@@ -59,7 +59,7 @@ export function phoneButton(client: Client, { legacy }: PhoneOptions = {}) {
   const fault = (code: string, detail?: string) => inside._error(code, { detail });
 
   /** What the button gave, or why it gave nothing. */
-  function proofOf(detail: PhoneDetail): PhoneProof {
+  const proofOf = (detail: PhoneDetail): PhoneProof => {
     const { errMsg = "", code, encryptedData, iv } = detail;
     const errno = Number(detail.errno);
     if (code && !legacy) return { code };
@@ -70,9 +70,9 @@ export function phoneButton(client: Client, { legacy }: PhoneOptions = {}) {
     if (errno == 104 || /privacy/.test(errMsg)) throw fault("phone_privacy", errMsg);
     if (/deny|denied|cancel|reject/i.test(errMsg)) throw fault("phone_refused", errMsg);
     throw fault("phone_unavailable", errMsg);
-  }
+  };
 
-  async function bind(proof: PhoneProof): Promise<BoundPhone> {
+  const bind = async (proof: PhoneProof): Promise<BoundPhone> => {
     const tokens = await inside._tokens("optional");
     if (!tokens) {
       if (!("code" in proof)) {
@@ -91,9 +91,9 @@ export function phoneButton(client: Client, { legacy }: PhoneOptions = {}) {
           read: boundOf,
         } as Call<BoundPhone>);
     return takePhone(client, await client.call(call));
-  }
+  };
 
-  function work(proof: PhoneProof, at: number): Promise<BoundPhone> {
+  const work = (proof: PhoneProof, at: number): Promise<BoundPhone> => {
     pending = { proof, at };
     state.set({ step: "working", canRetry: false });
     const done = () => {
@@ -106,10 +106,10 @@ export function phoneButton(client: Client, { legacy }: PhoneOptions = {}) {
     }, fail);
     working.then(done, done);
     return working;
-  }
+  };
 
   /** For the older way, before the button is shown: a login whose key the tap is encrypted under. */
-  async function prepare(): Promise<void> {
+  const prepare = async (): Promise<void> => {
     state.set({ step: "preparing", canRetry: false });
     try {
       await client.ready;
@@ -119,7 +119,7 @@ export function phoneButton(client: Client, { legacy }: PhoneOptions = {}) {
     } catch (error) {
       fail(error as MenshenError);
     }
-  }
+  };
 
   /** Whether WeChat's key of the last login is still good. */
   const fresh = () =>
@@ -149,6 +149,6 @@ export function phoneButton(client: Client, { legacy }: PhoneOptions = {}) {
       return work(proof, at);
     },
   };
-}
+};
 
 export type PhoneButton = ReturnType<typeof phoneButton>;

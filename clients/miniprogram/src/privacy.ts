@@ -14,16 +14,16 @@ export interface PrivacyState {
 
 type Resolve = (result: { event: "exposureAuthorization" | "agree" | "disagree"; buttonId?: string }) => void;
 
-export function privacyConsent(wx: any) {
+export const privacyConsent = (wx: any) => {
   const state = store<PrivacyState>({ needed: false });
   let waiting: Resolve[] = [];
 
-  function settle(result: Parameters<Resolve>[0]) {
+  const settle = (result: Parameters<Resolve>[0]) => {
     const all = waiting;
     waiting = [];
     state.set({ needed: false });
     all.forEach((resolve) => resolve(result));
-  }
+  };
 
   // Base libraries before 2.32.3 ask by themselves.
   if (wx.onNeedPrivacyAuthorization) {
@@ -58,4 +58,4 @@ export function privacyConsent(wx: any) {
         wx.openPrivacyContract({ success: () => resolve(true), fail: no });
       }),
   };
-}
+};

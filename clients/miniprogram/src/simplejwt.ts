@@ -1,9 +1,10 @@
 /** Django REST framework with SimpleJWT: `{access, refresh, user}`. Refreshing gives a new access token, and mostly no other refresh token. */
 
-import { bearerIn, text } from "./api.js";
+import { bearerIn, FINAL, OF_TOKEN, text } from "./api.js";
 import type { Api, Grant, User } from "./api.js";
 import { claimsOf, lifeOf } from "./claims.js";
 import type { FieldError } from "./errors.js";
+import { keys } from "./plain.js";
 
 export interface SimpleJwtOptions {
   /** `/api` unless this says otherwise. */
@@ -12,7 +13,7 @@ export interface SimpleJwtOptions {
   auth?: string;
 }
 
-export function simplejwt({ prefix = "/api", auth = "/auth" }: SimpleJwtOptions = {}): Api {
+export const simplejwt = ({ prefix = "/api", auth = "/auth" }: SimpleJwtOptions = {}): Api => {
   const bearer = bearerIn();
   return {
     name: "simplejwt",
@@ -28,7 +29,7 @@ export function simplejwt({ prefix = "/api", auth = "/auth" }: SimpleJwtOptions 
     refusal(data) {
       if (!data || typeof data != "object") return {};
       const fields: FieldError[] = [];
-      Object.keys(data).forEach((field) => {
+      keys(data).forEach((field) => {
         const [message] = Array.isArray(data[field]) ? data[field] : [];
         if (text(message)) fields.push({ field, message });
       });
@@ -40,17 +41,17 @@ export function simplejwt({ prefix = "/api", auth = "/auth" }: SimpleJwtOptions 
       };
     },
     // Without `X-Menshen-Error` the code is SimpleJWT's own.
-    refusesToken: (code) => /^token_(?!missing)/.test(code),
-    ends: (code) => /^refresh_|revoked|disabled|^token_not_valid|^user_inactive/.test(code),
+    refusesToken: (code) => OF_TOKEN.test(code),
+    ends: (code) => FINAL.test(code) || /^token_not_valid|^user_inactive/.test(code),
   };
-}
+};
 
-function grantOf(data: any): Grant | undefined {
+const grantOf = (data: any): Grant | undefined => {
   const access = data && text(data.access);
   return access ? { access, refresh: text(data.refresh), expiresIn: lifeOf(claimsOf(access)), user: userOf(data.user) } : undefined;
-}
+};
 
-function userOf(user: any): User | undefined {
+const userOf = (user: any): User | undefined => {
   return user && user.id != null
     ? {
         id: String(user.id),
@@ -61,4 +62,4 @@ function userOf(user: any): User | undefined {
         openid: text(user.openid),
       }
     : undefined;
-}
+};

@@ -5,13 +5,14 @@
  * again goes on where it was. It is for one phone: a number that was mistyped keeps no other one waiting.
  */
 
-import { seconds, text } from "./api.js";
+import { seconds } from "./api.js";
 import type { BoundPhone, Call, SmsSent } from "./api.js";
 import type { Client } from "./client.js";
 import type { MenshenError } from "./errors.js";
 import { grantOf } from "./native.js";
-import { boundOf, takePhone } from "./phone-answer.js";
+import { boundOf, freshly, takePhone } from "./phone-answer.js";
 import { store } from "./state.js";
+import { assign } from "./plain.js";
 
 export interface SmsState {
   /** Seconds until another code may be asked for. */
@@ -39,7 +40,7 @@ interface Wait {
 /** Where the server does not say. */
 const USUAL = 60;
 
-export function smsForm(client: Client, { purpose = "login", storageKey = "menshen.sms" }: SmsOptions = {}) {
+export const smsForm = (client: Client, { purpose = "login", storageKey = "menshen.sms" }: SmsOptions = {}) => {
   const { api, platform, _inside: inside } = client;
   const key = storageKey + "." + purpose;
   const state = store<SmsState>({ left: 0, sending: false, submitting: false, sent: false });
@@ -48,11 +49,11 @@ export function smsForm(client: Client, { purpose = "login", storageKey = "mensh
   let timer: number | undefined;
   let closed = false;
 
-  function set(news: Partial<SmsState>) {
-    state.set(Object.assign({}, state.get(), news));
-  }
+  const set = (news: Partial<SmsState>) => {
+    state.set(assign({}, state.get(), news));
+  };
 
-  function count() {
+  const count = () => {
     clearTimeout(timer);
     if (closed) return;
     let left = 0;
@@ -64,9 +65,9 @@ export function smsForm(client: Client, { purpose = "login", storageKey = "mensh
     }
     set({ left });
     if (left) timer = setTimeout(count, 1000);
-  }
+  };
 
-  function waitFor(length: number) {
+  const waitFor = (length: number) => {
     wait = { phone: hash(phone), at: Date.now(), length: length * 1000 };
     try {
       platform.setStorageSync(key, wait);
@@ -74,7 +75,7 @@ export function smsForm(client: Client, { purpose = "login", storageKey = "mensh
       // Then the countdown is as long as the page is open.
     }
     count();
-  }
+  };
 
   new Promise((resolve) => resolve(platform.getStorageSync(key)))
     .then((kept: any) => {
@@ -127,7 +128,9 @@ export function smsForm(client: Client, { purpose = "login", storageKey = "mensh
       const sent = digits(code);
       set({ submitting: true, error: undefined });
       try {
-        if (purpose == "bind") return await bind(sent);
+        if (purpose == "bind") {
+          return takePhone(client, await freshly(client, { url: api.auth + "/phone/sms", data: { phone, code: sent }, read: boundOf }));
+        }
         const call = api.smsLogin
           ? api.smsLogin(phone, sent)
           : { url: api.auth + "/sms/login", data: { phone, code: sent }, read: grantOf };
@@ -146,35 +149,16 @@ export function smsForm(client: Client, { purpose = "login", storageKey = "mensh
       clearTimeout(timer);
     },
   };
-
-  /** Binds the phone. Who signed in too long ago proves with a code of `wx.login` that it is them. */
-  async function bind(code: string): Promise<BoundPhone> {
-    const call = (more: object): Call<BoundPhone> => ({
-      url: api.auth + "/phone/sms",
-      data: Object.assign({ phone, code }, more),
-      read: boundOf,
-    });
-    let bound: BoundPhone;
-    try {
-      bound = await client.call(call({}));
-    } catch (error) {
-      if ((error as MenshenError).code != "reauthentication_required") throw error;
-      bound = await client.call(call({ wechat_code: await inside._loginCode() }));
-    }
-    return takePhone(client, bound);
-  }
-}
+};
 
 export type SmsForm = ReturnType<typeof smsForm>;
 
-/** Full-width digits are digits, and blanks are nothing: people paste. */
-function digits(value: string): string {
-  return (text(value) || "").replace(/[０-９]/g, (digit) => String.fromCharCode(digit.charCodeAt(0) - 0xfee0)).replace(/[\s-]/g, "");
-}
+/** People paste. */
+const digits = (value: string): string => value.replace(/[\s-]/g, "");
 
 /** Not the phone itself: it stays in storage. */
-function hash(value: string): number {
+const hash = (value: string): number => {
   let sum = 5381;
   for (let n = 0; n < value.length; n++) sum = (sum * 33 + value.charCodeAt(n)) | 0;
   return sum;
-}
+};

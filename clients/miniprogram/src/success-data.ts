@@ -1,10 +1,11 @@
 /** Two routes: `{success, data}`. `session_key` is a handle for the older phone button; menshen's tokens stand beside it. */
 
-import { bearerIn, text } from "./api.js";
+import { bearerIn, FINAL, OF_TOKEN, text } from "./api.js";
 import type { Api, BoundPhone, Grant } from "./api.js";
 import { claimsOf } from "./claims.js";
 import { grantOf, leaveBy } from "./native.js";
 import { boundOf } from "./phone-answer.js";
+import { assign } from "./plain.js";
 
 export interface SuccessDataOptions {
   /** `/api` unless this says otherwise. */
@@ -13,7 +14,7 @@ export interface SuccessDataOptions {
   auth?: string;
 }
 
-export function successData({ prefix = "/api", auth = "/auth" }: SuccessDataOptions = {}): Api {
+export const successData = ({ prefix = "/api", auth = "/auth" }: SuccessDataOptions = {}): Api => {
   const bearer = bearerIn();
   return {
     name: "success-data",
@@ -37,12 +38,12 @@ export function successData({ prefix = "/api", auth = "/auth" }: SuccessDataOpti
       if (request_id) return { code: text(code), detail: text(detail), requestId: request_id };
       return { code: error && text(error.code), detail: text(message) };
     },
-    refusesToken: (code) => /^token_(?!missing)/.test(code),
-    ends: (code) => /^refresh_|revoked|disabled/.test(code),
+    refusesToken: (code) => OF_TOKEN.test(code),
+    ends: (code) => FINAL.test(code),
   };
-}
+};
 
-function tokensOf(answer: any): Grant | undefined {
+const tokensOf = (answer: any): Grant | undefined => {
   const data = answer && answer.success === true && answer.data;
   const grant = grantOf(data);
   if (!grant) return undefined;
@@ -51,12 +52,12 @@ function tokensOf(answer: any): Grant | undefined {
   const extra: Record<string, string> = {};
   if (text(session_key)) extra.session_key = session_key;
   if (text(openid)) extra.openid = openid;
-  return Object.assign(grant, { extra, user: id ? { id, openid: text(openid) } : undefined });
-}
+  return assign(grant, { extra, user: id ? { id, openid: text(openid) } : undefined });
+};
 
-function phoneOf(answer: any): BoundPhone | undefined {
+const phoneOf = (answer: any): BoundPhone | undefined => {
   const data = answer && answer.success === true && answer.data;
   if (!data || !text(data.phoneNumber)) return undefined;
   const { phoneNumber: masked, purePhoneNumber: phone, countryCode, access_token } = data;
   return { masked, phone, countryCode, grant: access_token ? tokensOf(answer) : undefined };
-}
+};

@@ -3,6 +3,7 @@
 import type { Client } from "./client.js";
 import type { Callbacks, Platform, SocketTask, Task } from "./platform.js";
 import type { State } from "./state.js";
+import { assign } from "./plain.js";
 
 /**
  * `taroPlatform(Taro)`. Taro's functions give promises that reject besides calling `fail`; here only the callbacks count, so that
@@ -14,7 +15,7 @@ export function taroPlatform(Taro: any): Platform {
     (name: string) =>
     (options: any): Task | undefined => {
       const { success, fail } = options as Callbacks;
-      const promise = Taro[name](Object.assign({}, options, { success: undefined, fail: undefined }));
+      const promise = Taro[name](assign({}, options, { success: undefined, fail: undefined }));
       promise.then(success, fail);
       return promise;
     };

@@ -2,83 +2,45 @@
 
 import type { Texts } from "./errors.js";
 
-const SIGN_IN = "请先登录|Please sign in";
-const EXPIRED = "登录已过期，请重新登录|Your session has expired. Please sign in again";
-const BUSY = "服务繁忙，请稍后再试|The service is busy. Please try again in a moment";
-const LOGIN = "登录失败，请重试|Signing in did not work. Please try again";
-const NETWORK = "网络不可用，请检查网络后重试|No connection. Please check your network and try again";
-const OFTEN = "操作过于频繁，请稍后再试|Too many attempts. Please wait a moment";
-const UPDATE = "当前微信版本过低，请升级微信后重试|This needs a newer version of WeChat";
-const WECHAT = "微信登录暂不可用，请稍后再试|WeChat sign-in is not available now. Please try again later";
-const PHONE = "获取手机号失败，请重新点击按钮|The phone number did not come through. Please tap the button again";
-const WRONG = "请求有误，请检查后重试|Something in the request is not right. Please check it";
-const DENIED = "没有权限执行此操作|You may not do that";
-
-const TEXTS: Record<string, string> = {
-  offline: NETWORK,
-  timeout: "网络超时，请重试|The network is slow. Please try again",
-  aborted: "已取消|Cancelled",
-  bad_answer: BUSY,
-  domain_not_listed: "服务器域名未配置|The server's domain is not listed in the mini program's settings",
-  login_failed: "获取登录凭证失败，请重试|WeChat gave no login code. Please try again",
-  sign_in_needed: SIGN_IN,
-  sign_in_cancelled: "已取消登录|Sign-in was cancelled",
-  signed_out: "您已退出登录|You have signed out",
-  session_expired: EXPIRED,
-  user_changed: "登录账号已变更，请重试|Another account is signed in now. Please try again",
-  unsupported: UPDATE,
-  token_missing: SIGN_IN,
-  token_invalid: EXPIRED,
-  token_expired: EXPIRED,
-  token_revoked: "您已在别处退出登录|This session was signed out elsewhere",
-  refresh_invalid: EXPIRED,
-  refresh_reused: EXPIRED,
-  session_revoked: "您已在别处退出登录|This session was signed out elsewhere",
-  forbidden: DENIED,
-  path_ambiguous: WRONG,
-  request_malformed: WRONG,
-  body_too_large: "内容过大|That is too large",
-  validation_failed: "填写的内容有误，请检查|Some of this is not valid. Please check it",
-  rate_limited: OFTEN,
-  sms_cooldown: "验证码发送过于频繁，请稍后再试|A code was sent a moment ago. Please wait",
-  sms_quota: "今日获取验证码次数已达上限|No more codes for now. Please try again later",
-  sms_unavailable: "短信发送失败，请稍后再试|The message could not be sent. Please try again later",
-  code_invalid: "验证码错误或已过期|The code is wrong or has expired",
-  user_disabled: "账号已被停用|This account is disabled",
-  wechat_code_invalid: LOGIN,
-  wechat_blocked: "微信限制了此账号登录|WeChat has blocked this sign-in",
-  wechat_busy: "微信服务繁忙，请稍后再试|WeChat is busy. Please try again",
-  wechat_misconfigured: WECHAT,
-  phone_code_invalid: PHONE,
-  phone_decrypt_failed: PHONE,
-  phone_conflict: "该手机号已绑定其他账号|This phone number belongs to another account",
-  phone_refused: "您未授权手机号|You did not share your phone number",
-  phone_privacy: "请先同意隐私保护指引|Please agree to the privacy notice first",
-  phone_quota: "手机号快速验证暂不可用，请使用短信验证码|Quick verification is not available now. Please use a code by text message",
-  phone_unavailable: "无法获取手机号，请使用短信验证码|The phone number is not available. Please use a code by text message",
-  phone_undeclared: "隐私保护指引未声明手机号|The privacy notice does not declare phone numbers",
-  credentials_invalid: "用户名或密码错误|The name or the password is wrong",
-  reauthentication_required: "请验证身份后重试|Please confirm that it is you",
-  registration_closed: "暂未开放注册|New accounts are not open",
-  registration_unavailable: BUSY,
-  store_unavailable: BUSY,
-  issuer_unavailable: BUSY,
-  proof_unavailable: BUSY,
-  upstream_unavailable: "服务暂时不可用，请稍后再试|The service is not available. Please try again later",
-  upstream_timeout: "服务响应超时，请稍后再试|The service did not answer in time. Please try again",
-  upstream_busy: BUSY,
-  overloaded: BUSY,
-  not_found: "内容不存在|There is nothing here",
-  method_not_allowed: WRONG,
-  websocket_version_unsupported: WRONG,
-  internal: "服务器开小差了，请稍后再试|Something went wrong on our side. Please try again later",
-  http_401: DENIED,
-  http_403: DENIED,
-  http_404: "内容不存在|There is nothing here",
-  http_429: OFTEN,
-};
+/** Codes, Chinese, English. The first line that has a code counts. */
+const LINES = `
+sign_in_needed token_missing|请先登录|Please sign in
+sign_in_cancelled|已取消登录|Sign-in was cancelled
+signed_out|您已退出登录|You have signed out
+session_revoked token_revoked|您已在别处退出登录|You were signed out elsewhere
+session_expired token_invalid token_expired refresh_invalid refresh_reused|登录已过期，请重新登录|Please sign in again
+user_changed|登录账号已变更，请重试|Another account is signed in now
+login_failed wechat_code_invalid|登录失败，请重试|Signing in failed. Try again
+credentials_invalid|用户名或密码错误|Wrong name or password
+reauthentication_required|请验证身份后重试|Please confirm that it is you
+user_disabled|账号已被停用|This account is disabled
+registration_closed|暂未开放注册|New accounts are not open
+wechat_blocked|微信限制了此账号登录|WeChat has blocked this sign-in
+wechat_busy|微信服务繁忙，请稍后再试|WeChat is busy. Try again
+wechat_misconfigured|微信登录暂不可用|WeChat sign-in is not available
+phone_code_invalid phone_decrypt_failed|获取手机号失败，请重新点击按钮|Please tap the button again
+phone_conflict|该手机号已绑定其他账号|This phone belongs to another account
+phone_refused|您未授权手机号|You did not share your phone number
+phone_privacy|请先同意隐私保护指引|Please agree to the privacy notice first
+phone_quota phone_unavailable phone_undeclared|暂时无法获取手机号，请使用短信验证码|Please use a code by text message
+sms_cooldown rate_limited http_429|操作过于频繁，请稍后再试|Too often. Please wait a moment
+sms_quota|今日获取验证码次数已达上限|No more codes for now
+sms_unavailable|短信发送失败，请稍后再试|The message was not sent. Try later
+code_invalid|验证码错误或已过期|The code is wrong or has expired
+validation_failed|填写的内容有误，请检查|Please check what you entered
+body_too_large|内容过大|That is too large
+forbidden http_401 http_403|没有权限执行此操作|You may not do that
+not_found http_404|内容不存在|There is nothing here
+path_ambiguous request_malformed method_not_allowed websocket_version_unsupported|请求有误|The request is not right
+upstream_timeout timeout|网络超时，请重试|No answer in time. Try again
+offline|网络不可用，请检查网络后重试|No connection. Check your network
+aborted|已取消|Cancelled
+domain_not_listed|服务器域名未配置|The server's domain is not configured
+unsupported|当前微信版本过低，请升级微信|Please update WeChat
+registration_unavailable store_unavailable issuer_unavailable proof_unavailable upstream_unavailable upstream_busy overloaded internal bad_answer|服务繁忙，请稍后再试|The service is busy. Try later
+`;
 
 export const texts: Texts = (code) => {
-  const found = Object.prototype.hasOwnProperty.call(TEXTS, code) ? TEXTS[code] : undefined;
-  return found ? (found.split("|") as [string, string]) : undefined;
+  const found = new RegExp("^(?:[\\w ]* )?" + code + "(?: [\\w ]*)?\\|(.*)\\|(.*)$", "m").exec(/^\w+$/.test(code) ? LINES : "");
+  return found ? ([found[1], found[2]] as [string, string]) : undefined;
 };

@@ -2,6 +2,7 @@
 
 import type { Abortable, Auth, Client, RequestOptions } from "./client.js";
 import type { Answer, Progress, SocketOptions, SocketTask, Start, Task, WireOptions } from "./platform.js";
+import { assign } from "./plain.js";
 
 export interface UploadOptions extends RequestOptions {
   filePath: string;
@@ -31,7 +32,7 @@ export interface SocketRequest extends SocketOptions {
 /** Milliseconds without progress. */
 const QUIET = 120e3;
 
-export function transfers(client: Client) {
+export const transfers = (client: Client) => {
   const { platform, _inside: inside } = client;
 
   const progress = (options: { onProgress?(event: Progress): void }, task: Task | void, alive: () => void) => {
@@ -45,27 +46,27 @@ export function transfers(client: Client) {
   };
 
   /** As `wx.uploadFile`; `data` is parsed where it is JSON. */
-  function upload<T = any>(options: UploadOptions): Abortable<Answer<T>> {
+  const upload = <T = any>(options: UploadOptions): Abortable<Answer<T>> => {
     const start: Start<WireOptions> | undefined =
       platform.uploadFile &&
       ((wire, alive) => {
-        const success = (answer: Answer) => wire.success(Object.assign({}, answer, { data: parsed(answer.data) }));
-        const task = (platform.uploadFile as Start<WireOptions>)(Object.assign({}, wire, { success }), alive);
+        const success = (answer: Answer) => wire.success(assign({}, answer, { data: parsed(answer.data) }));
+        const task = (platform.uploadFile as Start<WireOptions>)(assign({}, wire, { success }), alive);
         return progress(options, task, alive);
       });
     return inside._run(options, start, QUIET);
-  }
+  };
 
   /** As `wx.downloadFile`. */
-  function download(options: DownloadOptions): Abortable<Answer> {
+  const download = (options: DownloadOptions): Abortable<Answer> => {
     const start: Start<WireOptions> | undefined =
       platform.downloadFile &&
       ((wire, alive) => progress(options, (platform.downloadFile as Start<WireOptions>)(wire, alive), alive));
     return inside._run(options, start, QUIET);
-  }
+  };
 
   /** A body that comes in pieces. On a base library without chunks (before 2.20.2) the one piece is the whole. */
-  function stream(options: StreamOptions): Abortable<Answer> {
+  const stream = (options: StreamOptions): Abortable<Answer> => {
     const start: Start<WireOptions> = (wire, alive) => {
       let early: ArrayBuffer[] = [];
       let passing: boolean | undefined;
@@ -82,11 +83,11 @@ export function transfers(client: Client) {
         } else {
           // The refusal: in pieces, or whole.
           const body = early.length ? early : [answer.data];
-          answer = Object.assign({}, answer, { data: parsed(utf8(body)) });
+          answer = assign({}, answer, { data: parsed(utf8(body)) });
         }
         wire.success(answer);
       };
-      const task = platform.request(Object.assign({}, wire, { enableChunked: true, responseType: "arraybuffer", success }), alive);
+      const task = platform.request(assign({}, wire, { enableChunked: true, responseType: "arraybuffer", success }), alive);
       if (task && task.onHeadersReceived) {
         task.onHeadersReceived(({ statusCode }) => {
           alive();
@@ -105,10 +106,10 @@ export function transfers(client: Client) {
       return task;
     };
     return inside._run(options, start);
-  }
+  };
 
   /** A WebSocket that is open. One that the server closes for the session's sake (1008) has the session looked at. */
-  async function socket(options: SocketRequest): Promise<SocketTask> {
+  const socket = async (options: SocketRequest): Promise<SocketTask> => {
     const { auth, mayAsk } = options;
     const { url, ours } = inside._locate(options.url.replace(/^ws/i, "http"));
     const send = async (again: boolean): Promise<SocketTask> => {
@@ -124,20 +125,20 @@ export function transfers(client: Client) {
       }
     };
     return send(false);
-  }
+  };
 
-  function open(url: string, options: SocketRequest, access: string | undefined): Promise<SocketTask> {
+  const open = (url: string, options: SocketRequest, access: string | undefined): Promise<SocketTask> => {
     const inQuery = access && platform.tokenInSocketQuery;
     if (inQuery) url += (url.indexOf("?") < 0 ? "?" : "&") + "access_token=" + encodeURIComponent(access);
     const header = inside._withToken(options.header, inQuery ? undefined : access);
     const connect = platform.connectSocket && ((wire: any) => connected(wire, access));
-    const wire = Object.assign({}, options, { url, header });
+    const wire = assign({}, options, { url, header });
     return inside._settled<object, SocketTask>(connect, wire, options.timeout || 30e3);
-  }
+  };
 
-  function connected(wire: any, access: string | undefined): Task {
+  const connected = (wire: any, access: string | undefined): Task => {
     const { success, fail } = wire;
-    const task = (platform.connectSocket as (options: any) => SocketTask)(Object.assign({}, wire, { success: undefined }));
+    const task = (platform.connectSocket as (options: any) => SocketTask)(assign({}, wire, { success: undefined }));
     task.onOpen(() => success(task));
     task.onError(fail);
     task.onClose(({ code }) => {
@@ -145,13 +146,13 @@ export function transfers(client: Client) {
       if (access && code == 1008) inside._renew(access).catch(() => 0);
     });
     return { abort: () => task.close({}) };
-  }
+  };
 
   return { upload, download, stream, socket };
-}
+};
 
 /** JSON where it is some: an upload's answer is a text. */
-function parsed(data: unknown): unknown {
+const parsed = (data: unknown): unknown => {
   if (typeof data == "string" && /^\s*[[{]/.test(data)) {
     try {
       return JSON.parse(data);
@@ -160,10 +161,10 @@ function parsed(data: unknown): unknown {
     }
   }
   return data;
-}
+};
 
 /** Bytes as text; what is no UTF-8 is empty. */
-function utf8(chunks: unknown[]): string {
+const utf8 = (chunks: unknown[]): string => {
   let escaped = "";
   chunks.forEach((chunk) => {
     if (chunk instanceof ArrayBuffer) {
@@ -177,4 +178,4 @@ function utf8(chunks: unknown[]): string {
   } catch (_) {
     return "";
   }
-}
+};

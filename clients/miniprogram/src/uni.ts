@@ -3,6 +3,7 @@
 import type { Client } from "./client.js";
 import type { Platform } from "./platform.js";
 import type { State } from "./state.js";
+import { assign } from "./plain.js";
 
 /** `uniPlatform(uni)`. `provider` is who signs in, `weixin` unless this says otherwise. */
 export function uniPlatform(uni: any, provider = "weixin"): Platform {
@@ -12,8 +13,8 @@ export function uniPlatform(uni: any, provider = "weixin"): Platform {
     uploadFile: (options) => uni.uploadFile(options),
     downloadFile: (options) => uni.downloadFile(options),
     // Without a callback uni gives a promise in place of the task.
-    connectSocket: (options) => uni.connectSocket(Object.assign({ complete: () => undefined }, options)),
-    login: (options) => uni.login(Object.assign({ provider }, options)),
+    connectSocket: (options) => uni.connectSocket(assign({ complete: () => undefined }, options)),
+    login: (options) => uni.login(assign({ provider }, options)),
     getStorageSync: (key) => uni.getStorageSync(key),
     setStorageSync: (key, value) => uni.setStorageSync(key, value),
     tokenInSocketQuery: info.uniPlatform == "web",

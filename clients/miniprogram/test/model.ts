@@ -42,17 +42,10 @@ export async function live({ actions, delays, silent, asks }: Life, create: any,
   const sent: any[] = [];
   let fault: Fault = "none";
   let turn = 0;
-  const refreshing = new Map<string, number>();
   server.faults.push(async (request: any) => {
     const mine = fault;
-    const { path, data } = request;
-    const key = path === "/auth/refresh" ? data.refresh_token : "";
-    // One refresh at a time for one window and one token; two windows may have one each.
-    if (key) refreshing.set(key, (refreshing.get(key) ?? 0) + 1);
-    if ((refreshing.get(key) ?? 0) > windows.length) throw fail("the same refresh twice at once");
     const delay = delays[turn++ % delays.length] as number;
     await new Promise((resolve) => setTimeout(resolve, delay));
-    if (key) refreshing.set(key, (refreshing.get(key) as number) - 1);
     if (mine === "offline") return "offline";
     if (mine === "503") return problem(503, "overloaded", { "Retry-After": "2" });
     if (mine === "429") return problem(429, "rate_limited", { "Retry-After": "60" });
@@ -71,7 +64,18 @@ export async function live({ actions, delays, silent, asks }: Life, create: any,
   /** One window: a process of its own on the storage that all share. */
   const open = () => {
     const alive = { yes: true, pending: 0 };
-    const phone: any = new Phone({ serve: (request: any) => (alive.yes ? (sent.push(request), server.serve(request)) : "nothing"), storage });
+    const refreshing = new Set<string>();
+    const serve = async (request: any) => {
+      if (!alive.yes) return "nothing";
+      sent.push(request);
+      const token = request.path === "/auth/refresh" && request.data.refresh_token;
+      if (token && refreshing.has(token)) fail("the same refresh twice at once");
+      refreshing.add(token);
+      const answer = await server.serve(request);
+      refreshing.delete(token);
+      return answer;
+    };
+    const phone: any = new Phone({ serve, storage });
     const { setStorageSync, login } = phone.wx;
     phone.wx.setStorageSync = (key: string, value: unknown) => {
       phone.broken = alive.yes ? broken : "all";

@@ -16,7 +16,7 @@ Component({
     async load() {
       try {
         const devices = await account.devices();
-        this.setData({ devices: devices.map((device) => ({ ...device, name: NAMES[device.clientType] || device.clientType })) });
+        this.setData({ devices: devices.map((device) => ({ ...device, name: NAMES[device.client_type] || device.client_type })) });
       } catch (error) {
         tell(error);
       }
