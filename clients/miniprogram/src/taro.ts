@@ -6,7 +6,8 @@ import type { State } from "./state.js";
 import { assign } from "./plain.js";
 
 /**
- * `taroPlatform(Taro)`. Taro's functions give promises that reject besides calling `fail`; here only the callbacks count, so that
+ * `taroPlatform(Taro)`; in pages for browsers `taroPlatform({ request: Taro.request, ... })`, each by its name, because Taro leaves out
+ * what nothing names. Taro's functions give promises that reject besides calling `fail`; here only the callbacks count, so that
  * nothing is reported as unhandled.
  */
 export function taroPlatform(Taro: any): Platform {

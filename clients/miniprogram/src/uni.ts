@@ -1,11 +1,14 @@
-/** uni-app, Vue 3 and 2.7: `uni` is a platform as it is, except in a browser; and a composable. */
+/** uni-app, Vue 3 and 2.7: a platform, and a composable. */
 
 import type { Client } from "./client.js";
 import type { Platform } from "./platform.js";
 import type { State } from "./state.js";
 import { assign } from "./plain.js";
 
-/** `uniPlatform(uni)`. `provider` is who signs in, `weixin` unless this says otherwise. */
+/**
+ * `uniPlatform(uni)`; in pages for browsers `uniPlatform({ request: uni.request, ... })`, each by its name, because uni-app leaves out
+ * what nothing names. `provider` is who signs in, `weixin` unless this says otherwise.
+ */
 export function uniPlatform(uni: any, provider = "weixin"): Platform {
   const info = uni.getSystemInfoSync ? uni.getSystemInfoSync() : {};
   return {
