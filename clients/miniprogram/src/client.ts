@@ -68,7 +68,7 @@ export interface RequestOptions {
 /** A promise that can be given up; it rejects with `aborted` then. */
 export type Abortable<T> = Promise<T> & { abort(): void };
 
-/** Silent sign-ins within five minutes, so that a server that takes no token is not asked for ever. */
+/** Sign-ins by WeChat within five minutes that leave a silent one, so that a server that takes no token is not asked for ever. */
 const SILENT_MOST = 3;
 const SILENT_WITHIN = 300e3;
 /** How long no renewal follows one that was answered with a failure, and the longest that its `Retry-After` is heeded. Seconds. */
@@ -221,10 +221,18 @@ export function createClient(options: ClientOptions) {
   const byWechat = (more: SignInMore, again?: boolean): Promise<Grant> =>
     loginCode()
       .then((code) => ask(api.wechat(code, more)))
-      .catch((error) => {
-        if (again || error.code != "wechat_code_invalid") throw error;
-        return byWechat(more, true);
-      });
+      .then(
+        (grant) => {
+          silently.push(Date.now());
+          return grant;
+        },
+        (error) => {
+          // What never came to the server does not count.
+          if (error.status) silently.push(Date.now());
+          if (again || error.code != "wechat_code_invalid") throw error;
+          return byWechat(more, true);
+        },
+      );
 
   /** What is under way under this key, or what `start` begins after it. */
   const join = (kind: keyof typeof flights, key: string, start: (before: Promise<unknown>) => Promise<void>): Promise<void> => {
@@ -246,8 +254,10 @@ export function createClient(options: ClientOptions) {
     if (paused && within(paused._at, paused._length)) throw paused._error;
     const call = api.renew && api.renew(record._tokens as Tokens);
     if (!call && !maySilently()) {
-      end(new MenshenError("session_expired"), false);
-      return current() as undefined;
+      const error = new MenshenError("session_expired");
+      // Too often for now is no end.
+      if (!mayEver()) end(error, false);
+      throw error;
     }
     // Where the API renews nothing, WeChat says who it is.
     return (call ? ask(call) : byWechat({})).then(
@@ -296,11 +306,13 @@ export function createClient(options: ClientOptions) {
         .then(() => record._tokens);
     });
 
-  /** Whether `wx.login` may sign in without a tap now; counts it. */
-  const maySilently = (): boolean => {
+  /** Whether `wx.login` may sign in without a tap. */
+  const mayEver = () => (record._by ? silent != "never" && record._by == "wechat" : silent == "always") && !record._hold;
+
+  /** And now: not too often. */
+  const maySilently = () => {
     silently = silently.filter((at) => within(at, SILENT_WITHIN));
-    const known = record._by ? silent != "never" && record._by == "wechat" : silent == "always";
-    return known && !record._hold && silently.length < SILENT_MOST && !!silently.push(Date.now());
+    return mayEver() && silently.length < SILENT_MOST;
   };
 
   /** Signs in silently where that may be, else by the login page. */

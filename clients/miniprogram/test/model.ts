@@ -30,12 +30,14 @@ export const lives = fc.record({
   delays: fc.array(fc.constantFrom(0, 1, 10, 200), { minLength: 1, maxLength: 8 }),
   silent: fc.constantFrom("returning" as const, "always" as const, "never" as const),
   asks: fc.boolean(),
+  /** Whether the API renews tokens, or only WeChat signs in again. */
+  renews: fc.boolean(),
 });
 
 type Life = typeof lives extends fc.Arbitrary<infer T> ? T : never;
 
 /** Lives it. `create` is `createClient`; `pass` moves the time. Throws where something does not hold. */
-export async function live({ actions, delays, silent, asks }: Life, create: any, pass: (milliseconds: number) => Promise<unknown>) {
+export async function live({ actions, delays, silent, asks, renews }: Life, { createClient: create, native }: any, pass: (milliseconds: number) => Promise<unknown>) {
   const server: any = new Server();
   const storage = new Map<string, any>();
   let broken: "" | "get" | "set" | "all" = "";
@@ -90,7 +92,7 @@ export async function live({ actions, delays, silent, asks }: Life, create: any,
       phone.codes = codes += 1;
       login(options);
     };
-    const client = create({ baseUrl: "https://api.example.com", platform: phone.wx, silent, ...(asks && { onSignInNeeded: () => undefined }) });
+    const client = create({ baseUrl: "https://api.example.com", platform: phone.wx, api: Object.assign(native(), !renews && { renew: undefined }), silent, ...(asks && { onSignInNeeded: () => undefined }) });
     return { client, alive };
   };
   let windows = [open()];
@@ -166,7 +168,7 @@ export async function live({ actions, delays, silent, asks }: Life, create: any,
   if (reused.length && !endedByServer && !brokenOnce && !actions.some((a) => a.do === "signOut" || (a.do === "fault" && a.fault === "401"))) {
     fail("a refresh was refused although nothing ended the session");
   }
-  const leftBehind = actions.some(({ do: what }) => what === "signOut" || what === "revoke" || what === "forget") || brokenOnce;
+  const leftBehind = (!renews && silent === "never") || actions.some(({ do: what }) => what === "signOut" || what === "revoke" || what === "forget") || brokenOnce;
   const everIn = sent.some(({ path, status }: any) => path === "/auth/wechat/login" && status === 200);
   const accepted = storage.get("menshen.session");
   if (!leftBehind && everIn && accepted && !/signed-in|offline/.test(client.getState().status) && JSON.stringify(accepted).includes("a.s")) {
