@@ -390,7 +390,7 @@ export function createClient(options: ClientOptions) {
   /** The whole URL, and whether it is the server's, so that the token may go there. */
   const locate = (url: string) => {
     if (!/^([a-z][\w+.-]*:|\/\/)/i.test(url)) url = base + (/^[/?]/.test(url) ? url : "/" + url);
-    return { url, ours: url.indexOf(base) == 0 && /^([/?#]|$)/.test(url.slice(base.length)) };
+    return { url, ours: url.indexOf(base) == 0 && /^([/?#](?![/\\])|$)/.test(url.slice(base.length)) };
   };
 
   /** The headers with the token; one of the caller's own would be a second credential. */

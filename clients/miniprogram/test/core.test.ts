@@ -505,6 +505,16 @@ describe("requests", () => {
     else expect([sent.url, sent.header.Authorization, sent.header.authorization]).toEqual([url, undefined, "Bearer mine"]);
   });
 
+  test.each(["//evil.example/x", "/\\evil.example/x", "https://evil.example/x"])("a page whose base URL is its own origin sends no token to %s", async (url) => {
+    const { open, phone } = world();
+    const client = open({ baseUrl: "" });
+    await soon(client.signIn());
+    await soon(client.request({ url }).catch(() => undefined));
+    expect(phone.sent.at(-1).header).toEqual({});
+    await soon(client.request("/orders"));
+    expect(phone.sent.at(-1).header).toEqual({ Authorization: "Bearer a.s1.1" });
+  });
+
   test("the base URL may end with a slash", async () => {
     const { phone, open } = world();
     open({ baseUrl: `${BASE}/` }).request({ url: "/public/x", auth: "none" });
