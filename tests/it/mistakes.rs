@@ -216,6 +216,18 @@ const VALUES: &[Mistake] = &[
         "mode = \"development\"\n[store]\nurl = \"redis://127.0.0.1\"\n",
     ),
     checked(
+        "A database without the key that replicas share",
+        "mode = \"development\"\n[store]\nurl = \"postgres://menshen@db/menshen\"\n",
+    ),
+    checked(
+        "A password in the URL of a database",
+        "mode = \"development\"\n[store]\nurl = \"postgres://menshen:hunter2@db/menshen\"\nencryption_key_file = \"store.key\"\n",
+    ),
+    checked(
+        "TLS to a database that verifies nothing",
+        "mode = \"development\"\n[store]\nurl = \"postgres://menshen@db/menshen?sslmode=require\"\nencryption_key_file = \"store.key\"\n",
+    ),
+    checked(
         "An SMS vendor without its keys",
         "mode = \"development\"\n[sms]\nproviders = [\"aliyun\"]\n",
     ),

@@ -227,7 +227,12 @@ const TOKENS_AND_STORE: &[(&str, &str)] = &[
     ),
     (
         "[store]\nurl = 'redis://:hunter2@db'",
-        "3: store.url: names a store that this version does not know: use sled:PATH or memory:",
+        "3: store.url: names a store that this version does not know: use sled:PATH, postgres://... or memory:",
+    ),
+    (
+        "[store]\nurl = 'postgres://menshen@db/menshen'",
+        "3: store.encryption_key_file: a database is shared by replicas, and all of them need the same key: make one with \
+         `openssl rand -hex 32`, and name its file here",
     ),
     (
         "[store]\nurl = 'sled:'",
