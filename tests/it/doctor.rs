@@ -344,7 +344,7 @@ fn a_backend_that_others_reach_past_menshen_is_told() {
     assert!(alone.2.contains("on loopback only"), "{}", alone.2);
     assert_eq!(state(&seen), (Some(0), "warning".to_owned()), "{}", seen.2);
     assert!(
-        seen.2.contains(&own.to_string()) && seen.2.contains("who reaches it past menshen"),
+        seen.2.contains(&own.to_string()) && seen.2.contains("who reaches it directly"),
         "{}",
         seen.2
     );
