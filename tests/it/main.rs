@@ -69,7 +69,7 @@ mod ops;
 mod passthrough;
 mod patterns;
 mod phones;
-#[path = "../servers/postgres.rs"]
+#[path = "../../src/store/engines/postgres/tests/server.rs"]
 mod postgres;
 mod process;
 mod proof;

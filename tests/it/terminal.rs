@@ -150,7 +150,7 @@ fn whoever_signs_everybody_out_is_asked_first() {
         ("yes", Some(0), "all sessions ended\n"),
     ] {
         let mut asked = Terminal::running(&setup, &everything);
-        asked.answer("This signs everybody out. Type yes to go on: ", says);
+        asked.answer("This signs all users out. Type yes to go on: ", says);
         let ended = asked.end();
         assert_eq!(
             (ended.0, ended.1.as_str()),

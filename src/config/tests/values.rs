@@ -231,7 +231,7 @@ const TOKENS_AND_STORE: &[(&str, &str)] = &[
     ),
     (
         "[store]\nurl = 'postgres://menshen@db/menshen'",
-        "3: store.encryption_key_file: a database is shared by replicas, and all of them need the same key: make one with \
+        "2: store.encryption_key_file: a database is shared by replicas, and all of them need the same key: make one with \
          `openssl rand -hex 32`, and name its file here",
     ),
     (

@@ -1,6 +1,5 @@
 //! Against a real server.
 
-#[path = "../../../../tests/servers/postgres.rs"]
 mod server;
 
 use std::{collections::BTreeMap, sync::Arc};
