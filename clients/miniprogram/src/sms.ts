@@ -94,18 +94,20 @@ export const smsForm = (client: Client, { purpose = "login", storageKey = "mensh
           read: (data) => data && { expiresIn: seconds(data.expires_in), resendAfter: seconds(data.resend_after) },
         };
 
+  const setPhone = (value: string): void => {
+    phone = digits(value);
+    set({ sent: false });
+    count();
+  };
+
   return {
     getState: state.get,
     subscribe: state.subscribe,
     /** The phone in the field: its countdown is shown. */
-    setPhone(value: string): void {
-      phone = digits(value);
-      set({ sent: false });
-      count();
-    },
+    setPhone,
     /** Sends a code to the phone. One tap more while it is sent, or while the countdown runs, sends none. */
     async send(to?: string): Promise<boolean> {
-      if (to !== undefined) this.setPhone(to);
+      if (to !== undefined) setPhone(to);
       if (state.get().sending || state.get().left) return false;
       set({ sending: true, error: undefined });
       try {
@@ -124,7 +126,7 @@ export const smsForm = (client: Client, { purpose = "login", storageKey = "mensh
     },
     /** Signs in with the code, or binds the phone. Two taps are one. */
     async submit(code: string, to?: string): Promise<BoundPhone | undefined> {
-      if (to !== undefined) this.setPhone(to);
+      if (to !== undefined) setPhone(to);
       const sent = digits(code);
       set({ submitting: true, error: undefined });
       try {
