@@ -17,7 +17,7 @@ export default function Index() {
   const signOut = () => client.signOut().then(() => (setOrders(""), setDevices([])));
 
   return (
-    <View>
+    <View className="page">
       <View className="card">
         <View className="row">
           <View>
