@@ -105,15 +105,9 @@ impl World {
         clock: Clock,
     ) -> Self {
         let (metrics, entropy) = (Metrics::new(), Entropy::default());
-        let store = store::open(
-            "memory:",
-            &OpenOptions::default(),
-            &StoreKeys::derive(&Key::new([1; 32]), None),
-            entropy.clone(),
-        )
-        .await
-        .unwrap()
-        .store;
+        let keys = StoreKeys::derive(&Key::new([1; 32]), None);
+        let opened = store::open("memory:", &OpenOptions::default(), &keys, entropy.clone()).await;
+        let store = opened.unwrap().store;
         let denylist = Arc::new(Denylist::default());
         let passwords = Arc::new(Passwords::new(entropy.clone()));
         let dialects = Arc::new(Dialects::compile(config).unwrap());

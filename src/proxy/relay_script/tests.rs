@@ -1,3 +1,5 @@
+//! Scripts that fuzzing has kept, and random ones, the same each time.
+
 use std::{fs, panic::catch_unwind};
 
 use proptest::{collection::vec, prelude::*, test_runner::RngSeed};

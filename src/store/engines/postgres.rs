@@ -10,7 +10,9 @@
 //! Every call is one statement on a connection of the pool, with its parameters beside it and
 //! without a name, so that PgBouncer in transaction mode may stand in between.
 
+mod commit_call;
 mod connection;
+mod open_error;
 mod schema;
 #[cfg(test)]
 pub(in crate::store) mod tests;
@@ -29,35 +31,30 @@ use tokio_postgres::{
 };
 
 use self::{
+    commit_call::CommitCall,
     connection::{ConnectError, Connector},
+    open_error::{NAME, unavailable, unsuitable},
     schema::{COMMIT, READ, SCAN, SIZE},
+    url::CONNECT_TIMEOUT,
 };
 use super::super::{
     OpenError,
     engine::{
-        Commit, CommitOutcome, FENCE, Pair, ReadResult, SharedEngine, SharedSnapshot, Version,
-        Versioned, VersionedPairs,
+        Commit, CommitOutcome, Pair, ReadResult, SharedEngine, SharedSnapshot, Version, Versioned,
+        VersionedPairs,
     },
     error::EngineError,
 };
-use crate::crypto::sha256;
 
 pub(in crate::store) use self::url::PostgresUrl;
 
-const NAME: &str = "postgres";
 /// How long a call waits for a connection of the pool.
 const POOL_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a connection may take to be made: TCP, TLS, authentication.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After so long a read is given up, with its connection.
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// After so long the outcome of a commit counts as unknown. It is not cancelled: a commit that
 /// waits for a standby has happened on the primary. Longer than `lock_timeout` in the function.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most locks of one commit: the server's table of locks is finite (`max_locks_per_transaction`,
-/// 64, times `max_connections`). A commit of more keys locks out all others instead.
-const MAX_LOCKS: usize = 256;
-
 const UNREACHABLE: EngineError = EngineError::Refused("the database cannot be reached");
 const BUSY: EngineError =
     EngineError::Refused("all connections to the database are in use: see store.connections");
@@ -195,22 +192,6 @@ impl Postgres {
         Err(EngineError::Refused(
             "the database refused a commit: see the log",
         ))
-    }
-}
-
-/// The database cannot be used now; it may be later.
-fn unavailable(why: impl Into<String>) -> OpenError {
-    OpenError::Unavailable {
-        engine: NAME,
-        why: why.into(),
-    }
-}
-
-/// The database cannot be used unless somebody changes it, or the config.
-fn unsuitable(why: impl Into<String>) -> OpenError {
-    OpenError::Unsuitable {
-        engine: NAME,
-        why: why.into(),
     }
 }
 
@@ -459,76 +440,4 @@ fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix[..=last].to_vec();
     end[last] += 1;
     Some(end)
-}
-
-/// The parameters of [`COMMIT`].
-struct CommitCall<'a> {
-    locks: Vec<i64>,
-    exclusive: Vec<bool>,
-    read_keys: Vec<&'a [u8]>,
-    read_versions: Vec<i64>,
-    written_keys: Vec<&'a [u8]>,
-    written_values: Vec<Option<&'a [u8]>>,
-    version: i64,
-}
-
-impl<'a> CommitCall<'a> {
-    fn new(commit: &'a Commit) -> Self {
-        let (locks, exclusive) = locks(commit).into_iter().unzip();
-        let (read_keys, read_versions) = commit
-            .reads
-            .iter()
-            .map(|(key, version)| (key.as_slice(), version.as_i64()))
-            .unzip();
-        let (written_keys, written_values) = commit
-            .changes
-            .iter()
-            .map(|(key, value)| (key.as_slice(), value.as_deref()))
-            .unzip();
-        Self {
-            locks,
-            exclusive,
-            read_keys,
-            read_versions,
-            written_keys,
-            written_values,
-            version: commit.version.as_i64(),
-        }
-    }
-
-    fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 7] {
-        [
-            (&self.locks, Type::INT8_ARRAY),
-            (&self.exclusive, Type::BOOL_ARRAY),
-            (&self.read_keys, Type::BYTEA_ARRAY),
-            (&self.read_versions, Type::INT8_ARRAY),
-            (&self.written_keys, Type::BYTEA_ARRAY),
-            (&self.written_values, Type::BYTEA_ARRAY),
-            (&self.version, Type::INT8),
-        ]
-    }
-}
-
-/// The locks of a commit, each once and in the order of all commits, so that no two wait for each
-/// other; `true`: exclusive, for what is written.
-fn locks(commit: &Commit) -> BTreeMap<i64, bool> {
-    let mut locks = BTreeMap::new();
-    for key in commit.reads.keys() {
-        locks.entry(lock_of(key)).or_insert(false);
-    }
-    for key in commit.changes.keys() {
-        locks.insert(lock_of(key), true);
-    }
-    if locks.len() > MAX_LOCKS {
-        return BTreeMap::from([(lock_of(FENCE), true)]);
-    }
-    locks
-}
-
-/// The advisory lock of a key: 64 bits of a hash. Two keys that share one wait for each other, no
-/// more.
-fn lock_of(key: &[u8]) -> i64 {
-    let hash = sha256(key);
-    let first = hash.first_chunk().copied().unwrap_or_default();
-    i64::from_be_bytes(first)
 }

@@ -14,7 +14,7 @@ use tokio::{fs, runtime::Handle};
 use tokio_postgres::{AsyncMessage, Client, NoTls, Socket, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{tls, unavailable, url::PostgresUrl};
+use super::{open_error::unavailable, tls, url::PostgresUrl};
 use crate::store::OpenError;
 
 /// Makes connections for the pool.

@@ -2,7 +2,10 @@
 
 use tokio_postgres::{Client, IsolationLevel, SimpleQueryMessage, error::SqlState};
 
-use super::{connection::describe, unavailable, unsuitable};
+use super::{
+    connection::describe,
+    open_error::{unavailable, unsuitable},
+};
 use crate::store::OpenError;
 
 /// The version of what [`MIGRATIONS`] leave.

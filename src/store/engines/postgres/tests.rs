@@ -8,8 +8,11 @@ use futures::future::join_all;
 
 pub(in crate::store) use server::Server;
 
-use super::*;
-use crate::entropy::Entropy;
+use super::{
+    commit_call::{lock_of, locks},
+    *,
+};
+use crate::{entropy::Entropy, store::engine::FENCE};
 
 async fn engine() -> Arc<Postgres> {
     let url = Server::shared().empty().await;

@@ -8,7 +8,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
-use super::{unsuitable, url::TlsRoots};
+use super::{open_error::unsuitable, url::TlsRoots};
 use crate::store::OpenError;
 
 /// Of a client that trusts these certificate authorities.

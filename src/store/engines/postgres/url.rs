@@ -7,7 +7,8 @@ use tokio_postgres::{
     config::{Host, SslMode, TargetSessionAttrs},
 };
 
-use super::CONNECT_TIMEOUT;
+/// How long a connection may take to be made: TCP, TLS, authentication.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A database, and how to get in.
 pub(in crate::store) struct PostgresUrl {
