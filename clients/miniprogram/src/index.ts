@@ -1,7 +1,8 @@
 /** Sessions and requests for mini programs: the core, and menshen's native API. */
 
 export { createClient } from "./client.js";
-export type { Abortable, Auth, Client, ClientOptions, RequestOptions } from "./client.js";
+export type { Client } from "./client.js";
+export type { Abortable, Auth, ClientOptions, RequestOptions } from "./options.js";
 export { native } from "./native.js";
 export type { NativeOptions } from "./native.js";
 export { MenshenError } from "./errors.js";

@@ -1,6 +1,7 @@
 /** For those who keep their own requests: the token for them, and interceptors for luch-request, alova and axios. */
 
-import type { Auth, Client } from "./client.js";
+import type { Client } from "./client.js";
+import type { Auth } from "./options.js";
 import type { Answer } from "./platform.js";
 import { assign, keys } from "./plain.js";
 

@@ -1,6 +1,7 @@
 /** Files, streams and WebSockets under the session. */
 
-import type { Abortable, Auth, Client, RequestOptions } from "./client.js";
+import type { Client } from "./client.js";
+import type { Abortable, Auth, RequestOptions } from "./options.js";
 import type { Answer, Progress, SocketOptions, SocketTask, Start, Task, WireOptions } from "./platform.js";
 import { assign } from "./plain.js";
 
