@@ -1,11 +1,11 @@
-//! The gate's decision on one request head, in its fixed order: origin -> framing -> target -> rule
-//! -> token -> headers.
+//! The gate's decision on one request head, in its fixed order: client address -> framing ->
+//! forward-auth -> CORS preflight -> target -> local routes -> rule -> token -> headers.
 //!
 //! It is the first to read the client's bytes, and a target that passes is forwarded unchanged.
 //! Nothing here waits, reads the store or does I/O; a cached token needs no signature check either.
 //!
-//! Must stay true: what cannot be decided is rejected; the rules see exactly the path that is
-//! forwarded.
+//! Must stay true: what cannot be decided is rejected, unless the whole gate only reports; the
+//! rules see exactly the path that is forwarded.
 
 mod access;
 mod admitted;

@@ -10,7 +10,7 @@
 //! - what an operation acknowledged is there after `kill -9` and power loss;
 //! - every operation may be repeated after an unknown outcome: a repeat never makes a second user,
 //!   session or successor;
-//! - a revocation is in the log before the state says so, so a crash in between fails closed;
+//! - a revocation is in the log in the same step as in the state;
 //! - after a session is revoked no descendant of it ever refreshes;
 //! - an expired record is absent, whether or not it has been swept;
 //! - openids, unionids, phones, usernames, nicknames and session keys are sealed at rest and found
@@ -81,7 +81,7 @@ pub use self::{
     users::{NewUserId, Profile, ProfileChange, User},
 };
 
-/// The port that every engine implements.
+/// The operations that the rest of menshen calls. One type implements them, over any engine.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Signs a user in: finds the user by identity or creates one, links the identities, stores the
@@ -257,7 +257,7 @@ pub trait Store: Send + Sync + 'static {
     /// same counter. For clients that keep one token for good; its theft is not detected.
     async fn renew(&self, renewal: &Renewal) -> Result<RotationOutcome, StoreError>;
 
-    /// Ends sessions. It is in the log before it is in the state. Returns the sessions that ended;
+    /// Ends sessions, in the log and in the state in one step. Returns the sessions that ended;
     /// none is not an error.
     async fn revoke(
         &self,

@@ -21,9 +21,11 @@ pub struct WechatLogin {
     /// `None`: the first mini program of the config.
     pub app_id: Option<AppId>,
     pub profile: Profile,
-    /// It replaces the stored profile.
+    /// A nickname or avatar in `profile` replaces the stored one. Otherwise only what is missing is
+    /// filled.
     pub profile_is_newer: bool,
-    /// Checked where it is present.
+    /// Checked where it is present, except in development without a network, where there is no
+    /// `session_key`.
     pub signed: Option<SignedData>,
     pub client_type: ClientType,
     pub token_profile: Arc<TokenProfile>,
@@ -102,7 +104,8 @@ impl Auth {
         from: ClientIp,
     ) -> Result<SignedIn, AuthError> {
         let reusable = self.wechat.codes_are_reusable();
-        // Also detects that the store is down before WeChat has used the code up.
+        // Saves a call to WeChat for a spent code, and fails before the code is used up if the
+        // store is down.
         if !reusable && self.store.code_spent(&code, self.now()).await? {
             return Err(AuthError::CodeSpent);
         }

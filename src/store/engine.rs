@@ -21,9 +21,9 @@ pub(in crate::store) type Pair = (Vec<u8>, Vec<u8>);
 /// What a commit does: a value to put, or `None` to remove what is there.
 pub(in crate::store) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// The key of the one record that is in the read set of every commit and almost never written. A
-/// shared engine may give it a lock of its own, so that the commits that only read it never wait
-/// for a record that happens to share its lock.
+/// The key of the wrapped keyring and the global epoch: the one record that is in the read set of
+/// every commit and almost never written. A shared engine may give it a lock of its own, so that the
+/// commits that only read it never wait for a record that happens to share its lock.
 pub(in crate::store) const FENCE: &[u8] = b"m/fence";
 
 /// Where bytes are read from: an engine of this process, a snapshot of one, or what was fetched

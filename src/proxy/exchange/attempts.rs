@@ -51,8 +51,8 @@ impl<'u> Attempts<'u> {
         }
     }
 
-    /// Whether to resend a request that the backend has not processed: at most once to each
-    /// backend.
+    /// Notes that the backend has not processed the request; returns whether to send it again. Each
+    /// backend gets it at most twice.
     pub(super) fn may_resend(&mut self) -> bool {
         let bit = self.bit();
         if self.refused & bit != 0 {
@@ -62,7 +62,7 @@ impl<'u> Attempts<'u> {
         self.restart_if_exhausted()
     }
 
-    /// Whether to try another connection after one that turned out to be closing.
+    /// Notes that a connection turned out to be closing; returns whether to try another one.
     pub(super) fn may_reconnect(&mut self) -> bool {
         self.stale += 1;
         self.stale <= MAX_STALE_CONNECTIONS && self.restart_if_exhausted()

@@ -45,7 +45,8 @@ pub(super) enum RelayEnd {
     Complete,
     /// The backend has accepted a WebSocket. The 101 has not been sent to the client.
     Upgraded,
-    /// menshen closed it before its end, for example because its session has ended.
+    /// An open stream or a WebSocket ended for this reason, for example because its session has
+    /// ended.
     Closed(CloseReason),
     Failed(ExchangeError),
 }

@@ -159,8 +159,8 @@ pub(in crate::store) fn outbox_at(key: &[u8]) -> Option<(Timestamp, u64)> {
     ))
 }
 
-/// Says when what lies at `key` may be looked at for removal. Whole seconds, rounded up: never
-/// early.
+/// Says when what lies at `key` may be looked at for removal: at `at`, or up to a second later,
+/// because seconds are whole.
 pub(in crate::store) fn expiry(at: Timestamp, key: &[u8]) -> Vec<u8> {
     let secs = at.as_millis().div_ceil(1000);
     [EXPIRY, &secs.to_be_bytes(), b"/", key].concat()

@@ -185,9 +185,9 @@ fn increment(number: u64) -> Result<u64, EngineError> {
         .ok_or(EngineError::Refused("a counter is at its end"))
 }
 
-/// The log after a cursor. There is one writer, and a batch appears whole, so a line never appears
-/// before one that was read already. A cursor of another engine starts over, which repeats lines
-/// but skips none.
+/// The log after a cursor. Each line reads and writes `LOG_HEAD`, so lines are committed in the
+/// order of their numbers, and one never appears before one that was read already. A cursor of
+/// another engine starts over, which repeats lines but skips none.
 pub(in crate::store) fn page(
     view: &dyn ReadView,
     cursor: Option<&LogCursor>,

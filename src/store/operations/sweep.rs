@@ -1,8 +1,8 @@
 //! Removing what has expired, a bounded piece at a time.
 //!
-//! Everything that expires has an entry in an index by time. The index may be early, never late: a
-//! session that was used gets no new entry, it is moved when its old one comes up. So a rotation
-//! writes one record, not three.
+//! Everything that expires has an entry in an index by time. What it points to may end later than
+//! the entry says: a session that was used gets no new entry, it is moved when its old one comes
+//! up. So a rotation writes one record, not three.
 
 use std::time::Duration;
 

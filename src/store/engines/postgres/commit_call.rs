@@ -10,7 +10,8 @@ use crate::{
 };
 
 /// Most locks of one commit: the server's table of locks is finite (`max_locks_per_transaction`,
-/// 64, times `max_connections`). A commit of more keys locks out all others instead.
+/// 64, times `max_connections`). A commit of more keys locks the fence exclusively instead, which
+/// all others share.
 const MAX_LOCKS: usize = 256;
 
 /// The parameters of [`COMMIT`](super::schema::COMMIT).
