@@ -33,7 +33,7 @@ impl Auth {
         let session = store
             .session(caller.session, now)
             .await?
-            .ok_or(ErrorCode::TokenRevoked)?;
+            .ok_or(ErrorCode::SessionRevoked)?;
         match proof {
             ReauthenticationProof::None
                 if now.since(session.created_at) <= self.rules.recent_login =>

@@ -93,9 +93,9 @@ impl Backend {
             UpstreamAddress::Unix(path) => (path.display().to_string(), None),
         };
         // As it is written, so without a default port.
-        let authority = match url.split_once("://") {
-            Some((_, authority)) => authority.trim_end_matches('/'),
-            None => "localhost",
+        let authority = match (&address, url.split_once("://")) {
+            (UpstreamAddress::Http { .. }, Some((_, authority))) => authority.trim_end_matches('/'),
+            (UpstreamAddress::Http { .. } | UpstreamAddress::Unix(_), _) => "localhost",
         };
         let addresses = name
             .is_some()
