@@ -24,20 +24,25 @@ use super::{
     export,
     fetched::{Fetched, Missing, ScanMode},
 };
-use crate::store::{
-    Export, OpenError, StoreError, StoreKeys,
-    engine::{
-        Changes, Commit, CommitOutcome, FENCE, Pair, ReadResult, SharedEngine, SharedSnapshot,
-        Source, Version,
+use crate::{
+    crypto,
+    store::{
+        Export, OpenError, StoreError, StoreKeys,
+        engine::{
+            Changes, Commit, CommitOutcome, FENCE, Pair, ReadResult, SharedEngine, SharedSnapshot,
+            Source, Version,
+        },
+        error::EngineError,
+        keyring::{Keyring, WrappedWith},
+        operations::transaction::{ReadView, Transaction},
+        record_cipher::CipherCache,
     },
-    error::EngineError,
-    keyring::{Keyring, WrappedWith},
-    operations::transaction::{ReadView, Transaction},
-    record_cipher::CipherCache,
 };
 
 /// After so long a call gives up: its caller gets 503 and may repeat it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Turns of calls that repeat; two records may share one.
+const TURNS: usize = 64;
 /// The longest wait after the first conflict; it doubles with each further one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 /// The longest wait between two attempts.
@@ -50,9 +55,9 @@ const MAX_ROUNDS: usize = 64;
 pub(super) struct SharedRunner {
     engine: Arc<dyn SharedEngine>,
     ciphers: Arc<CipherCache>,
-    /// Held by the call of this process that repeats after a conflict: many calls for one record
+    /// Each is held by a call of this process that repeats after a conflict: many calls for one record
     /// then go in turn instead of against each other.
-    repeating: Arc<Mutex<()>>,
+    turns: Arc<[Mutex<()>; TURNS]>,
 }
 
 /// What an operation came to over one view of the records.
@@ -71,8 +76,9 @@ struct LostAttempt<T> {
 /// What an attempt came to.
 enum Attempt<T> {
     Done(T),
-    /// Something that it read has changed, or its commit got lost: begin anew.
-    Again,
+    /// Something that it read has changed, or its commit got lost: begin anew. With the turn to wait
+    /// for, which calls that write the same record share.
+    Again(usize),
 }
 
 impl SharedRunner {
@@ -80,7 +86,7 @@ impl SharedRunner {
         Self {
             engine,
             ciphers,
-            repeating: Arc::default(),
+            turns: Arc::new(std::array::from_fn(|_| Mutex::default())),
         }
     }
 
@@ -131,16 +137,17 @@ impl SharedRunner {
         loop {
             match self.attempt(change, version, &mut lost).await {
                 Ok(Attempt::Done(outcome)) => return Ok(outcome),
-                Ok(Attempt::Again) => {}
-                // An attempt may have happened: it is looked for as long as there is time.
-                Err(EngineError::Refused(_)) if !lost.is_empty() => {}
+                // An attempt that may have happened is looked for at once.
+                Ok(Attempt::Again(at)) if turn.is_none() && lost.is_empty() => {
+                    let waiting = timeout_at(deadline, self.turns[at].lock()).await;
+                    turn = Some(waiting.map_err(|_| TOO_BUSY)?);
+                }
+                Ok(Attempt::Again(_)) => self.wait(&mut backoff, deadline).await?,
+                // It is looked for as long as there is time.
+                Err(EngineError::Refused(_)) if !lost.is_empty() => {
+                    self.wait(&mut backoff, deadline).await?;
+                }
                 Err(error) => return Err(error),
-            }
-            if turn.is_none() {
-                let waiting = timeout_at(deadline, self.repeating.lock()).await;
-                turn = Some(waiting.map_err(|_| TOO_BUSY)?);
-            } else {
-                self.wait(&mut backoff, deadline).await?;
             }
             version = version.next().ok_or(TOO_BUSY)?;
         }
@@ -161,7 +168,7 @@ impl SharedRunner {
         let Some(Evaluated { outcome, changes }) =
             self.evaluate(&mut fetched, &written, change).await?
         else {
-            return Ok(Attempt::Again);
+            return Ok(Attempt::Again(0));
         };
         let happened = |one: &LostAttempt<T>| {
             let versions = one.written.iter().map(|key| fetched.version(key));
@@ -179,9 +186,10 @@ impl SharedRunner {
             reads: fetched.read_set(),
             changes,
         };
+        let turn = turn_of(&commit.changes);
         match self.engine.commit(&commit).await? {
             CommitOutcome::Committed => Ok(Attempt::Done(outcome)),
-            CommitOutcome::Conflict => Ok(Attempt::Again),
+            CommitOutcome::Conflict => Ok(Attempt::Again(turn)),
             CommitOutcome::Unknown => {
                 let put = |(key, value): (_, Option<_>)| value.map(|_| key);
                 lost.push(LostAttempt {
@@ -189,7 +197,7 @@ impl SharedRunner {
                     written: commit.changes.into_iter().filter_map(put).collect(),
                     outcome,
                 });
-                Ok(Attempt::Again)
+                Ok(Attempt::Again(turn))
             }
         }
     }
@@ -384,6 +392,19 @@ pub(super) async fn open_keyring(
             .ok_or(EngineError::Refused("the engine read nothing"))
             .map_err(unavailable)?;
         let keyring = match &fence.value {
+            // Records without their keyring: a new one could read none of them.
+            None if !engine
+                .scan(b"", None, 1)
+                .await
+                .map_err(unavailable)?
+                .is_empty() =>
+            {
+                return Err(OpenError::Unsuitable {
+                    engine: engine.name(),
+                    why: "it has records, and its keyring (m/fence) is gone: restore it, or begin with an empty table"
+                        .to_owned(),
+                });
+            }
             None => Keyring::generate(entropy).map_err(|error| unavailable(error.into()))?,
             Some(wrapped) => match Keyring::unwrap(keys, wrapped) {
                 Some((keyring, WrappedWith::Present)) => return Ok(keyring),
@@ -404,6 +425,12 @@ pub(super) async fn open_keyring(
         engine.commit(&commit).await.map_err(unavailable)?;
         version = version.next().ok_or(TOO_BUSY).map_err(unavailable)?;
     }
+}
+
+/// The turn of calls that change these records.
+fn turn_of(changes: &Changes) -> usize {
+    let first = changes.keys().next().map(|key| crypto::sha256(key)[0]);
+    usize::from(first.unwrap_or_default()) % TURNS
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use async_trait::async_trait;
 use deadpool::managed::{Object, Pool, PoolError, Timeouts};
 use tokio::time::timeout;
 use tokio_postgres::{
-    Row,
+    Client, Row,
     error::SqlState,
     types::{ToSql, Type},
 };
@@ -35,7 +35,6 @@ use self::{
     connection::{ConnectError, Connector},
     open_error::{NAME, unavailable, unsuitable},
     schema::{COMMIT, READ, SCAN, SIZE},
-    url::CONNECT_TIMEOUT,
 };
 use super::super::{
     OpenError,
@@ -53,8 +52,11 @@ const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 /// After so long a read is given up, with its connection.
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// After so long the outcome of a commit counts as unknown. It is not cancelled: a commit that
-/// waits for a standby has happened on the primary. Longer than `lock_timeout` in the function.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// waits for a standby has happened on the primary. Longer than `lock_timeout` in the function, and
+/// short enough that its call has time to look for it.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(3);
+/// After so long the opening is given up, to be tried again.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 const UNREACHABLE: EngineError = EngineError::Refused("the database cannot be reached");
 const BUSY: EngineError =
     EngineError::Refused("all connections to the database are in use: see store.connections");
@@ -82,7 +84,8 @@ impl Postgres {
             .runtime(deadpool::Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(POOL_TIMEOUT),
-                create: Some(CONNECT_TIMEOUT),
+                // The connector has its own for each host.
+                create: None,
                 recycle: None,
             })
             .build()
@@ -93,14 +96,17 @@ impl Postgres {
     /// Checks the server and makes or migrates the tables, if this role may. Repeating it does
     /// nothing.
     pub(in crate::store) async fn prepare(&self) -> Result<(), OpenError> {
-        let mut connection = self.first_connection().await?;
-        schema::check_server(connection.client()).await?;
-        schema::migrate(connection.client_mut()).await
+        in_time(async {
+            let mut connection = self.first_connection().await?;
+            schema::check_server(connection.client()).await?;
+            schema::migrate(connection.client_mut()).await
+        })
+        .await
     }
 
     /// Checks the server; changes nothing.
     pub(in crate::store) async fn check(&self) -> Result<(), OpenError> {
-        schema::check_server(self.first_connection().await?.client()).await
+        in_time(async { schema::check_server(self.first_connection().await?.client()).await }).await
     }
 
     async fn first_connection(&self) -> Result<Connection, OpenError> {
@@ -139,7 +145,7 @@ impl Postgres {
             let connection = self.connection().await?;
             let query = connection.client().query_typed(sql, parameters);
             let Ok(answer) = timeout(READ_TIMEOUT, query).await else {
-                discard(connection);
+                drain(connection);
                 tracing::warn!(timeout = ?READ_TIMEOUT, "the store's database does not answer");
                 return Err(UNREACHABLE);
             };
@@ -200,6 +206,22 @@ fn discard(connection: Connection) {
     drop(Object::take(connection));
 }
 
+/// Gives a connection back when the server has answered what is under way on it. Until then it counts
+/// as one of the pool, because the server has it too.
+fn drain(connection: Connection) {
+    tokio::spawn(async move {
+        let _ = connection.client().simple_query("").await;
+        drop(connection);
+    });
+}
+
+async fn in_time<T>(opening: impl Future<Output = Result<T, OpenError>>) -> Result<T, OpenError> {
+    // On the heap: all that opens a store would have it within.
+    timeout(OPEN_TIMEOUT, Box::pin(opening))
+        .await
+        .unwrap_or_else(|_| Err(unavailable("it does not answer")))
+}
+
 /// Whether the connection is gone, so that the outcome of its statement is not known: no report of
 /// the server, or one that ended the session (class 08; 57P01 to 57P05), or one that says that it
 /// does not know either (40003).
@@ -211,6 +233,8 @@ fn is_lost(error: &tokio_postgres::Error) -> bool {
             Some(tokio_postgres::error::Severity::Error)
         ) || code.code().starts_with("08")
             || code.code().starts_with("57P")
+            // It is in a transaction, which no statement of this engine leaves open.
+            || (code.code().starts_with("25") && *code != SqlState::READ_ONLY_SQL_TRANSACTION)
             || *code == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
     })
 }
@@ -273,7 +297,7 @@ impl SharedEngine for Postgres {
         let parameters = call.parameters();
         let query = connection.client().query_typed(COMMIT, &parameters);
         let Ok(answer) = timeout(COMMIT_TIMEOUT, query).await else {
-            discard(connection);
+            drain(connection);
             tracing::warn!(timeout = ?COMMIT_TIMEOUT, "a commit's outcome is unknown");
             return Ok(CommitOutcome::Unknown);
         };
@@ -298,13 +322,15 @@ impl SharedEngine for Postgres {
         // The moment is that of the first query, not of BEGIN.
         let begin =
             "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SELECT FROM menshen_records LIMIT 1";
-        match timeout(READ_TIMEOUT, connection.client().batch_execute(begin)).await {
-            Ok(Ok(())) => Ok(Box::new(PostgresSnapshot(Some(connection)))),
-            Ok(Err(error)) => Err(self.read_failed(&error, connection)),
-            Err(_) => {
-                discard(connection);
+        // Closes the connection if this is cancelled, with the transaction that may have begun.
+        let snapshot = PostgresSnapshot(Some(connection));
+        match timeout(READ_TIMEOUT, snapshot.client()?.batch_execute(begin)).await {
+            Ok(Ok(())) => Ok(Box::new(snapshot)),
+            Ok(Err(error)) => {
+                tracing::warn!(error = %connection::describe(&error), "a snapshot of the store failed");
                 Err(UNREACHABLE)
             }
+            Err(_) => Err(UNREACHABLE),
         }
     }
 
@@ -340,13 +366,17 @@ impl SharedEngine for Postgres {
 struct PostgresSnapshot(Option<Connection>);
 
 impl PostgresSnapshot {
+    fn client(&self) -> Result<&Client, EngineError> {
+        let connection = self.0.as_ref().ok_or(EngineError::Closed)?;
+        Ok(connection.client())
+    }
+
     async fn query(
         &self,
         sql: &str,
         parameters: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Vec<Row>, EngineError> {
-        let connection = self.0.as_ref().ok_or(EngineError::Closed)?;
-        let query = connection.client().query_typed(sql, parameters);
+        let query = self.client()?.query_typed(sql, parameters);
         match timeout(READ_TIMEOUT, query).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => {

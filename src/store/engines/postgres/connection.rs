@@ -10,11 +10,15 @@ use std::{
 };
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
-use tokio::{fs, runtime::Handle};
+use tokio::{fs, runtime::Handle, time::timeout};
 use tokio_postgres::{AsyncMessage, Client, NoTls, Socket, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{open_error::unavailable, tls, url::PostgresUrl};
+use super::{
+    open_error::unavailable,
+    tls,
+    url::{CONNECT_TIMEOUT, PostgresUrl},
+};
 use crate::store::OpenError;
 
 /// Makes connections for the pool.
@@ -27,7 +31,8 @@ pub(super) struct Connector {
 /// How to get in.
 #[derive(Clone)]
 struct Access {
-    config: tokio_postgres::Config,
+    /// One for each host, tried in order.
+    configs: Vec<tokio_postgres::Config>,
     /// The file with the password, where the server wants one.
     password_file: Option<PathBuf>,
     /// `None`: without TLS.
@@ -56,7 +61,7 @@ impl Connector {
         let tls = url.tls().map(tls::client_config).transpose()?;
         Ok(Self {
             access: Access {
-                config: url.config().clone(),
+                configs: url.configs().to_vec(),
                 password_file: password_file.map(Path::to_owned),
                 tls: tls.map(MakeRustlsConnect::new),
             },
@@ -66,24 +71,42 @@ impl Connector {
 }
 
 impl Access {
+    /// The first host that takes writes.
     async fn connect(mut self) -> Result<PooledClient, ConnectError> {
+        let mut password = None;
         if let Some(path) = &self.password_file {
             // Read each time: a password that was changed is used without a restart.
-            let password = fs::read(path).await.map_err(ConnectError::PasswordFile)?;
-            self.config.password(password.trim_ascii_end());
+            password = Some(fs::read(path).await.map_err(ConnectError::PasswordFile)?);
         }
-        match self.tls.take() {
-            Some(tls) => self.connect_with(tls).await,
-            None => self.connect_with(NoTls).await,
+        let mut failed = ConnectError::Server("it does not answer".to_owned());
+        for mut config in std::mem::take(&mut self.configs) {
+            if let Some(password) = &password {
+                config.password(password.trim_ascii_end());
+            }
+            let connecting = async {
+                match &self.tls {
+                    Some(tls) => Self::connect_with(&config, tls.clone()).await,
+                    None => Self::connect_with(&config, NoTls).await,
+                }
+            };
+            match timeout(CONNECT_TIMEOUT, connecting).await {
+                Ok(Ok(client)) => return Ok(client),
+                Ok(Err(error)) => failed = error,
+                Err(_) => {}
+            }
         }
+        Err(failed)
     }
 
-    async fn connect_with<T>(&self, tls: T) -> Result<PooledClient, ConnectError>
+    async fn connect_with<T>(
+        config: &tokio_postgres::Config,
+        tls: T,
+    ) -> Result<PooledClient, ConnectError>
     where
         T: MakeTlsConnect<Socket>,
         T::Stream: Send + 'static,
     {
-        let (client, mut connection) = self.config.connect(tls).await.map_err(|error| {
+        let (client, mut connection) = config.connect(tls).await.map_err(|error| {
             let why = describe(&error);
             // The driver has no kind of error for this one.
             if why.contains("does not allow writes") {
@@ -97,7 +120,8 @@ impl Access {
         tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
                 if let AsyncMessage::Notice(notice) = message
-                    && notice.message().contains("synchronous replication")
+                    // The text is in the server's language, this is not.
+                    && notice.routine() == Some("SyncRepWaitForLSN")
                 {
                     seen.store(true, Ordering::Release);
                 }

@@ -40,7 +40,7 @@ ALTER TABLE menshen_records ALTER value SET STORAGE EXTERNAL;
 CREATE FUNCTION menshen_commit(
     locks bigint[], exclusive bool[], read_keys bytea[], read_versions bigint[],
     written_keys bytea[], written_values bytea[], new_version bigint
-) RETURNS bool LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' SET search_path FROM CURRENT AS $$
+) RETURNS bool LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 DECLARE
     found_version bigint;
     -- Advisory locks are the database's: those of another table of this name are others.
@@ -72,6 +72,11 @@ BEGIN
     END LOOP;
     RETURN true;
 END $$;
+
+-- Whoever calls it, it is about the table beside it.
+DO $$ BEGIN
+    EXECUTE format('ALTER FUNCTION menshen_commit SET search_path = %I, pg_temp', current_schema());
+END $$;
 "];
 
 /// Refuses what is not PostgreSQL, what is too old, and settings under which an acknowledged commit
@@ -79,8 +84,9 @@ END $$;
 pub(super) async fn check_server(client: &Client) -> Result<(), OpenError> {
     let sql = "SELECT version(), current_setting('server_version_num'), \
         current_setting('synchronous_commit'), current_setting('fsync'), \
-        current_setting('full_page_writes')";
-    let [version, number, synchronous, fsync, full_pages] = text_row(client, sql).await?;
+        current_setting('full_page_writes'), current_setting('transaction_isolation')";
+    let [version, number, synchronous, fsync, full_pages, isolation] =
+        text_row(client, sql).await?;
     if !version.starts_with("PostgreSQL ") || version.contains("-YB-") {
         return Err(unsuitable(format!(
             "the server is {version}, and only PostgreSQL itself is known to lock and to commit as menshen needs it"
@@ -92,6 +98,12 @@ pub(super) async fn check_server(client: &Client) -> Result<(), OpenError> {
     {
         return Err(unsuitable(format!(
             "the server is {version}, and menshen needs PostgreSQL 13 or later"
+        )));
+    }
+    if isolation != "read committed" {
+        return Err(unsuitable(format!(
+            "its transactions are {isolation} by default, and menshen's compare versions at READ COMMITTED: \
+             ALTER ROLE … RESET default_transaction_isolation"
         )));
     }
     for (setting, value) in [
@@ -149,6 +161,12 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
 }
 
 fn migration_failed(error: &tokio_postgres::Error) -> OpenError {
+    if error.code() == Some(&SqlState::INVALID_SCHEMA_NAME) {
+        return unsuitable(
+            "the search_path of this role names no schema that exists: CREATE SCHEMA … AUTHORIZATION …, or ALTER ROLE … SET \
+             search_path = …",
+        );
+    }
     if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
         return unsuitable(format!(
             "its tables are missing or of an older version, and this role may not make them ({}): run `menshen store migrate` \

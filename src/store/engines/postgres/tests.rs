@@ -250,6 +250,10 @@ async fn what_is_wrong_with_a_server_is_said() {
     };
     let not_durable = wrong("synchronous_commit = off").await;
     assert!(not_durable.contains("synchronous_commit"), "{not_durable}");
+    let isolation = wrong("default_transaction_isolation = 'repeatable read'").await;
+    assert!(isolation.contains("READ COMMITTED"), "{isolation}");
+    let no_schema = wrong("search_path = absent").await;
+    assert!(no_schema.contains("names no schema"), "{no_schema}");
     let read_only = wrong("default_transaction_read_only = on").await;
     assert!(read_only.contains("takes no writes"), "{read_only}");
 
@@ -272,6 +276,30 @@ async fn what_is_wrong_with_a_server_is_said() {
     assert!(newer.contains("99"), "{newer}");
 }
 
+#[tokio::test]
+async fn the_first_host_that_answers_is_used() {
+    let url = Server::shared().empty().await;
+    // It accepts connections, and never says anything.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap();
+    let both = url.replace('@', &format!("@127.0.0.1:1,127.0.0.1:{},", silent.port()));
+    let engine = open(&both).await.unwrap();
+    assert_eq!(engine.ready().await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_given_up_leaves_no_transaction_open() {
+    let url = Server::shared().empty().await;
+    let engine = Postgres::new(&url.parse().expect("a URL"), None, 1).unwrap();
+    engine.prepare().await.unwrap();
+    for _ in 0..20 {
+        // As far as it comes at once, which is as far as BEGIN.
+        let _ = futures::poll!(Box::pin(engine.snapshot()));
+        let one = commit(&[], &[(b"a", Some(b"1"))]);
+        assert_eq!(engine.commit(&one).await, Ok(CommitOutcome::Committed));
+    }
+}
+
 /// A role that may use the tables and not make them.
 #[tokio::test]
 async fn a_role_that_may_not_make_tables_needs_them_made() {
@@ -280,8 +308,10 @@ async fn a_role_that_may_not_make_tables_needs_them_made() {
     let schema = Server::role(&owner);
     let user = format!("{schema}_user");
     server
+        // The owner finds its schema as the schema of its own name.
         .execute(&format!(
-            "CREATE ROLE {user} LOGIN; GRANT USAGE ON SCHEMA {schema} TO {user};
+            "ALTER ROLE {schema} RESET search_path;
+             CREATE ROLE {user} LOGIN; GRANT USAGE ON SCHEMA {schema} TO {user};
              ALTER ROLE {user} SET search_path = {schema}"
         ))
         .await;

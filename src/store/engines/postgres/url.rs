@@ -7,12 +7,13 @@ use tokio_postgres::{
     config::{Host, SslMode, TargetSessionAttrs},
 };
 
-/// How long a connection may take to be made: TCP, TLS, authentication.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection to one host may take to be made: TCP, TLS, authentication.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A database, and how to get in.
 pub(in crate::store) struct PostgresUrl {
-    config: Config,
+    /// One for each host.
+    configs: Vec<Config>,
     tls: Option<TlsRoots>,
 }
 
@@ -47,6 +48,8 @@ pub(in crate::store) enum UrlError {
     WeakTls,
     #[error("has sslrootcert, but TLS is off: remove it, or write sslmode=verify-full")]
     RootsWithoutTls,
+    #[error("has `hostaddr`: write the address, or a name that TLS can verify, as the host")]
+    HostAddress,
     #[error(
         "has `options`, which PgBouncer refuses: put settings into the role, by ALTER ROLE … SET …"
     )]
@@ -54,8 +57,8 @@ pub(in crate::store) enum UrlError {
 }
 
 impl PostgresUrl {
-    pub(super) const fn config(&self) -> &Config {
-        &self.config
+    pub(super) fn configs(&self) -> &[Config] {
+        &self.configs
     }
 
     pub(super) const fn tls(&self) -> Option<&TlsRoots> {
@@ -79,14 +82,19 @@ impl FromStr for PostgresUrl {
                 Some(("sslmode", value)) => mode = Some(value),
                 Some(("sslrootcert", value)) => roots = Some(decode(value)?),
                 Some(("options", _)) => return Err(UrlError::Options),
+                Some(("host" | "hostaddr" | "port", _)) => return Err(UrlError::HostAddress),
                 Some(_) | None => rest.push(pair),
             }
         }
-        let url = format!("{base}?{}", rest.join("&"));
-        let mut config: Config = url.parse().map_err(|_| UrlError::Malformed)?;
-        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        let query = rest.join("&");
+        let mut configs = for_each_host(base)
+            .map(|base| format!("{base}?{query}").parse())
+            .collect::<Result<Vec<Config>, _>>()
+            .map_err(|_| UrlError::Malformed)?;
+        if configs.iter().any(|config| config.get_hosts().len() != 1) {
             return Err(UrlError::NoHost);
         }
+        let config = configs.first().ok_or(UrlError::NoHost)?;
         if config.get_password().is_some() {
             return Err(UrlError::Password);
         }
@@ -97,7 +105,7 @@ impl FromStr for PostgresUrl {
             return Err(UrlError::NoDatabase);
         }
         let is_verified = match mode {
-            None => !is_local(&config) || roots.is_some(),
+            None => !configs.iter().all(is_local) || roots.is_some(),
             Some("disable") => false,
             Some("verify-full") => true,
             Some(_) => return Err(UrlError::WeakTls),
@@ -105,19 +113,22 @@ impl FromStr for PostgresUrl {
         if !is_verified && roots.is_some() {
             return Err(UrlError::RootsWithoutTls);
         }
-        config
-            .ssl_mode(if is_verified {
-                SslMode::Require
-            } else {
-                SslMode::Disable
-            })
-            .target_session_attrs(TargetSessionAttrs::ReadWrite)
-            .application_name("menshen")
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_user_timeout(Duration::from_secs(10))
-            .keepalives_idle(Duration::from_secs(30));
+        for config in &mut configs {
+            config
+                .ssl_mode(if is_verified {
+                    SslMode::Require
+                } else {
+                    SslMode::Disable
+                })
+                .target_session_attrs(TargetSessionAttrs::ReadWrite)
+                .application_name("menshen")
+                .tcp_user_timeout(Duration::from_secs(10))
+                .keepalives_idle(Duration::from_secs(10))
+                .keepalives_interval(Duration::from_secs(5))
+                .keepalives_retries(2);
+        }
         Ok(Self {
-            config,
+            configs,
             tls: is_verified.then(|| match roots.as_deref() {
                 None | Some("system") => TlsRoots::System,
                 Some(path) => TlsRoots::File(path.into()),
@@ -126,7 +137,20 @@ impl FromStr for PostgresUrl {
     }
 }
 
-/// Whether every host is this machine, by its address, its name, or a Unix socket.
+/// The URL for each of its hosts, so that each gets its time: the driver gives them one together.
+fn for_each_host(base: &str) -> impl Iterator<Item = String> {
+    let (scheme, rest) = base.split_once("://").unwrap_or((base, ""));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (user, hosts) = match authority.rsplit_once('@') {
+        Some((user, hosts)) => (format!("{user}@"), hosts),
+        None => (String::new(), authority),
+    };
+    hosts
+        .split(',')
+        .map(move |host| format!("{scheme}://{user}{host}/{path}"))
+}
+
+/// Whether its host is this machine, by its address, its name, or a Unix socket.
 fn is_local(config: &Config) -> bool {
     let is_local_host = |host: &Host| match host {
         Host::Unix(_) => true,
@@ -138,7 +162,6 @@ fn is_local(config: &Config) -> bool {
         }
     };
     config.get_hosts().iter().all(is_local_host)
-        && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
 }
 
 /// A value of the query, percent-decoded.
@@ -201,6 +224,9 @@ mod tests {
                 UrlError::RootsWithoutTls,
             ),
             ("postgres://u@h/d?options=-c%20x", UrlError::Options),
+            ("postgres://u@h/d?hostaddr=10.0.0.1", UrlError::HostAddress),
+            ("postgres://u@/d?host=h", UrlError::HostAddress),
+            ("postgres://u@h,/d", UrlError::NoHost),
             ("postgres://u@h/d?nonsense=1", UrlError::Malformed),
         ] {
             assert_eq!(tls_of(url).err(), Some(error), "{url}");
