@@ -1,11 +1,9 @@
 //! The access log: one line for each request.
 //!
-//! Formatted without `tracing`, because every request pays for it. The query is never in it, and
-//! digits that could be a phone number are masked.
+//! Formatted by hand rather than through `tracing`, because every request pays for it. The query is
+//! never in it, and digits that could be a phone number are masked.
 
-use std::cell::RefCell;
-
-use serde::{Serialize, Serializer};
+use std::{cell::RefCell, io::Write};
 
 use super::Sink;
 use crate::{
@@ -13,39 +11,31 @@ use crate::{
     types::{ClientIp, Timestamp},
 };
 
-/// What the access log says of one request. The fields are those of a line of JSON, in order.
-#[derive(Debug, Clone, Copy, Serialize)]
+/// What the access log says of one request.
+#[derive(Debug, Clone, Copy)]
 pub struct AccessLine<'a> {
-    #[serde(skip)]
     pub at: Timestamp,
     pub request_id: &'a str,
     pub method: &'a str,
     /// Path without the query; empty when the head could not be read.
-    #[serde(serialize_with = "serialize_path")]
     pub path: &'a str,
+    /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
+    pub protocol: &'static str,
     /// 0 when the client had left before a response.
     pub status: u16,
     /// Name of the rule that decided.
     pub rule: &'a str,
     /// `forwarded`, `refused`, `auth`, `failed`, `verified` or `preflight`.
     pub decision: &'static str,
-    /// Error code of menshen's own error response.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Wire code of menshen's own error response.
     pub error: Option<&'static str>,
-    /// Error code with which a gate that only reports would have rejected it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Wire code with which a gate that only reports would have refused it.
     pub would_refuse: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<&'a str>,
-    #[serde(serialize_with = "serialize_ip")]
     pub client_ip: ClientIp,
-    /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
-    pub protocol: &'static str,
     /// The backend that was sent the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<&'a str>,
     /// Microseconds until the head of its response came.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_us: Option<u64>,
     /// Bytes of the request's body that were read.
     pub received: u64,
@@ -57,24 +47,6 @@ pub struct AccessLine<'a> {
     pub duration_us: u64,
     /// Microseconds of the gate's decision, which are part of that.
     pub gate_us: u64,
-}
-
-/// A line of JSON: what every line of the log has, then the fields.
-#[derive(Serialize)]
-struct JsonLine<'a> {
-    timestamp: &'a str,
-    level: &'static str,
-    target: &'static str,
-    #[serde(flatten)]
-    line: &'a AccessLine<'a>,
-}
-
-fn serialize_path<S: Serializer>(path: &&str, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(&mask_phones(path))
-}
-
-fn serialize_ip<S: Serializer>(ip: &ClientIp, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(ip)
 }
 
 /// Writes access lines, unless the access log is off.
@@ -156,18 +128,80 @@ fn format_timestamp(at: Timestamp) -> String {
     })
 }
 
+/// One JSON object. Only what a client chose can need escaping.
 fn json(line: &AccessLine<'_>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512);
-    let line = JsonLine {
-        timestamp: &format_timestamp(line.at),
-        level: "INFO",
-        target: "access",
-        line,
-    };
-    // Writing to memory cannot fail.
-    drop(serde_json::to_writer(&mut out, &line));
-    out.push(b'\n');
+    let mut out = Vec::with_capacity(384);
+    let mut number = itoa::Buffer::new();
+    put(
+        &mut out,
+        &[
+            r#"{"timestamp":""#,
+            &format_timestamp(line.at),
+            r#"","level":"INFO","target":"access","request_id":"#,
+        ],
+    );
+    quote(&mut out, line.request_id);
+    put(&mut out, &[r#","method":"#]);
+    quote(&mut out, line.method);
+    put(&mut out, &[r#","path":"#]);
+    quote(&mut out, &mask_phones(line.path));
+    put(
+        &mut out,
+        &[r#","status":"#, number.format(line.status), r#","rule":"#],
+    );
+    quote(&mut out, line.rule);
+    put(&mut out, &[r#","decision":""#, line.decision, r#"""#]);
+    if let Some(error) = line.error {
+        put(&mut out, &[r#","error":""#, error, r#"""#]);
+    }
+    if let Some(code) = line.would_refuse {
+        put(&mut out, &[r#","would_refuse":""#, code, r#"""#]);
+    }
+    if let Some(user) = line.user {
+        put(&mut out, &[r#","user":"#]);
+        quote(&mut out, user);
+    }
+    // Writing to memory cannot fail, and an address has nothing to escape.
+    drop(write!(out, r#","client_ip":"{}""#, line.client_ip));
+    put(&mut out, &[r#","protocol":""#, line.protocol, r#"""#]);
+    if let Some(upstream) = line.upstream {
+        put(&mut out, &[r#","upstream":"#]);
+        quote(&mut out, upstream);
+    }
+    if let Some(micros) = line.upstream_us {
+        put(&mut out, &[r#","upstream_us":"#, number.format(micros)]);
+    }
+    put(&mut out, &[r#","received":"#, number.format(line.received)]);
+    put(&mut out, &[r#","sent":"#, number.format(line.sent)]);
+    put(&mut out, &[r#","ended":""#, line.ended, r#"""#]);
+    put(
+        &mut out,
+        &[r#","duration_us":"#, number.format(line.duration_us)],
+    );
+    put(
+        &mut out,
+        &[r#","gate_us":"#, number.format(line.gate_us), "}\n"],
+    );
     out
+}
+
+fn put(out: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// A JSON string. Plain ASCII, which nearly all is, is copied.
+fn quote(out: &mut Vec<u8>, text: &str) {
+    if text
+        .bytes()
+        .all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\')
+    {
+        put(out, &["\"", text, "\""]);
+    } else {
+        // Writing to memory cannot fail.
+        drop(serde_json::to_writer(out, text));
+    }
 }
 
 fn text(line: &AccessLine<'_>) -> Vec<u8> {

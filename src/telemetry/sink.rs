@@ -30,7 +30,7 @@ const SHUTDOWN_FLUSH: Duration = Duration::from_secs(2);
 /// Takes finished lines. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Sink {
-    lines: SyncSender<SinkMessage>,
+    lines: SyncSender<Message>,
     queued: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
     /// Disconnected when the thread has ended.
@@ -38,7 +38,7 @@ pub struct Sink {
 }
 
 #[derive(Debug)]
-enum SinkMessage {
+enum Message {
     Line(Vec<u8>),
     Stop,
 }
@@ -82,7 +82,7 @@ impl Sink {
     /// Queues a line, or drops it where the queue is full.
     fn send(&self, line: Vec<u8>) {
         self.queued.fetch_add(1, Ordering::Relaxed);
-        if let Err(refused) = self.lines.try_send(SinkMessage::Line(line)) {
+        if let Err(refused) = self.lines.try_send(Message::Line(line)) {
             self.queued.fetch_sub(1, Ordering::Relaxed);
             // A disconnected queue means that `close` was called: that line is not counted.
             if let TrySendError::Full(_) = refused {
@@ -100,7 +100,7 @@ impl Sink {
     /// the thread is left behind.
     pub fn close(&self) {
         let end = Instant::now() + SHUTDOWN_FLUSH;
-        while let Err(TrySendError::Full(_)) = self.lines.try_send(SinkMessage::Stop) {
+        while let Err(TrySendError::Full(_)) = self.lines.try_send(Message::Stop) {
             if Instant::now() >= end {
                 return;
             }
@@ -112,17 +112,17 @@ impl Sink {
     }
 }
 
-fn write_all(queue: &Receiver<SinkMessage>, queued: &AtomicUsize, mut out: impl Write) {
+fn write_all(queue: &Receiver<Message>, queued: &AtomicUsize, mut out: impl Write) {
     let mut batch = Vec::with_capacity(64 * 1024);
     while let Ok(first) = queue.recv() {
         let mut stop = false;
         for message in std::iter::once(first).chain(queue.try_iter()) {
             match message {
-                SinkMessage::Line(line) => {
+                Message::Line(line) => {
                     queued.fetch_sub(1, Ordering::Relaxed);
                     batch.extend_from_slice(&line);
                 }
-                SinkMessage::Stop => {
+                Message::Stop => {
                     stop = true;
                     break;
                 }
