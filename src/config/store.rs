@@ -99,6 +99,10 @@ impl StoreConfig {
             }
             (Ok(StoreEngine::Memory | StoreEngine::Sled(_) | StoreEngine::Shared), _) => {}
         }
+        if self.password_file.is_some() && self.engine() != Ok(StoreEngine::Shared) {
+            let message = "is the password of a database, and `store.url` names none";
+            problems.add_conflict("store.password_file", &["store.url"], message);
+        }
         if let Err(Malformed(what)) = self.key() {
             problems.add("store.encryption_key", what);
         }

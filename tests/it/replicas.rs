@@ -1,6 +1,7 @@
 //! Replicas that share one database: what one of them does, all of them know.
 
 use std::{
+    net::{TcpListener, TcpStream},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -29,7 +30,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// The section of the config for this database. Each replica has a file of its own with the key.
+/// The section of the config for this database, with the key that all replicas have.
 fn store(url: &str) -> String {
     format!(
         "[store]\nurl = \"{url}\"\nencryption_key = \"{}\"\nconnections = 4\nrevocation_poll = \"50ms\"",
@@ -109,8 +110,6 @@ fn first_logins_at_all_replicas_at_once_make_one_user() {
     let replicas = Replicas::start(3);
     let ids: Vec<_> = std::thread::scope(|scope| {
         let logins: Vec<_> = (0..12)
-            .map(|n| scope.spawn(move || n))
-            .map(|at| at.join().expect("a number"))
             .map(|n| {
                 let menshen = &replicas.menshens[n % 3];
                 scope.spawn(move || menshen.login("carol")["user"]["id"].clone())
@@ -168,10 +167,32 @@ fn a_replica_that_starts_without_the_database_waits_for_it() {
     let role = Server::role(&url).to_owned();
     block_on(Server::shared().lock_out(&role));
     let backend = Backend::start();
-    let unlocking = std::thread::spawn(move || block_on(Server::shared().let_in(&role)));
-    let mut menshen = Setup::before(backend.address).with(&store(&url)).start();
-    unlocking.join().expect("let in");
+    let reserved = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let admin = reserved.local_addr().expect("an address");
+    drop(reserved);
+    // Lets the role in when menshen says that it waits.
+    let seen = std::thread::spawn(move || {
+        let end = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(admin).is_err() {
+            assert!(Instant::now() < end, "no probe is answered");
+            std::thread::yield_now();
+        }
+        let seen = ["/livez", "/startupz", "/readyz"].map(|path| {
+            let answer = super::wire::ask(admin, "GET", path, &[], b"");
+            (answer.status, answer.json())
+        });
+        block_on(Server::shared().let_in(&role));
+        seen
+    });
+    let admin = format!("[admin]\nlisten = \"{admin}\"\n");
+    let mut menshen = Setup::before(backend.address)
+        .with(&admin)
+        .with(&store(&url))
+        .start();
     menshen.expect_error("waiting for the store");
+    let [live, started, ready] = seen.join().expect("seen");
+    assert_eq!((live.0, started.0, ready.0), (200, 200, 503));
+    assert_eq!(ready.1["store"], "its database cannot be reached");
     assert_eq!(call(&menshen, &menshen.login("alice")), 200);
 }
 

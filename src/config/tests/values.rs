@@ -235,6 +235,10 @@ const TOKENS_AND_STORE: &[(&str, &str)] = &[
          `openssl rand -hex 32`, and name its file here",
     ),
     (
+        "[store]\npassword_file = 'password'",
+        "3: store.password_file: is the password of a database, and `store.url` names none",
+    ),
+    (
         "[store]\nurl = 'sled:'",
         "3: store.url: names no directory: write sled:PATH",
     ),

@@ -39,7 +39,7 @@ use crate::{
     },
 };
 
-/// After so long a call gives up: its caller gets 503 and may repeat it.
+/// After so long a call begins no further attempt: its caller gets 503 and may repeat it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Turns of calls that repeat; two records may share one.
 const TURNS: usize = 64;
@@ -76,9 +76,11 @@ struct LostAttempt<T> {
 /// What an attempt came to.
 enum Attempt<T> {
     Done(T),
-    /// Something that it read has changed, or its commit got lost: begin anew. With the turn to wait
-    /// for, which calls that write the same record share.
-    Again(usize),
+    /// Its commit got lost, or something that it read has changed: begin anew.
+    Again,
+    /// Another call has changed what this one read: begin anew, in a turn that the calls that write
+    /// the same record share.
+    Conflicted(usize),
 }
 
 impl SharedRunner {
@@ -137,12 +139,14 @@ impl SharedRunner {
         loop {
             match self.attempt(change, version, &mut lost).await {
                 Ok(Attempt::Done(outcome)) => return Ok(outcome),
-                // An attempt that may have happened is looked for at once.
-                Ok(Attempt::Again(at)) if turn.is_none() && lost.is_empty() => {
+                // What may have happened is looked for without waiting for others.
+                Ok(Attempt::Conflicted(at)) if turn.is_none() && lost.is_empty() => {
                     let waiting = timeout_at(deadline, self.turns[at].lock()).await;
                     turn = Some(waiting.map_err(|_| TOO_BUSY)?);
                 }
-                Ok(Attempt::Again(_)) => self.wait(&mut backoff, deadline).await?,
+                Ok(Attempt::Again | Attempt::Conflicted(_)) => {
+                    self.wait(&mut backoff, deadline).await?;
+                }
                 // It is looked for as long as there is time.
                 Err(EngineError::Refused(_)) if !lost.is_empty() => {
                     self.wait(&mut backoff, deadline).await?;
@@ -168,7 +172,7 @@ impl SharedRunner {
         let Some(Evaluated { outcome, changes }) =
             self.evaluate(&mut fetched, &written, change).await?
         else {
-            return Ok(Attempt::Again(0));
+            return Ok(Attempt::Again);
         };
         let happened = |one: &LostAttempt<T>| {
             let versions = one.written.iter().map(|key| fetched.version(key));
@@ -186,10 +190,9 @@ impl SharedRunner {
             reads: fetched.read_set(),
             changes,
         };
-        let turn = turn_of(&commit.changes);
         match self.engine.commit(&commit).await? {
             CommitOutcome::Committed => Ok(Attempt::Done(outcome)),
-            CommitOutcome::Conflict => Ok(Attempt::Again(turn)),
+            CommitOutcome::Conflict => Ok(Attempt::Conflicted(turn_of(&commit.changes))),
             CommitOutcome::Unknown => {
                 let put = |(key, value): (_, Option<_>)| value.map(|_| key);
                 lost.push(LostAttempt {
@@ -197,7 +200,7 @@ impl SharedRunner {
                     written: commit.changes.into_iter().filter_map(put).collect(),
                     outcome,
                 });
-                Ok(Attempt::Again(turn))
+                Ok(Attempt::Again)
             }
         }
     }

@@ -48,8 +48,10 @@ pub(in crate::store) enum UrlError {
     WeakTls,
     #[error("has sslrootcert, but TLS is off: remove it, or write sslmode=verify-full")]
     RootsWithoutTls,
-    #[error("has `hostaddr`: write the address, or a name that TLS can verify, as the host")]
-    HostAddress,
+    #[error(
+        "has a host or a port among its parameters: write them before the database, as in postgres://USER@HOST:5432/DATABASE"
+    )]
+    HostParameter,
     #[error(
         "has `options`, which PgBouncer refuses: put settings into the role, by ALTER ROLE … SET …"
     )]
@@ -82,7 +84,7 @@ impl FromStr for PostgresUrl {
                 Some(("sslmode", value)) => mode = Some(value),
                 Some(("sslrootcert", value)) => roots = Some(decode(value)?),
                 Some(("options", _)) => return Err(UrlError::Options),
-                Some(("host" | "hostaddr" | "port", _)) => return Err(UrlError::HostAddress),
+                Some(("host" | "hostaddr" | "port", _)) => return Err(UrlError::HostParameter),
                 Some(_) | None => rest.push(pair),
             }
         }
@@ -224,8 +226,11 @@ mod tests {
                 UrlError::RootsWithoutTls,
             ),
             ("postgres://u@h/d?options=-c%20x", UrlError::Options),
-            ("postgres://u@h/d?hostaddr=10.0.0.1", UrlError::HostAddress),
-            ("postgres://u@/d?host=h", UrlError::HostAddress),
+            (
+                "postgres://u@h/d?hostaddr=10.0.0.1",
+                UrlError::HostParameter,
+            ),
+            ("postgres://u@/d?host=h", UrlError::HostParameter),
             ("postgres://u@h,/d", UrlError::NoHost),
             ("postgres://u@h/d?nonsense=1", UrlError::Malformed),
         ] {

@@ -67,7 +67,7 @@ impl Server {
         let directory = directory.trim_end();
         assert!(
             !directory.is_empty(),
-            "PostgreSQL does not start; is Debian's package `postgresql` installed? `./run setup-tests`"
+            "PostgreSQL does not start; `./run test` installs it"
         );
         Self {
             directory: directory.into(),
