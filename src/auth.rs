@@ -145,7 +145,7 @@ impl Auth {
     ) -> Result<SignedIn, AuthError> {
         let Grant { user, session, .. } = grant;
         let issuer = &self.issuer;
-        let mut form = token_profile.access_form(user, openid.as_ref(), session, now);
+        let mut form = token_profile.access_token_options(user, openid.as_ref(), session, now);
         // A dialect's own claim wins over a claim that the backend gave the user.
         for (name, value) in user.claims.get() {
             form.claims.entry(name).or_insert_with(|| value.clone());

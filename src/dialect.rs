@@ -11,11 +11,11 @@
 
 mod action;
 mod builtin;
+mod chinese_messages;
 mod compile;
 mod definition;
 mod error_template;
 mod input;
-mod language;
 mod mint;
 mod placeholder;
 mod template;

@@ -141,7 +141,7 @@ impl DialectRequest<'_> {
         let signed_in = match route.action {
             DialectAction::WechatLogin => {
                 let mut login = wechat_login::read(fields, token_profile)?;
-                login.profile_is_newer = route.profile_is_newer && !inputs.is_anonymous();
+                login.replaces_profile = route.replaces_profile && !inputs.is_anonymous();
                 let signed_in = auth.wechat_login(login, from).await;
                 let signed_in = signed_in.map_err(|error| ActionRejection::from(&*error))?;
                 return Ok(ActionResult::Session(signed_in));

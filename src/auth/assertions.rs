@@ -139,7 +139,9 @@ impl BackendTokenMinter {
         if self.claims.has_jti() {
             jti = hex::encode(self.entropy.bytes::<16>().map_err(|_| NotSigned)?);
         }
-        let token = self.minter.sign(self.claims.fill(claims, &jti, now), now)?;
+        let token = self
+            .minter
+            .sign(self.claims.render(claims, &jti, now), now)?;
         HeaderValue::try_from(format!("{}{token}", self.prefix)).map_err(|_| NotSigned)
     }
 }

@@ -25,12 +25,12 @@ use crate::{
     types::{ClientIp, Timestamp},
 };
 
-/// How long a finished login is the response to the same client.
-pub(super) const SAME_ANSWER: Duration = Duration::from_secs(10);
-/// How long a code is known to be spent: twice WeChat's five minutes of validity.
-pub(super) const REMEMBERED: Duration = Duration::from_mins(10);
+/// How long posts of one client share the result of a finished login.
+pub(super) const SHARED_RESULT_TTL: Duration = Duration::from_secs(10);
+/// How long a spent code is rejected without a call to WeChat: twice WeChat's five minutes of validity.
+pub(super) const SPENT_CODE_TTL: Duration = Duration::from_mins(10);
 /// Capacity of the table, in codes.
-const CODES: usize = 8192;
+const CAPACITY: usize = 8192;
 
 /// The result that all posts of the code share.
 pub(super) type Shared = Result<Arc<SignedIn>, Arc<AuthError>>;
@@ -67,7 +67,7 @@ struct FinishedLogin {
 impl Default for LoginAttempts {
     fn default() -> Self {
         Self {
-            table: Cache::new(CODES),
+            table: Cache::new(CAPACITY),
         }
     }
 }
@@ -108,7 +108,11 @@ impl LoginAttempts {
             AttemptState::Free => false,
             // The store remembers the code of a login that succeeded.
             AttemptState::Finished { age, succeeded } => {
-                age <= if succeeded { SAME_ANSWER } else { REMEMBERED }
+                age <= if succeeded {
+                    SHARED_RESULT_TTL
+                } else {
+                    SPENT_CODE_TTL
+                }
             }
         });
     }
@@ -129,7 +133,7 @@ impl LoginAttempts {
                 AttemptState::Running if same_client => {
                     EntryAction::Retain(Ok(earlier.login.clone()))
                 }
-                AttemptState::Finished { age, .. } if same_client && age <= SAME_ANSWER => {
+                AttemptState::Finished { age, .. } if same_client && age <= SHARED_RESULT_TTL => {
                     EntryAction::Retain(Ok(earlier.login.clone()))
                 }
                 AttemptState::Running | AttemptState::Finished { .. } => {
@@ -359,9 +363,9 @@ mod tests {
             AuthError::Wechat(WechatError::CodeInvalid.into()),
         )
         .await;
-        table.evict_expired(NOW.plus(REMEMBERED));
+        table.evict_expired(NOW.plus(SPENT_CODE_TTL));
         assert_eq!(table.table.len(), 1);
-        table.evict_expired(NOW.plus(REMEMBERED + Duration::from_secs(1)));
+        table.evict_expired(NOW.plus(SPENT_CODE_TTL + Duration::from_secs(1)));
         assert_eq!(table.table.len(), 0);
     }
 }

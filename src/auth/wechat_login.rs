@@ -11,8 +11,8 @@ use crate::{
     types::{AppId, ClientIp, ClientType, Secret, UserType},
 };
 
-/// Development: a code that starts so signs in an administrator.
-const ADMIN_CODE: &str = "admin";
+/// Development: a code with this prefix signs in an administrator.
+const ADMIN_CODE_PREFIX: &str = "admin";
 
 /// The request of a mini program.
 #[derive(Debug, Clone)]
@@ -21,9 +21,9 @@ pub struct WechatLogin {
     /// `None`: the first mini program of the config.
     pub app_id: Option<AppId>,
     pub profile: Profile,
-    /// A nickname or avatar in `profile` replaces the stored one. Otherwise only what is missing is
-    /// filled.
-    pub profile_is_newer: bool,
+    /// Whether a nickname or avatar in `profile` replaces the stored one. Otherwise it is stored only
+    /// if there is none.
+    pub replaces_profile: bool,
     /// Checked where it is present, except in development without a network, where there is no
     /// `session_key`.
     pub signed: Option<SignedData>,
@@ -56,7 +56,7 @@ impl Auth {
         login: WechatLogin,
         from: ClientIp,
     ) -> login_attempts::Shared {
-        let app = match self.admit_login(&login, from) {
+        let app = match self.check_login(&login, from) {
             Ok(app) => app,
             Err(rejection) => {
                 self.record_login(LoginMethod::Wechat, Err(&rejection), from);
@@ -89,7 +89,7 @@ impl Auth {
     }
 
     /// The checks that need no call: the rate limit and the app id.
-    fn admit_login(&self, login: &WechatLogin, from: ClientIp) -> Result<AppId, AuthError> {
+    fn check_login(&self, login: &WechatLogin, from: ClientIp) -> Result<AppId, AuthError> {
         self.limits.login_per_ip.check(&from.network())?;
         self.wechat
             .app(login.app_id.as_ref())
@@ -118,16 +118,16 @@ impl Auth {
             return Err(AuthError::RawDataForged);
         }
         let now = self.now();
-        let is_admin = self.rules.admin_codes && login.code.expose().starts_with(ADMIN_CODE);
+        let is_admin = self.rules.admin_codes && login.code.expose().starts_with(ADMIN_CODE_PREFIX);
         let new = NewLogin {
             profile: login.profile,
-            profile_is_newer: login.profile_is_newer,
+            profile_is_newer: login.replaces_profile,
             user_type: if is_admin {
                 UserType::admin()
             } else {
                 UserType::user()
             },
-            code: (!reusable).then(|| (code, now.plus(login_attempts::REMEMBERED))),
+            code: (!reusable).then(|| (code, now.plus(login_attempts::SPENT_CODE_TTL))),
             ..self.new_login(LoginProof::Wechat(identity), login.client_type, now)?
         };
         self.sign_in(&new, from, &login.token_profile).await

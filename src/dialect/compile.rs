@@ -324,9 +324,8 @@ impl Compiler<'_> {
             for (m, code) in error.codes.iter().enumerate() {
                 self.known_code(code, &format!("{key}.codes[{m}]"));
             }
-            let given = error.status.is_some();
             let status = self.status(error.status, 200..=599, &format!("{key}.status"));
-            if given && status.is_some_and(has_no_body) {
+            if status.is_some_and(has_no_body) {
                 self.add(
                     &format!("{key}.status"),
                     "has no body, and a rejection has one",
@@ -367,7 +366,7 @@ impl Compiler<'_> {
             }
             templates.extend(body.map(|body| ErrorTemplate {
                 codes: error.codes.clone(),
-                status: status.filter(|_| given),
+                status,
                 headers,
                 body,
                 item,
@@ -406,20 +405,19 @@ impl Compiler<'_> {
         compiled
     }
 
+    /// The status of the config; `None` if it is not set, or not in this range.
     fn status(
         &mut self,
         status: Option<u32>,
         range: std::ops::RangeInclusive<u16>,
         key: &str,
     ) -> Option<StatusCode> {
-        let Some(number) = status else {
-            return Some(StatusCode::OK);
-        };
-        let read = u16::try_from(number)
+        let number = status?;
+        let status = u16::try_from(number)
             .ok()
-            .filter(|number| range.contains(number));
-        let read = read.and_then(|number| StatusCode::from_u16(number).ok());
-        if read.is_none() {
+            .filter(|number| range.contains(number))
+            .and_then(|number| StatusCode::from_u16(number).ok());
+        if status.is_none() {
             self.add(
                 key,
                 format!(
@@ -429,7 +427,7 @@ impl Compiler<'_> {
                 ),
             );
         }
-        read
+        status
     }
 }
 

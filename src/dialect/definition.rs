@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use http::{HeaderName, Method, StatusCode};
 
 use super::{
+    chinese_messages::chinese_message,
     error_template::{self, DialectRejection, ErrorTemplate, RejectionValues, RenderedResponse},
     input::{Check, InputLocations},
-    language,
     placeholder::{Placeholder, PlaceholderSource, PlaceholderValue},
     template::Template,
     text::Text,
@@ -39,7 +39,7 @@ pub struct Route {
     /// The locations of each input, by the auth API's name.
     pub inputs: BTreeMap<String, InputLocations>,
     pub checks: Vec<Check>,
-    pub profile_is_newer: bool,
+    pub replaces_profile: bool,
     pub rotates: bool,
     /// Index among the routes of the config, for problems.
     pub(super) number: usize,
@@ -83,8 +83,8 @@ impl Dialect {
         };
         RenderedResponse {
             status: values.status,
-            headers: error_template::fill_headers(&template.headers, &values),
-            body: template.body.fill(&values),
+            headers: error_template::render_headers(&template.headers, &values),
+            body: template.body.render(&values),
         }
     }
 
@@ -94,7 +94,7 @@ impl Dialect {
             .subcode
             .and_then(|subcode| self.messages.get(subcode));
         match subcode.or_else(|| self.messages.get(rejection.code.as_str())) {
-            Some(text) => text.fill(&RejectionValues {
+            Some(text) => text.render(&RejectionValues {
                 rejection,
                 status: rejection.status,
                 message: String::new(),
@@ -102,7 +102,7 @@ impl Dialect {
             }),
             None => match self.language {
                 Language::En => rejection.detail.to_owned(),
-                Language::Zh => language::zh(rejection.code).to_owned(),
+                Language::Zh => chinese_message(rejection.code).to_owned(),
             },
         }
     }
@@ -117,11 +117,11 @@ impl Route {
         };
         RenderedResponse {
             status: self.status,
-            headers: error_template::fill_headers(&self.headers, &all),
+            headers: error_template::render_headers(&self.headers, &all),
             body: self
                 .body
                 .as_ref()
-                .map_or_else(Vec::new, |body| body.fill(&all)),
+                .map_or_else(Vec::new, |body| body.render(&all)),
         }
     }
 }

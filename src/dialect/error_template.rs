@@ -82,16 +82,16 @@ impl DialectRejection<'_> {
     }
 }
 
-/// Fills header fields. A value that no header field can have is left out.
-pub(super) fn fill_headers(
+/// Renders header fields. A field whose value would be invalid is left out.
+pub(super) fn render_headers(
     headers: &[(HeaderName, Text)],
     from: &impl PlaceholderSource,
 ) -> Vec<(HeaderName, HeaderValue)> {
-    let filled = headers.iter().filter_map(|(name, text)| {
-        let value = HeaderValue::from_str(&text.fill(from)).ok()?;
+    let rendered = headers.iter().filter_map(|(name, text)| {
+        let value = HeaderValue::from_str(&text.render(from)).ok()?;
         Some((name.clone(), value))
     });
-    filled.collect()
+    rendered.collect()
 }
 
 /// The values of one rejection.
@@ -145,7 +145,7 @@ impl PlaceholderSource for RejectionValues<'_> {
 fn listed(item: &Template, fields: &[InvalidField]) -> String {
     let items: Vec<_> = fields
         .iter()
-        .map(|field| String::from_utf8(item.fill(field)).unwrap_or_default())
+        .map(|field| String::from_utf8(item.render(field)).unwrap_or_default())
         .collect();
     format!("[{}]", items.join(","))
 }

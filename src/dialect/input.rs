@@ -85,7 +85,8 @@ pub struct Check {
 
 #[derive(Debug, Clone)]
 enum CompiledRule {
-    Text,
+    /// A string of JSON. [`CheckRule::String`] accepts numbers too.
+    JsonString,
     /// Minimum and maximum, in characters.
     Length(usize, usize),
     Pattern(Regex),
@@ -133,7 +134,9 @@ impl Check {
     /// Compiles a check of the config, or returns the invalid key and a message.
     pub(super) fn compile(config: &DialectCheck) -> Result<Self, (&'static str, String)> {
         let rule = match (config.length.as_slice(), &config.pattern) {
-            ([], None) => config.rule.map_or(CompiledRule::Text, CompiledRule::Named),
+            ([], None) => config
+                .rule
+                .map_or(CompiledRule::JsonString, CompiledRule::Named),
             _ if config.rule.is_some() => {
                 let message = "is given together with `length` or `pattern`: write two checks";
                 return Err(("rule", message.to_owned()));
@@ -159,7 +162,7 @@ impl Check {
         };
         let message = Text::parse(&config.message, &[])
             .map_err(|says| ("message", says))?
-            .fill(&NoPlaceholders);
+            .render(&NoPlaceholders);
         Ok(Self {
             input: config.input.clone(),
             rule,
@@ -177,7 +180,7 @@ impl Check {
             Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => None,
         };
         match &self.rule {
-            CompiledRule::Text => matches!(value, Some(Value::String(_))),
+            CompiledRule::JsonString => matches!(value, Some(Value::String(_))),
             CompiledRule::Length(fewest, most) => {
                 text.is_some_and(|text| (*fewest..=*most).contains(&text.chars().count()))
             }

@@ -1,5 +1,5 @@
-//! The claims of the tokens that are minted for the backend: in the language of dialects, filled
-//! from a token only, because the path of a request has no lookup.
+//! The claims of the tokens that are minted for the backend, as templates. Their values come only
+//! from the caller's token, because the hot path has no lookup.
 
 use serde_json::{Map, Value, json};
 
@@ -29,8 +29,8 @@ const PLACEHOLDERS: [&[Placeholder]; 4] = [
     placeholder::CLAIM,
 ];
 
-/// Claims that `[mint]` has keys for, or that are always set.
-const RESERVED_CLAIMS: [(&str, &str); 5] = [
+/// Claims that `mint.claims` cannot set, and why: `[mint]` has keys for them, or they are fixed.
+const CLAIMS_SET_ELSEWHERE: [(&str, &str); 5] = [
     ("iat", "is always set"),
     ("exp", "is always set: `mint.ttl`"),
     ("nbf", "is never set: `iat` is early enough"),
@@ -60,7 +60,7 @@ impl MintClaims {
         let mut claims = Vec::with_capacity(config.claims.len());
         for (name, text) in &config.claims {
             let key = format!("mint.claims.{name}");
-            if let Some((_, says)) = RESERVED_CLAIMS
+            if let Some((_, says)) = CLAIMS_SET_ELSEWHERE
                 .iter()
                 .find(|(reserved, _)| reserved == name)
             {
@@ -72,11 +72,11 @@ impl MintClaims {
                 Err(says) => problems.push((key, says)),
             }
         }
-        let names_nobody = !claims.is_empty()
+        let lacks_user_id = !claims.is_empty()
             && claims
                 .iter()
                 .all(|(_, text)| !text.uses(Placeholder::UserId));
-        if problems.is_empty() && names_nobody {
+        if problems.is_empty() && lacks_user_id {
             problems.push((
                 "mint.claims".to_owned(),
                 "has no `{user.id}`: the backend would not know who calls".to_owned(),
@@ -97,14 +97,14 @@ impl MintClaims {
     }
 
     /// The claims of a token for this caller. A `null` claim is left out.
-    pub fn fill(&self, claims: &VerifiedClaims, jti: &str, now: Timestamp) -> Map<String, Value> {
+    pub fn render(&self, claims: &VerifiedClaims, jti: &str, now: Timestamp) -> Map<String, Value> {
         let values = MintValues {
             claims,
             ids: self.ids,
             jti,
             now,
         };
-        text::fill_claims(&self.claims, &values)
+        text::render_claims(&self.claims, &values)
     }
 }
 
@@ -159,27 +159,27 @@ mod tests {
             ("at", "{now:unix}"),
         ]);
         let own = VerifiedClaims::Own(fixture::claims());
-        let filled = MintClaims::compile(&config, UserIds::Integer)
+        let claims = MintClaims::compile(&config, UserIds::Integer)
             .unwrap()
-            .fill(&own, "j", NOW);
+            .render(&own, "j", NOW);
         let expected = json!({
             "user_id": 42, "sub": "42", "token_type": "access", "jti": "j", "groups": ["editor"], "admin": false,
             "sid": fixture::session().id.to_string(), "via": "app web", "at": NOW.as_secs(),
         });
-        assert_eq!(Value::Object(filled), expected);
+        assert_eq!(Value::Object(claims), expected);
         let foreign = VerifiedClaims::External(fixture::foreign("seven"));
-        let filled = MintClaims::compile(&config, UserIds::Integer)
+        let claims = MintClaims::compile(&config, UserIds::Integer)
             .unwrap()
-            .fill(&foreign, "j", NOW);
+            .render(&foreign, "j", NOW);
         assert_eq!(
-            (&filled["user_id"], filled.get("sid")),
+            (&claims["user_id"], claims.get("sid")),
             (&json!("seven"), None),
             "no number, no session"
         );
         assert_eq!(
             MintClaims::compile(&config, UserIds::Uuid)
                 .unwrap()
-                .fill(&own, "j", NOW)["user_id"],
+                .render(&own, "j", NOW)["user_id"],
             "42"
         );
     }

@@ -53,8 +53,8 @@ impl Template {
         Ok(Self(TemplateNode::from_raw(raw, allowed)?))
     }
 
-    /// The document with its placeholders filled, without spaces between its parts.
-    pub(super) fn fill(&self, from: &impl PlaceholderSource) -> Vec<u8> {
+    /// The document with the values in place of its placeholders, without spaces between its parts.
+    pub(super) fn render(&self, from: &impl PlaceholderSource) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         self.0.write(&mut out, from);
         out
@@ -109,7 +109,7 @@ impl TemplateNode {
     fn write(&self, out: &mut Vec<u8>, from: &impl PlaceholderSource) {
         match self {
             Self::Fixed(value) => write_json(out, value),
-            Self::Text(text) => match text.filled(from) {
+            Self::Text(text) => match text.substitute(from) {
                 Substitution::Value(value) => write_json(out, &value),
                 Substitution::RawJson(json) => out.extend_from_slice(json.as_bytes()),
             },
@@ -145,7 +145,7 @@ impl TemplateNode {
     fn is_null(&self, from: &impl PlaceholderSource) -> bool {
         match self {
             Self::Fixed(value) => value.is_null(),
-            Self::Text(text) => text.filled(from).is_null(),
+            Self::Text(text) => text.substitute(from).is_null(),
             Self::List(_) | Self::Object(_) => false,
         }
     }
@@ -215,11 +215,11 @@ mod tests {
         }
     }
 
-    fn fill(json: &str, sent: &str) -> String {
+    fn render(json: &str, sent: &str) -> String {
         String::from_utf8(
             Template::parse(json, &[COMMON, FIELD])
                 .unwrap()
-                .fill(&Sent(sent)),
+                .render(&Sent(sent)),
         )
         .unwrap()
     }
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn members_stay_in_their_order_and_go_when_they_are_optional() {
         assert_eq!(
-            fill(
+            render(
                 r#" { "z": 1, "a": [ true, null, 1.5, "x" ], "s": "{status}", "b?": "{request_id}", "c": "{request_id}",
                       "d": {}, "e?": "{status}" } "#,
                 ""
@@ -235,7 +235,7 @@ mod tests {
             r#"{"z":1,"a":[true,null,1.5,"x"],"s":200,"c":null,"d":{},"e":200}"#
         );
         assert_eq!(
-            fill(r#""{status}""#, ""),
+            render(r#""{status}""#, ""),
             "200",
             "a document may be one value"
         );
@@ -244,9 +244,11 @@ mod tests {
     #[test]
     fn what_a_client_sent_is_a_value_and_nothing_else() {
         let sent = "\",\"admin\":true,\"x\":\"\n\u{2028}{status}</script>";
-        let whole: Value =
-            serde_json::from_str(&fill(r#"{"v":"{field.value}","w":"a{field.value}"}"#, sent))
-                .unwrap();
+        let whole: Value = serde_json::from_str(&render(
+            r#"{"v":"{field.value}","w":"a{field.value}"}"#,
+            sent,
+        ))
+        .unwrap();
         assert_eq!(
             whole,
             serde_json::json!({ "v": sent, "w": format!("a{sent}") })
@@ -281,7 +283,7 @@ mod tests {
         #[test]
         fn whatever_is_read_is_written_as_json(text in "[\\[\\]{}\":,a?1 ]{0,24}", sent in "\\PC*") {
             if let Ok(read) = Template::parse(&text, &[COMMON, FIELD]) {
-                let written: Result<Value, _> = serde_json::from_slice(&read.fill(&Sent(&sent)));
+                let written: Result<Value, _> = serde_json::from_slice(&read.render(&Sent(&sent)));
                 proptest::prop_assert!(written.is_ok());
             }
         }

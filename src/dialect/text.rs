@@ -102,13 +102,13 @@ impl Text {
         }
     }
 
-    /// The text with its slots filled. A `null` is left out.
-    pub fn fill(&self, from: &impl PlaceholderSource) -> String {
+    /// The text with the values in place of its slots. A `null` leaves nothing.
+    pub fn render(&self, from: &impl PlaceholderSource) -> String {
         let mut out = String::new();
         for part in &self.0 {
             match part {
                 Part::Plain(plain) => out.push_str(plain),
-                Part::Slot(slot) => match slot.fill(from) {
+                Part::Slot(slot) => match slot.substitute(from) {
                     Substitution::Value(Value::Null) => {}
                     Substitution::Value(Value::String(text)) | Substitution::RawJson(text) => {
                         out.push_str(&text);
@@ -120,17 +120,18 @@ impl Text {
         out
     }
 
-    /// The value of a lone slot, whatever its type; of anything else a text.
-    pub(super) fn filled(&self, from: &impl PlaceholderSource) -> Substitution {
+    /// The value of the slot if the text is one slot, whatever its type; otherwise the text, as
+    /// [`Self::render`] gives it.
+    pub(super) fn substitute(&self, from: &impl PlaceholderSource) -> Substitution {
         self.lone_slot().map_or_else(
-            || Substitution::Value(Value::String(self.fill(from))),
-            |slot| slot.fill(from),
+            || Substitution::Value(Value::String(self.render(from))),
+            |slot| slot.substitute(from),
         )
     }
 
-    /// The same as a value.
-    pub(super) fn value(&self, from: &impl PlaceholderSource) -> Value {
-        match self.filled(from) {
+    /// [`Self::substitute`] as a JSON value.
+    pub(super) fn render_value(&self, from: &impl PlaceholderSource) -> Value {
+        match self.substitute(from) {
             Substitution::Value(value) => value,
             Substitution::RawJson(json) => serde_json::from_str(&json).unwrap_or_default(),
         }
@@ -148,15 +149,15 @@ impl Text {
     }
 }
 
-/// Fills the claims of a token. A `null` claim is left out.
-pub(super) fn fill_claims(
+/// The claims of a token. A `null` claim is left out.
+pub(super) fn render_claims(
     claims: &[(String, Text)],
     values: &impl PlaceholderSource,
 ) -> Map<String, Value> {
-    let filled = claims
+    let rendered = claims
         .iter()
-        .map(|(name, text)| (name.clone(), text.value(values)));
-    filled.filter(|(_, value)| !value.is_null()).collect()
+        .map(|(name, text)| (name.clone(), text.render_value(values)));
+    rendered.filter(|(_, value)| !value.is_null()).collect()
 }
 
 impl Slot {
@@ -207,16 +208,16 @@ impl Slot {
     }
 
     /// The first alternative that is not `null`.
-    fn fill(&self, from: &impl PlaceholderSource) -> Substitution {
-        let mut filled = self
+    fn substitute(&self, from: &impl PlaceholderSource) -> Substitution {
+        let mut substitutions = self
             .alternatives
             .iter()
             .map(|alternative| match alternative {
                 Alternative::Placeholder(placeholder) => self.format.write(from.get(*placeholder)),
                 Alternative::Plain(text) => Substitution::Value(Value::String(text.clone())),
             });
-        filled
-            .find(|filled| !filled.is_null())
+        substitutions
+            .find(|substitution| !substitution.is_null())
             .unwrap_or(Substitution::Value(Value::Null))
     }
 }
@@ -311,9 +312,9 @@ mod tests {
     use super::*;
     use crate::dialect::placeholder::{COMMON, USER};
 
-    struct Somebody;
+    struct TestValues;
 
-    impl PlaceholderSource for Somebody {
+    impl PlaceholderSource for TestValues {
         fn get(&self, placeholder: Placeholder) -> PlaceholderValue<'_> {
             match placeholder {
                 Placeholder::Now => {
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_filled_in() {
+    fn slots_become_values() {
         for (text, expected) in [
             ("", json!("")),
             ("plain", json!("plain")),
@@ -364,7 +365,11 @@ mod tests {
             ),
             ("at {now:unix}", json!("at 1729080000")),
         ] {
-            assert_eq!(parse(text).unwrap().value(&Somebody), expected, "{text:?}");
+            assert_eq!(
+                parse(text).unwrap().render_value(&TestValues),
+                expected,
+                "{text:?}"
+            );
         }
     }
 
@@ -404,13 +409,13 @@ mod tests {
         #[test]
         fn any_text_is_read_or_refused(text in "\\PC*") {
             if let Ok(read) = parse(&text) {
-                drop(read.fill(&Somebody));
+                drop(read.render(&TestValues));
             }
         }
 
         #[test]
         fn text_without_braces_is_itself(text in "[^{}]*") {
-            proptest::prop_assert_eq!(parse(&text).unwrap().fill(&Somebody), text);
+            proptest::prop_assert_eq!(parse(&text).unwrap().render(&TestValues), text);
         }
     }
 }

@@ -42,8 +42,8 @@ struct ClaimValues<'a> {
 }
 
 impl TokenProfile {
-    /// The form of an access token.
-    pub fn access_form(
+    /// The lifetime and the further claims of an access token.
+    pub fn access_token_options(
         &self,
         user: &User,
         openid: Option<&OpenId>,
@@ -54,7 +54,7 @@ impl TokenProfile {
         AccessTokenOptions {
             ttl: self.access_ttl,
             renewable: self.renews,
-            claims: text::fill_claims(&self.claims, &values),
+            claims: text::render_claims(&self.claims, &values),
             identity_claims: IdentityClaims::default(),
         }
     }
@@ -68,7 +68,7 @@ impl TokenProfile {
         now: Timestamp,
     ) -> Map<String, Value> {
         let values = self.values(user, openid, session, now);
-        text::fill_claims(&self.refresh_claims, &values)
+        text::render_claims(&self.refresh_claims, &values)
     }
 
     fn values<'a>(

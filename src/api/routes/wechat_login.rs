@@ -74,7 +74,7 @@ pub(in crate::api) fn read(
         code,
         app_id,
         profile,
-        profile_is_newer: false,
+        replaces_profile: false,
         signed,
         client_type,
         token_profile,

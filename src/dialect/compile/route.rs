@@ -91,7 +91,7 @@ impl Compiler<'_> {
             action: route.action,
             inputs,
             checks,
-            profile_is_newer: route.profile == Some(ProfileOfLogin::Replace),
+            replaces_profile: route.profile == Some(ProfileOfLogin::Replace),
             rotates: route.rotate.unwrap_or(true),
             number,
             status: status.unwrap_or(StatusCode::OK),

@@ -1,9 +1,10 @@
-//! What a person is told in Chinese, for each code. The English texts stand in `api::problem`.
+//! The Chinese message of each error code, for dialects with `language = "zh"`. The English messages
+//! are in `error`.
 
 use crate::error::ErrorCode;
 
-/// The Chinese text of a code.
-pub(super) const fn zh(code: ErrorCode) -> &'static str {
+/// The Chinese message of a code.
+pub(super) const fn chinese_message(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::TokenMissing => "请先登录",
         ErrorCode::TokenInvalid => "登录凭证无效，请重新登录",
