@@ -16,10 +16,10 @@ use crate::{
     config::Config,
     error::ErrorCode,
     gate::{
-        AdmittedRequest, Decision, DryRunDecision, ForwardAuthAllowed, Gate, LocalRoute,
+        AdmittedRequest, Decision, ReportOnlyDecision, ForwardAuthAllowed, Gate, LocalRoute,
         PathReading, Rejection,
     },
-    policy::{Origin, Parsed, Rule, TokenLocations, credential, head, headers},
+    policy::{ClientConnection, Parsed, Rule, TokenLocations, credential, head, headers},
     types::Timestamp,
 };
 use trace::{SeenCredential, Trace};
@@ -37,7 +37,7 @@ pub struct Explanation {
     pub code: Option<&'static str>,
     pub status: Option<u16>,
     pub detail: Option<String>,
-    /// The error code that a gate that only reports would have rejected it with.
+    /// In report-only mode: the error code of the rejection that was not enforced.
     pub would_refuse: Option<&'static str>,
     pub method: String,
     /// Without the query.
@@ -173,7 +173,7 @@ impl Explainer<'_> {
             code: Some(rejection.code.as_str()),
             status: Some(rejection.code.status().as_u16()),
             forward_auth: rejection.forward_auth,
-            ..self.explanation(&rejection.method, &rejection.path, rejection.origin)
+            ..self.explanation(&rejection.method, &rejection.path, rejection.client)
         };
         let mut explanation = self.with_rule(explanation, rejection.rule);
         explanation.detail = detail.or_else(|| {
@@ -216,8 +216,8 @@ impl Explainer<'_> {
             answered_by,
             would_refuse: request
                 .log
-                .dry_run
-                .and_then(DryRunDecision::code)
+                .report_only
+                .and_then(ReportOnlyDecision::code)
                 .map(ErrorCode::as_str),
             user: request
                 .identity
@@ -226,14 +226,14 @@ impl Explainer<'_> {
             ..self.explanation(
                 request.forward.method.as_str(),
                 request.path(),
-                request.origin,
+                request.client,
             )
         };
         self.with_rule(explanation, request.log.rule)
     }
 
     /// What is the same for every outcome.
-    fn explanation(&self, method: &str, path: &str, origin: Origin) -> Explanation {
+    fn explanation(&self, method: &str, path: &str, client: ClientConnection) -> Explanation {
         let path_reading = self.trace.path.map(|reading| match reading {
             PathReading::One => text::ONE_READING,
             PathReading::Allowed => text::ALLOWED_READINGS,
@@ -242,7 +242,7 @@ impl Explainer<'_> {
         Explanation {
             head: self.trace.head_rejected.unwrap_or(text::SOUND).to_owned(),
             path_reading: path_reading.map(str::to_owned),
-            ..Explanation::new(method, path, origin)
+            ..Explanation::new(method, path, client)
         }
     }
 
@@ -335,14 +335,14 @@ impl Explainer<'_> {
 }
 
 impl Explanation {
-    fn new(method: &str, path: &str, origin: Origin) -> Self {
+    fn new(method: &str, path: &str, client: ClientConnection) -> Self {
         Self {
             outcome: "refused",
             answered_by: "gate",
             method: method.to_owned(),
             path: path.to_owned(),
             head: text::SOUND.to_owned(),
-            client_ip: origin.ip.to_string(),
+            client_ip: client.ip.to_string(),
             token: TokenReport::new("none", None),
             ..Self::default()
         }
@@ -410,7 +410,7 @@ fn backend_gets(config: &Config, request: &AdmittedRequest, bytes: &[u8]) -> Vec
             "(upstream.shared_secret)".to_owned(),
         );
     }
-    note("x-forwarded-for", request.origin.ip.to_string());
+    note("x-forwarded-for", request.client.ip.to_string());
     // Only a gate that reports lets it pass.
     if !request
         .forward
@@ -418,11 +418,11 @@ fn backend_gets(config: &Config, request: &AdmittedRequest, bytes: &[u8]) -> Vec
         .iter()
         .any(|range| bytes[range.name()].eq_ignore_ascii_case(b"x-real-ip"))
     {
-        note("x-real-ip", request.origin.ip.to_string());
+        note("x-real-ip", request.client.ip.to_string());
     }
     note(
         "x-forwarded-proto",
-        if request.origin.https {
+        if request.client.https {
             "https"
         } else {
             "http"

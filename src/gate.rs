@@ -4,13 +4,12 @@
 //! It is the first to read the client's bytes, and a target that passes is forwarded unchanged.
 //! Nothing here waits, reads the store or does I/O; a cached token needs no signature check either.
 //!
-//! Must stay true: what cannot be decided is rejected, unless the whole gate only reports; the
-//! rules see exactly the path that is forwarded.
+//! Must stay true: what cannot be decided is rejected, unless the whole gate is in report-only mode;
+//! the rules see exactly the path that is forwarded.
 
 mod access;
 mod admitted;
 mod compile;
-mod dry_run;
 mod forward_auth;
 mod header_filter;
 mod message_framing;
@@ -18,6 +17,7 @@ mod observer;
 mod preflight;
 mod received;
 mod rejection;
+mod report_only;
 mod request_id;
 
 use std::{mem::MaybeUninit, net::IpAddr, sync::Arc};
@@ -28,8 +28,9 @@ use crate::{
     error::ErrorCode,
     metrics::Metrics,
     policy::{
-        ConfigProblems, Cors, ForwardAuth, FramingLimits, Head, Http2Head, LocalRoutes, Origin,
-        Parsed, RejectReason, Rule, RuleSet, client_ip, framing, head, headers::AUTH_ASSERTION,
+        ClientConnection, ConfigProblems, Cors, ForwardAuth, FramingLimits, Head, Http2Head,
+        LocalRoutes, Parsed, RejectReason, Rule, RuleSet, client_connection, framing, head,
+        headers::AUTH_ASSERTION,
     },
     types::Timestamp,
 };
@@ -40,11 +41,11 @@ use received::Received;
 
 pub use admitted::{AdmittedRequest, ForwardedRequest, LoggedRequest};
 pub use compile::{compile_policy, custom_claims};
-pub use dry_run::DryRunDecision;
 pub use forward_auth::ForwardAuthAllowed;
 pub use message_framing::MessageFraming;
 pub use observer::{DecisionObserver, LocalRoute, PathReading, RemovalReason};
 pub use rejection::Rejection;
+pub use report_only::ReportOnlyDecision;
 
 /// Header slots on the stack; they are on the heap only if the config allows more fields.
 const STACK_SLOTS: usize = 101;
@@ -126,7 +127,7 @@ impl Gate {
         }
         token_cookies.sort_unstable();
         token_cookies.dedup();
-        let report_only_everywhere = config.gate.reports_all(&config.rule);
+        let report_only_everywhere = config.gate.is_report_only_everywhere(&config.rule);
         Ok(Self {
             access: AccessPolicy {
                 rules,
@@ -246,33 +247,33 @@ impl Gate {
         now: Timestamp,
         observer: &mut impl DecisionObserver,
     ) -> Decision {
-        self.admit(head, peer, now, observer)
+        self.try_decide(head, peer, now, observer)
             .unwrap_or_else(Decision::Reject)
     }
 
-    /// The decision, in its fixed order.
-    fn admit(
+    /// The decision, in its fixed order. `Err`: the rejection, from any of the steps.
+    fn try_decide(
         &self,
         head: &Head<'_>,
         peer: Option<IpAddr>,
         now: Timestamp,
         observer: &mut impl DecisionObserver,
     ) -> Result<Decision, Box<Rejection>> {
-        // Its origin and its framing.
+        // Its client and its framing.
         let (forwarded_for, forwarded_proto) = (
             head.values("x-forwarded-for"),
             head.values("x-forwarded-proto"),
         );
-        let origin =
-            client_ip::resolve(peer, forwarded_for, forwarded_proto, &self.trusted_proxies);
+        let client =
+            client_connection::resolve(peer, forwarded_for, forwarded_proto, &self.trusted_proxies);
         let checked = framing::check(head, &self.limits).map_err(|reason| {
             observer.head_rejected(reason.detail);
-            self.reject(head, reason, origin, None, None)
+            self.reject(head, reason, client, None, None)
         })?;
         let framing = MessageFraming::new(head, &checked);
         let received = Received {
             head,
-            origin,
+            client,
             framing,
             websocket: checked.websocket,
         };
@@ -300,9 +301,9 @@ impl Gate {
         };
         if let Some(route) = self.access.local_route(head.method, target.path) {
             observer.local_route_found(route);
-            let mut request = self
-                .headers
-                .admit(received, target, Admission::default(), observer);
+            let mut request =
+                self.headers
+                    .admitted_request(received, target, Admission::default(), observer);
             request.cors = self.access.cors_fields(head, None);
             // The auth API gets all header fields of the client.
             request.forward.forwarded_headers = head
@@ -319,25 +320,30 @@ impl Gate {
         let kind = RequestKind::Proxied {
             websocket: checked.websocket,
         };
-        let Allowed { identity, dry_run } = self
+        let Allowed {
+            identity,
+            report_only,
+        } = self
             .access
             .check(head, target.path, matched, kind, now, observer)
             .map_err(|Denied { reason, identity }| {
-                let mut rejection = self.reject(head, reason, origin, Some(framing), Some(rule));
+                let mut rejection = self.reject(head, reason, client, Some(framing), Some(rule));
                 rejection.identity = identity;
                 rejection
             })?;
         let admission = Admission {
             rule: Some(rule),
             identity,
-            dry_run,
+            report_only,
         };
-        let mut request = self.headers.admit(received, target, admission, observer);
+        let mut request = self
+            .headers
+            .admitted_request(received, target, admission, observer);
         request.cors = self.access.cors_fields(head, Some(rule));
         Ok(Decision::Forward(request))
     }
 
-    /// A request with an ambiguous target, which only a gate that reports everywhere forwards.
+    /// A request with an ambiguous target, which is forwarded only if no rule is enforced.
     fn forward_raw_target(
         &self,
         received: Received<'_>,
@@ -346,18 +352,20 @@ impl Gate {
     ) -> Result<Decision, Box<Rejection>> {
         let Received {
             head,
-            origin,
+            client,
             framing,
             ..
         } = received;
         let Some(target) = self.access.raw_target(head.target) else {
-            return Err(self.reject(head, reason, origin, Some(framing), None));
+            return Err(self.reject(head, reason, client, Some(framing), None));
         };
         let admission = Admission {
-            dry_run: Some(DryRunDecision::Reject(reason.code)),
+            report_only: Some(ReportOnlyDecision::Reject(reason.code)),
             ..Admission::default()
         };
-        let request = self.headers.admit(received, target, admission, observer);
+        let request = self
+            .headers
+            .admitted_request(received, target, admission, observer);
         Ok(Decision::Forward(request))
     }
 
@@ -371,14 +379,14 @@ impl Gate {
         request_ids: impl Iterator<Item = &'v [u8]>,
     ) -> Rejection {
         let rejection = Rejection::malformed(ErrorCode::RequestMalformed, detail, peer);
-        let origin = client_ip::resolve(
+        let client = client_connection::resolve(
             peer,
             std::iter::empty(),
             std::iter::empty(),
             &self.trusted_proxies,
         );
         Rejection {
-            request_id: if origin.trusted_peer {
+            request_id: if client.trusted_peer {
                 request_id::only_valid(request_ids)
             } else {
                 None
@@ -392,11 +400,11 @@ impl Gate {
         &self,
         head: &Head<'_>,
         reason: RejectReason,
-        origin: Origin,
+        client: ClientConnection,
         framing: Option<MessageFraming>,
         rule: Option<&Rule>,
     ) -> Box<Rejection> {
-        let mut rejection = Box::new(Rejection::new(head, reason, origin, framing));
+        let mut rejection = Box::new(Rejection::new(head, reason, client, framing));
         rejection.rule = rule.map(|rule| rule.index);
         rejection.cors = self.access.cors_fields(head, rule);
         rejection

@@ -9,7 +9,7 @@
 //! [`path::check`], [`RuleSet::find`], [`rule_decision::decide`]; the client's headers go through
 //! [`HeaderPolicy::verdict`] on every route before anything of ours is set.
 
-pub mod client_ip;
+pub mod client_connection;
 pub mod cors;
 pub mod credential;
 pub mod forward_auth;
@@ -24,7 +24,7 @@ mod reject_reason;
 pub mod rule_decision;
 pub mod rules;
 
-pub use client_ip::Origin;
+pub use client_connection::ClientConnection;
 pub use cors::{Cors, CorsFields};
 pub use credential::{Credential, TokenLocations};
 pub use forward_auth::{AuthRequest, ForwardAuth};

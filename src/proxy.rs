@@ -11,7 +11,6 @@ mod auth_api;
 mod client;
 mod connection;
 mod connection_tracker;
-mod dry_run;
 mod exchange;
 mod failure;
 mod forward_auth;
@@ -23,6 +22,7 @@ mod message;
 mod rejection;
 #[cfg(any(test, fuzzing))]
 mod relay_script;
+mod report_only;
 mod request_context;
 mod response_head;
 mod serve;

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use menshen::policy::client_ip::resolve;
+use menshen::policy::client_connection::resolve;
 
 /// A panic is a broken promise.
 pub fn run(data: &[u8]) {

@@ -24,8 +24,8 @@ pub struct GateConfig {
 }
 
 impl GateConfig {
-    /// Whether nothing at all is enforced: the gate reports, and no rule says that it does not.
-    pub fn reports_all(&self, rules: &[RuleConfig]) -> bool {
+    /// Whether no rule is enforced: report-only mode is on, and no rule turns it off.
+    pub fn is_report_only_everywhere(&self, rules: &[RuleConfig]) -> bool {
         self.report_only && rules.iter().all(|rule| rule.report_only != Some(false))
     }
 

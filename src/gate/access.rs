@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    dry_run::DryRunDecision,
     observer::{DecisionObserver, LocalRoute, PathReading},
+    report_only::ReportOnlyDecision,
 };
 use crate::{
     auth::{Authorizer, Identity},
@@ -23,7 +23,7 @@ pub(super) struct AccessPolicy {
     pub(super) auth_prefix: String,
     pub(super) local_routes: LocalRoutes,
     pub(super) cors: Option<Cors>,
-    /// The gate only reports, for every path: no rule is enforced, so a second reading of a request
+    /// Every path is in report-only mode: no rule is enforced, so a second reading of a request
     /// cannot evade one.
     pub(super) report_only_everywhere: bool,
 }
@@ -41,8 +41,8 @@ pub(super) enum RequestKind {
 pub(super) struct Allowed {
     /// The user of the token; `None`: anonymous.
     pub(super) identity: Option<Arc<Identity>>,
-    /// What a rule that only reports would have decided.
-    pub(super) dry_run: Option<DryRunDecision>,
+    /// In report-only mode: the decision that was not enforced.
+    pub(super) report_only: Option<ReportOnlyDecision>,
 }
 
 /// A request that does not pass its rule.
@@ -142,13 +142,16 @@ impl AccessPolicy {
         );
         observer.credential_read(credential);
         let allow = |identity, decision| {
-            let dry_run = matched.report_only.then_some(decision);
-            Ok(Allowed { identity, dry_run })
+            let report_only = matched.report_only.then_some(decision);
+            Ok(Allowed {
+                identity,
+                report_only,
+            })
         };
         let credential = match credential {
             Ok(credential) => credential,
             Err(reason) if matched.report_only && !reason.close => {
-                return allow(None, DryRunDecision::Reject(reason.code));
+                return allow(None, ReportOnlyDecision::Reject(reason.code));
             }
             Err(reason) => {
                 return Err(Denied {
@@ -159,10 +162,10 @@ impl AccessPolicy {
         };
         let (decision, identity) = self.decide(credential, matched, now, observer);
         match decision {
-            RuleDecision::Anonymous => allow(None, DryRunDecision::Allow),
-            RuleDecision::Authenticated => allow(identity, DryRunDecision::Allow),
+            RuleDecision::Anonymous => allow(None, ReportOnlyDecision::Allow),
+            RuleDecision::Authenticated => allow(identity, ReportOnlyDecision::Allow),
             RuleDecision::Reject(code) if matched.report_only => {
-                allow(None, DryRunDecision::Reject(code))
+                allow(None, ReportOnlyDecision::Reject(code))
             }
             RuleDecision::Reject(code) => Err(Denied {
                 reason: RejectReason::new(code, ""),

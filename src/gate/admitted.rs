@@ -5,18 +5,19 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderValue, Method};
 
 use super::{
-    dry_run::DryRunDecision, message_framing::MessageFraming, received::Received, request_id,
+    message_framing::MessageFraming, received::Received, report_only::ReportOnlyDecision,
+    request_id,
 };
 use crate::{
     auth::Identity,
-    policy::{CorsFields, Head, HeaderRange, Origin, Target},
+    policy::{ClientConnection, CorsFields, Head, HeaderRange, Target},
 };
 
 /// An admitted request.
 #[derive(Debug)]
 pub struct AdmittedRequest {
     pub forward: ForwardedRequest,
-    pub origin: Origin,
+    pub client: ClientConnection,
     /// The user of its token; `None`: anonymous.
     pub identity: Option<Arc<Identity>>,
     /// CORS header fields of a response of menshen; responses of the backend have their own.
@@ -57,8 +58,8 @@ pub struct LoggedRequest {
     pub rule: Option<usize>,
     /// The request id of a trusted proxy, if it is valid.
     pub request_id: Option<String>,
-    /// What a gate that only reports would have decided.
-    pub dry_run: Option<DryRunDecision>,
+    /// In report-only mode: the decision that was not enforced.
+    pub report_only: Option<ReportOnlyDecision>,
 }
 
 impl AdmittedRequest {
@@ -83,13 +84,13 @@ impl AdmittedRequest {
                 trailers: false,
                 idle_timeout: None,
             },
-            origin: received.origin,
+            client: received.client,
             identity: None,
             cors: None,
             log: LoggedRequest {
                 rule,
-                request_id: request_id::from_proxy(received.head, received.origin),
-                dry_run: None,
+                request_id: request_id::from_proxy(received.head, received.client),
+                report_only: None,
             },
             framing: received.framing,
         }

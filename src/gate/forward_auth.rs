@@ -91,7 +91,10 @@ impl ForwardAuthGate<'_> {
             return Err(reject(received, reason));
         }
         let rule = Some(matched.rule.index);
-        let Allowed { identity, dry_run } = access
+        let Allowed {
+            identity,
+            report_only,
+        } = access
             .check(
                 &subject,
                 path,
@@ -110,7 +113,7 @@ impl ForwardAuthGate<'_> {
         let target = subject.target.to_owned();
         let mut request = AdmittedRequest::new(received, target, parts, rule);
         request.identity = identity;
-        request.log.dry_run = dry_run;
+        request.log.report_only = report_only;
         Ok(ForwardAuthAllowed {
             request,
             removed_headers: spoofed,
@@ -141,7 +144,7 @@ impl ForwardAuthGate<'_> {
 /// The rejection of a forward-auth request.
 fn reject(received: Received<'_>, reason: RejectReason) -> Box<Rejection> {
     let (head, framing) = (received.head, Some(received.framing));
-    let mut rejection = Rejection::new(head, reason, received.origin, framing);
+    let mut rejection = Rejection::new(head, reason, received.client, framing);
     rejection.forward_auth = true;
     Box::new(rejection)
 }

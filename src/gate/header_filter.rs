@@ -9,9 +9,9 @@ use http::HeaderValue;
 
 use super::{
     admitted::{AdmittedRequest, ForwardedRequest},
-    dry_run::DryRunDecision,
     observer::{DecisionObserver, RemovalReason},
     received::Received,
+    report_only::ReportOnlyDecision,
 };
 use crate::{
     auth::Identity,
@@ -29,7 +29,7 @@ pub(super) struct HeaderFilter {
     pub(super) keep_authorization: bool,
     /// Cookies that carry tokens, on any path; empty if the backend gets them.
     pub(super) token_cookies: Vec<Box<str>>,
-    /// The gate only reports, for every path.
+    /// Every path is in report-only mode.
     pub(super) report_only_everywhere: bool,
     pub(super) metrics: Metrics,
 }
@@ -40,12 +40,12 @@ pub(super) struct Admission<'a> {
     /// `None`: no rule decided.
     pub(super) rule: Option<&'a Rule>,
     pub(super) identity: Option<Arc<Identity>>,
-    pub(super) dry_run: Option<DryRunDecision>,
+    pub(super) report_only: Option<ReportOnlyDecision>,
 }
 
 impl HeaderFilter {
     /// The request as it is forwarded.
-    pub(super) fn admit(
+    pub(super) fn admitted_request(
         &self,
         received: Received<'_>,
         target: Target<'_>,
@@ -58,11 +58,11 @@ impl HeaderFilter {
         let Admission {
             rule,
             identity,
-            dry_run,
+            report_only,
         } = admission;
-        // The token ends here; a gate that only reports forwards it.
-        let ends_token = dry_run.is_none();
-        let is_in_query = ends_token
+        // The token is not forwarded, except in report-only mode.
+        let removes_token = report_only.is_none();
+        let is_in_query = removes_token
             && websocket
             && !self.keep_authorization
             && rule.is_some_and(|rule| rule.token_in_query);
@@ -73,34 +73,36 @@ impl HeaderFilter {
         let index = rule.map(|rule| rule.index);
         let mut request = Box::new(AdmittedRequest::new(received, sent_target, target, index));
         request.identity = identity;
-        request.log.dry_run = dry_run;
+        request.log.report_only = report_only;
         let forward = &mut request.forward;
         forward.websocket = websocket;
         forward.idle_timeout = rule.and_then(|rule| rule.idle_timeout);
-        self.filter(head, forward, !ends_token, observer);
-        if ends_token {
+        self.filter_headers(head, forward, !removes_token, observer);
+        if removes_token {
             self.remove_token_cookies(head, forward, observer);
         }
         request
     }
 
-    fn filter(
+    fn filter_headers(
         &self,
         head: &Head<'_>,
         forward: &mut ForwardedRequest,
-        is_dry_run: bool,
+        is_report_only: bool,
         observer: &mut impl DecisionObserver,
     ) {
         forward.forwarded_headers.reserve_exact(head.headers.len());
-        let (mut nominates, mut spoofed, mut let_through) = (false, 0, 0);
+        let (mut nominates, mut spoofed, mut unenforced) = (false, 0, 0);
         for (index, header) in head.headers.iter().enumerate() {
             let mut verdict = self.policy.verdict(header.name);
-            if is_dry_run && matches!(verdict, HeaderVerdict::Drop(_)) {
+            if is_report_only && matches!(verdict, HeaderVerdict::Drop(_)) {
                 let strict = verdict;
-                verdict =
-                    self.policy
-                        .dry_run_verdict(header.name, strict, self.report_only_everywhere);
-                let_through += u64::from(
+                verdict = self.policy.report_only_verdict(
+                    header.name,
+                    strict,
+                    self.report_only_everywhere,
+                );
+                unenforced += u64::from(
                     verdict != strict && strict != HeaderVerdict::Drop(DropReason::Credential),
                 );
             }
@@ -136,8 +138,8 @@ impl HeaderFilter {
         if spoofed > 0 {
             self.metrics.headers_stripped.inc_by(spoofed);
         }
-        if let_through > 0 {
-            self.metrics.report_only_headers.inc_by(let_through);
+        if unenforced > 0 {
+            self.metrics.report_only_headers.inc_by(unenforced);
         }
     }
 

@@ -6,7 +6,7 @@ use super::{message_framing::MessageFraming, request_id};
 use crate::{
     auth::Identity,
     error::ErrorCode,
-    policy::{CorsFields, Head, Origin, RejectReason, client_ip},
+    policy::{ClientConnection, CorsFields, Head, RejectReason, client_connection},
 };
 
 /// The rejection of a request, with the parts of it that were readable.
@@ -20,7 +20,7 @@ pub struct Rejection {
     pub method: String,
     /// Without the query; empty if the head was unreadable.
     pub path: String,
-    pub origin: Origin,
+    pub client: ClientConnection,
     /// `None`: the end of the request is uncertain, so the connection is closed.
     pub framing: Option<MessageFraming>,
     /// The user of the token, if the rule rejects a valid one.
@@ -43,7 +43,7 @@ impl Rejection {
             rule: None,
             method: String::new(),
             path: String::new(),
-            origin: client_ip::resolve(peer, std::iter::empty(), std::iter::empty(), &[]),
+            client: client_connection::resolve(peer, std::iter::empty(), std::iter::empty(), &[]),
             framing: None,
             identity: None,
             cors: None,
@@ -56,7 +56,7 @@ impl Rejection {
     pub(super) fn new(
         head: &Head<'_>,
         reason: RejectReason,
-        origin: Origin,
+        client: ClientConnection,
         framing: Option<MessageFraming>,
     ) -> Self {
         let end = memchr::memchr2(b'?', b'#', head.target.as_bytes()).unwrap_or(head.target.len());
@@ -71,7 +71,7 @@ impl Rejection {
             } else {
                 printable(path)
             },
-            origin,
+            client,
             framing: framing.map(|framing| MessageFraming {
                 keep_alive: framing.keep_alive && !reason.close,
                 ..framing
@@ -79,7 +79,7 @@ impl Rejection {
             identity: None,
             cors: None,
             forward_auth: false,
-            request_id: request_id::from_proxy(head, origin),
+            request_id: request_id::from_proxy(head, client),
         }
     }
 }

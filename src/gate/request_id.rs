@@ -1,10 +1,10 @@
 //! The request id from a trusted proxy.
 
-use crate::policy::{Head, Origin};
+use crate::policy::{ClientConnection, Head};
 
 /// The request id from a trusted proxy, if it is valid.
-pub(super) fn from_proxy(head: &Head<'_>, origin: Origin) -> Option<String> {
-    if origin.trusted_peer {
+pub(super) fn from_proxy(head: &Head<'_>, client: ClientConnection) -> Option<String> {
+    if client.trusted_peer {
         only_valid(head.values("x-request-id"))
     } else {
         None

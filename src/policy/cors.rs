@@ -87,7 +87,7 @@ impl Cors {
 
     /// Whether a page of this origin may send cookies: the origin is listed, and credentials are
     /// allowed.
-    pub fn admits_with_credentials(&self, head: &Head<'_>) -> bool {
+    pub fn allows_with_credentials(&self, head: &Head<'_>) -> bool {
         self.credentials
             && matches!(self.origins, Origins::Listed(_))
             && self.allowed(head).is_some()

@@ -152,7 +152,7 @@ fn may_use_cookie(head: &Head<'_>, forward_auth: bool, cors: Option<&Cors>) -> b
     .into_iter()
     .any(has);
     let reads = matches!(head.method, "GET" | "HEAD" | "OPTIONS") && !websocket && !has("origin");
-    if reads || cors.is_some_and(|cors| cors.admits_with_credentials(head)) {
+    if reads || cors.is_some_and(|cors| cors.allows_with_credentials(head)) {
         return true;
     }
     let mut sites = head.values("sec-fetch-site");

@@ -117,13 +117,13 @@ impl HeaderPolicy {
         self.plain_verdict(name)
     }
 
-    /// The verdict while the gate only reports: a header passes, as it would without menshen,
-    /// unless a backend could take it for one of menshen's, it is for this connection only, or it
-    /// is in another spelling the name of a header that frames, routes or names the client.
+    /// The verdict in report-only mode: a header passes, as it would without menshen, with three
+    /// exceptions. A backend could take it for a header of menshen; it is for this connection only;
+    /// or it is another spelling of a header that frames, routes or names the client.
     ///
-    /// A header that gives the backend another path or method passes only if the gate reports
+    /// A header that gives the backend another path or method passes only if the mode is on
     /// `everywhere`: otherwise it would evade rules that are enforced.
-    pub fn dry_run_verdict(
+    pub fn report_only_verdict(
         &self,
         name: &str,
         verdict: HeaderVerdict,

@@ -119,7 +119,7 @@ const fn ambiguous(detail: &'static str) -> RejectReason {
     RejectReason::new(ErrorCode::PathAmbiguous, detail)
 }
 
-/// The parts of an ambiguous target, for a gate that only reports, if it can be forwarded
+/// The parts of an ambiguous target, for report-only mode, if it can be forwarded
 /// unchanged.
 pub fn raw_target(target: &str) -> Option<Target<'_>> {
     let same = http::uri::PathAndQuery::try_from(target).is_ok_and(|read| read.as_str() == target);

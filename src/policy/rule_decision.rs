@@ -59,7 +59,7 @@ fn required(matched: RuleMatch<'_>, token: TokenState<'_>) -> RuleDecision {
         TokenState::Missing => RuleDecision::Reject(ErrorCode::TokenMissing),
         TokenState::Malformed => RuleDecision::Reject(ErrorCode::TokenInvalid),
         TokenState::Invalid(code) => RuleDecision::Reject(code),
-        TokenState::Valid(caller) if matched.admits(caller) => RuleDecision::Authenticated,
+        TokenState::Valid(caller) if matched.allows(caller) => RuleDecision::Authenticated,
         TokenState::Valid(_) => RuleDecision::Reject(ErrorCode::Forbidden),
     }
 }

@@ -61,7 +61,7 @@ impl RuleSet {
         }
     }
 
-    /// The same rules, each of which only reports unless it says otherwise.
+    /// The same rules, in report-only mode or not, except for those that say so themselves.
     #[must_use]
     pub fn with_report_only(self, report_only: bool) -> Self {
         Self {

@@ -12,14 +12,14 @@ use http::StatusCode;
 use prometheus::{Histogram, IntCounter};
 
 use super::{
-    dry_run::{BackendResult, DryRunLog, DryRunResult},
+    report_only::{BackendResult, ReportOnlyLog, ReportOnlyResult},
     streams::CloseReason,
     upstream::Backend,
 };
 use crate::{
     entropy::{Entropy, NoEntropy},
     error::ErrorCode,
-    gate::{AdmittedRequest, DryRunDecision, Rejection},
+    gate::{AdmittedRequest, Rejection, ReportOnlyDecision},
     metrics::Metrics,
     policy::HttpVersion,
     telemetry::{AccessLine, AccessLog},
@@ -74,7 +74,7 @@ pub(super) struct Recorder {
     ids: RequestIds,
     /// The start of the process, and the second since then in which a failure was last logged.
     warned: (Instant, AtomicU64),
-    dry_run: DryRunLog,
+    report_only: ReportOnlyLog,
     /// Indexed by `ErrorCode`, in the order of `ErrorCode::ALL`.
     errors: [IntCounter; ErrorCode::ALL.len()],
 }
@@ -93,8 +93,8 @@ struct RuleCounters {
 pub(super) enum Completion {
     /// With a complete response.
     Complete,
-    /// The client disconnected before that.
-    ClientGone,
+    /// The client disconnected before that, or read nothing for too long.
+    ClientLost,
     /// The backend or the client's body failed.
     Failed,
     /// menshen closed the stream.
@@ -105,7 +105,7 @@ impl Completion {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Complete => "complete",
-            Self::ClientGone => "client_gone",
+            Self::ClientLost => "client_gone",
             Self::Failed => "failed",
             Self::Closed(reason) => reason.as_str(),
         }
@@ -119,7 +119,7 @@ pub(super) struct RequestRecord<'a> {
     pub(super) method: &'a str,
     pub(super) path: &'a str,
     /// In report-only mode: what the gate would have done.
-    pub(super) dry_run: Option<DryRunDecision>,
+    pub(super) report_only: Option<ReportOnlyDecision>,
     pub(super) user: Option<&'a str>,
     pub(super) client_ip: ClientIp,
 }
@@ -131,12 +131,12 @@ impl<'a> RequestRecord<'a> {
             rule: admitted.log.rule.map_or(without_rule, RuleIndex::Rule),
             method: admitted.forward.method.as_str(),
             path: admitted.path(),
-            dry_run: admitted.log.dry_run,
+            report_only: admitted.log.report_only,
             user: admitted
                 .identity
                 .as_ref()
                 .map(|identity| identity.claims.sub().as_str()),
-            client_ip: admitted.origin.ip,
+            client_ip: admitted.client.ip,
         }
     }
 
@@ -145,12 +145,12 @@ impl<'a> RequestRecord<'a> {
             rule: rejection.rule.map_or(RuleIndex::None, RuleIndex::Rule),
             method: &rejection.method,
             path: &rejection.path,
-            dry_run: None,
+            report_only: None,
             user: rejection
                 .identity
                 .as_ref()
                 .map(|identity| identity.claims.sub().as_str()),
-            client_ip: rejection.origin.ip,
+            client_ip: rejection.client.ip,
         }
     }
 }
@@ -182,7 +182,7 @@ impl<'a> ResponseRecord<'a> {
         let ended = if status.is_some() {
             Completion::Complete
         } else {
-            Completion::ClientGone
+            Completion::ClientLost
         };
         Self {
             outcome,
@@ -249,7 +249,7 @@ impl Recorder {
             access,
             ids: RequestIds::new(entropy)?,
             warned: (Instant::now(), AtomicU64::new(0)),
-            dry_run: DryRunLog::default(),
+            report_only: ReportOnlyLog::default(),
             errors: ErrorCode::ALL.map(|code| metrics.errors.with_label_values(&[code.as_str()])),
         })
     }
@@ -302,7 +302,7 @@ impl Recorder {
                 .response_seconds
                 .observe(Duration::from_micros(micros).as_secs_f64());
         }
-        if let Some(decision) = request.dry_run {
+        if let Some(decision) = request.report_only {
             let backend = match response.outcome {
                 RequestOutcome::Forwarded => BackendResult::Status(status),
                 RequestOutcome::Failed => BackendResult::Failed,
@@ -313,13 +313,13 @@ impl Recorder {
                 | RequestOutcome::Refused
                 | RequestOutcome::Auth => BackendResult::Unknown,
             };
-            let reported = DryRunResult {
+            let reported = ReportOnlyResult {
                 decision,
                 backend,
                 is_authenticated: request.user.is_some(),
                 request_id,
             };
-            self.dry_run.record(&self.metrics, &rule.name, reported);
+            self.report_only.record(&self.metrics, &rule.name, reported);
         }
         self.access.write(&AccessLine {
             at: timing.at.plus(took),
@@ -336,8 +336,8 @@ impl Recorder {
             decision: response.outcome.as_str(),
             error: response.error.map(ErrorCode::as_str),
             would_refuse: request
-                .dry_run
-                .and_then(DryRunDecision::code)
+                .report_only
+                .and_then(ReportOnlyDecision::code)
                 .map(ErrorCode::as_str),
             user: request.user,
             client_ip: request.client_ip,

@@ -68,7 +68,7 @@ pub(super) async fn serve(
     let record = ResponseRecord::local(RequestOutcome::Auth, sent.is_ok().then_some(status), error);
     let request = RequestRecord {
         rule: RuleIndex::AuthApi,
-        dry_run: None,
+        report_only: None,
         user: None,
         ..RequestRecord::admitted(admitted, RuleIndex::AuthApi)
     };
@@ -106,7 +106,7 @@ fn route(
     for (name, value) in fields {
         request.headers_mut().append(name, value);
     }
-    let (request_id, client_ip) = (context.request_id.clone(), admitted.origin.ip);
+    let (request_id, client_ip) = (context.request_id.clone(), admitted.client.ip);
     request.extensions_mut().insert(api::ApiContext {
         request_id,
         client_ip,

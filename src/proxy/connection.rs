@@ -51,8 +51,8 @@ pub(super) struct ConnectionService {
 
 impl ConnectionService {
     /// A permit for one more connection. `None`: the limit is reached.
-    pub(super) fn admit(&self) -> Option<ConnectionPermit> {
-        let permit = self.tracker.admit(self.limits().max_connections);
+    pub(super) fn try_acquire(&self) -> Option<ConnectionPermit> {
+        let permit = self.tracker.try_acquire(self.limits().max_connections);
         if permit.is_none() {
             self.metrics.connections_refused.inc();
         }

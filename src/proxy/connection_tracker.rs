@@ -72,7 +72,7 @@ impl ConnectionTracker {
     }
 
     /// A permit for one more connection. `None`: there are `max` already.
-    pub(super) fn admit(self: &Arc<Self>, max: usize) -> Option<ConnectionPermit> {
+    pub(super) fn try_acquire(self: &Arc<Self>, max: usize) -> Option<ConnectionPermit> {
         if self.open.fetch_add(1, Ordering::AcqRel) >= max {
             self.open.fetch_sub(1, Ordering::AcqRel);
             return None;
@@ -246,14 +246,14 @@ mod tests {
             (10_000, 2500),
             (usize::MAX, MAX_LINGERING),
         ] {
-            assert_eq!(tracker().admit(max).unwrap().max_lingering, expected);
+            assert_eq!(tracker().try_acquire(max).unwrap().max_lingering, expected);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stop_does_not_wait_for_those_that_only_read_on() {
         let tracker = tracker();
-        let permit = Arc::new(tracker.admit(8).unwrap());
+        let permit = Arc::new(tracker.try_acquire(8).unwrap());
         let (_client, server) = tokio::net::UnixStream::pair().unwrap();
         permit.read_on(Transport::Unix(server), 1 << 40, Duration::from_mins(1));
         let start = Instant::now();

@@ -84,7 +84,7 @@ impl Exchange<'_> {
             // The client may still be reading, and must not take what it has for a complete
             // response.
             client.abort(Reason::CANCEL);
-            record.ended = Completion::ClientGone;
+            record.ended = Completion::ClientLost;
             return;
         };
         record.outcome = RequestOutcome::Failed;
@@ -132,14 +132,15 @@ impl Exchange<'_> {
                 }
             };
             let (record, end) = match relayed {
-                Err(error) if error.is_unprocessed && attempts.may_reconnect() => continue,
+                // The connection was closing.
+                Err(error) if error.is_unprocessed && attempts.take_reconnect() => continue,
                 Err(error) => return (ResponseRecord::forwarded(Some(backend)), error.into()),
                 Ok(relayed) => relayed,
             };
             match end {
                 RelayEnd::Failed(error) if error.is_unprocessed && record.status.is_none() => {
                     // Bytes of the body that were passed on are not kept for a retry.
-                    if record.received == 0 && attempts.may_resend() {
+                    if record.received == 0 && attempts.take_resend() {
                         continue;
                     }
                     return (record, error.not_processed().into());
@@ -220,17 +221,17 @@ impl Exchange<'_> {
 
     /// Relays a WebSocket after the backend's 101, until it ends.
     async fn tunnel(&self, client: &mut impl Client, session: NegotiatedSession) -> TunnelEnd {
-        let nothing = TunnelEnd {
+        let ended_at_once = TunnelEnd {
             reason: CloseReason::Closed,
             received: 0,
             sent: 0,
         };
         // Only HTTP/1 upgrades.
         let NegotiatedSession::Http1(session) = session else {
-            return nothing;
+            return ended_at_once;
         };
         let Some(head) = session.head() else {
-            return nothing;
+            return ended_at_once;
         };
         client.send_upgrade(head);
         let snapshot = &self.context.snapshot;
@@ -238,10 +239,10 @@ impl Exchange<'_> {
             .streams
             .register(StreamKind::WebSocket, self.admitted.identity.as_ref());
         if poll_fn(|cx| client.poll_flush(cx)).await.is_err() {
-            return nothing;
+            return ended_at_once;
         }
         let Some(socket) = client.socket() else {
-            return nothing;
+            return ended_at_once;
         };
         let (backend, early) = session.into_upgraded();
         let idle_timeout = self
@@ -278,7 +279,7 @@ async fn connect<'u>(
                 if found.is_unprocessed {
                     // A pooled connection that the backend is closing is no sign of an unhealthy
                     // backend.
-                    if !attempts.may_reconnect() {
+                    if !attempts.take_reconnect() {
                         return Err(found.not_processed());
                     }
                 } else {

@@ -15,7 +15,8 @@ pub(super) enum ExchangeFailure {
     Assertion,
     /// No backend has processed the request, and it cannot be sent again.
     NotProcessed,
-    ClientGone,
+    /// The client has disconnected, has reset its stream, or has read nothing for too long.
+    ClientLost,
     /// The request's body arrives too slowly.
     ClientSlow,
     ClientMalformed,
@@ -36,7 +37,7 @@ impl ExchangeFailure {
         match self {
             Self::Assertion => "proof",
             Self::NotProcessed => "refused_stream",
-            Self::ClientGone => "client_gone",
+            Self::ClientLost => "client_gone",
             Self::ClientSlow => "client_slow",
             Self::ClientMalformed => "client_malformed",
             Self::ConnectTimeout => "connect_timeout",
@@ -48,10 +49,10 @@ impl ExchangeFailure {
         }
     }
 
-    /// The error code. `None`: the client has disconnected.
+    /// The error code. `None`: the client is lost, so no response can reach it.
     pub(super) const fn code(self) -> Option<ErrorCode> {
         match self {
-            Self::ClientGone => None,
+            Self::ClientLost => None,
             Self::ClientSlow | Self::ClientMalformed => Some(ErrorCode::RequestMalformed),
             Self::Assertion => Some(ErrorCode::ProofUnavailable),
             Self::NotProcessed => Some(ErrorCode::UpstreamBusy),
@@ -67,7 +68,7 @@ impl ExchangeFailure {
     pub(super) const fn is_client_fault(self) -> bool {
         matches!(
             self,
-            Self::ClientGone | Self::ClientSlow | Self::ClientMalformed
+            Self::ClientLost | Self::ClientSlow | Self::ClientMalformed
         )
     }
 }
@@ -75,15 +76,15 @@ impl ExchangeFailure {
 /// Why a client can no longer be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClientError {
-    /// It has disconnected, has reset its stream, or reads nothing.
-    Gone,
+    /// It has disconnected, has reset its stream, or has read nothing for too long.
+    Lost,
     /// The framing of its body is invalid.
     Malformed,
 }
 
 impl From<io::Error> for ClientError {
     fn from(_: io::Error) -> Self {
-        Self::Gone
+        Self::Lost
     }
 }
 
@@ -217,7 +218,7 @@ impl From<io::Error> for ExchangeError {
 impl From<ClientError> for ExchangeError {
     fn from(error: ClientError) -> Self {
         let failure = match error {
-            ClientError::Gone => ExchangeFailure::ClientGone,
+            ClientError::Lost => ExchangeFailure::ClientLost,
             ClientError::Malformed => ExchangeFailure::ClientMalformed,
         };
         Self::new(failure, "the client")

@@ -117,7 +117,7 @@ impl Listener {
                         let stream = AcceptedStream::Tcp(stream.into_std()?, tls.clone());
                         Ok((stream, Some(peer.ip())))
                     });
-                    admit_or_pause(&service, &workers, accepted).await;
+                    start_or_pause(&service, &workers, accepted).await;
                 }
             }
             Self::Unix(listener, _) => {
@@ -126,19 +126,19 @@ impl Listener {
                     let accepted = listener.accept().await;
                     let accepted = accepted.and_then(|(stream, _)| stream.into_std());
                     let accepted = accepted.map(|stream| (AcceptedStream::Unix(stream), None));
-                    admit_or_pause(&service, &workers, accepted).await;
+                    start_or_pause(&service, &workers, accepted).await;
                 }
             }
         }
     }
 
-    /// Admits the connections that wait in the queue. Closing the socket would reset them, although
+    /// Serves the connections that wait in the queue. Closing the socket would reset them, although
     /// a request may have been sent on them.
     pub(super) fn accept_waiting(&self, service: &Arc<ConnectionService>, workers: &Workers) {
         let Ok(tls) = self.tls(service) else { return };
         // An error means that the queue is empty, or that accepting failed.
         while let Ok((stream, peer)) = self.accept(tls.as_ref()) {
-            admit(service, workers, stream, peer);
+            start_serving(service, workers, stream, peer);
         }
     }
 
@@ -207,10 +207,10 @@ impl AcceptedStream {
         self,
         limits: ServerLimits,
         permit: Arc<ConnectionPermit>,
-    ) -> Option<ClientConnection> {
+    ) -> Option<ReadyConnection> {
         let Self::Tcp(stream, Some(tls)) = self else {
             let socket = self.open_plain(limits.body_timeout, Some(permit))?;
-            return Some(ClientConnection {
+            return Some(ReadyConnection {
                 socket,
                 http2: false,
             });
@@ -221,7 +221,7 @@ impl AcceptedStream {
             Box::pin(tls.accept(stream, limits.header_timeout)).await?;
         let io = MaybeTls::Tls(Box::new(stream));
         let socket = Socket::new(io, limits.body_timeout, Some(permit));
-        Some(ClientConnection { socket, http2 })
+        Some(ReadyConnection { socket, http2 })
     }
 
     /// Registers the connection with the caller's runtime. `None`: it expects TLS, or the client
@@ -243,20 +243,21 @@ impl AcceptedStream {
     }
 }
 
-/// A connection, ready for requests.
-struct ClientConnection {
+/// A connection that is ready for requests.
+struct ReadyConnection {
     socket: Socket,
     /// The client has chosen HTTP/2 by ALPN.
     http2: bool,
 }
 
-fn admit(
+/// Serves a connection on the next worker, or rejects it if the limit is reached.
+fn start_serving(
     service: &Arc<ConnectionService>,
     workers: &Workers,
     accepted: AcceptedStream,
     peer: Option<IpAddr>,
 ) {
-    let Some(permit) = service.admit().map(Arc::new) else {
+    let Some(permit) = service.try_acquire().map(Arc::new) else {
         reject_overloaded(service, workers, accepted);
         return;
     };
@@ -264,14 +265,14 @@ fn admit(
     let (worker, handle) = workers.next();
     handle.spawn(async move {
         match accepted.open(service.limits(), permit.clone()).await {
-            Some(ClientConnection { socket, http2 })
+            Some(ReadyConnection { socket, http2 })
                 if http2 || begins_http2(&service, &socket).await =>
             {
                 // Boxed, so that the task of an idle HTTP/1 connection does not reserve memory for
                 // it.
                 Box::pin(http2::serve_connection(service, worker, socket, peer)).await;
             }
-            Some(ClientConnection { socket, .. }) => {
+            Some(ReadyConnection { socket, .. }) => {
                 http1::serve_connection(&service, &service.connections[worker], socket, peer).await;
             }
             // The client has disconnected.
@@ -318,15 +319,15 @@ fn reject_overloaded(
     });
 }
 
-/// Admits a connection, or pauses after a failed `accept`. The usual cause is a lack of file
+/// Serves an accepted connection, or pauses after a failed `accept`. The usual cause is a lack of file
 /// descriptors; an immediate retry would burn CPU.
-async fn admit_or_pause(
+async fn start_or_pause(
     service: &Arc<ConnectionService>,
     workers: &Workers,
     accepted: io::Result<(AcceptedStream, Option<IpAddr>)>,
 ) {
     match accepted {
-        Ok((stream, peer)) => admit(service, workers, stream, peer),
+        Ok((stream, peer)) => start_serving(service, workers, stream, peer),
         Err(error) => {
             tracing::warn!(error = %error, "cannot accept a connection");
             tokio::time::sleep(Duration::from_millis(50)).await;

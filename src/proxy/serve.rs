@@ -88,7 +88,7 @@ pub(super) async fn serve(
         }
         Decision::Forward(mut admitted) => match InFlightGuard::new(metrics, limits.max_requests) {
             Some(_in_flight) => {
-                admitted.origin.mark_tls(request.is_tls);
+                admitted.client.mark_tls(request.is_tls);
                 let exchange = Exchange {
                     context,
                     admitted: &admitted,
@@ -128,7 +128,7 @@ async fn reject_overloaded(
     let sent = client.respond(&admitted.forward.method, response).await;
     let (status, error) = (sent.is_ok().then_some(status), Some(problem.code));
     let request = RequestRecord {
-        dry_run: None,
+        report_only: None,
         ..RequestRecord::admitted(admitted, RuleIndex::None)
     };
     context.record(

@@ -117,10 +117,10 @@ impl UpstreamHeaders {
         let forward = &admitted.forward;
         let cookie = forward.cookie.clone();
         fields.extend(cookie.map(|cookie| (header::COOKIE, cookie)));
-        let client = address(admitted.origin.ip).ok_or_else(internal)?;
+        let client = address(admitted.client.ip).ok_or_else(internal)?;
         fields.push((X_FORWARDED_FOR, client.clone()));
         fields.push((X_REAL_IP, client));
-        let protocol = if admitted.origin.https {
+        let protocol = if admitted.client.https {
             &self.https
         } else {
             &self.http
@@ -157,7 +157,7 @@ impl<'a> UpstreamRequest<'a> {
         mut fields: Vec<HeaderField>,
         body: BodyLength,
     ) -> Self {
-        if admitted.log.dry_run.is_some() && has_field(&admitted.forward, head, &X_REAL_IP) {
+        if admitted.log.report_only.is_some() && has_field(&admitted.forward, head, &X_REAL_IP) {
             // In report-only mode a proxy's own `X-Real-IP` is kept, because the backend may depend
             // on it.
             fields.retain(|(name, _)| *name != X_REAL_IP);

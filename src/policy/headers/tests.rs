@@ -561,7 +561,7 @@ fn a_gate_that_reports_lets_pass_what_could_not_be_taken_for_ours() {
         ("TE", false),
     ] {
         let strict = policy.verdict(name);
-        let verdict = |everywhere| policy.dry_run_verdict(name, strict, everywhere);
+        let verdict = |everywhere| policy.report_only_verdict(name, strict, everywhere);
         assert_eq!(verdict(true) == HeaderVerdict::Pass, passes, "{name}");
         let leads_elsewhere = strict == HeaderVerdict::Drop(DropReason::Override);
         assert_eq!(

@@ -25,7 +25,7 @@ pub struct Rule {
     pub idle_timeout: Option<Duration>,
     /// CORS preflights are answered, and pages of allowed origins may read rejections.
     pub cors: bool,
-    /// Rejections are only reported. `None`: as [`RuleSet`](super::RuleSet) has it.
+    /// It is in report-only mode. `None`: as [`RuleSet`](super::RuleSet) has it.
     pub report_only: Option<bool>,
     /// Of each of these claims, a token needs one of the values. Empty: none.
     pub claims: Vec<(Arc<str>, Vec<String>)>,
@@ -39,7 +39,7 @@ pub struct Rule {
 
 impl Rule {
     /// Whether the user of this token passes.
-    pub(super) fn admits(&self, caller: &VerifiedClaims) -> bool {
+    pub(super) fn allows(&self, caller: &VerifiedClaims) -> bool {
         let type_fits = self.user_types.is_empty() || self.user_types.contains(caller.user_type());
         let role_fits = self.roles.is_empty()
             || self

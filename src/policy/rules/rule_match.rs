@@ -17,7 +17,7 @@ pub struct RuleMatch<'a> {
     /// The rule that matches for a lenient backend, where it is exactly as strict: its conditions
     /// hold too.
     also: Option<&'a Rule>,
-    /// Nothing is rejected: each rule that matches for some backend only reports.
+    /// Nothing is rejected: each rule that matches for some backend is in report-only mode.
     pub report_only: bool,
 }
 
@@ -35,11 +35,11 @@ impl<'a> RuleMatch<'a> {
             Some(lenient) if lenient.strictness() == exact.strictness() => (exact, Some(lenient)),
             Some(_) | None => (exact, None),
         };
-        let reports = |rule: &Rule| rule.report_only.unwrap_or(report_only);
+        let is_report_only = |rule: &Rule| rule.report_only.unwrap_or(report_only);
         Self {
             rule,
             also,
-            report_only: reports(exact) && reports(rule) && !enforced,
+            report_only: is_report_only(exact) && is_report_only(rule) && !enforced,
         }
     }
 
@@ -102,8 +102,8 @@ impl<'a> RuleMatch<'a> {
     }
 
     /// Whether the user of this token passes.
-    pub fn admits(&self, caller: &VerifiedClaims) -> bool {
-        self.rule.admits(caller) && self.also.is_none_or(|also| also.admits(caller))
+    pub fn allows(&self, caller: &VerifiedClaims) -> bool {
+        self.rule.allows(caller) && self.also.is_none_or(|also| also.allows(caller))
     }
 }
 

@@ -181,11 +181,11 @@ fn a_lenient_reading_dodges_no_condition() {
     for path in ["/Admin/users", "/%61dmin/users", "/OFFICE"] {
         let matched = rules.find(path, "GET");
         assert!(
-            matched.admits(&caller("admin", &[])) && !matched.admits(&caller("user", &[])),
+            matched.allows(&caller("admin", &[])) && !matched.allows(&caller("user", &[])),
             "{path}"
         );
     }
-    assert!(rules.find("/orders", "GET").admits(&caller("user", &[])));
+    assert!(rules.find("/orders", "GET").allows(&caller("user", &[])));
 }
 
 #[test]
@@ -218,11 +218,11 @@ fn a_user_passes_with_a_right_type_and_one_right_role() {
         ("Admin", &["ops"], false),
     ] {
         assert_eq!(
-            rule.admits(&caller(user_type, names)),
+            rule.allows(&caller(user_type, names)),
             expected,
             "{user_type} {names:?}"
         );
-        assert!(default.admits(&caller(user_type, names)));
+        assert!(default.allows(&caller(user_type, names)));
     }
 }
 
@@ -250,7 +250,7 @@ fn a_user_passes_with_one_right_value_of_each_claim_that_is_asked_for() {
     let is_in = |value: serde_json::Value| {
         rules
             .find("/a", "GET")
-            .admits(&with(&[("tenant", value), ("beta", true.into())]))
+            .allows(&with(&[("tenant", value), ("beta", true.into())]))
     };
     for value in [
         serde_json::json!("shop"),
@@ -274,10 +274,10 @@ fn a_user_passes_with_one_right_value_of_each_claim_that_is_asked_for() {
     assert!(
         !rules
             .find("/a", "GET")
-            .admits(&with(&[("tenant", "shop".into())])),
+            .allows(&with(&[("tenant", "shop".into())])),
         "both are asked for"
     );
-    assert!(rules.find("/b", "GET").admits(&with(&[])));
+    assert!(rules.find("/b", "GET").allows(&with(&[])));
     for claims in [
         &[("roles", &["x"][..])][..],
         &[("sub", &["1"])],

@@ -220,7 +220,7 @@ impl Client for Http1Client {
             .map_err(|error| {
                 self.framing.keep_alive = false;
                 match error {
-                    MessageReadError::Closed => ClientError::Gone,
+                    MessageReadError::Closed => ClientError::Lost,
                     MessageReadError::Invalid => ClientError::Malformed,
                 }
             })

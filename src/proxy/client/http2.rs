@@ -84,7 +84,7 @@ impl Http2Client {
         self.send = Some(
             self.respond
                 .send_response(head, end)
-                .map_err(|_| ClientError::Gone)?,
+                .map_err(|_| ClientError::Lost)?,
         );
         self.response_ended = end;
         Ok(())
@@ -122,13 +122,13 @@ impl Http2Client {
         let write_timeout = self.write_timeout;
         while !rest.is_empty() {
             let sent = timeout(write_timeout, poll_fn(|cx| self.poll_send(cx, &rest)));
-            let length = sent.await.map_err(|_| ClientError::Gone)??;
+            let length = sent.await.map_err(|_| ClientError::Lost)??;
             rest.advance(length);
         }
         self.finish(None)?;
         timeout(write_timeout, poll_fn(|cx| self.poll_flush(cx)))
             .await
-            .map_err(|_| ClientError::Gone)?
+            .map_err(|_| ClientError::Lost)?
     }
 }
 
@@ -144,13 +144,13 @@ impl Client for Http2Client {
                 return Poll::Ready(Ok(BodyPart::Complete));
             }
             let Some(receive) = &mut self.receive else {
-                return Poll::Ready(Err(ClientError::Gone));
+                return Poll::Ready(Err(ClientError::Lost));
             };
             match ready!(receive.poll_data(cx)) {
                 Some(Ok(part)) => self.part = part,
-                Some(Err(_)) => return Poll::Ready(Err(ClientError::Gone)),
+                Some(Err(_)) => return Poll::Ready(Err(ClientError::Lost)),
                 None => {
-                    ready!(receive.poll_trailers(cx)).map_err(|_| ClientError::Gone)?;
+                    ready!(receive.poll_trailers(cx)).map_err(|_| ClientError::Lost)?;
                     self.complete = true;
                 }
             }
@@ -217,9 +217,9 @@ impl Client for Http2Client {
         match self.send.as_mut().filter(|_| !self.response_ended) {
             Some(stream) => {
                 let copy = |part: &[u8]| self.unsent.copy(part);
-                http2_stream::poll_send(stream, cx, part, copy).map_err(|_| ClientError::Gone)
+                http2_stream::poll_send(stream, cx, part, copy).map_err(|_| ClientError::Lost)
             }
-            None => Poll::Ready(Err(ClientError::Gone)),
+            None => Poll::Ready(Err(ClientError::Lost)),
         }
     }
 
@@ -238,7 +238,7 @@ impl Client for Http2Client {
         } else {
             stream.send_trailers(trailers)
         };
-        response_ended.map_err(|_| ClientError::Gone)
+        response_ended.map_err(|_| ClientError::Lost)
     }
 
     /// Waits until the library has written a complete response, unless the client resets the
@@ -249,7 +249,7 @@ impl Client for Http2Client {
         }
         // A reset drops the buffered bytes.
         if self.poll_closed(cx).is_ready() {
-            return Poll::Ready(Err(ClientError::Gone));
+            return Poll::Ready(Err(ClientError::Lost));
         }
         self.unsent.poll_none(cx).map(Ok)
     }

@@ -51,9 +51,9 @@ impl<'u> Attempts<'u> {
         }
     }
 
-    /// Notes that the backend has not processed the request; returns whether to send it again. Each
-    /// backend gets it at most twice.
-    pub(super) fn may_resend(&mut self) -> bool {
+    /// Takes one of the attempts that are left after a backend has not processed the request. `false`:
+    /// none is left, because each backend gets the request at most twice.
+    pub(super) fn take_resend(&mut self) -> bool {
         let bit = self.bit();
         if self.refused & bit != 0 {
             self.excluded |= bit;
@@ -62,8 +62,9 @@ impl<'u> Attempts<'u> {
         self.restart_if_exhausted()
     }
 
-    /// Notes that a connection turned out to be closing; returns whether to try another one.
-    pub(super) fn may_reconnect(&mut self) -> bool {
+    /// Takes one of the connections that are left after one turned out to be closing. `false`: none
+    /// is left.
+    pub(super) fn take_reconnect(&mut self) -> bool {
         self.stale += 1;
         self.stale <= MAX_STALE_CONNECTIONS && self.restart_if_exhausted()
     }
@@ -76,8 +77,8 @@ impl<'u> Attempts<'u> {
             .unwrap_or(0)
     }
 
-    /// Whether a backend is left to try. Once all have been tried, starts over with those that are
-    /// not excluded.
+    /// Starts over with the backends that are not excluded, once all have been tried. Returns whether
+    /// one is left to try.
     fn restart_if_exhausted(&mut self) -> bool {
         let backends = self.upstreams.len();
         if !self.attempted.has_untried(backends) {

@@ -269,7 +269,7 @@ impl<'r, C: Client, S: UpstreamSession> Relay<'r, C, S> {
     /// Waits for `side`, unless the client disconnects.
     fn watch(&mut self, cx: &mut Context<'_>, side: Side) -> Result<Step, RelayEnd> {
         match self.client.poll_closed(cx) {
-            Poll::Ready(()) => Err(ClientError::Gone.into()),
+            Poll::Ready(()) => Err(ClientError::Lost.into()),
             Poll::Pending => Ok(Step::Waits(side)),
         }
     }
@@ -399,7 +399,7 @@ impl<'r, C: Client, S: UpstreamSession> Relay<'r, C, S> {
             let mut wake = due;
             if upload != Side::Client && self.client.needs_close_polling() {
                 if self.client.is_closed_by_peer() {
-                    return Poll::Ready(ClientError::Gone.into());
+                    return Poll::Ready(ClientError::Lost.into());
                 }
                 wake = wake.min(now + DEPARTURE_CHECK_INTERVAL);
             }
@@ -457,7 +457,7 @@ impl<'r, C: Client, S: UpstreamSession> Relay<'r, C, S> {
             // After a complete response the rest of the request may still arrive, but is not waited
             // for.
             (_, Side::Neither) => (LINGER_TIMEOUT, None),
-            (_, Side::Client) => (body_timeout, Some(ExchangeFailure::ClientGone)),
+            (_, Side::Client) => (body_timeout, Some(ExchangeFailure::ClientLost)),
             // The backend has not sent the 100 that the client waits for.
             (Side::Client, Side::Backend) if self.client.awaits_continue() => {
                 (read_timeout, Some(ExchangeFailure::Timeout))

@@ -1,4 +1,5 @@
-//! The address of the client: that of the peer, or the one that trusted proxies report.
+//! The connection of the client: its address is that of the peer, or the one that trusted proxies
+//! report; so is its use of TLS.
 //!
 //! `X-Forwarded-For` is a list to which each proxy appends the address of its peer, so only its end
 //! comes from trusted proxies. It is read from the right, and the first address that is not a
@@ -13,17 +14,17 @@ use ipnet::IpNet;
 
 use crate::types::ClientIp;
 
-/// Where a request comes from.
+/// The connection that a client made, to menshen or to the first of the trusted proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
+pub struct ClientConnection {
     pub ip: ClientIp,
-    /// The client used TLS, to menshen or to a trusted proxy. False if it is not known.
+    /// It uses TLS. False if that is not known.
     pub https: bool,
     /// The peer is a trusted proxy, so its `X-Forwarded-*` and request id mean something.
     pub trusted_peer: bool,
 }
 
-impl Origin {
+impl ClientConnection {
     /// Whether the connection uses TLS. On one from a trusted proxy, the proxy's own statement
     /// counts instead.
     pub const fn mark_tls(&mut self, tls: bool) {
@@ -31,7 +32,7 @@ impl Origin {
     }
 }
 
-/// Determines the origin of a request.
+/// The connection of the client whose request `peer` sends.
 ///
 /// `peer` is `None` on a Unix socket; it counts as 127.0.0.1, so listing that trusts the proxy
 /// behind the socket. `forwarded_for` and `forwarded_proto` are all values of
@@ -42,7 +43,7 @@ pub fn resolve<'a>(
     forwarded_for: impl DoubleEndedIterator<Item = &'a [u8]>,
     forwarded_proto: impl Iterator<Item = &'a [u8]>,
     trusted: &[IpNet],
-) -> Origin {
+) -> ClientConnection {
     let is_trusted = |ip: ClientIp| {
         trusted
             .iter()
@@ -50,7 +51,7 @@ pub fn resolve<'a>(
     };
     let peer = ClientIp::new(peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     if !is_trusted(peer) {
-        return Origin {
+        return ClientConnection {
             ip: peer,
             https: false,
             trusted_peer: false,
@@ -68,7 +69,7 @@ pub fn resolve<'a>(
             break;
         }
     }
-    Origin {
+    ClientConnection {
         ip,
         https: all_https(forwarded_proto),
         trusted_peer: true,

@@ -1,15 +1,15 @@
-//! What a gate that only reports would have decided (`gate.report_only`).
+//! The decision that report-only mode does not enforce (`gate.report_only`).
 
 use crate::error::ErrorCode;
 
-/// What the gate would have decided on a request that it forwards because it only reports.
+/// The decision that report-only mode did not enforce on a request that it forwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DryRunDecision {
+pub enum ReportOnlyDecision {
     Allow,
     Reject(ErrorCode),
 }
 
-impl DryRunDecision {
+impl ReportOnlyDecision {
     /// The code of the rejection, if it is one.
     pub const fn code(self) -> Option<ErrorCode> {
         match self {

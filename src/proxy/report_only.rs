@@ -12,15 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{error::ErrorCode, gate::DryRunDecision, metrics::Metrics};
+use crate::{error::ErrorCode, gate::ReportOnlyDecision, metrics::Metrics};
 
 /// Least time between two lines about one rule and code.
 const LINE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The gate's decision on a request in report-only mode, and the backend's.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct DryRunResult<'a> {
-    pub(super) decision: DryRunDecision,
+pub(super) struct ReportOnlyResult<'a> {
+    pub(super) decision: ReportOnlyDecision,
     pub(super) backend: BackendResult,
     pub(super) is_authenticated: bool,
     pub(super) request_id: &'a str,
@@ -38,7 +38,7 @@ pub(super) enum BackendResult {
 
 /// The last log line about each rule and error code.
 #[derive(Debug, Default)]
-pub(super) struct DryRunLog(Mutex<HashMap<(Arc<str>, &'static str), LastLine>>);
+pub(super) struct ReportOnlyLog(Mutex<HashMap<(Arc<str>, &'static str), LastLine>>);
 
 #[derive(Debug)]
 struct LastLine {
@@ -47,9 +47,14 @@ struct LastLine {
     count: u64,
 }
 
-impl DryRunLog {
-    pub(super) fn record(&self, metrics: &Metrics, rule: &Arc<str>, reported: DryRunResult<'_>) {
-        let DryRunResult {
+impl ReportOnlyLog {
+    pub(super) fn record(
+        &self,
+        metrics: &Metrics,
+        rule: &Arc<str>,
+        reported: ReportOnlyResult<'_>,
+    ) {
+        let ReportOnlyResult {
             decision,
             backend,
             request_id,
@@ -70,7 +75,7 @@ impl DryRunLog {
             return;
         };
         match decision {
-            DryRunDecision::Reject(_) => tracing::warn!(
+            ReportOnlyDecision::Reject(_) => tracing::warn!(
                 rule = &**rule,
                 code,
                 status,
@@ -78,7 +83,7 @@ impl DryRunLog {
                 request_id,
                 "report only: the backend accepted a request that would have been rejected"
             ),
-            DryRunDecision::Allow => tracing::warn!(
+            ReportOnlyDecision::Allow => tracing::warn!(
                 rule = &**rule,
                 status,
                 count,
@@ -116,10 +121,10 @@ impl DryRunLog {
 /// Whether the gate would reject a request that the backend accepts, or the other way round. A
 /// backend that rejects an anonymous caller (for a wrong password on a public path, for example)
 /// does not disagree with the gate.
-fn is_disagreement(decision: DryRunDecision, status: u16, is_authenticated: bool) -> bool {
+fn is_disagreement(decision: ReportOnlyDecision, status: u16, is_authenticated: bool) -> bool {
     match decision {
-        DryRunDecision::Reject(_) => matches!(status, 100..=399),
-        DryRunDecision::Allow => is_authenticated && matches!(status, 401 | 403),
+        ReportOnlyDecision::Reject(_) => matches!(status, 100..=399),
+        ReportOnlyDecision::Allow => is_authenticated && matches!(status, 401 | 403),
     }
 }
 
