@@ -59,12 +59,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve until SIGTERM or Ctrl-C (what happens without a subcommand)
+    /// Serve until SIGTERM or Ctrl-C (the default without a subcommand)
     Run,
-    /// A tour on this machine, without network: a sample backend, a simulated WeChat, and menshen
-    /// in front
+    /// Show a tour on this machine, without a network: menshen in front of a sample backend, with a
+    /// simulated WeChat
     Demo(demo::Args),
-    /// Accounts: list, show, make, ban, promote, erase
+    /// List, show, create, ban, promote and erase users
     Users {
         #[command(subcommand)]
         command: users::Command,
@@ -74,42 +74,41 @@ enum Command {
         #[command(subcommand)]
         command: sessions::Command,
     },
-    /// The keys that sign access tokens, and the key of the store
+    /// List and rotate the keys that sign access tokens; rotate the key of the store
     Keys {
         #[command(subcommand)]
         command: keys::Command,
     },
-    /// Bring an export into an empty store, or users of another system with their ids
+    /// Import an export into an empty store, or the users of another system with their ids
     Import(import::Args),
-    /// Maintenance of the store
+    /// Maintain the store: migrate or compact it
     Store {
         #[command(subcommand)]
         command: store::Command,
     },
-    /// Take everything in the store, sealed with its key, into a file
+    /// Export the whole store into a file, encrypted with its key
     Export(export::Args),
-    /// Tell whether the config is right, or all that is wrong with it, with lines
+    /// Check the config, and print each problem with its line
     Check,
-    /// Say which rule decides on a request and why, who it is from, and what the backend would get;
-    /// exit 1 where it is refused
+    /// Explain the decision on a request: its rule, its user, and the headers that the backend gets.
+    /// Exit code 1 if the request is rejected
     Explain(explain::Args),
-    /// What a token is, what it says, and whether it counts
+    /// Decode and verify a token
     Token {
         #[command(subcommand)]
         command: token::Command,
     },
-    /// Tell whether all that the config names is there and works: backend, WeChat, clocks, store,
-    /// certificates
+    /// Test everything that the config names: backend, WeChat, clocks, store, certificates
     Doctor(doctor::Args),
     /// Print a config file with every key, its meaning and its default
     Config,
-    /// Print a built-in dialect as a custom one, to start your own from
+    /// Print a built-in dialect as a custom one, to start from
     Dialect { which: dialect::Builtin },
     /// Print the contract of the auth API (OpenAPI 3.1, JSON)
     Openapi,
     /// Print the error codes and their meaning (Markdown)
     Errors,
-    /// Print the metrics, their labels and what to do with them (Markdown)
+    /// Print the metrics, their labels and their use (Markdown)
     Metrics,
 }
 

@@ -42,7 +42,7 @@ use sandbox::Sandbox;
 
 #[derive(Debug, Parser)]
 pub(super) struct Args {
-    /// Exit after the tour instead of staying up
+    /// Exit after the tour
     #[arg(long)]
     once: bool,
     /// Show menshen's own log, on standard error

@@ -44,8 +44,8 @@ pub(super) struct Args {
     /// Print JSON: `{"ok": bool, "checks": [{"check", "state", "seen", "advice"}]}`
     #[arg(long)]
     json: bool,
-    /// A path of the backend that answers the request's headers as JSON, to see how it reads their
-    /// names
+    /// A path of the backend that returns the headers of its request as JSON, to test how it reads
+    /// their names
     #[arg(long, value_name = "PATH")]
     echo: Option<String>,
 }

@@ -21,15 +21,15 @@ use crate::{
 #[derive(clap::Args)]
 pub(super) struct Args {
     method: String,
-    /// As a client sends it, with the query if there is one
+    /// The path as a client sends it, with its query
     path: String,
-    /// The caller's token; `-` reads it from standard input, where no list of processes shows it
+    /// The access token. `-` reads it from standard input, so that no process list shows it
     #[arg(long, value_name = "TOKEN|-", allow_hyphen_values = true)]
     token: Option<String>,
     /// A header of the client; may be repeated
     #[arg(long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
-    /// The address that the connection comes from
+    /// The address of the peer
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     from: IpAddr,
     /// Print JSON

@@ -26,7 +26,7 @@ const PROGRESS_INTERVAL: u64 = 64 << 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The file to make, or `-` for standard output
+    /// The file to create, or `-` for standard output
     file: PathBuf,
 }
 

@@ -33,12 +33,12 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Users of another system, with the ids that they have there
+    /// Import users of another system, with their ids there
     ///
     /// Columns (or JSON fields): `id`, `openid`, `app_id`, `unionid`, `phone`, `nickname`,
-    /// `avatar_url`, `user_type`, `roles`, `created_at`. All but `id` may be absent or mean
-    /// nothing: empty, `NULL`, `null` or `\N`; how many of these words there were is told. Each row
-    /// is imported whole or not at all, and a repeat changes nothing.
+    /// `avatar_url`, `user_type`, `roles`, `created_at`. All but `id` may be absent, empty, `NULL`,
+    /// `null` or `\N`; the report counts these words. Each row is imported whole or not at all, and
+    /// a repeated import changes nothing.
     Users(users::UsersArgs),
 }
 

@@ -17,12 +17,12 @@ use crate::admin::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Tell which keys sign and verify
+    /// List the keys that sign and verify
     List,
-    /// Make a new key that signs from now on; the old one verifies until its last token has expired
+    /// Create a new key that signs from now on; the old one verifies until its last token has expired
     Rotate {
-        /// Change the key of the store instead, and seal every record anew; also goes on with what
-        /// was interrupted
+        /// Rotate the key of the store instead, and encrypt every record again. Continues a rotation
+        /// that was interrupted
         #[arg(long)]
         store: bool,
     },

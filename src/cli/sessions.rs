@@ -21,11 +21,11 @@ pub(super) enum Command {
     List {
         #[command(flatten)]
         named: UserArg,
-        /// One JSON object a line
+        /// Print one JSON object a line
         #[arg(long)]
         json: bool,
     },
-    /// End sessions: their access tokens are refused at once, and they refresh no more
+    /// End sessions: their access tokens and refresh tokens are rejected at once
     Revoke(RevokeArgs),
 }
 
@@ -33,7 +33,7 @@ pub(super) enum Command {
 pub(super) struct RevokeArgs {
     #[command(flatten)]
     target: RevokeTarget,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 }

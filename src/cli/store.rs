@@ -24,11 +24,10 @@ const PROGRESS_INTERVAL: u64 = 100_000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make the tables in the database, or bring them to this version, as a role that may; once,
-    /// before a menshen starts whose own role may not
+    /// Create or upgrade the tables of the database. Needed once, with a role that may do so, if the
+    /// role of menshen may not
     Migrate,
-    /// Write the store anew, so that its files are as small as can be; for a menshen that does not
-    /// run
+    /// Rewrite the files of the store to their smallest size. menshen must be stopped
     Compact,
 }
 

@@ -25,14 +25,13 @@ use crate::{
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Say what a token is, what it says, and whether the gate takes it; exit 1 where it does not
+    /// Print the kind and the claims of a token, and whether the gate accepts it. Exit code 1 if not
     Inspect(Inspect),
 }
 
 #[derive(clap::Args)]
 pub(super) struct Inspect {
-    /// The token; `-`, or nothing, reads it from standard input, where no list of processes shows
-    /// it
+    /// The token. `-`, the default, reads it from standard input, so that no process list shows it
     #[arg(
         value_name = "TOKEN|-",
         default_value = "-",
@@ -40,7 +39,7 @@ pub(super) struct Inspect {
         allow_hyphen_values = true
     )]
     token: String,
-    /// Only read it: ask for no keys, and say nothing of whether it counts; needs no config
+    /// Only decode the token: no keys are fetched, nothing is verified, and no config is needed
     #[arg(long)]
     offline: bool,
     /// Print JSON

@@ -19,11 +19,11 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make a user who signs in with a name and a password; prints the id
+    /// Create a user with a name and a password, and print the id
     Add(AddArgs),
     /// List all users
     List {
-        /// One JSON object a line
+        /// Print one JSON object a line
         #[arg(long)]
         json: bool,
     },
@@ -31,38 +31,38 @@ pub(super) enum Command {
     Show {
         #[command(flatten)]
         named: UserArg,
-        /// Also what is personal: phone, profile, openids and unionids
+        /// Show personal data too: phone, profile, openids and unionids
         #[arg(long)]
         personal: bool,
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// End all sessions of a user, who cannot sign in any more
+    /// Ban a user: end all sessions, and reject every login
     Ban(UserArg),
-    /// Let a banned user sign in again
+    /// Allow a banned user to sign in again
     Unban(UserArg),
-    /// Change the kind of a user; earlier access tokens are refused, sessions stay
+    /// Change the type of a user. Earlier access tokens are rejected, sessions stay
     Promote {
         #[command(flatten)]
         named: UserArg,
-        /// The kind, as rules name it: `user`, `admin`, ...
+        /// The user type, as in `user_types` of a rule: `user`, `admin`, ...
         #[arg(long = "type", value_name = "TYPE", value_parser = UserType::parse)]
         user_type: UserType,
     },
-    /// Give a user with a name another password; all sessions end
+    /// Set a new password for a user with a name, and end all sessions
     SetPassword {
         #[command(flatten)]
         named: UserArg,
-        /// Read it from the first line of standard input, without asking
+        /// Read the password from the first line of standard input, without asking
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Erase a user and everything personal, for good
+    /// Erase a user and all personal data, permanently
     Delete {
         #[command(flatten)]
         named: UserArg,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -83,10 +83,10 @@ pub(super) struct AddArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct UserTypeArgs {
-    /// An administrator
+    /// Create an administrator
     #[arg(long)]
     admin: bool,
-    /// Another kind, as rules name it
+    /// Create a user of this type, as in `user_types` of a rule
     #[arg(long = "type", value_name = "TYPE", value_parser = UserType::parse)]
     user_type: Option<UserType>,
 }

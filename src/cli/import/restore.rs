@@ -34,15 +34,15 @@ use crate::{
 /// What to restore from, and how.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct FileArgs {
-    /// What `menshen export` made, or `-` for standard input; it becomes the store of this config,
-    /// which has to be empty
+    /// The file of `menshen export`, or `-` for standard input. The store of this config must be
+    /// empty
     #[arg(required = true)]
     file: PathBuf,
-    /// Keep all users signed in: for a move, from an export of a stopped menshen. Without it all
-    /// users sign in again
+    /// Keep all users signed in: for a move, from an export of a stopped menshen. Without this all
+    /// users have to sign in again
     #[arg(long)]
     with_sessions: bool,
-    /// The encryption key of the store that was exported, where this one has another
+    /// The encryption key of the exported store, if the store of this config has another
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
 }

@@ -40,22 +40,22 @@ const MAX_BATCH_BYTES: usize = 1 << 20;
 pub(in crate::cli) struct UsersArgs {
     /// A file, or `-` for standard input
     file: PathBuf,
-    /// How the rows are written [default: by the file's name]
+    /// The format of the rows [default: by the file's extension]
     #[arg(long)]
     format: Option<RowFormat>,
     /// The mini program of openids without an `app_id` [default: the only one of the config]
     #[arg(long, value_name = "APPID")]
     app_id: Option<String>,
-    /// Take a field from a column of another name, such as `id=_id`; may be repeated
+    /// Read a field from a column with another name, such as `id=_id`; may be repeated
     #[arg(long = "column", value_name = "FIELD=COLUMN", value_parser = parse_column)]
     columns: Vec<(Field, String)>,
-    /// Pass over columns that are no field
+    /// Ignore columns that are not fields
     #[arg(long)]
     ignore_other_columns: bool,
-    /// The zone of a `created_at` that names none, such as +08:00
+    /// The time zone of a `created_at` without one, such as +08:00
     #[arg(long, value_name = "OFFSET", default_value = "+00:00", allow_hyphen_values = true, value_parser = parse_offset)]
     utc_offset: i32,
-    /// Say what would become of each row, and keep nothing
+    /// Report the result of each row, and store nothing
     #[arg(long)]
     dry_run: bool,
 }
