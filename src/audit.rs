@@ -111,7 +111,7 @@ events! {
             "the backend gave a new user the id {user}, which is taken";
     /// An event was sent to the backend without success until `hooks.give_up_after` was over.
     HookGivenUp { event: &'static str, id: &'a str }
-        => warn "hook.given_up" [hook = event, id,] "the backend is not told of {id} any more";
+        => warn "hook.given_up" [hook = event, id,] "the event {id} for the backend is dropped";
     /// A user exported the account.
     AccountExported { user: &'a UserId, from: ClientIp }
         => info "account.exported" [user = %user, client_ip = %from,] "user {user} took a copy of the account";
@@ -128,7 +128,7 @@ events! {
             "account not erased: {reason}";
     /// An operator created an account.
     AccountCreated { user: &'a UserId, user_type: &'a UserType }
-        => warn "account.created" [user = %user, user_type = %user_type,] "account {user} made by an operator";
+        => warn "account.created" [user = %user, user_type = %user_type,] "account {user} created by an operator";
     /// An operator imported a batch of users of another system; `linked` were here before and got
     /// more identities.
     UsersImported { created: usize, linked: usize, refused: usize }

@@ -54,7 +54,7 @@ error_codes! {
         "A message was sent a moment ago. Wait before asking for another.";
     SmsQuota = "sms_quota", TOO_MANY_REQUESTS, "No more messages for now. Try again later.";
     SmsUnavailable = "sms_unavailable", SERVICE_UNAVAILABLE,
-        "The message could not be sent, or nobody knows whether it was. Try again later.";
+        "The message was not sent, or it is unknown whether it was. Try again later.";
     CodeInvalid = "code_invalid", BAD_REQUEST,
         "The code is wrong or has expired. After some wrong codes in a row a new one is needed.";
     RefreshInvalid = "refresh_invalid", UNAUTHORIZED,

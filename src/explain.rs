@@ -16,8 +16,8 @@ use crate::{
     config::Config,
     error::ErrorCode,
     gate::{
-        AdmittedRequest, Decision, ReportOnlyDecision, ForwardAuthAllowed, Gate, LocalRoute,
-        PathReading, Rejection,
+        AdmittedRequest, Decision, ForwardAuthAllowed, Gate, LocalRoute, PathReading, Rejection,
+        ReportOnlyDecision,
     },
     policy::{ClientConnection, Parsed, Rule, TokenLocations, credential, head, headers},
     types::Timestamp,
@@ -402,7 +402,7 @@ fn backend_gets(config: &Config, request: &AdmittedRequest, bytes: &[u8]) -> Vec
     let mut note =
         |name: &str, value: String| notes.push(HeaderNote::new(&name.to_ascii_lowercase(), value));
     if config.identity.assertion && request.identity.is_some() {
-        note(headers::AUTH_ASSERTION, "(signed anew)".to_owned());
+        note(headers::AUTH_ASSERTION, "(newly signed)".to_owned());
     }
     if config.upstream.shared_secret.is_some() {
         note(
@@ -441,7 +441,7 @@ fn backend_gets(config: &Config, request: &AdmittedRequest, bytes: &[u8]) -> Vec
             .log
             .request_id
             .clone()
-            .unwrap_or_else(|| "(made anew)".to_owned()),
+            .unwrap_or_else(|| "(generated)".to_owned()),
     );
     notes
 }

@@ -222,14 +222,14 @@ impl From<ImportOutcome> for RowOutcome {
             ImportOutcome::Unchanged => Self::Unchanged,
             ImportOutcome::Refused(ImportConflict::IdTaken) => Self::rejected(
                 "id",
-                "is that of a user here to whom none of these identities leads",
+                "is the id of a user here, and none of these identities belongs to that user",
             ),
             ImportOutcome::Refused(ImportConflict::IdDeleted) => Self::rejected(
                 "id",
-                "was that of a user here who was erased, or merged into another one",
+                "was the id of a user here who was erased, or merged into another user",
             ),
             ImportOutcome::Refused(ImportConflict::IdentityTaken { identity, owner }) => {
-                Self::rejected(name(identity), format!("leads to user {owner} here"))
+                Self::rejected(name(identity), format!("belongs to user {owner} here"))
             }
             ImportOutcome::Refused(ImportConflict::HasAnother(IdentityKind::OpenId)) => {
                 Self::rejected("openid", "is a second one in its app for this user")

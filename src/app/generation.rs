@@ -120,7 +120,7 @@ impl Generation {
         Ok((generation, snapshot))
     }
 
-    /// Shows in the metrics and in `/readyz` whether the gate, or a rule, only reports.
+    /// Shows in the metrics and in `/readyz` whether the gate, or a rule, is in report-only mode.
     fn publish_report_only(&self, process: &Process) {
         let gauge = &process.metrics.report_only;
         let was_reporting = gauge.get() == 1;

@@ -34,7 +34,7 @@ pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow:
         && !path.exists()
     {
         anyhow::bail!(
-            "the store in {} has data, but its key in {} is missing. Bring the key back; a new one could read nothing (to \
+            "the store in {} has data, but its key in {} is missing. Restore the key: a new one cannot read the data (to \
              change the key, write the new one there first, as `openssl rand -hex 32` prints it)",
             data.display(),
             path.display()
@@ -42,7 +42,7 @@ pub(super) fn encryption_key(config: &StoreConfig, entropy: &Entropy) -> anyhow:
     }
     if config.engine()? == StoreEngine::Shared && !path.exists() {
         anyhow::bail!(
-            "the key in {} is missing. All replicas need the same one, so it is not made here: `openssl rand -hex 32` makes one, \
+            "the key in {} is missing. All replicas need the same one, so it is not created here: `openssl rand -hex 32` prints one, \
              once for all of them",
             path.display()
         );

@@ -223,11 +223,11 @@ impl OutboxDispatcher {
                 event: name,
                 id: &id,
             });
-            tracing::error!(event = name, id, error = %error, "the backend was not told, and will not be: {error}");
+            tracing::error!(event = name, id, error = %error, "an event for the backend was dropped: {error}");
             self.store.acknowledge_outbox(receipt, None).await?;
             return Ok(false);
         }
-        tracing::warn!(event = event.name(), id, attempts, error = %error, "the backend was not told yet: {error}");
+        tracing::warn!(event = event.name(), id, attempts, error = %error, "an event could not be sent to the backend yet: {error}");
         self.store
             .acknowledge_outbox(receipt, Some(next_attempt_at(*attempts, now)))
             .await?;

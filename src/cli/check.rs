@@ -204,7 +204,7 @@ mod tests {
         );
         assert_eq!(
             err,
-            "warning: config.toml:5: limits.enabled: is false: nothing slows down who guesses or floods\n"
+            "warning: config.toml:5: limits.enabled: is false: guessing and floods are not limited\n"
         );
     }
 

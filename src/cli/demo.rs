@@ -69,10 +69,7 @@ fn report_result(
         Err(failure @ DemoError::ClaimFailed { .. }) => {
             writeln!(err, "menshen demo: {failure}")?;
             if !args.log {
-                writeln!(
-                    err,
-                    "`menshen demo --log` shows what menshen says about it."
-                )?;
+                writeln!(err, "`menshen demo --log` shows its log.")?;
             }
             Ok(ExitCode::FAILURE)
         }

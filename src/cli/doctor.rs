@@ -117,7 +117,7 @@ fn start(
 ) -> StartedCheck {
     let in_time = async {
         timeout(CHECK_TIMEOUT, check).await.unwrap_or_else(|_| {
-            let advice = "ask again; then look at the network";
+            let advice = "run this again; then check the network";
             vec![Finding::failed("did not finish within 6 s", advice)]
         })
     };

@@ -89,7 +89,9 @@ fn head(args: &Args, input: &mut impl Read) -> Result<Secret<Vec<u8>>, CommandEr
         ));
     }
     if names(args).any(str::is_empty) || args.headers.iter().any(|header| !header.contains(':')) {
-        return Err(CommandError::Usage("--header is NAME: VALUE".to_owned()));
+        return Err(CommandError::Usage(
+            "--header must be NAME: VALUE".to_owned(),
+        ));
     }
     let mut head = format!("{} {} HTTP/1.1\r\n", args.method, args.path);
     if !names(args).any(|name| name.eq_ignore_ascii_case("host")) {
@@ -155,10 +157,10 @@ fn print_text(
     let answered_by = match explanation.answered_by {
         "backend" => "the backend".to_owned(),
         "auth_api" => format!(
-            "the auth API under {}; each of its routes asks for what it needs",
+            "the auth API under {}; each of its routes has its own requirements",
             config.auth.prefix
         ),
-        "dialect" => "a route of a dialect, which asks for what it needs".to_owned(),
+        "dialect" => "a route of a dialect, which has its own requirements".to_owned(),
         _ => "the gate".to_owned(),
     };
     rows.row("answered by", answered_by)?;
@@ -167,7 +169,7 @@ fn print_text(
         format!("{mark} {} {}: {}", rule.index, rule.name, rule.why)
     });
     rows.rows("rules", rules)?;
-    rows.rows("asks for", &explanation.asks)?;
+    rows.rows("access", &explanation.asks)?;
     rows.row("token", token(explanation))?;
     rows.rows("keys", &offline_gate.keys)?;
     rows.rows("revocation", revocation_note(offline_gate))?;
@@ -217,7 +219,7 @@ fn outcome(explanation: &Explanation) -> String {
         "forwarded" => format!("passes {as_whom}"),
         "verified" => format!("the proxy may pass it on {as_whom}"),
         "answered" => "is answered here".to_owned(),
-        "preflight" => "is answered here: a browser asks what a page may send".to_owned(),
+        "preflight" => "is answered by menshen: a CORS preflight".to_owned(),
         _ => {
             let why = explanation
                 .detail
@@ -232,7 +234,7 @@ fn outcome(explanation: &Explanation) -> String {
         }
     };
     if let Some(code) = explanation.would_refuse {
-        text = format!("{text} (the gate only reports here; it would refuse with {code})");
+        text = format!("{text} (report-only mode; it would be refused with {code})");
     }
     text
 }

@@ -51,10 +51,7 @@ async fn change_store_key(
 ) -> anyhow::Result<String> {
     let change: KeyChange = operator.post("/admin/store/rotate-key", &json!({})).await?;
     if !change.begun {
-        writeln!(
-            progress,
-            "a change was under way already: going on with that one"
-        )?;
+        writeln!(progress, "a change was already in progress: continuing it")?;
     }
     let mut records = 0;
     loop {
@@ -63,7 +60,7 @@ async fn change_store_key(
         if step.finished {
             return Ok("everything in the store is under its new key".to_owned());
         }
-        writeln!(progress, "{records} records sealed anew")?;
+        writeln!(progress, "{records} records encrypted again")?;
     }
 }
 

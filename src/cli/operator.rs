@@ -98,7 +98,7 @@ impl Operator {
     async fn open_offline(mut config: Config) -> anyhow::Result<Self> {
         if config.store.url.starts_with("memory:") {
             bail!(
-                "a store in memory is in the running process only: set admin.token_file, and ask it"
+                "a store in memory is in the running process only: set admin.token_file to reach it"
             );
         }
         config.store.lock_wait = LOCK_WAIT.min(config.store.lock_wait);

@@ -49,7 +49,7 @@ pub(super) fn confirm(yes: bool, question: &str, err: &mut dyn Write) -> Result<
             "{question} Say --yes if that is wanted"
         )));
     }
-    write!(err, "{question} Type yes to go on: ")?;
+    write!(err, "{question} Type yes to continue: ")?;
     err.flush()?;
     if line(&stdin)?.trim() == "yes" {
         Ok(())

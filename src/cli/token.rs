@@ -156,7 +156,7 @@ impl Report {
                 "session handle of a dialect; no request passes with it".to_owned()
             }
             TokenInfo::Jwt { kind, .. } => kind.as_str().to_owned(),
-            TokenInfo::Nothing(why) => format!("no token: {why}"),
+            TokenInfo::Nothing(why) => format!("not a token: {why}"),
         }
     }
 
@@ -224,7 +224,7 @@ impl Report {
                 .as_ref()
                 .map_or_else(String::new, |issuer| format!(", by issuer {issuer}"));
             return format!(
-                "good: the gate takes it for user {}{of}",
+                "valid: the gate accepts it for user {}{of}",
                 report.user.as_deref().unwrap_or_default()
             );
         }

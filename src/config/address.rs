@@ -86,7 +86,7 @@ impl FromStr for UpstreamAddress {
         }
         if text.contains(['?', '#']) {
             return Err(Malformed(
-                "has a query or a fragment: give the server alone",
+                "has a query or a fragment: write the server alone",
             ));
         }
         let url: Uri = text.parse().map_err(|_| WRONG)?;
@@ -97,7 +97,7 @@ impl FromStr for UpstreamAddress {
         };
         if !matches!(url.path(), "" | "/") {
             return Err(Malformed(
-                "has a path: give the server alone, every request keeps its own path",
+                "has a path: write the server alone, because every request keeps its own path",
             ));
         }
         let authority = url.authority().ok_or(WRONG)?;

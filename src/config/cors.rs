@@ -41,7 +41,7 @@ impl CorsConfig {
             let key = format!("cors.allowed_origins[{n}]");
             if origin == "*" {
                 if self.allowed_origins.len() > 1 {
-                    problems.add(&key, "allows every origin: list no other beside it");
+                    problems.add(&key, "allows every origin: list no other origin");
                 }
             } else if let Err(message) = check_origin(origin) {
                 problems.add(&key, format!("{origin:?} {message}"));

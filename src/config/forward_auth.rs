@@ -48,7 +48,7 @@ impl ForwardAuthConfig {
             let key = format!("forward_auth.trusted_callers[{n}]");
             problems.add(
                 &key,
-                format!("{network} is every address, and each of them could ask about any path"),
+                format!("{network} is every address, and each of them may ask about any path"),
             );
         }
         if self.enabled && config.upstream.shared_secret.is_some() {

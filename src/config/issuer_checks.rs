@@ -143,7 +143,7 @@ impl IssuerConfig {
         match given.as_slice() {
             [] => {
                 problems
-                    .add(&key("name"), "has no key: give one of `secret`, `public_key_file`, `jwks_file` and `jwks_url`");
+                    .add(&key("name"), "has no key: set one of `secret`, `public_key_file`, `jwks_file` and `jwks_url`");
             }
             ["secret"] if self.algorithms != [Algorithm::Hs256] => {
                 problems.add(

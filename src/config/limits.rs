@@ -59,7 +59,7 @@ impl LimitsConfig {
         if !self.enabled {
             problems.warn(
                 "limits.enabled",
-                "is false: nothing slows down who guesses or floods",
+                "is false: guessing and floods are not limited",
             );
         }
     }

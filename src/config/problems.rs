@@ -227,8 +227,8 @@ impl fmt::Display for Problems {
 }
 
 /// Printed below the problems of a config without a file.
-const NO_FILE: &str = "\nno config file was read: name one with --config, or start from what \
-                       `menshen config > config.toml` writes";
+const NO_FILE: &str = "\nno config file was read: name one with --config, or create one with \
+                       `menshen config > config.toml`";
 
 impl std::error::Error for Problems {}
 

@@ -54,7 +54,7 @@ impl SecretForm {
             Self::WechatAppSecret => "an AppSecret, which has 32 hex digits",
             Self::AliyunAccessKeySecret => "an AccessKey secret, which has 30 letters and digits",
             Self::TencentSecretKey => "a SecretKey, which has 32 letters and digits",
-            Self::BearerToken => "sent in a header, which takes visible ASCII alone",
+            Self::BearerToken => "sent in a header, which may have only visible ASCII",
         }
     }
 
@@ -72,7 +72,7 @@ impl SecretForm {
         } else if text.contains(QUOTES) {
             "it has quotation marks".to_owned()
         } else if text.contains(|c: char| !c.is_ascii_graphic()) {
-            "it has blanks in it, or characters besides visible ASCII".to_owned()
+            "it has blanks, or characters other than visible ASCII".to_owned()
         } else {
             match text.chars().count() {
                 count if Some(count) == self.length() => "it has other characters".to_owned(),
@@ -140,7 +140,7 @@ mod tests {
                 (format!("\u{201c}{good}\u{201d}"), "quotation marks"),
                 (
                     format!("{}\u{200b}{}", &good[..9], &good[9..]),
-                    "besides visible ASCII",
+                    "other than visible ASCII",
                 ),
                 (format!("{} {}", &good[..9], &good[9..]), "blanks"),
             ] {

@@ -90,7 +90,7 @@ fn production_without_credentials_says_exactly_what_to_do() {
          a copy of it), or give `store.encryption_key`\n\
          configuration: wechat: production needs the mini program's credentials: give `wechat.app_id` and `wechat.secret` (or \
          `wechat.secret_file`), one [[wechat.app]] for each of several, or set mode = \"development\" to try menshen without\n\
-         no config file was read: name one with --config, or start from what `menshen config > config.toml` writes"
+         no config file was read: name one with --config, or create one with `menshen config > config.toml`"
     );
 }
 
@@ -188,7 +188,7 @@ fn what_is_risky_is_allowed_with_a_warning() {
         [
             "config.toml:4: server.trusted_proxies[1]: ::/0 lets every client choose its own address",
             "config.toml:6: admin.listen: 0.0.0.0:9090 can be reached from other machines, and needs no authentication for metrics and probes",
-            "config.toml:8: limits.enabled: is false: nothing slows down who guesses or floods",
+            "config.toml:8: limits.enabled: is false: guessing and floods are not limited",
         ]
     );
     let asked = "[server]\nlisten = ['127.0.0.1:1']\n[forward_auth]\nenabled = true\ntrusted_callers = ['127.0.0.1/32']\n\

@@ -134,7 +134,7 @@ impl TokenConfig {
         ];
         if let Some((source, _)) = given.into_iter().find(|(_, given)| *given) {
             let message = format!(
-                "is for keys that menshen makes, and `{source}` gives them: put the new one there yourself"
+                "is for keys that menshen creates, but `{source}` has the keys: add the new one there"
             );
             problems.add_conflict("tokens.rotate_every", &[source], message);
         }

@@ -78,7 +78,7 @@ impl UpstreamConfig {
 
     pub(super) fn check(&self, problems: &mut Problems) {
         if self.urls.is_empty() {
-            problems.add("upstream.urls", "is empty: there must be a backend");
+            problems.add("upstream.urls", "is empty: name at least one backend");
         }
         for (n, text) in self.urls.iter().enumerate() {
             // The text is not repeated: it may hold a password.

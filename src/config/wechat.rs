@@ -138,7 +138,7 @@ impl WechatConfig {
                 }
                 None if mode == Mode::Production => {
                     let message = format!(
-                        "is missing: give the AppSecret of {:?} here or in `secret_file`",
+                        "is missing: set the AppSecret of {:?} here or in `secret_file`",
                         app.app_id
                     );
                     problems.add_conflict(&secret_key, &["mode", &id_key], message);

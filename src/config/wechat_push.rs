@@ -42,7 +42,7 @@ impl PushConfig {
             problems.add_conflict(
                 "wechat.push.enabled",
                 &["wechat.app_id", "wechat.app"],
-                "needs a mini program whose pushes are meant",
+                "needs a mini program with `push_token`",
             );
         }
         if self.plain && mode == Mode::Production {
@@ -68,7 +68,7 @@ impl PushConfig {
             Some(token) if !(3..=32).contains(&token.len()) || !is_plain(token) => {
                 problems.add(
                     &token_key,
-                    "is not 3 to 32 letters and digits, as WeChat's console takes them",
+                    "is not 3 to 32 letters and digits, which WeChat's console requires",
                 );
             }
             Some(_) => {}

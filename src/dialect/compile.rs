@@ -109,7 +109,7 @@ fn check_conflicts(
             };
             if is_under(path, &config.auth.prefix) {
                 let says = format!(
-                    "{method} {path} is under `auth.prefix`, where the auth API is: give the dialect or the auth API another one"
+                    "{method} {path} is under `auth.prefix`, where the auth API is: change one of the two prefixes"
                 );
                 problems.push((key, says));
             } else if seen.contains(&(method, path)) {
@@ -347,7 +347,7 @@ impl Compiler<'_> {
             if lists && error.item.is_none() {
                 self.add(
                     &format!("{key}.body"),
-                    "has `{errors}`, and there is no `item` that says what one looks like",
+                    "has `{errors}`, but there is no `item` for one of them",
                 );
             }
             let headers = self.headers(

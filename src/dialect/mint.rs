@@ -79,7 +79,7 @@ impl MintClaims {
         if problems.is_empty() && lacks_user_id {
             problems.push((
                 "mint.claims".to_owned(),
-                "has no `{user.id}`: the backend would not know who calls".to_owned(),
+                "has no `{user.id}`: the backend could not identify the user".to_owned(),
             ));
         }
         if problems.is_empty() {

@@ -132,7 +132,7 @@ async fn a_lenient_match_that_decides_says_so() {
     );
     assert_eq!(
         told.asks.as_deref(),
-        Some("required: a good token, user type admin, role a or b")
+        Some("required: a valid token, user type admin, role a or b")
     );
     assert!(
         why(&told)[1].contains("matches for a backend that ignores case"),
@@ -140,7 +140,7 @@ async fn a_lenient_match_that_decides_says_so() {
     );
     assert_eq!(
         why(&told)[3],
-        "/** matches, but a rule before it asks for more"
+        "/** matches, but an earlier rule is stricter"
     );
     let told = explain("HEAD /public/x", "").await;
     assert_eq!(told.rule.as_deref(), Some("everything"));
@@ -223,7 +223,7 @@ async fn headers_that_do_not_go_on_say_why() {
             "Authorization"
         ]
     );
-    assert_eq!(told.stripped[0].value, "only menshen says who is calling");
+    assert_eq!(told.stripped[0].value, "only menshen may set it");
     assert!(told.stripped[4].value.contains("Connection"));
     assert_eq!((told.token.state, told.token.matters), ("malformed", false));
     assert!(
@@ -241,7 +241,7 @@ async fn headers_that_do_not_go_on_say_why() {
         "x-real-ip: 127.0.0.1",
         "x-forwarded-proto: http",
         "x-forwarded-host: x",
-        "x-request-id: (made anew)",
+        "x-request-id: (generated)",
     ];
     assert_eq!(told_to_backend, expected);
 }

@@ -38,7 +38,7 @@ pub(super) fn describe_access(rule: &Rule) -> String {
                 .iter()
                 .map(|(name, values)| one_of(&format!("claim {name}"), values.iter().cloned()));
             format!(
-                "required: a good token{types}{roles}{}",
+                "required: a valid token{types}{roles}{}",
                 claims.collect::<String>()
             )
         }
@@ -63,14 +63,14 @@ pub(super) fn describe_outcome(outcome: RuleOutcome, rule: Option<&RuleConfig>) 
         RuleOutcome::Decides => format!("{covers} is the first that matches"),
         RuleOutcome::DecidesLeniently => {
             format!(
-                "{covers} matches for a backend that {IGNORES}, and asks for more than the first that matches exactly"
+                "{covers} matches for a backend that {IGNORES}, and is stricter than the first that matches exactly"
             )
         }
         RuleOutcome::AsksToo => {
             format!("{covers} matches for a backend that {IGNORES}, so its users are asked for too")
         }
-        RuleOutcome::Yields if rule.is_none() => "a rule before asks for more".to_owned(),
-        RuleOutcome::Yields => format!("{covers} matches, but a rule before it asks for more"),
+        RuleOutcome::Yields if rule.is_none() => "an earlier rule is stricter".to_owned(),
+        RuleOutcome::Yields => format!("{covers} matches, but an earlier rule is stricter"),
         RuleOutcome::Lenient => {
             format!("{covers} matches only for a backend that {IGNORES}, which opens nothing")
         }
@@ -87,7 +87,9 @@ const IGNORES: &str = "ignores case, encoding, a slash at the end, blanks around
 /// Why the rule rejects a request.
 pub(super) fn describe_rejection(code: ErrorCode, rule: &Rule, user: Option<&Identity>) -> String {
     match (code, user) {
-        (ErrorCode::TokenMissing, _) => "the rule asks for a token, and there is none".to_owned(),
+        (ErrorCode::TokenMissing, _) => {
+            "the rule needs a token, and the request has none".to_owned()
+        }
         (ErrorCode::Forbidden, _) if rule.access == Access::Deny => {
             "no request passes here".to_owned()
         }
@@ -108,14 +110,15 @@ pub(super) fn describe_rejection(code: ErrorCode, rule: &Rule, user: Option<&Ide
 }
 
 /// What happens to a cookie that carries a token.
-const COOKIE: &str = "the cookie with the token is taken out; the others go on (token_cookie)";
+const COOKIE: &str =
+    "the cookie with the token is removed; the others are forwarded (token_cookie)";
 
 /// Why the backend does not get a header.
 pub(super) const fn describe_removal(reason: RemovalReason, websocket: bool) -> &'static str {
     match reason {
         RemovalReason::TokenCookie => COOKIE,
         RemovalReason::Connection => {
-            "the Connection header says that it is for this connection only"
+            "the Connection header names it: it is for this connection only"
         }
         RemovalReason::Name(verdict) => describe_verdict(verdict, websocket),
     }
@@ -124,19 +127,17 @@ pub(super) const fn describe_removal(reason: RemovalReason, websocket: bool) -> 
 const fn describe_verdict(verdict: HeaderVerdict, websocket: bool) -> &'static str {
     match verdict {
         HeaderVerdict::Pass => "it passes",
-        HeaderVerdict::Handshake if websocket => "set anew for the WebSocket handshake",
+        HeaderVerdict::Handshake if websocket => "replaced for the WebSocket handshake",
         HeaderVerdict::Handshake | HeaderVerdict::Drop(DropReason::HopByHop) => {
             "for this connection only"
         }
-        HeaderVerdict::Drop(DropReason::Reserved) => "only menshen says who is calling",
+        HeaderVerdict::Drop(DropReason::Reserved) => "only menshen may set it",
         HeaderVerdict::Drop(DropReason::ReservedPrefix) => {
             "begins as identity.reserved_prefixes has it"
         }
-        HeaderVerdict::Drop(DropReason::Forwarding) => {
-            "only menshen says where a request comes from"
-        }
+        HeaderVerdict::Drop(DropReason::Forwarding) => "only menshen may set forwarding headers",
         HeaderVerdict::Drop(DropReason::ClientAddress) => {
-            "only menshen says what the client's address is"
+            "only menshen may set the client's address"
         }
         HeaderVerdict::Drop(DropReason::Override) => {
             "could give the backend another path, method or internal state"

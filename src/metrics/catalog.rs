@@ -194,11 +194,11 @@ metric_families! {
             [],
             "Above zero is usual (some clients send odd names); a sudden rise is an attempt to spoof an identity.";
         report_only: IntGauge = "report_only",
-            "Whether the gate or a rule only reports.",
+            "Whether the gate or a rule is in report-only mode.",
             [],
             "1: requests pass that would be rejected. Not for long.";
         report_only_requests: CounterFamily = "report_only_total",
-            "Requests while the gate only reports: what it would have decided, and what the backend answered.",
+            "Requests in report-only mode: the decision that was not enforced, and how the backend responded.",
             [
                 RULE,
                 error_codes_and("code", "pass"),
@@ -206,7 +206,7 @@ metric_families! {
             ],
             "A code beside `2xx`: the gate would reject what the backend accepts. `pass` beside `401`: the gate would allow what the backend rejects.";
         report_only_headers: IntCounter = "report_only_headers_total",
-            "Header fields of clients that were forwarded only because the gate only reports.",
+            "Header fields of clients that were forwarded only because of report-only mode.",
             [],
             "What clients send that will be removed once the gate enforces its rules.";
         streams_open: IntGaugeVec = "streams_open",
@@ -288,7 +288,7 @@ metric_families! {
                 API,
                 closed("class", "ok blocked busy code_invalid misconfigured rate_limited stale_token timeout unreachable unusable"),
             ],
-            "`misconfigured` is yours to mend (secret, app id, allowed addresses); `busy`, `timeout`, `unreachable` and `unusable` are WeChat's or the network's; `code_invalid` and `blocked` are the client's.";
+            "`misconfigured` is in your setup (secret, app id, allowed addresses); `busy`, `timeout`, `unreachable` and `unusable` are WeChat's or the network's; `code_invalid` and `blocked` are the client's.";
         wechat_call_duration: HistogramVec = "wechat_call_duration_seconds",
             "Calls of WeChat.",
             [API],
@@ -313,7 +313,7 @@ metric_families! {
                 closed("result", "sent bad_number balance blocked_number config content perm rate_limited timeout transient unmade \
                     unreachable unusable"),
             ],
-            "`config`, `balance`, `perm` and `content` are for you to mend with the vendor; after `timeout`, `transient` and `unusable` it is unknown whether a message was sent.";
+            "`config`, `balance`, `perm` and `content` must be corrected with the vendor; after `timeout`, `transient` and `unusable` it is unknown whether a message was sent.";
         sms_call_duration: HistogramVec = "sms_call_duration_seconds",
             "Calls of SMS vendors.",
             [VENDOR],
@@ -367,7 +367,7 @@ metric_families! {
         hook_events_lost: CounterFamily = "hook_events_lost_total",
             "Events that the backend will not receive.",
             [HOOK],
-            "The audit log has them (`hook.given_up`): tell the backend by hand.";
+            "The audit log has them (`hook.given_up`): apply them to the backend by hand.";
         hook_backlog: IntGauge = "hook_backlog",
             "Events that wait for the backend, counted up to 1000.",
             [],
@@ -385,7 +385,7 @@ metric_families! {
         store_errors: CounterFamily = "store_errors_total",
             "Store operations that failed.",
             [ENGINE, OP],
-            "Logins and refreshes fail meanwhile, tokens go on being checked. The log says why.";
+            "Logins and refreshes fail meanwhile, tokens are still checked. The log says why.";
         store_size: IntGauge = "store_size_bytes",
             "The store on disk.",
             [],
@@ -393,7 +393,7 @@ metric_families! {
         store_resealed: IntCounter = "store_resealed_records_total",
             "Records looked at for a change of the store's key.",
             [],
-            "Whether a change of the key goes on.";
+            "Whether a change of the key is in progress.";
     }
 }
 

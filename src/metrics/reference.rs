@@ -17,12 +17,12 @@ pub(super) const PROCESS_METRICS: &[(&str, &str, &str)] = &[
     (
         "process_resident_memory_bytes",
         "gauge",
-        "Memory in use; to be seen beside the container's limit.",
+        "Memory in use; compare it with the container's limit.",
     ),
     (
         "process_virtual_memory_bytes",
         "gauge",
-        "Address space; says little.",
+        "Address space; of little use.",
     ),
     (
         "process_open_fds",

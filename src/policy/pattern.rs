@@ -204,7 +204,7 @@ impl Segment {
             "*" => Ok(Self::Any),
             "**" => Err("'**' may only be the last segment".to_owned()),
             _ if name.contains('*') => {
-                Err("'*' stands for a whole segment; write %2A for the character".to_owned())
+                Err("'*' is a whole segment; write %2A for the character".to_owned())
             }
             _ => Ok(Self::Literal {
                 text: name.into(),

@@ -29,7 +29,7 @@ pub struct AccessLine<'a> {
     pub decision: &'static str,
     /// Wire code of menshen's own error response.
     pub error: Option<&'static str>,
-    /// Wire code with which a gate that only reports would have refused it.
+    /// In report-only mode: the wire code of the rejection that was not enforced.
     pub would_refuse: Option<&'static str>,
     pub user: Option<&'a str>,
     pub client_ip: ClientIp,

@@ -73,7 +73,7 @@ impl TokenInfo {
         let [header, payload, _signature] = parts[..] else {
             return Self::Nothing(match parts.len() {
                 5 => "five parts: it is encrypted (RFC 7516), which menshen does not take",
-                _ => "neither three parts, as a JWT has, nor a token of menshen's own form",
+                _ => "neither a JWT of three parts nor a token of menshen",
             });
         };
         let (Some(mut header), Some(mut claims)) = (object(header), object(payload)) else {

@@ -198,7 +198,7 @@ impl TrustedKeySet {
     pub(super) const fn problem(&self) -> Option<&'static str> {
         match (self.keys.is_empty(), self.ignored.is_empty()) {
             (false, _) => None,
-            (true, true) => Some("is an empty set, which says that no key is good"),
+            (true, true) => Some("is an empty set: no key is valid"),
             (true, false) => Some("has no key that can be used"),
         }
     }

@@ -469,7 +469,7 @@ fn whoever_takes_hooks_is_looked_for_and_told_nothing() {
         (good.address, ("ok", 0), "is reached"),
         (failing.address, ("warning", 0), "answers GET / with 500"),
         (garbage.address, ("failed", 1), "not in HTTP/1.1"),
-        (nobody(), ("failed", 1), "mend hooks.url"),
+        (nobody(), ("failed", 1), "correct hooks.url"),
     ] {
         let hooks = format!(
             "[hooks]\nurl = \"http://{address}/internal/hunter2\"\nsecret = \"0123456789abcdef0123456789abcdef\""
@@ -531,7 +531,7 @@ fn whoever_sends_codes_is_looked_for_and_sends_none() {
             said.contains(&aliyun) && !said.contains(KEY_ID) && !said.contains(SMS_SECRET),
             "{said}"
         );
-        assert_eq!(said.contains("is not reached"), aliyun == gone, "{said}");
+        assert_eq!(said.contains("cannot be reached"), aliyun == gone, "{said}");
     }
     assert_eq!(
         (

@@ -76,10 +76,10 @@ fn rules_are_explained_without_store_and_process() {
     for line in [
         "request     GET /public/x from 127.0.0.1\n",
         "rules       > 0 open: /public/** is the first that matches\n",
-        "asks for    public: no token is needed, and none is read\n",
+        "access      public: no token is needed, and none is read\n",
         "outcome     passes as anonymous\n",
         "backend     x-auth-state: anonymous\n",
-        "stripped    X-User-Id: only menshen says who is calling\n",
+        "stripped    X-User-Id: only menshen may set it\n",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
@@ -90,7 +90,9 @@ fn rules_are_explained_without_store_and_process() {
         "{text}"
     );
     assert!(
-        text.contains("refused, 401 token_missing: the rule asks for a token, and there is none"),
+        text.contains(
+            "refused, 401 token_missing: the rule needs a token, and the request has none"
+        ),
         "{text}"
     );
 

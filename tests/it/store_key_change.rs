@@ -43,7 +43,7 @@ fn the_key_of_the_store_changes_while_people_sign_in_and_everything_still_works(
             .collect();
         let changed = live(&menshen, &["keys", "rotate", "--store"]);
         assert!(
-            changed.err.contains("records sealed anew"),
+            changed.err.contains("records encrypted again"),
             "{}",
             changed.err
         );

@@ -132,7 +132,7 @@ fn a_password_is_asked_for_twice_and_never_shown() {
         ("yes", Some(0), "erased, 0 sessions ended\n"),
     ] {
         let mut asked = Terminal::running(&setup, &delete);
-        asked.answer("Type yes to go on: ", says);
+        asked.answer("Type yes to continue: ", says);
         let ended = asked.end();
         assert_eq!((ended.0, ended.1.as_str()), (code, out), "{}", ended.2);
         assert!(ended.3.contains(says), "it is shown again: {:?}", ended.3);
@@ -152,7 +152,7 @@ fn whoever_signs_everybody_out_is_asked_first() {
         ("yes", Some(0), "all sessions ended\n"),
     ] {
         let mut asked = Terminal::running(&setup, &everything);
-        asked.answer("This signs all users out. Type yes to go on: ", says);
+        asked.answer("This signs all users out. Type yes to continue: ", says);
         let ended = asked.end();
         assert_eq!(
             (ended.0, ended.1.as_str()),

@@ -48,7 +48,7 @@ fn a_token_is_read_and_judged_as_the_gate_does() {
         " (expires 20",
         ", in 14m ",
         "keys        those of the config\n",
-        &format!("verdict     good: the gate takes it for user {user}\n"),
+        &format!("verdict     valid: the gate accepts it for user {user}\n"),
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }

@@ -91,7 +91,7 @@ fn users_of_before_keep_their_ids_at_their_first_login() {
         &["import", "users", "-", "--format", "ndjson"],
         rows,
     );
-    mixed.failed(1, "line 2: openid leads to user 41 here");
+    mixed.failed(1, "line 2: openid belongs to user 41 here");
     mixed.failed(1, "line 3: phone must be");
     assert_eq!(
         mixed.out.trim_end(),

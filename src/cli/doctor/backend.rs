@@ -18,8 +18,7 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
 }
 
 fn judge(name: &str, outcome: &ProbeOutcome, upstream: &UpstreamConfig) -> Finding {
-    let start_it =
-        "start the backend, or mend upstream.urls: until then every request is answered 502";
+    let start_it = "start the backend, or correct upstream.urls: until then every request gets 502";
     let path = path(upstream);
     match outcome {
         Ok(head) => judge_answer(
@@ -28,7 +27,7 @@ fn judge(name: &str, outcome: &ProbeOutcome, upstream: &UpstreamConfig) -> Findi
             upstream,
         ),
         Err(ProbeFailure::Unreachable(why)) => {
-            Finding::failed(format!("{name} is not reached: {why}"), start_it)
+            Finding::failed(format!("{name} cannot be reached: {why}"), start_it)
         }
         Err(ProbeFailure::NoTls) => Finding::failed(
             format!("{name} accepts connections, but has no trusted certificate"),
@@ -54,13 +53,13 @@ fn judge_answer(seen: String, status: u16, upstream: &UpstreamConfig) -> Finding
                 "upstream.health.host"
             };
             let advice = format!(
-                "where it refuses the `Host` that it was asked with (Django's ALLOWED_HOSTS), {key} gives it one that it takes"
+                "if it refuses the `Host` of the check (Django's ALLOWED_HOSTS), set {key} to one that it accepts"
             );
             Finding::warning(seen, advice)
         }
         500.. => Finding::warning(
             seen,
-            "look at the backend's log; menshen hands on what it answers",
+            "look at the backend's log; menshen forwards its responses unchanged",
         ),
         200..400 => Finding::ok(seen),
         _ if upstream.health.path.is_some() => {
@@ -105,7 +104,7 @@ mod tests {
         ] {
             let finding = judge_answer(String::new(), 400, &with(host, None));
             let advice = finding.advice.unwrap();
-            assert!(advice.contains(&format!("{key} gives")), "{advice}");
+            assert!(advice.contains(&format!("set {key}")), "{advice}");
         }
     }
 }

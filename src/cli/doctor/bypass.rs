@@ -110,7 +110,7 @@ fn socket(path: &Path) -> Finding {
             .all(|dir| mode(dir).is_ok_and(|mode| mode & 0o001 != 0));
     let seen = format!("{} has mode {:o}", path.display(), own & 0o777);
     if is_open {
-        let advice = "take the others' right to write from it (mode 660), or put it into a directory of menshen and the backend";
+        let advice = "remove write access for others (mode 660), or move it to a directory of menshen and the backend";
         Finding::warning(
             format!("{seen}: every process of this machine may connect"),
             advice,

@@ -19,7 +19,7 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     let now = i64::try_from(Clock::System.now().as_secs()).unwrap_or(i64::MAX);
     vec![match Tls::expiry(&server.tls) {
         Ok(end) => judge(end - now),
-        Err(error) => Finding::failed(error.to_string(), "mend [server.tls]"),
+        Err(error) => Finding::failed(error.to_string(), "correct [server.tls]"),
     }]
 }
 

@@ -12,7 +12,7 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
 }
 
 fn judge(clocks: &[(&str, i64)]) -> Vec<Finding> {
-    let advice = "keep both clocks with NTP (chrony, systemd-timesyncd); where several servers say the same, it is this machine's";
+    let advice = "synchronize both clocks with NTP (chrony, systemd-timesyncd); if several servers show the same, this machine's clock is wrong";
     let differs = |(name, ahead): &(&str, i64)| {
         let side = if *ahead > 0 { "ahead of" } else { "behind" };
         let seen = format!(

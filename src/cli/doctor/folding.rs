@@ -47,7 +47,7 @@ fn by_name(context: &DoctorContext) -> Finding {
             "the backend is {name}, which reads `_` in names as `-`: {REMOVED}"
         )),
         None => Finding::skipped(
-            "the backend does not name its server; give --echo PATH, which answers headers as JSON",
+            "the backend does not name its server; give --echo PATH, which returns the headers as JSON",
         ),
     }
 }
@@ -55,12 +55,13 @@ fn by_name(context: &DoctorContext) -> Finding {
 const REMOVED: &str = "menshen removes identity headers of clients in every spelling";
 
 async fn by_echo(context: &DoctorContext, path: &str) -> Finding {
-    let advice = "give a path of the backend that answers 200 and the request's headers as JSON";
+    let advice =
+        "name a path of the backend that responds with 200 and the request's headers as JSON";
     if !path.starts_with('/') {
         return Finding::failed("--echo is not a path", advice);
     }
     let Ok(prober) = prober(&context.config.upstream).await else {
-        return Finding::skipped("the backend is not reached");
+        return Finding::skipped("the backend cannot be reached");
     };
     let probe = Probe {
         path,
@@ -70,7 +71,7 @@ async fn by_echo(context: &DoctorContext, path: &str) -> Finding {
     match prober.send(0, probe, RESPONSE_TIMEOUT).await {
         Err(ProbeError::InvalidRequest) => Finding::failed("--echo is not a path", advice),
         Err(ProbeError::Unresolved | ProbeError::NoConnection(_) | ProbeError::NoTls) => {
-            Finding::skipped("the backend is not reached")
+            Finding::skipped("the backend cannot be reached")
         }
         Err(error @ (ProbeError::NoResponse | ProbeError::NotHttp)) => {
             Finding::failed(format!("--echo: {error}"), advice)

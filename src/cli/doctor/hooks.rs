@@ -13,7 +13,7 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     vec![reached(
         &probe.name,
         &probe.outcome,
-        "mend hooks.url, or start what listens there",
+        "correct hooks.url, or start its server",
     )]
 }
 
@@ -21,7 +21,7 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
 pub(super) fn reached(name: &str, outcome: &ProbeOutcome, advice: &str) -> Finding {
     match outcome {
         Ok(head) if head.status >= 500 => {
-            let advice = "look at its log: it may fail at what is meant too";
+            let advice = "look at its log: real hooks may fail too";
             Finding::warning(
                 format!("{name} is reached, and answers GET / with {}", head.status),
                 advice,
@@ -29,7 +29,7 @@ pub(super) fn reached(name: &str, outcome: &ProbeOutcome, advice: &str) -> Findi
         }
         Ok(_) => Finding::ok(format!("{name} is reached (only GET / was sent)")),
         Err(ProbeFailure::Unreachable(why)) => {
-            Finding::failed(format!("{name} is not reached: {why}"), advice)
+            Finding::failed(format!("{name} cannot be reached: {why}"), advice)
         }
         Err(ProbeFailure::NoTls) => {
             Finding::failed(format!("{name} has no trusted certificate"), advice)

@@ -50,7 +50,7 @@ async fn look(issuer: &IssuerConfig) -> Finding {
     };
     let server = url.origin().ascii_serialization();
     let failed = |what: String| {
-        let advice = "until its keys come, its tokens are refused; see that jwks_url is right and reached from here";
+        let advice = "until its keys are fetched, its tokens are refused; check that jwks_url is right and can be reached from here";
         Finding::failed(format!("{name}: {server} {what}"), advice)
     };
     match outbound.fetch(url, MAX_JWKS_LEN, RESPONSE_TIMEOUT).await {

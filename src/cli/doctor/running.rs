@@ -34,7 +34,7 @@ pub(super) async fn check(context: Arc<DoctorContext>) -> Vec<Finding> {
             Ok(body) => judge(answer.status.as_u16(), &body),
             Err(_) => Finding::failed(
                 format!("what listens on {listen} is not menshen"),
-                "give admin.listen a free port",
+                "set admin.listen to a free port",
             ),
         },
     }]

@@ -36,7 +36,7 @@ fn judge(path: &Path) -> Finding {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !directory.exists() => {
             return Finding::failed(
                 format!("the directory of {name} does not exist"),
-                "make the directory, for the user that menshen runs as (systemd: RuntimeDirectory=menshen)",
+                "create the directory, for the user that menshen runs as (systemd: RuntimeDirectory=menshen)",
             );
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -86,7 +86,7 @@ mod tests {
             in_no_directory
                 .advice
                 .unwrap()
-                .starts_with("make the directory")
+                .starts_with("create the directory")
         );
         let _listener = UnixListener::bind(&path).unwrap();
         for (mode, state) in [

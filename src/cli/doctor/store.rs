@@ -40,7 +40,7 @@ pub(super) async fn check(context: Arc<DoctorContext>) -> Vec<Finding> {
         )],
         Err(error) => vec![Finding::failed(
             format!("store.url {}", error.0),
-            "mend store.url",
+            "correct store.url",
         )],
     }
 }
@@ -52,12 +52,12 @@ async fn shared(config: &Config) -> Vec<Finding> {
         Ok(()) => Finding::ok("the database answers, and keeps what it acknowledges"),
         Err(error) => Finding::failed(
             error.to_string(),
-            "mend store.url or the database: until then nobody signs in, and tokens go on being checked",
+            "correct store.url or the database: until then no login succeeds, and tokens are still checked",
         ),
     }];
     if url.contains("sslmode=disable") {
         findings.push(Finding::warning(
-            "TLS to the database is off (sslmode=disable): whoever is on the way reads the password and changes answers",
+            "TLS to the database is off (sslmode=disable): an attacker on the network can read the password and change results",
             "remove sslmode, and name the server's certificate authority with sslrootcert",
         ));
     }
@@ -90,7 +90,7 @@ fn directory(data: &Path) -> Finding {
         Ok(()) if data.exists() => Finding::ok(format!("{name} can be written")),
         Ok(()) => Finding::ok(format!("{name} does not exist yet, and can be created")),
         Err(error) => {
-            let advice = "give it to the user that menshen runs as (and run this as that user), on a disk that is not read-only";
+            let advice = "make it writable for the user that menshen runs as (and run this as that user), on a disk that is not read-only";
             Finding::failed(
                 format!("{} cannot be written: {error}", there.display()),
                 advice,
@@ -104,7 +104,7 @@ fn free_space(data: &Path) -> Finding {
         Ok(disk) => judge_free_space(disk.f_bavail.saturating_mul(disk.f_frsize) / MIB),
         Err(error) => Finding::warning(
             format!("free space cannot be read: {error}"),
-            "look at it with df",
+            "check it with df",
         ),
     }
 }
@@ -169,7 +169,7 @@ fn key(config: &Config, data: &Path) -> Finding {
     let file = match app::with_key_file(store).map(|store| store.encryption_key_file) {
         Ok(Some(file)) => file,
         Ok(None) => return Finding::skipped("it has no key in a file"),
-        Err(error) => return Finding::failed(format!("{error:#}"), "mend [store]"),
+        Err(error) => return Finding::failed(format!("{error:#}"), "correct [store]"),
     };
     let name = file.display();
     match fs::metadata(&file) {
@@ -191,7 +191,7 @@ fn key(config: &Config, data: &Path) -> Finding {
             format!("it has data, but its key {name} is missing"),
             "bring the key back: without it nothing in there can be read, and menshen does not start",
         ),
-        Err(_) => Finding::ok(format!("its key {name} is made on the first start")),
+        Err(_) => Finding::ok(format!("its key {name} is created on the first start")),
     }
 }
 

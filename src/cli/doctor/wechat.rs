@@ -25,7 +25,7 @@ pub(super) async fn check(context: Arc<DoctorContext>) -> Vec<Finding> {
     );
     let wechat = match wechat {
         Ok(wechat) => wechat,
-        Err(error) => return vec![Finding::failed(error.to_string(), "mend [wechat]")],
+        Err(error) => return vec![Finding::failed(error.to_string(), "correct [wechat]")],
     };
     // A little less than the check's own timeout, so that the result is still printed.
     let tried = wechat.check_credentials(CHECK_TIMEOUT * 5 / 6).await;
@@ -43,12 +43,12 @@ pub(super) async fn check(context: Arc<DoctorContext>) -> Vec<Finding> {
 fn judge(app: &AppId, tried: Option<Result<(), WechatRejection>>) -> Finding {
     let refused = match tried {
         None => {
-            let message = "wechat.token_mode = \"none\" asks for no access token, and nothing else tries a secret without a login";
+            let message = "wechat.token_mode = \"none\" uses no access token, and without one the secret can be tested only by a login";
             return Finding::skipped(format!("{app}: {message}"));
         }
         Some(Ok(())) => {
             return Finding::ok(format!(
-                "{app}: WeChat takes the AppSecret and gives an access token"
+                "{app}: WeChat accepts the AppSecret and returns an access token"
             ));
         }
         Some(Err(refused)) => refused,
@@ -65,13 +65,13 @@ fn judge(app: &AppId, tried: Option<Result<(), WechatRejection>>) -> Finding {
     let failed = |advice: &str| Finding::failed(seen.clone(), advice);
     match (refused.why, refused.errcode.map(Errcode::get)) {
         (_, Some(40001 | 40125 | 41004)) => failed(
-            "the AppSecret is not that of this app id: copy it anew from mp.weixin.qq.com (a reset ends the old one)",
+            "the AppSecret is not that of this app id: copy it again from mp.weixin.qq.com (a reset ends the old one)",
         ),
         (_, Some(40002 | 40013 | 41002)) => {
             failed("the app id is wrong: copy it from mp.weixin.qq.com")
         }
         (_, Some(40164 | 61004)) => failed(
-            "WeChat takes no call from this machine's address: add it to the IP list of the mini program, mp.weixin.qq.com",
+            "WeChat accepts no call from this machine's address: add it to the IP list of the mini program, mp.weixin.qq.com",
         ),
         (_, Some(40243)) => failed("the AppSecret is frozen: unfreeze it at mp.weixin.qq.com"),
         (_, Some(89501 | 89503 | 89506 | 89507)) => failed(
@@ -97,7 +97,7 @@ fn judge(app: &AppId, tried: Option<Result<(), WechatRejection>>) -> Finding {
         ),
         (WechatError::Busy { .. } | WechatError::RateLimited { .. }, _) => Finding::warning(
             seen,
-            "the credentials could not be tried: ask again later, and look at the quota",
+            "the credentials could not be tested: try again later, and check the quota",
         ),
     }
 }

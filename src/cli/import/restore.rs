@@ -82,7 +82,7 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(RecordCounts
         Some(file) => app::export_key_from_file(&config, file)?,
         None => app::export_key(&config)?,
     };
-    let key = key.context("store.encryption_key is needed: the one of the store that was exported (or say --key-file)")?;
+    let key = key.context("store.encryption_key is needed: the one of the store that was exported (or give --key-file)")?;
     let file =
         open_input(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
     let mut decryptor = Decryptor::begin(BufReader::new(file), &key)?;

@@ -62,8 +62,7 @@ impl Values {
         let app_id = self.take(Field::AppId).or_else(|| options.app_id.clone());
         let mut openids = std::mem::take(&mut self.openids);
         if let Some(openid) = self.take(Field::OpenId) {
-            let message =
-                "is missing, and the config has not just one mini program (or say --app-id)";
+            let message = "is missing, and the config does not have exactly one mini program (or give --app-id)";
             openids.push((
                 app_id.ok_or_else(|| RowError::field("app_id", message))?,
                 openid,

@@ -200,7 +200,7 @@ fn columns<'h>(
     }
     if !unknown.is_empty() {
         return Err(RowsReadError::Header(format!(
-            "line 1: no field is named {} (fields: {}). Say --column FIELD=COLUMN for each that is meant, or \
+            "line 1: no field is named {} (fields: {}). Give --column FIELD=COLUMN for each of them, or \
              --ignore-other-columns",
             unknown.join(", "),
             Field::names()
@@ -208,7 +208,7 @@ fn columns<'h>(
     }
     if !columns.contains(&Some(Field::Id)) {
         return Err(RowsReadError::Header(
-            "line 1: there is no column id (or say --column id=COLUMN)".to_owned(),
+            "line 1: there is no column id (or give --column id=COLUMN)".to_owned(),
         ));
     }
     Ok(columns)

@@ -76,7 +76,7 @@ pub(super) fn run(console: &mut Console<'_>, args: &UsersArgs) -> CommandResult 
         .or_else(|| RowFormat::from_extension(&args.file));
     let format = format.ok_or_else(|| {
         let message =
-            "say --format csv, mysql-csv, tsv or ndjson: the name of the file does not tell";
+            "give --format csv, mysql-csv, tsv or ndjson: the extension of the file is none of them";
         CommandError::Usage(message.to_owned())
     })?;
     let name = args.file.display();

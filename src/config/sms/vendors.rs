@@ -223,7 +223,7 @@ impl WebhookConfig {
         let is_private =
             is_loopback(&host) || host.parse().is_ok_and(|address| !is_public(address));
         if is_private && !self.allow_private {
-            let message = "is on this machine or in a private network: set `allow_private = true` if that is meant";
+            let message = "is on this machine or in a private network: set `allow_private = true` if that is intended";
             problems.add_conflict(key, &["sms.webhook.allow_private"], message);
         }
     }

@@ -140,7 +140,7 @@ fn a_push_needs_the_token_and_the_key_of_every_mini_program() {
             "enabled = true"
         ),
         [
-            "wechat.push_token: is not 3 to 32 letters and digits, as WeChat's console takes them",
+            "wechat.push_token: is not 3 to 32 letters and digits, which WeChat's console requires",
             "wechat.push_aes_key: is not an EncodingAESKey: 43 letters and digits",
         ]
     );

@@ -221,7 +221,7 @@ fn codes_travel_over_tls_and_not_to_neighbours() {
             (
                 "[sms.aliyun]\nendpoint = 'https://sms.example.com/path'",
                 &[
-                    "sms.aliyun.endpoint: has a path: give the server alone, every request keeps its own path",
+                    "sms.aliyun.endpoint: has a path: write the server alone, because every request keeps its own path",
                 ],
             ),
             (
@@ -237,13 +237,13 @@ fn codes_travel_over_tls_and_not_to_neighbours() {
             (
                 "[sms.webhook]\nurl = 'https://10.0.0.1/?hunter2'",
                 &[
-                    "sms.webhook.url: is on this machine or in a private network: set `allow_private = true` if that is meant",
+                    "sms.webhook.url: is on this machine or in a private network: set `allow_private = true` if that is intended",
                 ],
             ),
             (
                 "[sms.webhook]\nurl = 'https://[fd00::1]/'",
                 &[
-                    "sms.webhook.url: is on this machine or in a private network: set `allow_private = true` if that is meant",
+                    "sms.webhook.url: is on this machine or in a private network: set `allow_private = true` if that is intended",
                 ],
             ),
         ],

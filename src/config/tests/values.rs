@@ -90,7 +90,7 @@ const SERVER_AND_UPSTREAM: &[(&str, &str)] = &[
     ),
     (
         "[forward_auth]\ntrusted_callers = ['0.0.0.0/0']",
-        "3: forward_auth.trusted_callers[0]: 0.0.0.0/0 is every address, and each of them could ask about any path",
+        "3: forward_auth.trusted_callers[0]: 0.0.0.0/0 is every address, and each of them may ask about any path",
     ),
     (
         "[cors]\nallowed_origins = ['https://a.example', 'https://a.example/']",
@@ -98,7 +98,7 @@ const SERVER_AND_UPSTREAM: &[(&str, &str)] = &[
     ),
     (
         "[cors]\nallowed_origins = ['https://a.example', '*']",
-        "3: cors.allowed_origins[1]: allows every origin: list no other beside it",
+        "3: cors.allowed_origins[1]: allows every origin: list no other origin",
     ),
     (
         "[cors]\nallowed_origins = ['*']\nallow_credentials = true",
@@ -122,7 +122,7 @@ const SERVER_AND_UPSTREAM: &[(&str, &str)] = &[
     ),
     (
         "[upstream]\nurls = []",
-        "3: upstream.urls: is empty: there must be a backend",
+        "3: upstream.urls: is empty: name at least one backend",
     ),
     (
         "[upstream]\nurls = ['http://me:hunter2@app']",
@@ -130,7 +130,7 @@ const SERVER_AND_UPSTREAM: &[(&str, &str)] = &[
     ),
     (
         "[upstream]\nurls = ['http://app/v1']",
-        "3: upstream.urls[0]: has a path: give the server alone, every request keeps its own path",
+        "3: upstream.urls[0]: has a path: write the server alone, because every request keeps its own path",
     ),
     (
         "[upstream]\nauthorization = 'forge'",
@@ -203,11 +203,11 @@ const TOKENS_AND_STORE: &[(&str, &str)] = &[
     ),
     (
         "[tokens]\nrotate_every = '90d'\nkey_dir = 'keys'",
-        "3: tokens.rotate_every: is for keys that menshen makes, and `tokens.key_dir` gives them: put the new one there yourself",
+        "3: tokens.rotate_every: is for keys that menshen creates, but `tokens.key_dir` has the keys: add the new one there",
     ),
     (
         "[tokens]\nrotate_every = '90d'\nalgorithm = 'HS256'\nsecret = 'q9Jm4xv7Tz2LwBn8RkYd3GpHs6FcEa1U'",
-        "3: tokens.rotate_every: is for keys that menshen makes, and `tokens.secret` gives them: put the new one there yourself",
+        "3: tokens.rotate_every: is for keys that menshen creates, but `tokens.secret` has the keys: add the new one there",
     ),
     (
         "[tokens]\ncache_entries = 0",
@@ -362,7 +362,7 @@ fn a_production_config_is_held_to_more() {
     for (text, message) in [
         (
             "[wechat]\napp_id = 'wx1'",
-            "3: wechat.secret: is missing: give the AppSecret of \"wx1\" here or in `secret_file`",
+            "3: wechat.secret: is missing: set the AppSecret of \"wx1\" here or in `secret_file`",
         ),
         (
             "[wechat]\napp_id = 'wx1'\nsecret = ''",
@@ -378,7 +378,7 @@ fn a_production_config_is_held_to_more() {
         ),
         (
             "[[wechat.app]]\napp_id = 'wx1'",
-            "3: wechat.app[0].secret: is missing: give the AppSecret of \"wx1\" here or in `secret_file`",
+            "3: wechat.app[0].secret: is missing: set the AppSecret of \"wx1\" here or in `secret_file`",
         ),
         (
             "[wechat]\napp_id = 'wx1'\nsecret = 's3'\n[[wechat.app]]\napp_id = 'wx1'\nsecret = 's4'",

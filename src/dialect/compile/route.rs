@@ -135,7 +135,7 @@ impl Compiler<'_> {
         {
             self.add(
                 &format!("{key}.inputs"),
-                format!("does not say where `{missing}` is, which this action needs"),
+                format!("does not have `{missing}`, which this action needs"),
             );
         }
         let has = |name: &str| route.inputs.contains_key(name);

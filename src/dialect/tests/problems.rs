@@ -88,7 +88,7 @@ fn what_is_wrong_with_a_route_is_said_where_it_stands() {
             with("").replace("{ code = 'body.code' }", "{ cod = 'body.code' }"),
             &[
                 "dialect[0].route[0].inputs.cod: is not an input of this action; did you mean `code`?",
-                "dialect[0].route[0].inputs: does not say where `code` is, which this action needs",
+                "dialect[0].route[0].inputs: does not have `code`, which this action needs",
             ],
         ),
         (
@@ -188,9 +188,7 @@ fn what_is_wrong_with_a_shape_is_said_where_it_stands() {
         ),
         (
             shape("body = '{ \"e\": \"{errors}\" }'"),
-            &[
-                "dialect[0].error[0].body: has `{errors}`, and there is no `item` that says what one looks like",
-            ],
+            &["dialect[0].error[0].body: has `{errors}`, but there is no `item` for one of them"],
         ),
         (
             "[[dialect]]\nkind = 'custom'".to_owned(),
@@ -266,8 +264,7 @@ fn dialects_do_not_stand_in_each_other_s_way() {
         (
             vec![of(DialectKind::Nest, "")],
             &[
-                "dialect[0].prefix: POST /auth/wx-login is under `auth.prefix`, where the auth API is: give the dialect or the auth API \
-                 another one",
+                "dialect[0].prefix: POST /auth/wx-login is under `auth.prefix`, where the auth API is: change one of the two prefixes",
                 "dialect[0].prefix: POST /auth/wechat-login is under",
                 "dialect[0].prefix: POST /auth/refresh is under",
                 "dialect[0].prefix: POST /auth/logout is under",
