@@ -25,7 +25,7 @@ use crate::{
     types::{SessionId, Timestamp, UserId, UserType, Username},
 };
 
-/// Records sealed anew in one operation of the store, so that logins are not held up for long.
+/// Records that are encrypted again in one operation of the store, so that logins are not held up for long.
 const RESEAL_BATCH: usize = 500;
 
 /// The operations, with their dependencies.

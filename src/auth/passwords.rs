@@ -283,8 +283,8 @@ mod tests {
         }
     }
 
-    /// The comparison with nobody's hash runs to its end: with another form or other parameters it
-    /// would be told at once.
+    /// The comparison with the hash of no user takes the same time: another form or other parameters
+    /// would be recognizable.
     #[test]
     fn the_decoy_costs_what_a_real_hash_costs() {
         let decoy = argon2::PasswordHash::new(DECOY_HASH).unwrap();

@@ -178,7 +178,7 @@ mod tests {
             MAX_CHECKS_OVER_LIMIT,
             "of both addresses together"
         );
-        // Those for which there is no room are not checked at all, and whose turn came leave it to
+        // Those for which there is no room are not checked, and those whose turn came leave it to
         // the next ones.
         let checked = AtomicUsize::new(0);
         let counted = async || {

@@ -20,7 +20,7 @@ pub struct SmsLogin {
 }
 
 impl Auth {
-    /// Logs in the user of the phone, or makes one. Wrong, used, expired, over its attempts and
+    /// Logs in the user of the phone, or creates one. Wrong, used, expired, over its attempts and
     /// never sent get the same response after the same work.
     pub async fn sms_login(&self, login: SmsLogin, from: ClientIp) -> Result<SignedIn, AuthError> {
         let result = self.login_with_sms(login, from).await;

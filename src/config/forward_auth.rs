@@ -1,5 +1,4 @@
-//! `[forward_auth]`: answers for a proxy that forwards requests itself and asks menshen about each
-//! of them.
+//! `[forward_auth]`: for a proxy that forwards requests itself and asks menshen about each of them.
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -10,11 +9,11 @@ use super::{Config, Problems, values::Network};
 /// `GET /auth/verify` (below `auth.prefix`), for a proxy that forwards requests itself and asks
 /// about each of them: nginx `auth_request`, Traefik `forwardAuth`, APISIX `forward-auth`, Envoy
 /// `ext_authz`. 200 with the identity headers, 401 or 403. `deploy/examples/forward-auth` has the
-/// proxies' side, without which this is no protection.
+/// config of the proxies, without which this protects nothing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ForwardAuthConfig {
-    /// Off: nothing is answered there.
+    /// Off: there is no such route.
     pub enabled: bool,
     /// How the proxy describes the request that it asks about. Only these fields are read, whatever
     /// else a request has.
@@ -26,7 +25,7 @@ pub struct ForwardAuthConfig {
     pub trusted_callers: Vec<IpNet>,
     /// What happens to a request with an identity header in any spelling, or another header that
     /// the gate would remove: with forward-auth only the proxy can remove it. `refuse` it (403), or
-    /// `ignore` it, where the proxy surely drops or overwrites all of them. Envoy gets a list of
+    /// `ignore` it, if the proxy is certain to drop or overwrite all of them. Envoy gets a list of
     /// headers to remove, so this does not apply there.
     pub forged_headers: ForgedHeaders,
 }
@@ -64,7 +63,7 @@ impl ForwardAuthConfig {
     }
 }
 
-/// Where the original request stands in a proxy's question.
+/// The fields in which a proxy describes the original request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ForwardAuthDialect {

@@ -9,17 +9,17 @@ use super::{Problems, RuleConfig};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GateConfig {
-    /// Report only: for a first day in front of a live backend that still checks its callers
+    /// Report-only mode, for a first day in front of a live backend that still checks its callers
     /// itself. No request is refused for a path, a token or a rule. A request that would have been
     /// refused is forwarded as anonymous, with the client's `Authorization` (whatever
-    /// `upstream.authorization` says), logged (`would_refuse`), and counted beside what the backend
-    /// answered (`menshen_report_only_total`). Of the client's headers only those are removed that
-    /// menshen sets itself, and those that could change where a request ends; others that would be
-    /// removed are counted (`menshen_report_only_headers_total`). A request whose end is ambiguous
-    /// cannot be forwarded safely and is refused all the same. The auth API and dialects work as
-    /// always. **The backend is as open as it was without menshen.** As soon as one rule is
-    /// enforced (`report_only = false`), an ambiguous path is refused everywhere, and headers that
-    /// name another path or method are removed: either could bypass that rule.
+    /// `upstream.authorization` says). It is logged (`would_refuse`), and counted with the
+    /// backend's response (`menshen_report_only_total`). Of the client's headers only those are
+    /// removed that menshen sets itself, or that could change where a request ends; the others are
+    /// counted (`menshen_report_only_headers_total`). A request whose end is ambiguous cannot be
+    /// forwarded safely, and is still refused. The auth API and dialects work as always. **The
+    /// backend is as open as it was without menshen.** As soon as one rule is enforced
+    /// (`report_only = false`), an ambiguous path is refused everywhere, and headers that name
+    /// another path or method are removed: either could bypass that rule.
     pub report_only: bool,
 }
 

@@ -1,4 +1,4 @@
-//! `[hooks]`: what the backend is asked and told.
+//! `[hooks]`: requests and events to the backend.
 
 use std::path::PathBuf;
 
@@ -85,7 +85,7 @@ impl HookEvent {
         Self::UserWithdrawn,
     ];
 
-    /// As it stands in the config and on the wire; also a metric label.
+    /// Its name in the config and on the wire; also a metric label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::UserCreated => "user.created",
@@ -126,7 +126,7 @@ pub enum HookShare {
 }
 
 impl HooksConfig {
-    /// Whether the backend hears of it at all.
+    /// Whether it is sent to the backend.
     pub fn has(&self, event: HookEvent) -> bool {
         self.url.is_some() && self.events.contains(&event)
     }

@@ -1,4 +1,4 @@
-//! `[identity]`: what the backend is told about the caller.
+//! `[identity]`: how the backend gets the identity of the caller.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HumanDuration, Problems, TokenConfig, values::pairs};
 
-/// What the backend is told about the caller.
+/// How the backend gets the identity of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct IdentityConfig {
@@ -20,8 +20,8 @@ pub struct IdentityConfig {
     /// listed here: the holder of a token can read it. A changed phone or nickname is in the next
     /// access token. An `openid` is that of the mini program of the session.
     pub headers: BTreeMap<String, String>,
-    /// No header of a client whose name starts like this passes, whatever character stands for `-`,
-    /// even where menshen sets none.
+    /// A header of a client never passes if its name starts with one of these, with any character
+    /// in place of `-`, even if menshen sets no such header.
     pub reserved_prefixes: Vec<String>,
     /// Set `X-Auth-Assertion` on each authenticated request: a JWT about the caller (`EdDSA`, or
     /// `ES256` where `tokens.algorithm` is that), which the backend can check with the keys of

@@ -1,5 +1,5 @@
-//! `[mint]`: the token that the backend is shown in place of the client's, in the form that the
-//! backend itself once issued.
+//! `[mint]`: the token that replaces the client's on the way to the backend, in the form that the
+//! backend itself used to issue.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, HumanDuration, Problems, SecretText, UpstreamAuthorization, tokens::weakness};
 
-/// What the backend finds in `Authorization` where `upstream.authorization` is `mint`: a token of
-/// its own form, made by menshen for each session and renewed in time, so that a backend that
-/// verifies tokens works without a change.
+/// The token that the backend gets in `Authorization` if `upstream.authorization` is `mint`. It has
+/// the backend's own form, and is minted for each session and renewed in time, so that a backend
+/// that verifies tokens needs no change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MintConfig {
@@ -30,8 +30,8 @@ pub struct MintConfig {
     /// `kid` of the token's header. Unset: none.
     #[schemars(example = &"2026")]
     pub key_id: Option<String>,
-    /// The claims, by the backend's names for them, in the language of dialects. `{user.id}` is a
-    /// number where `users.ids` is `integer`, `{user.id:text}` never; besides there are
+    /// The claims, by the backend's names for them, as templates with placeholders. `{user.id}` is
+    /// a number if `users.ids` is `integer`, `{user.id:text}` always a text; the others are
     /// `{user.type}`, `{user.roles}`, `{user.is_staff}`, `{user.is_superuser}`, `{session_id}`,
     /// `{client_type}`, `{now}` and `{jti}`, a new one for each token. A claim without a value is
     /// left out. `iat` (5 s early, for clocks that differ) and `exp` are always there.

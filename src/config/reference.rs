@@ -37,7 +37,7 @@ working directory when there is no file.
 
 A time is a whole number and ms, s, m, h or d; a size is a whole number, alone or with KiB or MiB.
 
-`menshen check` tells all that is wrong with a config, with its line. `menshen config` prints this text.";
+`menshen check` reports every problem of a config with its line. `menshen config` prints this text.";
 
 /// The one value that differs from its default, so that the file runs as it is.
 const MODE: &str = "mode = \"development\"   # the only value here that is not the default: that is \"production\"";

@@ -1,4 +1,4 @@
-//! `[[rule]]`: who may pass where.
+//! `[[rule]]`: the access that each path and method needs.
 
 use std::collections::BTreeMap;
 
@@ -72,20 +72,20 @@ pub struct RuleConfig {
     #[serde(default)]
     #[schemars(example = true)]
     pub cors: bool,
-    /// Let through paths with `%2F` or `%25` (`["%2F"]`, `["%25"]` or both) for a backend whose ids
-    /// need them; elsewhere they are refused (400). **A warning:** what such a path means depends
-    /// on how often the servers behind decode it, and any of them may take `%2F` for a `/`. So a
-    /// path passes only if it is good and comes to this very rule as sent, decoded once and decoded
-    /// twice: without a segment of dots, an empty one, or another delimiter that was hidden. Rules
-    /// see a part of an id as a segment of the path then, and a rule of the backend's own, or of a
-    /// proxy behind, may see another path than this one. `%2F` needs a `path` that ends in `/**`,
-    /// best one that has nothing else below it.
+    /// Let paths with `%2F` or `%25` pass (`["%2F"]`, `["%25"]` or both), for a backend whose ids
+    /// need them. Other rules refuse them (400). **A warning:** the meaning of such a path depends
+    /// on how often the servers behind decode it, and any of them may read `%2F` as `/`. So a path
+    /// passes only if it is valid and matches this same rule as sent, decoded once and decoded
+    /// twice: without dot segments, empty segments or another hidden delimiter. Rules then see a
+    /// part of an id as a segment of the path, and a rule of the backend, or of a proxy behind, may
+    /// see another path. `%2F` needs a `path` that ends in `/**`, best one with nothing else below
+    /// it.
     #[serde(default)]
     #[schemars(example = ["%2F"])]
     pub allow_encoded: Vec<EncodedDelimiter>,
-    /// What `gate.report_only` is for all paths, for the paths of this rule. Unset: as
-    /// `gate.report_only` says. Ambiguous paths are refused, and headers that name another path or
-    /// method removed, unless every rule only reports.
+    /// Report-only mode for the paths of this rule. Unset: as `gate.report_only` says. Unless every
+    /// rule is in this mode, ambiguous paths are refused, and headers that name another path or
+    /// method are removed.
     #[schemars(example = true)]
     pub report_only: Option<bool>,
 }

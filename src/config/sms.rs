@@ -1,4 +1,4 @@
-//! `[sms]`: who sends one-time codes to phones, and how many.
+//! `[sms]`: the providers that send one-time codes to phones, and their limits.
 
 mod provider;
 mod template;
@@ -20,9 +20,10 @@ use crate::types::{Malformed, Phone, SmsCode, Timestamp};
 #[serde(default, deny_unknown_fields)]
 pub struct SmsConfig {
     /// The providers, in the order in which they are tried: `aliyun`, `tencent`, `dypns`,
-    /// `webhook`, each with a table below, or `log`. The next one is tried only when surely nothing
-    /// was sent: this one refused for its configuration, balance, content or permission, or was not
-    /// reachable. Empty: in development the same as `log`, in production there is no SMS login.
+    /// `webhook`, each with a table below, or `log`. The next one is tried only if certainly
+    /// nothing was sent: the one before refused because of configuration, balance, content or
+    /// permission, or could not be reached. Empty: in development the same as `log`, in production
+    /// there is no SMS login.
     pub providers: Vec<SmsProvider>,
     /// Total time for one call of one provider. A connection attempt is aborted after 3s, and the
     /// next provider is tried; with a shorter time here that counts as no response, after which no
@@ -32,7 +33,7 @@ pub struct SmsConfig {
     /// Country codes whose phone numbers are served. Numbers in other countries can be costly ones:
     /// `86` is mainland China.
     pub countries: Vec<String>,
-    /// How long a code is good for.
+    /// How long a code is valid.
     #[schemars(extend("minimum" = "30s", "maximum" = "1h"))]
     pub code_ttl: HumanDuration,
     /// How long a phone waits for its next code.

@@ -20,7 +20,7 @@ pub struct TokenConfig {
     /// `HS256` for a backend that shares the secret.
     pub algorithm: Algorithm,
     /// Directory of PEM private keys (PKCS#8, one a file; the newest name signs, all verify).
-    /// Unset: keys are made on first start and kept in the store. Not for HS256.
+    /// Unset: keys are created on first start and stored. Not for HS256.
     #[schemars(extend("format" = "path"), example = &"keys")]
     pub key_dir: Option<PathBuf>,
     /// The secret for HS256, at least 32 bytes; also `secret_file`. Unset: made on first start and
@@ -272,7 +272,7 @@ impl Algorithm {
         alg == self.as_str() || (self == Self::EdDsa && alg == "Ed25519")
     }
 
-    /// As it stands in the `alg` of a token that menshen signs.
+    /// Its name in the `alg` of a token that menshen signs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::EdDsa => "EdDSA",

@@ -13,14 +13,14 @@ pub enum SmsProvider {
     Tencent,
     /// Aliyun `SendSmsVerifyCode`.
     Dypns,
-    /// A server of one's own.
+    /// The operator's own server.
     Webhook,
     /// No vendor: the code is printed in the log. Development only.
     Log,
 }
 
 impl SmsProvider {
-    /// As it stands in the config and in metrics.
+    /// Its name in the config and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Aliyun => "aliyun",

@@ -51,7 +51,7 @@ pub struct AliyunConfig {
     pub price: u32,
 }
 
-/// Aliyun number verification, `SendSmsVerifyCode`: for those who get no signature of their own.
+/// Aliyun number verification, `SendSmsVerifyCode`: for accounts without a signature of their own.
 /// Mainland China only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -112,9 +112,9 @@ pub struct TencentConfig {
     pub price: u32,
 }
 
-/// A server of one's own that sends the message. menshen posts `{id, phone, code, purpose,
-/// expires_in}` as JSON to it: `phone` is `+8613800138000`, `purpose` is `login` or `bind`,
-/// `expires_in` is in seconds. `id` is also in the header `Idempotency-Key`.
+/// Your own server that sends the message. menshen posts `{id, phone, code, purpose, expires_in}`
+/// as JSON to it: `phone` is `+8613800138000`, `purpose` is `login` or `bind`, `expires_in` is in
+/// seconds. `id` is also in the header `Idempotency-Key`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookConfig {
