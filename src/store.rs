@@ -66,8 +66,8 @@ pub use self::{
         WithdrawalOutcome, WithdrawalScope,
     },
     phones::{
-        BindOutcome, MergedUser, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits,
-        SmsReservation, SmsReservationOutcome, SmsSlots, UnbindOutcome,
+        BindOutcome, MergedUser, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits, SmsRefund,
+        SmsReservation, SmsReservationOutcome, UnbindOutcome,
     },
     revocations::{
         LogCursor, RevocationEntry, RevocationOutcome, RevocationPage, RevocationScope,
@@ -107,12 +107,12 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<SmsReservationOutcome, StoreError>;
 
     /// Releases a message that surely was not sent: the code before it is valid again, and its
-    /// quota is refunded as `slots` says. Repeating it does nothing.
+    /// quota is refunded as `refund` says. Repeating it does nothing.
     async fn release_sms(
         &self,
         phone: &Phone,
         id: SmsId,
-        slots: SmsSlots,
+        refund: SmsRefund,
         now: Timestamp,
     ) -> Result<(), StoreError>;
 

@@ -40,7 +40,7 @@ impl Auth {
         Ok(NewLogin {
             proof,
             profile: Profile::default(),
-            profile_is_newer: false,
+            replaces_profile: false,
             user_type: UserType::user(),
             new_user: if rules.asks_backend {
                 NewUserId::Pending

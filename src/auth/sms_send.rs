@@ -117,9 +117,9 @@ impl Auth {
         let Err(error) = vendors.send(&message).await else {
             return Ok(response);
         };
-        if let Some(slots) = error.slots() {
+        if let Some(refund) = error.refund() {
             self.store
-                .release_sms(&phone, id, slots, self.now())
+                .release_sms(&phone, id, refund, self.now())
                 .await?;
         }
         Err(match error {

@@ -121,7 +121,7 @@ impl Auth {
         let is_admin = self.rules.admin_codes && login.code.expose().starts_with(ADMIN_CODE_PREFIX);
         let new = NewLogin {
             profile: login.profile,
-            profile_is_newer: login.replaces_profile,
+            replaces_profile: login.replaces_profile,
             user_type: if is_admin {
                 UserType::admin()
             } else {

@@ -28,7 +28,7 @@ pub fn login_of(person: &str, session: u128) -> NewLogin {
             session_key: Some(Secret::new("c2Vzc2lvbi1rZXktb2YtdGVzdA==".to_owned())),
         }),
         profile: Profile::default(),
-        profile_is_newer: false,
+        replaces_profile: false,
         user_type: UserType::user(),
         new_user: NewUserId::Generated(UserId::parse(&format!("u{session}")).expect("a user id")),
         claims: ExtraClaims::default(),

@@ -18,8 +18,8 @@ pub struct NewLogin {
     /// Set for a new user; for a user who exists a nickname or avatar is filled in only where there
     /// is none.
     pub profile: Profile,
-    /// A nickname or avatar of `profile` takes the place of the one before it.
-    pub profile_is_newer: bool,
+    /// A nickname or avatar of `profile` replaces the stored one.
+    pub replaces_profile: bool,
     /// The new user's kind. A user who exists is raised to `admin` by it (development only), never
     /// lowered.
     pub user_type: UserType,

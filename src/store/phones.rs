@@ -54,16 +54,16 @@ pub enum SmsReservationOutcome {
     Budget(Duration),
 }
 
-/// What becomes of the slots of a message that was not sent.
+/// The slots that a message gives back because it was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SmsSlots {
-    /// They are free again.
-    Free,
-    /// Those of the phone stay taken, so that a number that cannot be reached is not asked about
-    /// without end; the day's budget gets its message back.
-    FreeBudget,
-    /// They stay taken: asking has counted elsewhere.
-    Keep,
+pub enum SmsRefund {
+    /// Those of the phone and of the day's budget.
+    All,
+    /// That of the day's budget. Those of the phone stay taken, so that a number that cannot be
+    /// reached is not tried without end.
+    Budget,
+    /// None: the vendor has counted the request.
+    Nothing,
 }
 
 /// A guess at the code that was sent to a phone.

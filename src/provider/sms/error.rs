@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{outbound::ClientError, store::SmsSlots, types::Malformed};
+use crate::{outbound::ClientError, store::SmsRefund, types::Malformed};
 
 /// Why a code was not sent, or perhaps not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,17 +27,17 @@ pub enum SmsError {
 }
 
 impl SmsError {
-    /// What the store does with the slots of the message. `None`: nothing, because it is unknown
-    /// whether the message was sent.
-    pub const fn slots(&self) -> Option<SmsSlots> {
+    /// The slots that the message gives back. `None`: none, because it is unknown whether the message
+    /// was sent.
+    pub const fn refund(&self) -> Option<SmsRefund> {
         match self {
             // Certainly not sent, and the call does not count with the vendor either, so the phone
             // may try again at once.
-            Self::Unavailable => Some(SmsSlots::Free),
+            Self::Unavailable => Some(SmsRefund::All),
             // Certainly not sent, and never to this number.
-            Self::BadNumber | Self::BlockedNumber => Some(SmsSlots::FreeBudget),
+            Self::BadNumber | Self::BlockedNumber => Some(SmsRefund::Budget),
             // Certainly not sent, but the call counts. The newest code that was sent stays valid.
-            Self::RateLimited { .. } => Some(SmsSlots::Keep),
+            Self::RateLimited { .. } => Some(SmsRefund::Nothing),
             Self::Unknown => None,
         }
     }

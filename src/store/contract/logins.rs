@@ -273,7 +273,7 @@ case!(
             let mut login = login_of("alice", session);
             login.profile.nickname = nickname.map(str::to_owned);
             login.profile.avatar_url = avatar.map(str::to_owned);
-            login.profile_is_newer = true;
+            login.replaces_profile = true;
             login
         };
         opened(&store, &named(Some("one"), Some("https://a/1"), 1)).await;

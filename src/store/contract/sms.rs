@@ -6,7 +6,7 @@ use super::{NOW, Subject, later, login_of, opened, together};
 use crate::{
     store::{
         CodeHash, LoginOutcome, LoginProof, NewLogin, NewUserId, OpenedSession, SmsGuess, SmsId,
-        SmsLimits, SmsReservation, SmsReservationOutcome, SmsSlots,
+        SmsLimits, SmsRefund, SmsReservation, SmsReservationOutcome,
     },
     types::{Phone, SmsPurpose, Timestamp, UserId},
 };
@@ -334,11 +334,11 @@ case!(a_released_message_was_never_sent, async |store| {
     for n in 0..20 {
         sent(&store, &message(2, 1, 2, later(60))).await;
         store
-            .release_sms(&phone(1), SmsId(2), SmsSlots::Free, later(60))
+            .release_sms(&phone(1), SmsId(2), SmsRefund::All, later(60))
             .await
             .expect("works");
         store
-            .release_sms(&phone(1), SmsId(2), SmsSlots::Free, later(60))
+            .release_sms(&phone(1), SmsId(2), SmsRefund::All, later(60))
             .await
             .expect("twice is once");
         assert!(n < 20);
@@ -349,7 +349,7 @@ case!(a_released_message_was_never_sent, async |store| {
     ));
     opened(&store, &sms_login(1, 1, 1, later(60))).await;
     store
-        .release_sms(&phone(2), SmsId(9), SmsSlots::Free, NOW)
+        .release_sms(&phone(2), SmsId(9), SmsRefund::All, NOW)
         .await
         .expect("a phone that nobody knows");
 });
@@ -362,7 +362,7 @@ case!(
         sent(&store, &message(2, 1, 2, later(60))).await;
         for _ in 0..2 {
             store
-                .release_sms(&phone(1), SmsId(2), SmsSlots::Keep, later(60))
+                .release_sms(&phone(1), SmsId(2), SmsRefund::Nothing, later(60))
                 .await
                 .expect("works");
         }
@@ -391,7 +391,7 @@ case!(
         sent(&store, &small(1, 1, NOW)).await;
         for _ in 0..3 {
             store
-                .release_sms(&phone(1), SmsId(1), SmsSlots::FreeBudget, NOW)
+                .release_sms(&phone(1), SmsId(1), SmsRefund::Budget, NOW)
                 .await
                 .expect("works");
         }

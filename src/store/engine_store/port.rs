@@ -10,9 +10,9 @@ use crate::{
         ImportOutcome, ImportedUser, LogCursor, LoginOutcome, NewAccount, NewLogin, OutboxEntry,
         OutboxPolicy, OutboxReceipt, PhoneBinding, ProfileChange, ReencryptionProgress,
         RefreshSalt, Renewal, RevocationOutcome, RevocationPage, RevocationScope, RightsChange,
-        RightsOutcome, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation,
-        SmsReservationOutcome, SmsSlots, Store, StoreError, StoreStats, StoredKey, UnbindOutcome,
-        User, UserIdentity, UserLookup, WechatIdentity, WechatSession, Withdrawal,
+        RightsOutcome, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsRefund,
+        SmsReservation, SmsReservationOutcome, Store, StoreError, StoreStats, StoredKey,
+        UnbindOutcome, User, UserIdentity, UserLookup, WechatIdentity, WechatSession, Withdrawal,
         WithdrawalOutcome,
         operations::{
             accounts, import, layout, login, outbox, phone, profile, records, reencrypt, revoke,
@@ -53,12 +53,12 @@ impl Store for EngineStore {
         &self,
         phone: &Phone,
         id: SmsId,
-        slots: SmsSlots,
+        refund: SmsRefund,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let phone = phone.clone();
         self.write("release_sms", move |tx| {
-            sms::release(tx, &phone, id, slots, now)
+            sms::release(tx, &phone, id, refund, now)
         })
         .await
     }

@@ -291,7 +291,7 @@ fn update_returning(mut user: UserRecord, login: &NewLogin) -> UserRecord {
         (&mut known.nickname, nickname),
         (&mut known.avatar_url, avatar_url),
     ] {
-        if said.is_some() && (known.is_none() || login.profile_is_newer) {
+        if said.is_some() && (known.is_none() || login.replaces_profile) {
             known.clone_from(said);
         }
     }

@@ -38,7 +38,7 @@ pub(in crate::store) fn step(
     for (key, bytes) in &pairs {
         // What is found by something personal is looked at in any case: it has to be in its newest
         // place too.
-        if !is_sealed(key) || (tx.cipher().is_newest(bytes) && !is_found(key)) {
+        if !is_sealed(key) || (tx.cipher().is_newest(bytes) && !has_lookup_key(key)) {
             continue;
         }
         match move_record(tx, key, bytes) {
@@ -63,8 +63,8 @@ fn is_sealed(key: &[u8]) -> bool {
     !key.starts_with(layout::EXPIRY) && !key.starts_with(layout::SESSIONS_OF) && key != FENCE
 }
 
-/// Whether a record lies under the keyed hash of something personal.
-fn is_found(key: &[u8]) -> bool {
+/// Whether the key of a record is a lookup key: the keyed hash of personal data.
+fn has_lookup_key(key: &[u8]) -> bool {
     [b"o/", b"n/", b"p/", b"a/", b"v/"]
         .iter()
         .any(|kind| key.starts_with(*kind))

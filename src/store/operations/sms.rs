@@ -13,7 +13,7 @@ use super::{
 use crate::{
     crypto,
     store::{
-        SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReservationOutcome, SmsSlots,
+        SmsGuess, SmsId, SmsLimits, SmsRefund, SmsReservation, SmsReservationOutcome,
         error::EngineError,
     },
     types::{Phone, Timestamp},
@@ -92,7 +92,7 @@ pub(in crate::store) fn release(
     tx: &mut Transaction<'_>,
     phone: &Phone,
     id: SmsId,
-    slots: SmsSlots,
+    refund: SmsRefund,
     now: Timestamp,
 ) -> Result<(), EngineError> {
     let Some(mut record) = tx.find::<SmsRecord>(LookupKey::Sms(phone))? else {
@@ -100,10 +100,10 @@ pub(in crate::store) fn release(
     };
     // A second time the code is another one.
     let is_first = record.code.as_ref().is_some_and(|code| code.id == id.0);
-    if slots == SmsSlots::Free {
+    if refund == SmsRefund::All {
         record.sent.retain(|(sent, _)| *sent != id.0);
     }
-    if is_first && slots != SmsSlots::Keep {
+    if is_first && refund != SmsRefund::Nothing {
         let mut budget: SmsBudget = tx.record(layout::SMS_BUDGET)?.unwrap_or_default();
         if budget.day == day(now) {
             budget.sent = budget.sent.saturating_sub(1);

@@ -1,7 +1,7 @@
 //! When another vendor is called, and when not.
 
 use super::*;
-use crate::store::SmsSlots;
+use crate::store::SmsRefund;
 
 /// The behaviour of the first of two vendors, whether the second is called, and the result.
 struct Case {
@@ -206,15 +206,15 @@ async fn the_timeout_is_for_the_whole_of_one_call() {
 
 #[test]
 fn a_slot_is_given_back_only_when_asking_did_not_count() {
-    assert_eq!(SmsError::Unavailable.slots(), Some(SmsSlots::Free));
+    assert_eq!(SmsError::Unavailable.refund(), Some(SmsRefund::All));
     for error in [SmsError::BadNumber, SmsError::BlockedNumber] {
-        assert_eq!(error.slots(), Some(SmsSlots::FreeBudget), "{error}");
+        assert_eq!(error.refund(), Some(SmsRefund::Budget), "{error}");
     }
     let counted = SmsError::RateLimited {
         retry_after: Duration::from_secs(1),
     };
     assert_eq!(
-        (SmsError::Unknown.slots(), counted.slots()),
-        (None, Some(SmsSlots::Keep))
+        (SmsError::Unknown.refund(), counted.refund()),
+        (None, Some(SmsRefund::Nothing))
     );
 }
