@@ -55,6 +55,7 @@ pub fn router(state: ApiState) -> Router {
         .route(
             &at("/me"),
             get(routes::me::get)
+                .post(routes::me::post)
                 .patch(routes::me::patch)
                 .delete(routes::me::delete),
         )

@@ -45,7 +45,7 @@ pub use account::AccountExport;
 pub use administration::{Administration, AdministrationError};
 pub use assertions::{BackendTokenMinter, UpstreamAssertions};
 pub use authorize::Authorizer;
-pub use bind_phone::BoundPhone;
+pub use bind_phone::{BoundPhone, WechatPhone};
 pub use denylist::Denylist;
 pub use error::AuthError;
 pub use identity::{CachedAssertions, Identity};
@@ -163,6 +163,7 @@ impl Auth {
             user: (*user).clone(),
             session: (*session).clone(),
             is_new_user: false,
+            phone_error: None,
             openid,
             access_token: access.text,
             access_expires_in: access.expires_in,

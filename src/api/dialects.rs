@@ -140,7 +140,7 @@ impl DialectRequest<'_> {
         let fields = BodyFields::from_inputs(inputs.canonical_fields());
         let signed_in = match route.action {
             DialectAction::WechatLogin => {
-                let mut login = wechat_login::read(fields, token_profile)?;
+                let mut login = wechat_login::read(fields, api, token_profile)?;
                 login.replaces_profile = route.replaces_profile && !inputs.is_anonymous();
                 let signed_in = auth.wechat_login(login, from).await;
                 let signed_in = signed_in.map_err(|error| ActionRejection::from(&*error))?;
@@ -245,7 +245,7 @@ impl DialectRequest<'_> {
                     // With a handle every failure looks the same, a missing input too.
                     Authenticated::SessionHandle(_) => ErrorCode::PhoneDecryptFailed.into(),
                 })?;
-                let bound = phone.bind(auth, caller).await?;
+                let bound = auth.bind_wechat_phone(caller, &phone).await?;
                 return Ok(ActionResult::BoundPhone(Box::new(bound)));
             }
             DialectAction::PhoneSms => {

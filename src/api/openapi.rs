@@ -93,6 +93,7 @@ const REFRESH: &[ErrorCode] = &[
         refresh::post,
         logout::post,
         me::get,
+        me::post,
         me::patch,
         me::delete,
         me::export,
@@ -139,9 +140,15 @@ pub fn openapi_json(prefix: &str, countries: &[String]) -> String {
         }
         if name == "WechatLoginBody" {
             object.extensions = Some(
-                [("oneOf", both_or_neither("raw_data", "signature"))]
-                    .into_iter()
-                    .collect(),
+                [(
+                    "allOf",
+                    json!([
+                        { "oneOf": both_or_neither("raw_data", "signature") },
+                        { "oneOf": both_or_neither("encrypted_data", "iv") },
+                    ]),
+                )]
+                .into_iter()
+                .collect(),
             );
         }
     }
@@ -280,7 +287,7 @@ fn error_codes(operation: &str) -> Vec<ErrorCode> {
         "refresh" => &[BODY, REFRESH, ANY],
         "logout" => &[BODY, TOKEN, &[StoreUnavailable], ANY],
         "me" | "export_me" => &[TOKEN, &[UserDisabled, StoreUnavailable], ANY],
-        "change_me" => &[BODY, TOKEN, &[UserDisabled, StoreUnavailable], ANY],
+        "change_me" | "change_me_by_post" => &[BODY, TOKEN, &[UserDisabled, StoreUnavailable], ANY],
         "sessions" => &[TOKEN, &[StoreUnavailable], ANY],
         "end_session" => &[TOKEN, &[NotFound, StoreUnavailable], ANY],
         _ => &[ANY],
@@ -316,7 +323,8 @@ pub fn errors_markdown() -> String {
     let mut page = String::from(
         "# Error codes\n\nPrinted from `src/error.rs`. A rejection by menshen has the code in the header \
          `X-Menshen-Error`; its body is a problem document (RFC 9457) with the same `code`. A rejection without that header is \
-         the backend's. Every 503 has `Retry-After`, in whatever it is written.\n\n| code | status | meaning |\n| --- | --- | --- |\n",
+         the backend's. Every 503 has `Retry-After`, in whatever it is written. A login that brought a phone which was not bound is a \
+         success: it has the code in `phone_error`, and no `X-Menshen-Error`.\n\n| code | status | meaning |\n| --- | --- | --- |\n",
     );
     for code in ErrorCode::ALL {
         let (name, status, text) = (code.as_str(), code.status().as_u16(), code.detail());

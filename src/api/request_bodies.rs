@@ -41,6 +41,17 @@ pub(super) struct WechatLoginBody {
     /// `signature` of `wx.getUserInfo`: 40 lower-case hex digits.
     #[schema(pattern = "^[0-9a-f]{40}$")]
     signature: Option<String>,
+    /// `e.detail.code` of the phone number button; five minutes, one use. Not the code of
+    /// `wx.login`. The phone is bound when the login is done.
+    #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
+    phone_code: Option<String>,
+    /// `e.detail.encryptedData` of the button, in place of `phone_code`, where the config allows
+    /// it. Needs `iv`.
+    #[schema(max_length = 4096)]
+    encrypted_data: Option<String>,
+    /// `e.detail.iv` of the button.
+    #[schema(max_length = 64)]
+    iv: Option<String>,
     /// Absent: `miniprogram`.
     client_type: Option<ClientType>,
     /// The mini program, where there are several. Absent: the first of the configuration.

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{
     auth::{AccountExport, BoundPhone, SignedIn, SmsSendResponse},
+    error::ErrorCode,
     store::{Identities, Profile, Session, User},
     types::{AppId, ClientType, ExtraClaims, OpenId, Phone, SessionId},
 };
@@ -31,6 +32,12 @@ pub(super) struct TokenResponse {
     refresh_expires_in: u64,
     /// This login created the user.
     is_new_user: bool,
+    /// The login brought a phone that could not be bound: the error code, such as
+    /// `phone_code_invalid` or `phone_conflict`. The user is signed in all the same. Absent: the
+    /// phone, if one was sent, is bound, as `user.phone_masked` shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "phone_conflict")]
+    phone_error: Option<&'static str>,
     user: TokenUser,
 }
 
@@ -187,6 +194,7 @@ impl TokenResponse {
             refresh_token: signed_in.refresh_token.clone(),
             refresh_expires_in: signed_in.refresh_expires_in.as_secs(),
             is_new_user: signed_in.is_new_user,
+            phone_error: signed_in.phone_error.map(ErrorCode::as_str),
             user: TokenUser {
                 id: id.to_string(),
                 user_type: user_type.to_string(),

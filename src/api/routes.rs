@@ -28,7 +28,7 @@ pub(super) fn methods(path: &str) -> Option<&'static [&'static str]> {
         | "/phone/wechat" | "/refresh" | "/logout" => &["POST"],
         "/wechat/push" => &["GET", "HEAD", "POST"],
         "/phone" => &["DELETE"],
-        "/me" => &["GET", "HEAD", "PATCH", "DELETE"],
+        "/me" => &["GET", "HEAD", "POST", "PATCH", "DELETE"],
         "/me/export" | "/sessions" | "/jwks.json" | "/openapi.json" => &["GET", "HEAD"],
         _ => {
             let sid = path.strip_prefix("/sessions/")?;

@@ -12,6 +12,7 @@ mod logout;
 mod logs;
 mod password;
 mod phone;
+mod phone_at_login;
 mod phone_wechat;
 mod renewals;
 mod session;

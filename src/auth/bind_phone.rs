@@ -9,13 +9,27 @@ use crate::{
         BindOutcome, MergedUser, PhoneBinding, PhoneProof, UnbindOutcome, User, WechatSession,
     },
     token::Grant,
-    types::{Phone, SmsCode, SmsPurpose, Timestamp},
+    types::{Phone, Secret, SmsCode, SmsPurpose, Timestamp},
 };
+
+/// The result of the phone number button.
+#[derive(Debug, Clone)]
+pub enum WechatPhone {
+    Code(PhoneCode),
+    /// Of old base libraries, where the config allows it: encrypted under the `session_key` of a
+    /// login.
+    Encrypted {
+        encrypted_data: Secret<String>,
+        iv: String,
+    },
+}
 
 /// The result of binding a phone.
 #[derive(Debug)]
 pub struct BoundPhone {
     pub phone: Phone,
+    /// The user that has it now.
+    pub user: Box<User>,
     /// Of the encrypted data, where the phone came so.
     pub watermark: Option<Watermark>,
     /// Two accounts have been merged.
@@ -59,9 +73,25 @@ impl Auth {
         self.record_binding(caller, "sms", binding).await
     }
 
-    /// Binds the phone of a code of the phone number button. The code is the reauthentication:
-    /// WeChat gives one for this openid only to its user.
-    pub async fn bind_by_wechat(
+    /// Binds the phone that the phone number button gave.
+    pub async fn bind_wechat_phone(
+        &self,
+        caller: AuthenticatedCaller<'_>,
+        phone: &WechatPhone,
+    ) -> Result<BoundPhone, AuthError> {
+        match phone {
+            WechatPhone::Code(code) => self.bind_by_phone_code(caller, code).await,
+            WechatPhone::Encrypted { encrypted_data, iv } => {
+                let encrypted_data = encrypted_data.expose();
+                self.bind_by_encrypted_data(caller, EncryptedPhone { encrypted_data, iv })
+                    .await
+            }
+        }
+    }
+
+    /// Binds the phone of a code of the button. The code is the reauthentication: WeChat gives one
+    /// for this openid only to its user.
+    async fn bind_by_phone_code(
         &self,
         caller: AuthenticatedCaller<'_>,
         code: &PhoneCode,
@@ -82,14 +112,14 @@ impl Auth {
         self.record_binding(caller, "wechat", binding).await
     }
 
-    /// Whether [`Auth::bind_by_encrypted_data`] is enabled.
+    /// Whether [`WechatPhone::Encrypted`] is taken.
     pub fn decrypts_phones(&self) -> bool {
         self.wechat.phone_decryption().is_some()
     }
 
     /// Binds the phone that the legacy phone number button encrypted under the session's
     /// `session_key`.
-    pub async fn bind_by_encrypted_data(
+    async fn bind_by_encrypted_data(
         &self,
         caller: AuthenticatedCaller<'_>,
         encrypted: EncryptedPhone<'_>,
@@ -153,18 +183,21 @@ impl Auth {
             outbox: self.rules.outbox,
             now,
         };
-        let bound = BoundPhone {
-            phone: binding.proof.phone().clone(),
-            watermark: None,
-            merged: false,
-            signed_in: None,
-        };
+        let phone = binding.proof.phone().clone();
         match self.store.bind_phone(&binding).await? {
-            BindOutcome::Bound(_) => Ok(bound),
+            BindOutcome::Bound(user) => Ok(BoundPhone {
+                phone,
+                user,
+                watermark: None,
+                merged: false,
+                signed_in: None,
+            }),
             BindOutcome::Merged(merged) => Ok(BoundPhone {
-                merged: true,
+                phone,
                 signed_in: self.merged_accounts(caller, &merged, now).await?,
-                ..bound
+                user: Box::new(merged.user),
+                watermark: None,
+                merged: true,
             }),
             BindOutcome::CodeWrong => Err(ErrorCode::CodeInvalid.into()),
             BindOutcome::Conflict => Err(ErrorCode::PhoneConflict.into()),

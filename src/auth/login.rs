@@ -2,7 +2,7 @@
 
 use uuid::Builder;
 
-use super::{Auth, AuthError, SignedIn, count};
+use super::{Auth, AuthError, AuthenticatedCaller, SignedIn, WechatPhone, count};
 use crate::{
     audit::Event,
     dialect::TokenProfile,
@@ -59,10 +59,12 @@ impl Auth {
         })
     }
 
-    /// Logs in.
+    /// Logs in, and then binds the phone that came with the login. A phone that cannot be bound
+    /// does not undo the login.
     pub(super) async fn sign_in(
         &self,
         new: &NewLogin,
+        phone: Option<&WechatPhone>,
         from: ClientIp,
         token_profile: &TokenProfile,
     ) -> Result<SignedIn, AuthError> {
@@ -71,7 +73,7 @@ impl Auth {
             known => known,
         };
         match outcome {
-            LoginOutcome::Opened(login) => self.open(*login, new, from, token_profile).await,
+            LoginOutcome::Opened(login) => self.open(*login, new, phone, from, token_profile).await,
             LoginOutcome::CodeSpent => Err(AuthError::CodeSpent),
             LoginOutcome::NotProven { no_code: true } => Err(AuthError::SmsCodeMissing),
             LoginOutcome::NotProven { no_code: false } => Err(match new.proof {
@@ -90,6 +92,7 @@ impl Auth {
         &self,
         login: OpenedSession,
         new: &NewLogin,
+        phone: Option<&WechatPhone>,
         from: ClientIp,
         token_profile: &TokenProfile,
     ) -> Result<SignedIn, AuthError> {
@@ -99,7 +102,7 @@ impl Auth {
             LoginProof::Sms(_) | LoginProof::Password(..) => None,
         };
         let OpenedSession {
-            user,
+            mut user,
             session,
             is_new_user,
             global_epoch,
@@ -115,6 +118,29 @@ impl Auth {
                 from,
             });
         }
+        let mut phone_error = None;
+        if let Some(phone) = phone {
+            let caller = AuthenticatedCaller {
+                user: &user.id,
+                session: session.id,
+                client_type: session.client_type,
+                from,
+                token_profile,
+            };
+            match self.bind_wechat_phone(caller, phone).await {
+                Ok(bound) => {
+                    // The older account of the phone is left, with a session of its own.
+                    if let Some(signed_in) = bound.signed_in {
+                        return Ok(SignedIn {
+                            openid: signed_in.openid.or(openid),
+                            ..signed_in
+                        });
+                    }
+                    user = *bound.user;
+                }
+                Err(error) => phone_error = Some(error.code()),
+            }
+        }
         let grant = Grant {
             user: &user,
             session: &session,
@@ -122,6 +148,7 @@ impl Auth {
         };
         Ok(SignedIn {
             is_new_user,
+            phone_error,
             ..self.sign(&grant, openid, token_profile, now).await?
         })
     }

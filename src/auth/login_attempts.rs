@@ -3,8 +3,8 @@
 //! A double tap, a client that retries and a proxy that repeats post one code twice, and WeChat
 //! takes it once. So posts of one code from one address to one API share one login, and get the
 //! same response for ten seconds. A code is single use all the same: later, from another address,
-//! or to another API (whose tokens have other claims), even while the first login runs, it is
-//! spent, and WeChat is not called.
+//! to another API (whose tokens have other claims), or with another phone to bind, even while the
+//! first login runs, it is spent, and WeChat is not called.
 //!
 //! A login is a [`SingleFlight`], so a client that hangs up takes nothing from the others. A login
 //! that failed for a transient reason (WeChat busy, store down) leaves the code free to be tried
@@ -44,12 +44,14 @@ pub(super) struct LoginAttempts {
     table: Cache<CodeHash, Attempt>,
 }
 
-/// The client that posts a code, and the API that it posts to.
+/// The client that posts a code, the API that it posts to, and what it asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LoginClient {
     pub(super) from: ClientIp,
     /// The number of the token profile.
     pub(super) token_profile: usize,
+    /// Keyed hash of the phone that is to be bound.
+    pub(super) phone: Option<CodeHash>,
 }
 
 #[derive(Clone)]
@@ -209,6 +211,7 @@ mod tests {
         LoginClient {
             from: ClientIp::new([192, 0, 2, last].into()),
             token_profile: 0,
+            phone: None,
         }
     }
 
@@ -294,6 +297,15 @@ mod tests {
             post(&table, elsewhere, NOW, AuthError::Interrupted).await,
             ("wechat_code_invalid", false),
             "another API"
+        );
+        let with_phone = LoginClient {
+            phone: Some(CodeHash([2; 32])),
+            ..ip(1)
+        };
+        assert_eq!(
+            post(&table, with_phone, NOW, AuthError::Interrupted).await,
+            ("wechat_code_invalid", false),
+            "another phone"
         );
     }
 

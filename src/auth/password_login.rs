@@ -83,7 +83,7 @@ impl Auth {
         let now = self.now();
         let proof = LoginProof::Password(username.clone(), credentials);
         let new = self.new_login(proof, login.client_type, now)?;
-        let signed_in = self.sign_in(&new, from, &login.token_profile).await?;
+        let signed_in = self.sign_in(&new, None, from, &login.token_profile).await?;
         self.memory
             .known_networks
             .remember(username, from, self.clock.monotonic());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    error::ErrorCode,
     store::{Session, User},
     types::OpenId,
 };
@@ -12,6 +13,8 @@ pub struct SignedIn {
     pub user: User,
     pub session: Session,
     pub is_new_user: bool,
+    /// The login brought a phone that was not bound; why.
+    pub phone_error: Option<ErrorCode>,
     /// After a WeChat login, and where the token profile uses it.
     pub openid: Option<OpenId>,
     pub access_token: String,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Auth, AuthError, SignedIn, login::LoginMethod, login_attempts};
+use super::{Auth, AuthError, SignedIn, WechatPhone, login::LoginMethod, login_attempts};
 use crate::{
     crypto,
     dialect::TokenProfile,
@@ -27,6 +27,8 @@ pub struct WechatLogin {
     /// Checked where it is present, except in development without a network, where there is no
     /// `session_key`.
     pub signed: Option<SignedData>,
+    /// The phone number of the user, which is bound when the login is done.
+    pub phone: Option<WechatPhone>,
     pub client_type: ClientType,
     pub token_profile: Arc<TokenProfile>,
 }
@@ -67,6 +69,7 @@ impl Auth {
         let by = login_attempts::LoginClient {
             from,
             token_profile: login.token_profile.number,
+            phone: login.phone.as_ref().map(|phone| self.phone_hash(phone)),
         };
         let this = Arc::clone(self);
         let work = || async move {
@@ -130,7 +133,8 @@ impl Auth {
             code: (!reusable).then(|| (code, now.plus(login_attempts::SPENT_CODE_TTL))),
             ..self.new_login(LoginProof::Wechat(identity), login.client_type, now)?
         };
-        self.sign_in(&new, from, &login.token_profile).await
+        self.sign_in(&new, login.phone.as_ref(), from, &login.token_profile)
+            .await
     }
 
     fn login_code_hash(&self, app: &AppId, code: &LoginCode) -> CodeHash {
@@ -138,5 +142,15 @@ impl Auth {
             &self.code_key,
             &[app.as_str().as_bytes(), code.expose().as_bytes()],
         ))
+    }
+
+    fn phone_hash(&self, phone: &WechatPhone) -> CodeHash {
+        let parts = match phone {
+            WechatPhone::Code(code) => ["code", code.expose(), ""],
+            WechatPhone::Encrypted { encrypted_data, iv } => {
+                ["encrypted", encrypted_data.expose(), iv]
+            }
+        };
+        CodeHash(crypto::mac(&self.code_key, &parts.map(str::as_bytes)))
     }
 }

@@ -25,6 +25,9 @@ pub(super) const fn inputs(action: DialectAction) -> ActionInputs {
                 "app_id",
                 "raw_data",
                 "signature",
+                "phone_code",
+                "encrypted_data",
+                "iv",
             ],
         ),
         DialectAction::SmsSend => (&["phone"], &["purpose"]),
@@ -59,8 +62,13 @@ pub(super) const fn inputs(action: DialectAction) -> ActionInputs {
 /// The placeholders of its response.
 pub(super) const fn placeholders(action: DialectAction) -> &'static [&'static [Placeholder]] {
     match action {
-        DialectAction::WechatLogin
-        | DialectAction::SmsLogin
+        DialectAction::WechatLogin => &[
+            placeholder::COMMON,
+            placeholder::SESSION,
+            placeholder::USER,
+            placeholder::LOGIN,
+        ],
+        DialectAction::SmsLogin
         | DialectAction::PasswordLogin
         | DialectAction::Refresh
         | DialectAction::Renew => &[placeholder::COMMON, placeholder::SESSION, placeholder::USER],

@@ -73,6 +73,11 @@ placeholders! {
         SessionHandle = "session_handle",
         ClientType = "client_type",
     }
+    /// Of a login by WeChat.
+    LOGIN {
+        /// The error code of a phone that came with the login and was not bound; else `null`.
+        PhoneError = "phone_error",
+    }
     /// Of a user.
     USER {
         UserId = "user.id",

@@ -337,7 +337,7 @@ fn a_405_names_the_methods_that_are_taken_over_http2_too() {
         (
             "TRACE",
             "http://shop.example/auth/me",
-            "GET, HEAD, PATCH, DELETE",
+            "GET, HEAD, POST, PATCH, DELETE",
         ),
         ("PUT", "http://shop.example/auth/wechat/login", "POST"),
         ("CONNECT", "shop.example:443", passed_on),

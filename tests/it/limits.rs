@@ -199,7 +199,7 @@ fn a_route_has_its_methods_and_a_wrong_path_is_not_found() {
         ("HEAD", LOGIN, 405, "POST"),
         ("GET", "/auth/refresh", 405, "POST"),
         ("GET", "/auth/logout", 405, "POST"),
-        ("POST", "/auth/me", 405, "DELETE,GET,HEAD,PATCH"),
+        ("PUT", "/auth/me", 405, "DELETE,GET,HEAD,PATCH,POST"),
         ("POST", "/auth/sessions", 405, "GET,HEAD"),
         (
             "GET",

@@ -188,7 +188,11 @@ fn methods_that_tunnel_or_echo_are_refused() {
         ("TRACK", "/", Some(passed_on)),
         ("FOO", "/", Some(passed_on)),
         // What the auth API answers takes fewer (RFC 9110 section 15.5.6).
-        ("TRACE", "/auth/me?x", Some("GET, HEAD, PATCH, DELETE")),
+        (
+            "TRACE",
+            "/auth/me?x",
+            Some("GET, HEAD, POST, PATCH, DELETE"),
+        ),
         ("TRACE", "/auth/wechat/login", Some("POST")),
         ("TRACE", "/auth/sessions/0123", Some("DELETE")),
         ("TRACE", "/auth/nothing", Some(passed_on)),

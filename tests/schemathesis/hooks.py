@@ -98,6 +98,7 @@ GOOD = {
     "logout": dict,
     "me": dict,
     "change_me": lambda: {"body": {"nickname": "小红", "birthday": "2000-02-29", "bio": None}},
+    "change_me_by_post": lambda: {"body": {"nickname": "小红"}},
     "erase_me": dict,
     "export_me": dict,
     "sessions": dict,
@@ -121,7 +122,7 @@ class Somebody:
             return None
         if operation == "unbind_phone":
             return with_phone()
-        if operation in ("me", "export_me", "sessions", "change_me"):
+        if operation in ("me", "export_me", "sessions", "change_me", "change_me_by_post"):
             self.looking = self.looking or sign_in()
             return self.looking
         return tokens_of.get((case.path_parameters or {}).get("sid")) or sign_in()

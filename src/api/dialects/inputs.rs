@@ -118,10 +118,18 @@ impl<'a> Inputs<'a> {
         wrong.collect()
     }
 
-    /// Removes invalid inputs that a login does not need.
+    /// Removes invalid inputs that a login does not need, and an empty phone: a page that logs in
+    /// without a tap on the phone number button sends an empty text.
     pub(super) fn ignore_invalid(&mut self, action: DialectAction) {
+        let may_be_empty = |name: &str| {
+            action == DialectAction::WechatLogin
+                && matches!(name, "phone_code" | "encrypted_data" | "iv")
+        };
         self.values.retain(|name, value| {
             let text = value.as_str();
+            if may_be_empty(name) {
+                return is_present(value);
+            }
             !is_ignored_if_invalid(action, name)
                 || match name.as_str() {
                     "nickname" => text.is_some_and(|text| profile::nickname(text).is_ok()),

@@ -12,6 +12,7 @@ use crate::{
         Dialect, Placeholder, PlaceholderSource, PlaceholderValue, RenderedResponse, UserValues,
         national,
     },
+    error::ErrorCode,
     store::User,
     types::{OpenId, Timestamp},
 };
@@ -94,6 +95,9 @@ impl SuccessValues<'_> {
                 PlaceholderValue::count(signed_in.refresh_expires_in.as_secs())
             }
             Placeholder::IsNewUser => PlaceholderValue::Bool(signed_in.is_new_user),
+            Placeholder::PhoneError => {
+                PlaceholderValue::text(signed_in.phone_error.map(ErrorCode::as_str))
+            }
             Placeholder::SessionId => PlaceholderValue::owned(session.id.to_string()),
             Placeholder::SessionHandle => {
                 PlaceholderValue::owned(self.auth.session_handle(session))

@@ -1,4 +1,4 @@
-//! `GET`, `PATCH` and `DELETE /auth/me`, and `GET /auth/me/export`.
+//! `GET`, `POST`, `PATCH` and `DELETE /auth/me`, and `GET /auth/me/export`.
 
 use axum::{
     Json,
@@ -30,6 +30,20 @@ pub(in crate::api) async fn get(
     caller: BearerCaller,
 ) -> Result<Json<Me>, Problem> {
     Ok(Json(api.auth.me(caller.get()).await?.into()))
+}
+
+/// Change my profile, for clients without `PATCH`: `wx.request` has none.
+#[utoipa::path(
+    post, path = "/me", operation_id = "change_me_by_post", tag = "account", security(("bearer" = [])),
+    request_body = MePatch,
+    responses((status = 200, description = "My profile after the change.", body = Me))
+)]
+pub(in crate::api) async fn post(
+    api: State<ApiState>,
+    caller: BearerCaller,
+    request: Request,
+) -> Result<Json<Me>, Problem> {
+    patch(api, caller, request).await
 }
 
 /// Change my profile.

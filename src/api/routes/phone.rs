@@ -16,8 +16,8 @@ use crate::{
         routes::{fresh_proof, read_fresh_proof},
         state::ApiState,
     },
-    auth::{Auth, AuthError, AuthenticatedCaller, BoundPhone, ReauthenticationProof},
-    provider::wechat::{EncryptedPhone, PhoneCode},
+    auth::{ReauthenticationProof, WechatPhone},
+    provider::wechat::PhoneCode,
     types::{Malformed, Phone, Secret, SmsCode},
 };
 
@@ -54,74 +54,46 @@ pub(in crate::api) async fn wechat(
     request: Request,
 ) -> Result<Response, Problem> {
     let phone = read_wechat(BodyFields::read(request).await?, &api)?;
-    let bound = phone.bind(&api.auth, caller.get()).await?;
+    let bound = api.auth.bind_wechat_phone(caller.get(), &phone).await?;
     Ok(PhoneResponse::new(&bound, api.openid_in_answers).respond())
-}
-
-/// The result of the phone number button.
-#[derive(Debug)]
-pub(in crate::api) enum WechatPhone {
-    Code(PhoneCode),
-    /// Of old base libraries, where the config allows it.
-    Encrypted(EncryptedData),
-}
-
-/// A phone number that is encrypted with the `session_key` of the login.
-#[derive(Debug)]
-pub(in crate::api) struct EncryptedData {
-    encrypted_data: Secret<String>,
-    iv: String,
-}
-
-impl WechatPhone {
-    /// Binds the phone number.
-    pub(in crate::api) async fn bind(
-        &self,
-        auth: &Auth,
-        caller: AuthenticatedCaller<'_>,
-    ) -> Result<BoundPhone, AuthError> {
-        match self {
-            Self::Code(code) => auth.bind_by_wechat(caller, code).await,
-            Self::Encrypted(EncryptedData { encrypted_data, iv }) => {
-                auth.bind_by_encrypted_data(
-                    caller,
-                    EncryptedPhone {
-                        encrypted_data: encrypted_data.expose(),
-                        iv,
-                    },
-                )
-                .await
-            }
-        }
-    }
 }
 
 pub(in crate::api) fn read_wechat(
     mut fields: BodyFields,
     api: &ApiState,
 ) -> Result<WechatPhone, Problem> {
+    let phone = wechat_phone(&mut fields, "code", api);
+    fields.finish(phone)
+}
+
+/// The result of the phone number button, which is required: its code, in the field of this name,
+/// or the encrypted data.
+pub(super) fn wechat_phone(
+    fields: &mut BodyFields,
+    code: &'static str,
+    api: &ApiState,
+) -> Option<WechatPhone> {
     let is_encrypted = fields.has("encrypted_data") || fields.has("iv");
-    if is_encrypted && !fields.has("code") {
-        let allowed = api.auth.decrypts_phones();
-        let text = |text: &str| {
-            allowed
-                .then(|| text.to_owned())
-                .ok_or(Malformed("is not taken here: send the code of the button"))
-        };
-        let (encrypted_data, iv) = (
-            fields.required("encrypted_data", text),
-            fields.required("iv", text),
-        );
-        let encrypted = |(data, iv)| {
-            WechatPhone::Encrypted(EncryptedData {
-                encrypted_data: Secret::new(data),
-                iv,
-            })
-        };
-        return fields.finish(encrypted_data.zip(iv).map(encrypted));
+    if !is_encrypted || fields.has(code) {
+        return fields
+            .required(code, PhoneCode::parse)
+            .map(WechatPhone::Code);
     }
-    let code = fields.required("code", PhoneCode::parse);
-    fields.finish(code.map(WechatPhone::Code))
+    let allowed = api.auth.decrypts_phones();
+    let text = |text: &str| {
+        allowed
+            .then(|| text.to_owned())
+            .ok_or(Malformed("is not taken here: send the code of the button"))
+    };
+    let (encrypted_data, iv) = (
+        fields.required("encrypted_data", text),
+        fields.required("iv", text),
+    );
+    let encrypted = |(data, iv)| WechatPhone::Encrypted {
+        encrypted_data: Secret::new(data),
+        iv,
+    };
+    encrypted_data.zip(iv).map(encrypted)
 }
 
 pub(in crate::api) fn read_sms(

@@ -10,7 +10,7 @@ use crate::{
         problem::Problem,
         request_bodies::WechatLoginBody,
         responses::TokenResponse,
-        routes::client_type,
+        routes::{client_type, phone},
         state::{ApiContext, ApiState},
     },
     auth::{SignedData, WechatLogin, profile},
@@ -20,7 +20,10 @@ use crate::{
     types::{AppId, Malformed, Secret},
 };
 
-/// Sign in with a WeChat login code.
+/// Sign in with a WeChat login code, and bind a phone.
+///
+/// With the result of the phone number button, the phone is bound when the login is done. If it
+/// cannot be bound, the user is signed in all the same, and `phone_error` says why.
 #[utoipa::path(
     post, path = "/wechat/login", operation_id = "wechat_login", tag = "login",
     request_body = WechatLoginBody,
@@ -31,7 +34,7 @@ pub(in crate::api) async fn post(
     context: ApiContext,
     request: Request,
 ) -> Result<TokenResponse, Problem> {
-    let login = read(BodyFields::read(request).await?, &api.token_profile)?;
+    let login = read(BodyFields::read(request).await?, &api, &api.token_profile)?;
     let signed_in = api.auth.wechat_login(login, context.client_ip).await;
     let signed_in = signed_in.map_err(|error| Problem::from(&*error))?;
     Ok(TokenResponse::new(&signed_in, api.openid_in_answers))
@@ -39,6 +42,7 @@ pub(in crate::api) async fn post(
 
 pub(in crate::api) fn read(
     mut fields: BodyFields,
+    api: &ApiState,
     token_profile: &Arc<TokenProfile>,
 ) -> Result<WechatLogin, Problem> {
     let code = fields.required("code", LoginCode::parse);
@@ -64,6 +68,12 @@ pub(in crate::api) fn read(
             raw_data: Secret::new(raw_data),
             signature: Secret::new(signature),
         });
+    let has_phone = ["phone_code", "encrypted_data", "iv"]
+        .into_iter()
+        .any(|field| fields.has(field));
+    let phone = has_phone
+        .then(|| phone::wechat_phone(&mut fields, "phone_code", api))
+        .flatten();
     let profile = Profile {
         nickname,
         avatar_url,
@@ -76,6 +86,7 @@ pub(in crate::api) fn read(
         profile,
         replaces_profile: false,
         signed,
+        phone,
         client_type,
         token_profile,
     };

@@ -403,3 +403,32 @@ async fn an_integer_is_never_given_to_anybody_else() {
         ["8", "9"]
     );
 }
+
+/// `wx.request` has no `PATCH`.
+#[tokio::test]
+async fn a_profile_is_changed_by_post_as_by_patch() {
+    let world = World::new().await;
+    let alice = world.login("alice-1").await;
+    let change = json!({ "nickname": "小明", "bio": "hello" });
+    let changed = world.send(Ask::post("/auth/me", &change).by(&alice)).await;
+    assert_eq!(
+        (changed.says(), changed.text("nickname")),
+        ((200, ""), "小明")
+    );
+    let cleared = json!({ "bio": null });
+    world.send(Ask::post("/auth/me", &cleared).by(&alice)).await;
+    let me = world.me(&alice).await;
+    assert_eq!(
+        (me.text("nickname"), &me.body["bio"]),
+        ("小明", &json!(null)),
+        "what is absent stays, null clears"
+    );
+    let wrong = world
+        .send(Ask::post("/auth/me", &json!({ "birthday": "never" })).by(&alice))
+        .await;
+    assert_eq!(wrong.wrong_fields(), ["birthday"]);
+    assert_eq!(
+        world.send(Ask::post("/auth/me", &change)).await.says(),
+        (401, "token_missing")
+    );
+}

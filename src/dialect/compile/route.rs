@@ -160,24 +160,24 @@ impl Compiler<'_> {
                 "are in the body, and a GET has none",
             );
         }
+        let encrypted = has("encrypted_data") || has("iv");
+        if encrypted && !(has("encrypted_data") && has("iv")) {
+            self.add(
+                &format!("{key}.inputs"),
+                "has one of `encrypted_data` and `iv`, which go together",
+            );
+        }
+        if encrypted && !self.config.wechat.legacy_decrypt {
+            self.add(
+                key,
+                "decrypts phone numbers: set `legacy_decrypt = true` in [wechat]",
+            );
+        }
         if route.action == DialectAction::PhoneWechat {
-            let encrypted = has("encrypted_data") || has("iv");
-            if encrypted && !(has("encrypted_data") && has("iv")) {
-                self.add(
-                    &format!("{key}.inputs"),
-                    "has one of `encrypted_data` and `iv`, which go together",
-                );
-            }
             if !encrypted && !has("code") {
                 self.add(
                     &format!("{key}.inputs"),
                     "has neither `code` nor `encrypted_data` and `iv`: one of them is the phone",
-                );
-            }
-            if encrypted && !self.config.wechat.legacy_decrypt {
-                self.add(
-                    key,
-                    "decrypts phone numbers: set `legacy_decrypt = true` in [wechat]",
                 );
             }
             if has("openid") && !has("session_handle") {
