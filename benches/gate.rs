@@ -193,6 +193,7 @@ fn decide(c: &mut Criterion) {
         roles: Vec::new(),
         claims: std::collections::BTreeMap::new(),
         bad_token_is_anonymous: false,
+        token_header: None,
         token_cookie: None,
         token_in_query: false,
         idle_timeout: None,

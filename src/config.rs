@@ -124,6 +124,25 @@ impl Config {
         self.gate.report_only || self.rule.iter().any(|rule| rule.report_only == Some(true))
     }
 
+    /// The headers that may carry a token in addition to `Authorization`, each with its key.
+    pub fn token_headers(&self) -> impl Iterator<Item = (String, &str)> {
+        let of_gate = self.gate.token_header.as_deref();
+        let of_gate = of_gate.map(|name| ("gate.token_header".to_owned(), name));
+        let of_rules = self.rule.iter().enumerate().filter_map(|(n, rule)| {
+            Some((
+                format!("rule[{n}].token_header"),
+                rule.token_header.as_deref()?,
+            ))
+        });
+        let of_dialects = self.dialect.iter().enumerate().filter_map(|(n, dialect)| {
+            Some((
+                format!("dialect[{n}].access_token"),
+                dialect.token_header()?,
+            ))
+        });
+        of_gate.into_iter().chain(of_rules).chain(of_dialects)
+    }
+
     /// Checks what a token in a cookie or a query needs.
     fn check_token_sources(&self, problems: &mut Problems) {
         for (n, rule) in self.rule.iter().enumerate() {

@@ -83,8 +83,8 @@ impl Dialects {
             .filter(|rest| rest.starts_with('/'))
     }
 
-    /// For the gate: the routes that menshen answers itself, and the prefixes where a token needs
-    /// no scheme.
+    /// For the gate: the routes that menshen answers itself, and where a token may be below each
+    /// prefix.
     pub fn local_routes(&self) -> LocalRoutes {
         let routes = self.all.iter().flat_map(|dialect| &dialect.routes);
         LocalRoutes {
@@ -96,6 +96,14 @@ impl Dialects {
                 .iter()
                 .filter(|dialect| dialect.bare_token)
                 .map(|dialect| dialect.prefix.clone())
+                .collect(),
+            token_headers: self
+                .all
+                .iter()
+                .filter_map(|dialect| {
+                    let name = dialect.token_header.as_ref()?;
+                    Some((dialect.prefix.clone(), name.as_str().into()))
+                })
                 .collect(),
         }
     }

@@ -19,7 +19,7 @@ use crate::{
         AdmittedRequest, Decision, ForwardAuthAllowed, Gate, LocalRoute, PathReading, Rejection,
         ReportOnlyDecision,
     },
-    policy::{ClientConnection, Parsed, Rule, TokenLocations, credential, head, headers},
+    policy::{ClientConnection, Parsed, Rule, credential, head, headers},
     types::Timestamp,
 };
 use trace::{SeenCredential, Trace};
@@ -317,11 +317,7 @@ impl Explainer<'_> {
         let Ok(Parsed::Complete(head)) = head::parse(bytes, &mut slots) else {
             return SeenCredential::None;
         };
-        let locations = TokenLocations {
-            bare: self.gate.takes_bare_token(path),
-            ..TokenLocations::default()
-        };
-        credential::read(&head, locations, None).into()
+        credential::read(&head, self.gate.token_locations(path), None).into()
     }
 
     fn stripped(&self, websocket: bool) -> Vec<HeaderNote> {

@@ -29,8 +29,8 @@ use crate::{
     metrics::Metrics,
     policy::{
         ClientConnection, ConfigProblems, Cors, ForwardAuth, FramingLimits, Head, Http2Head,
-        LocalRoutes, Parsed, RejectReason, Rule, RuleSet, client_connection, framing, head,
-        headers::AUTH_ASSERTION,
+        LocalRoutes, Parsed, RejectReason, Rule, RuleSet, TokenLocations, client_connection,
+        framing, head, headers::AUTH_ASSERTION, is_under,
     },
     types::Timestamp,
 };
@@ -116,7 +116,12 @@ impl Gate {
         let (rules, policy) = compile_policy(config)?;
         let keep_authorization = config.upstream.authorization == UpstreamAuthorization::Keep;
         let names = config.identity.headers.keys().map(String::as_str);
-        let reserved = names.chain([AUTH_ASSERTION, "authorization"]);
+        let token_headers: Vec<_> = config.token_headers().map(|(_, name)| name).collect();
+        let removed = token_headers.iter().copied();
+        let removed = removed.filter(|_| !keep_authorization);
+        let reserved = names
+            .chain([AUTH_ASSERTION, "authorization"])
+            .chain(removed);
         let reserved = reserved.filter_map(|name| name.parse().ok());
         let mut token_cookies: Vec<_> = rules
             .rules()
@@ -134,7 +139,8 @@ impl Gate {
                 authorizer,
                 auth_prefix: config.auth.prefix.clone(),
                 local_routes,
-                cors: Cors::compile(&config.cors),
+                token_header: config.gate.token_header.as_deref().map(Box::from),
+                cors: Cors::compile(&config.cors, &token_headers),
                 report_only_everywhere,
             },
             headers: HeaderFilter {
@@ -162,9 +168,15 @@ impl Gate {
         self.forward_auth.as_ref()
     }
 
-    /// Whether a token without `Bearer` is accepted on this path.
-    pub fn takes_bare_token(&self, path: &str) -> bool {
-        self.access.local_routes.takes_bare_token(path)
+    /// The headers that may carry a token on this path, if no rule says otherwise.
+    pub fn token_locations(&self, path: &str) -> TokenLocations<'_> {
+        if is_under(path, &self.access.auth_prefix) {
+            return TokenLocations {
+                header: self.access.token_header.as_deref(),
+                ..TokenLocations::default()
+            };
+        }
+        self.access.token_headers(path)
     }
 
     /// The verifier of access tokens.

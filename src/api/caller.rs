@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
 };
 
 use super::{
@@ -54,7 +54,7 @@ impl FromRequestParts<ApiState> for BearerCaller {
     async fn from_request_parts(parts: &mut Parts, api: &ApiState) -> Result<Self, Problem> {
         let context = ApiContext::from_request_parts(parts, api).await?;
         api.check_rate(context.client_ip)?;
-        let token = token(&parts.headers, false)?;
+        let token = token(&parts.headers, false, api.token_header.as_ref())?;
         let identity = api.authorizer.authorize(token, api.auth.now())?;
         let claims = own(&identity)?.clone();
         Ok(Self {
@@ -72,18 +72,21 @@ pub(super) fn own(identity: &Identity) -> Result<&AccessClaims, ErrorCode> {
 }
 
 /// The one bearer token (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section 11.1).
-/// `bare`: a token without a scheme is accepted. An empty field counts as no field: a client that
-/// has no token yet sends it.
-pub(super) fn token(headers: &HeaderMap, bare: bool) -> Result<&str, ErrorCode> {
-    let mut sent = headers.get_all(header::AUTHORIZATION).iter();
-    let value = match (sent.next(), sent.next()) {
-        (None, _) => return Err(ErrorCode::TokenMissing),
+/// `bare`: a token without a scheme is accepted. `own`: the header that may carry it instead of
+/// `Authorization`, with `Bearer` or without.
+pub(super) fn token<'h>(
+    headers: &'h HeaderMap,
+    bare: bool,
+    own: Option<&HeaderName>,
+) -> Result<&'h str, ErrorCode> {
+    let in_own = own.map_or(Ok(None), |name| only(headers, name))?;
+    let (value, bare) = match (only(headers, &header::AUTHORIZATION)?, in_own) {
+        (Some(value), None) => (value, bare),
+        (None, Some(value)) => (value, true),
         (Some(_), Some(_)) => return Err(ErrorCode::RequestMalformed),
-        (Some(value), None) if value.as_bytes().trim_ascii().is_empty() => {
-            return Err(ErrorCode::TokenMissing);
-        }
-        (Some(value), None) => value.to_str().map_err(|_| ErrorCode::TokenInvalid)?,
+        (None, None) => return Err(ErrorCode::TokenMissing),
     };
+    let value = value.to_str().map_err(|_| ErrorCode::TokenInvalid)?;
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
             Ok(token.trim_start_matches(' '))
@@ -93,10 +96,22 @@ pub(super) fn token(headers: &HeaderMap, bare: bool) -> Result<&str, ErrorCode> 
     }
 }
 
+/// The only field of a name. An empty one counts as no field: a client that has no token yet sends
+/// it.
+fn only<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'h HeaderValue>, ErrorCode> {
+    let mut sent = headers.get_all(name).iter();
+    let value = sent.next();
+    if sent.next().is_some() {
+        return Err(ErrorCode::RequestMalformed);
+    }
+    Ok(value.filter(|value| !value.as_bytes().trim_ascii().is_empty()))
+}
+
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -126,13 +141,51 @@ mod tests {
                     HeaderValue::from_bytes(value.as_bytes()).unwrap(),
                 );
             }
-            assert_eq!(token(&headers, false), expected, "{sent:?}");
+            assert_eq!(token(&headers, false, None), expected, "{sent:?}");
             let alone = if let ["abc" | "Bearer"] = sent {
                 Ok(sent[0])
             } else {
                 expected
             };
-            assert_eq!(token(&headers, true), alone, "{sent:?}");
+            assert_eq!(token(&headers, true, None), alone, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_of_ones_own_carries_a_token_unless_authorization_has_one_too() {
+        use ErrorCode::{RequestMalformed, TokenInvalid, TokenMissing};
+        let own = HeaderName::from_static("_token");
+        for (sent, expected) in [
+            (&[("_token", "abc")][..], Ok("abc")),
+            (&[("_token", "bearer abc")], Ok("abc")),
+            (&[("_token", "Basic abc")], Err(TokenInvalid)),
+            (&[("_token", "")], Err(TokenMissing)),
+            (&[("-token", "abc")], Err(TokenMissing)),
+            (&[("authorization", "abc")], Err(TokenInvalid)),
+            (&[("authorization", ""), ("_token", "abc")], Ok("abc")),
+            (
+                &[("authorization", "Bearer abc"), ("_token", "")],
+                Ok("abc"),
+            ),
+            (
+                &[("authorization", "Bearer abc"), ("_token", "abc")],
+                Err(RequestMalformed),
+            ),
+            (
+                &[("authorization", "Basic abc"), ("_token", "abc")],
+                Err(RequestMalformed),
+            ),
+            (
+                &[("_token", "abc"), ("_token", "abc")],
+                Err(RequestMalformed),
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in sent {
+                let name = HeaderName::from_static(name);
+                headers.append(name, HeaderValue::from_static(value));
+            }
+            assert_eq!(token(&headers, false, Some(&own)), expected, "{sent:?}");
         }
     }
 }

@@ -262,13 +262,19 @@ impl DialectRequest<'_> {
         Ok(ActionResult::User(Box::new((user, openid))))
     }
 
-    /// The access token: from the route's own input for it, else from `Authorization`.
+    /// The access token: from the route's own input for it, else from a header.
     fn token(&self, inputs: &Inputs<'_>) -> Result<String, ErrorCode> {
         if self.route.inputs.contains_key(ACCESS_TOKEN) {
             let token = inputs.text(ACCESS_TOKEN).filter(|token| !token.is_empty());
             return token.map(str::to_owned).ok_or(ErrorCode::TokenMissing);
         }
-        caller::token(&self.head.headers, self.dialect.bare_token).map(str::to_owned)
+        let Dialect {
+            bare_token,
+            token_header,
+            ..
+        } = self.dialect;
+        let own = token_header.as_ref().or(self.api.token_header.as_ref());
+        caller::token(&self.head.headers, *bare_token, own).map(str::to_owned)
     }
 
     /// By the handle of a session where the route takes one, else by an access token.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderName, request::Parts},
+};
 
 use super::problem::Problem;
 use crate::{
@@ -26,6 +29,8 @@ pub struct ApiState {
     pub prefix: String,
     /// The response to a login has the `openid`.
     pub openid_in_answers: bool,
+    /// The header that may carry an access token in addition to `Authorization`.
+    pub token_header: Option<HeaderName>,
     /// Of the tokens that the auth API's own routes issue.
     pub token_profile: Arc<TokenProfile>,
     pub dialects: Arc<Dialects>,

@@ -375,6 +375,11 @@ impl<'a> Builder<'a> {
             keyrings: keyrings.clone(),
             prefix: config.auth.prefix.clone(),
             openid_in_answers: config.auth.openid_in_answers,
+            token_header: config
+                .gate
+                .token_header
+                .as_deref()
+                .and_then(|name| name.parse().ok()),
             token_profile: Arc::new(TokenProfile::default()),
             dialects: dialects.clone(),
         });

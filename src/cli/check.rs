@@ -124,6 +124,11 @@ fn describe_rule(rule: &RuleConfig) -> String {
         one_of("user type", &rule.user_types),
         one_of("role", &rule.roles),
     );
+    let header = rule
+        .token_header
+        .as_ref()
+        .map(|name| format!(", token in header {name}"))
+        .unwrap_or_default();
     let cookie = rule
         .token_cookie
         .as_ref()
@@ -135,7 +140,7 @@ fn describe_rule(rule: &RuleConfig) -> String {
         ""
     };
     format!(
-        "{}: {} {access}{user_types}{roles}{cookie}{query}",
+        "{}: {} {access}{user_types}{roles}{header}{cookie}{query}",
         rule.name,
         rule.methods_and_path()
     )

@@ -51,8 +51,10 @@ pub(super) fn run(console: &mut Console<'_>, args: &Args) -> CommandResult {
     let head = head(args, &mut io::stdin())?;
     let has_credential = args.token.is_some()
         || names(args).any(|name| {
+            let own = config.token_headers().map(|(_, own)| own);
             ["authorization", "cookie"]
-                .iter()
+                .into_iter()
+                .chain(own)
                 .any(|brings| name.eq_ignore_ascii_case(brings))
         })
         || args.path.contains("access_token=");

@@ -18,7 +18,8 @@ pub struct CorsConfig {
     pub allowed_origins: Vec<String>,
     /// Let pages send cookies and certificates. Bearer tokens do not need it.
     pub allow_credentials: bool,
-    /// Header fields that pages may send, besides those that are always allowed.
+    /// Header fields that pages may send, besides those that are always allowed and those that the
+    /// config takes a token from.
     pub allowed_headers: Vec<String>,
     /// Header fields of menshen's answers that pages may read.
     pub expose_headers: Vec<String>,

@@ -33,6 +33,10 @@ pub struct DialectConfig {
     /// What `{user.phone}` is. Unset: `masked`, because tokens travel.
     #[schemars(example = ShownPhone::Masked)]
     pub phone: Option<ShownPhone>,
+    /// In place of `gate.token_header`, on every path below the prefix: `header.Name`. A route
+    /// whose `inputs` say where its `access_token` is takes it from there alone.
+    #[schemars(example = &"header._token")]
+    pub access_token: Option<String>,
     /// Accept a token in `Authorization` without `Bearer`, on every path below the prefix. Unset:
     /// for code-data only.
     #[schemars(example = false)]
@@ -72,6 +76,13 @@ pub struct DialectConfig {
     pub error: Vec<DialectError>,
 }
 
+impl DialectConfig {
+    /// The name in `access_token`, if it is that of a header.
+    pub(super) fn token_header(&self) -> Option<&str> {
+        self.access_token.as_deref()?.strip_prefix("header.")
+    }
+}
+
 /// One route.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -87,7 +98,8 @@ pub struct DialectRoute {
     pub action: DialectAction,
     /// Where each input is: `body.field` (`body.data.field` for a nested one), `header.Name` or
     /// `query.name`; of several (`body.nickName|body.nickname`) the first with a value. Inputs that
-    /// are not listed are not read, except `access_token`, which is in `Authorization`.
+    /// are not listed are not read, except `access_token`, which is in `Authorization` or where
+    /// the dialect says.
     /// docs/migrating.md lists the inputs of each action.
     #[serde(default)]
     #[schemars(example = pairs(&[("code", "body.code"), ("nickname", "body.nickName")]))]

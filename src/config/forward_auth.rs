@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Problems, values::Network};
+use super::{Config, Problems, UpstreamAuthorization, values::Network};
 
 /// `GET /auth/verify` (below `auth.prefix`), for a proxy that forwards requests itself and asks
 /// about each of them: nginx `auth_request`, Traefik `forwardAuth`, APISIX `forward-auth`, Envoy
@@ -53,6 +53,14 @@ impl ForwardAuthConfig {
         if self.enabled && config.upstream.shared_secret.is_some() {
             let message = "is not sent to proxies that use forward_auth: what they forward has it only if they add it themselves";
             problems.warn("upstream.shared_secret", message);
+        }
+        let removes = self.dialect == ForwardAuthDialect::Envoy;
+        let is_kept = config.upstream.authorization == UpstreamAuthorization::Keep;
+        if self.enabled && !removes && !is_kept {
+            for (key, _) in config.token_headers() {
+                let message = "and forward_auth: the proxy sends the header on to the backend unless its own config removes it";
+                problems.warn(&key, message);
+            }
         }
         if self.enabled && self.forged_headers == ForgedHeaders::Ignore {
             problems.warn(

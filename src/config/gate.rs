@@ -21,6 +21,13 @@ pub struct GateConfig {
     /// (`report_only = false`), an ambiguous path is refused everywhere, and headers that name
     /// another path or method are removed: either could bypass that rule.
     pub report_only: bool,
+    /// Take the token from the header of this name too, on every path and by the auth API: alone or
+    /// after `Bearer`. It is a credential like `Authorization`: a request that has both is refused
+    /// (400), the header goes on to the backend only with `upstream.authorization = "keep"`, and
+    /// CORS preflights allow it. nginx drops names with `_` (`_token`) from what it forwards unless
+    /// its config says `underscores_in_headers on;`.
+    #[schemars(example = &"_token")]
+    pub token_header: Option<String>,
 }
 
 impl GateConfig {

@@ -48,6 +48,10 @@ pub struct RuleConfig {
     #[serde(default)]
     #[schemars(example = false)]
     pub bad_token_is_anonymous: bool,
+    /// In place of `gate.token_header`, and of `access_token` of a dialect, on the paths of this
+    /// rule.
+    #[schemars(example = &"_token")]
+    pub token_header: Option<String>,
     /// Take the token from the cookie of this name too, for pages whose requests cannot carry
     /// `Authorization`. The cookie is not forwarded, on any path, unless `upstream.authorization =
     /// "keep"` or a proxy forwards (forward-auth). A request of a page of another site cannot use

@@ -205,6 +205,20 @@ fn what_is_risky_is_allowed_with_a_warning() {
         found.len() == 1 && found[0].contains(": rule[0].token_cookie: and forward_auth"),
         "{found:?}"
     );
+    let header = "[server]\nlisten = ['127.0.0.1:1']\n[forward_auth]\nenabled = true\ntrusted_callers = ['127.0.0.1/32']\n\
+                  [gate]\ntoken_header = '_token'\n";
+    let found = warnings(&development(header));
+    assert!(
+        found.len() == 1 && found[0].contains(": gate.token_header: and forward_auth"),
+        "{found:?}"
+    );
+    for tells_what_to_remove in [
+        "[forward_auth]\ndialect = 'envoy'",
+        "[upstream]\nauthorization = 'keep'\n[forward_auth]",
+    ] {
+        let header = header.replace("[forward_auth]", tells_what_to_remove);
+        assert_eq!(warnings(&development(&header)), Vec::<String>::new());
+    }
     let query = "[upstream]\nprotocol = 'http2'\n[[rule]]\nname = 'a'\npath = '/a'\ntoken_in_query = true\n";
     let found = problems(&development(query), &[]);
     assert!(

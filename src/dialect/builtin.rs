@@ -45,6 +45,7 @@ pub(super) fn merged(config: &DialectConfig) -> Result<DialectConfig, String> {
         access_ttl: config.access_ttl.or(builtin.access_ttl),
         openid: config.openid.or(builtin.openid),
         phone: config.phone.or(builtin.phone),
+        access_token: config.access_token.or(builtin.access_token),
         bare_token: config.bare_token.or(builtin.bare_token),
         language: config.language.or(builtin.language),
         user_types: overlay(builtin.user_types, config.user_types),

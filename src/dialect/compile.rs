@@ -10,6 +10,7 @@ use super::{
     builtin,
     definition::{Dialect, DialectProblems, Route},
     error_template::{ErrorTemplate, SUBCODES},
+    input::InputLocation,
     placeholder::{self, Placeholder},
     template::Template,
     text::Text,
@@ -171,6 +172,7 @@ impl Compiler<'_> {
             );
             self.add(&format!("{key}.prefix"), says);
         }
+        let token_header = self.token_header(&merged, key);
         self.check_ttl(&merged, key);
         let messages = self.messages(&merged, key);
         let routes: Vec<_> = merged
@@ -225,12 +227,25 @@ impl Compiler<'_> {
         is_prefix.then(|| Dialect {
             prefix,
             bare_token: merged.bare_token.unwrap_or(false),
+            token_header,
             routes,
             token_profile: Arc::new(token_profile),
             errors,
             messages,
             language: merged.language.unwrap_or_default(),
         })
+    }
+
+    /// The header of `access_token`. The gate checks that it has no other meaning.
+    fn token_header(&mut self, merged: &DialectConfig, key: &str) -> Option<HeaderName> {
+        let text = merged.access_token.as_deref()?;
+        let header = match InputLocation::parse(text) {
+            Ok(InputLocation::Header(name)) => Ok(name),
+            Ok(InputLocation::Body(_) | InputLocation::Query(_)) | Err(_) => Err(format!(
+                "{text:?} is not a header: write it like header.X-Token"
+            )),
+        };
+        self.or_problem(&format!("{key}.access_token"), header)
     }
 
     fn check_ttl(&mut self, merged: &DialectConfig, key: &str) {

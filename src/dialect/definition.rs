@@ -21,6 +21,8 @@ pub struct Dialect {
     /// Empty, or a path without a slash at its end.
     pub prefix: String,
     pub bare_token: bool,
+    /// The header that may carry a token. `None`: that of the gate.
+    pub token_header: Option<HeaderName>,
     pub routes: Vec<Route>,
     pub token_profile: Arc<TokenProfile>,
     pub(super) errors: Vec<ErrorTemplate>,

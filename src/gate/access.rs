@@ -22,6 +22,8 @@ pub(super) struct AccessPolicy {
     pub(super) authorizer: Arc<Authorizer>,
     pub(super) auth_prefix: String,
     pub(super) local_routes: LocalRoutes,
+    /// The header that may carry a token, where no rule or dialect has its own.
+    pub(super) token_header: Option<Box<str>>,
     pub(super) cors: Option<Cors>,
     /// Every path is in report-only mode: no rule is enforced, so a second reading of a request
     /// cannot evade one.
@@ -196,15 +198,27 @@ impl AccessPolicy {
         }
     }
 
+    /// The headers that may carry a token on this path, if no rule says otherwise.
+    pub(super) fn token_headers(&self, path: &str) -> TokenLocations<'_> {
+        let of_dialect = self.local_routes.token_header(path);
+        TokenLocations {
+            bare: self.local_routes.takes_bare_token(path),
+            header: of_dialect.or(self.token_header.as_deref()),
+            ..TokenLocations::default()
+        }
+    }
+
     /// The locations of a token in a request of this kind.
-    fn token_locations<'r>(
-        &self,
+    pub(super) fn token_locations<'r>(
+        &'r self,
         matched: RuleMatch<'r>,
         path: &str,
         kind: RequestKind,
     ) -> TokenLocations<'r> {
+        let headers = self.token_headers(path);
         TokenLocations {
-            bare: self.local_routes.takes_bare_token(path),
+            bare: headers.bare,
+            header: matched.token_header().or(headers.header),
             cookie: matched.token_cookie(),
             query: kind == RequestKind::Proxied { websocket: true } && matched.token_in_query(),
             forward_auth: kind == RequestKind::ForwardAuth,

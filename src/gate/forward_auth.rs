@@ -26,8 +26,8 @@ pub struct ForwardAuthAllowed {
     pub request: AdmittedRequest,
     /// Headers of the client that the backend must not get.
     pub removed_headers: Vec<HeaderName>,
-    /// The client's credential, if the backend gets it.
-    pub authorization: Option<HeaderValue>,
+    /// The headers that may carry the client's token, if the backend gets it.
+    pub credentials: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// The parts of the gate that decide on the requests of proxies.
@@ -108,8 +108,15 @@ impl ForwardAuthGate<'_> {
                 (rejection.rule, rejection.identity) = (rule, identity);
                 rejection
             })?;
-        let keep_authorization = headers.keep_authorization || matched.report_only;
-        let mut authorization = head.values("authorization").filter(|_| keep_authorization);
+        let mut credentials = Vec::new();
+        if headers.keep_authorization || matched.report_only {
+            let own = access.token_locations(matched, path, RequestKind::ForwardAuth);
+            let names = ["authorization"].into_iter().chain(own.header);
+            credentials.extend(names.filter_map(|name| {
+                let value = HeaderValue::from_bytes(head.values(name).next()?).ok()?;
+                Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
+            }));
+        }
         let target = subject.target.to_owned();
         let mut request = AdmittedRequest::new(received, target, parts, rule);
         request.identity = identity;
@@ -117,9 +124,7 @@ impl ForwardAuthGate<'_> {
         Ok(ForwardAuthAllowed {
             request,
             removed_headers: spoofed,
-            authorization: authorization
-                .next()
-                .and_then(|value| HeaderValue::from_bytes(value).ok()),
+            credentials,
         })
     }
 

@@ -45,8 +45,21 @@ struct OriginFields {
 }
 
 impl Cors {
-    /// `None`: no origin is allowed.
-    pub fn compile(config: &CorsConfig) -> Option<Self> {
+    /// `None`: no origin is allowed. `token_headers`: names that pages may send as well.
+    pub fn compile(config: &CorsConfig, token_headers: &[&str]) -> Option<Self> {
+        let mut allowed_headers = config.allowed_headers.clone();
+        for name in token_headers {
+            if !allowed_headers
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(name))
+            {
+                allowed_headers.push((*name).to_owned());
+            }
+        }
+        let config = &CorsConfig {
+            allowed_headers,
+            ..config.clone()
+        };
         let listed: Vec<_> = config
             .allowed_origins
             .iter()
@@ -199,12 +212,12 @@ mod tests {
 
     #[test]
     fn without_origins_there_is_no_cors() {
-        assert!(Cors::compile(&CorsConfig::default()).is_none());
+        assert!(Cors::compile(&CorsConfig::default(), &["_token"]).is_none());
     }
 
     #[test]
     fn an_origin_is_allowed_only_as_it_is_listed() {
-        let cors = Cors::compile(&config(&["https://other.example", SHOP], false)).unwrap();
+        let cors = Cors::compile(&config(&["https://other.example", SHOP], false), &[]).unwrap();
         let allowed = [
             "access-control-allow-origin: https://shop.example",
             "vary: Origin",
@@ -232,7 +245,7 @@ mod tests {
 
     #[test]
     fn everybody_is_a_star_and_never_has_credentials() {
-        let cors = Cors::compile(&config(&["*"], true)).unwrap();
+        let cors = Cors::compile(&config(&["*"], true), &[]).unwrap();
         let said = answer(&cors, &["https://any.example"]);
         assert_eq!(said[0], "access-control-allow-origin: *");
         assert_eq!(said.len(), 2, "{said:?}");
@@ -245,7 +258,7 @@ mod tests {
 
     #[test]
     fn credentials_are_allowed_to_listed_origins() {
-        let cors = Cors::compile(&config(&[SHOP], true)).unwrap();
+        let cors = Cors::compile(&config(&[SHOP], true), &[]).unwrap();
         assert!(
             answer(&cors, &[SHOP]).contains(&"access-control-allow-credentials: true".to_owned())
         );
@@ -254,7 +267,8 @@ mod tests {
 
     #[test]
     fn a_preflight_is_told_what_is_configured_and_nothing_of_what_it_said() {
-        let cors = Cors::compile(&config(&[SHOP], false)).unwrap();
+        let own = ["_token", "authorization", "_Token"];
+        let cors = Cors::compile(&config(&[SHOP], false), &own).unwrap();
         let sent = [
             ("Origin", SHOP),
             ("Access-Control-Request-Method", "BREW"),
@@ -266,7 +280,7 @@ mod tests {
                 "access-control-allow-origin: https://shop.example",
                 "vary: Origin",
                 "access-control-allow-methods: GET, HEAD, POST, PUT, PATCH, DELETE",
-                "access-control-allow-headers: Authorization, Content-Type",
+                "access-control-allow-headers: Authorization, Content-Type, _token",
                 "access-control-max-age: 600",
             ]
         );

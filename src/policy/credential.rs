@@ -1,15 +1,15 @@
 //! The only credential of a request: its locations, and the rejection of a second one.
 //!
-//! `Authorization: Bearer` always counts (RFC 6750 section 2.1). A token without a scheme, a
-//! cookie, and `access_token` in the query of a WebSocket handshake (section 2.3) count only where
-//! the config says so: queries end in logs, and a browser sends a cookie for the pages of all
-//! sites.
+//! `Authorization: Bearer` always counts (RFC 6750 section 2.1). A token without a scheme, another
+//! header, a cookie, and `access_token` in the query of a WebSocket handshake (section 2.3) count
+//! only where the config says so: queries end in logs, and a browser sends a cookie for the pages
+//! of all sites.
 //!
 //! An empty field, cookie or parameter is no credential: a client that has no token yet sends it
 //! (`wx.getStorageSync("token")` before the first login).
 //!
 //! Must stay true: several credentials are rejected, since proxies and backends differ on which one
-//! counts, and so are several `Authorization` fields and several parameters, empty or not; nothing
+//! counts, and so are several fields of one header and several parameters, empty or not; nothing
 //! is decoded or repaired; a request with the cookie is rejected if a page of another site
 //! changes something or opens a WebSocket.
 
@@ -18,6 +18,12 @@ use crate::error::ErrorCode;
 
 /// The query parameter for a token (RFC 6750 section 2.3).
 const PARAMETER: &str = "access_token";
+
+/// The rejection of a second credential.
+const SECOND: RejectReason = RejectReason::new(
+    ErrorCode::RequestMalformed,
+    "A request has one credential at most.",
+);
 
 /// The credential of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,6 +51,8 @@ impl std::fmt::Debug for Credential<'_> {
 pub struct TokenLocations<'r> {
     /// `Authorization`, without a scheme.
     pub bare: bool,
+    /// The header of this name, with `Bearer` or without.
+    pub header: Option<&'r str>,
     /// The cookie of this name.
     pub cookie: Option<&'r str>,
     /// The query. The request is a WebSocket handshake.
@@ -59,22 +67,39 @@ pub fn read<'a>(
     locations: TokenLocations<'_>,
     cors: Option<&Cors>,
 ) -> Result<Credential<'a>, RejectReason> {
-    let credential = in_header(head, locations.bare)?;
+    let credential = in_headers(head, locations)?;
     if locations.cookie.is_none() && !locations.query {
         return Ok(credential);
     }
     in_other_locations(head, credential, locations, cors)
 }
 
-fn in_header<'a>(head: &Head<'a>, bare: bool) -> Result<Credential<'a>, RejectReason> {
-    let mut values = head.values("authorization");
+/// In `Authorization`, or in the header that the config names.
+fn in_headers<'a>(
+    head: &Head<'a>,
+    locations: TokenLocations<'_>,
+) -> Result<Credential<'a>, RejectReason> {
+    let credential = in_header(head, "authorization", locations.bare)?;
+    let Some(name) = locations.header else {
+        return Ok(credential);
+    };
+    let own = in_header(head, name, true)?;
+    if own == Credential::None {
+        return Ok(credential);
+    }
+    if credential != Credential::None {
+        return Err(SECOND);
+    }
+    Ok(own)
+}
+
+fn in_header<'a>(head: &Head<'a>, name: &str, bare: bool) -> Result<Credential<'a>, RejectReason> {
+    let mut values = head.values(name);
     let Some(value) = values.next() else {
         return Ok(Credential::None);
     };
     if values.next().is_some() {
-        return Err(RejectReason::malformed(
-            "A request has one Authorization header at most.",
-        ));
+        return Err(SECOND);
     }
     if value.is_empty() {
         return Ok(Credential::None);
@@ -85,7 +110,7 @@ fn in_header<'a>(head: &Head<'a>, bare: bool) -> Result<Credential<'a>, RejectRe
 
 fn in_other_locations<'a>(
     head: &Head<'a>,
-    in_header: Credential<'a>,
+    in_headers: Credential<'a>,
     locations: TokenLocations<'_>,
     cors: Option<&Cors>,
 ) -> Result<Credential<'a>, RejectReason> {
@@ -108,17 +133,14 @@ fn in_other_locations<'a>(
         .split('&')
         .filter_map(|pair| value_of(pair.as_bytes(), PARAMETER));
     let mut of_cookie = false;
-    let mut found = in_header;
-    let mut is_there = in_header != Credential::None;
+    let mut found = in_headers;
+    let mut is_there = in_headers != Credential::None;
     let brought = cookies
         .map(|value| (value, true))
         .chain(parameters.map(|value| (value, false)));
     for (value, is_cookie) in brought {
         if is_there {
-            return Err(RejectReason::new(
-                ErrorCode::RequestMalformed,
-                "A request has one credential at most.",
-            ));
+            return Err(SECOND);
         }
         is_there = true;
         found = as_credential(value);

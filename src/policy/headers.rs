@@ -73,7 +73,8 @@ pub struct HeaderPolicy {
     prefixes: Vec<(Box<[u8]>, DropReason)>,
     /// The first and the third letters of the prefixes, which exclude nearly all other names.
     prefix_letters: [Letters; 2],
-    /// Names with odd characters that pass, in lower case.
+    /// Names that pass in this spelling alone, in lower case: with odd characters, or of a token
+    /// that the backend gets.
     allowed: Vec<Box<str>>,
     /// The verdicts on the most frequent names.
     common: CommonNames,
@@ -84,7 +85,23 @@ impl HeaderPolicy {
     pub fn compile(config: &Config) -> Result<Self, ConfigProblems> {
         let (allow_headers, identity) = (&config.server.allow_headers, &config.identity);
         let mut problems = check_names(config);
-        let policy = Self::build(config);
+        let mut policy = Self::build(config);
+        let keep_authorization = config.upstream.authorization == UpstreamAuthorization::Keep;
+        let mut allowed = Vec::new();
+        for (key, name) in config.token_headers() {
+            if let Some(message) = policy.token_header_problem(name) {
+                problems.push((key, format!("{name:?} {message}")));
+                continue;
+            }
+            if keep_authorization {
+                allowed.push(name.to_ascii_lowercase().into());
+            }
+        }
+        // In every other spelling it goes nowhere, so that no backend takes another token than the
+        // gate.
+        for (_, name) in config.token_headers() {
+            policy.add_name(name, HeaderVerdict::Drop(DropReason::Credential));
+        }
         for entry in allow_headers {
             if let Some(message) = policy.allow_problem(entry, identity) {
                 let message = format!("{entry:?} {message}");
@@ -94,16 +111,11 @@ impl HeaderPolicy {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let allowed = allow_headers
-            .iter()
-            .map(|entry| entry.to_ascii_lowercase().into())
-            .collect();
+        let names = allow_headers.iter();
+        allowed.extend(names.map(|entry| entry.to_ascii_lowercase().into_boxed_str()));
+        policy.allowed = allowed;
         let common = CommonNames::new(|name| policy.plain_verdict(name));
-        Ok(Self {
-            allowed,
-            common,
-            ..policy
-        })
+        Ok(Self { common, ..policy })
     }
 
     /// The verdict on a header of the client.
@@ -165,30 +177,34 @@ impl HeaderPolicy {
     fn odd_verdict(&self, name: &str) -> HeaderVerdict {
         match self.plain_verdict(name) {
             HeaderVerdict::Drop(reason) => HeaderVerdict::Drop(reason),
-            HeaderVerdict::Pass
-                if self
-                    .allowed
-                    .iter()
-                    .any(|allowed| allowed.eq_ignore_ascii_case(name)) =>
-            {
-                HeaderVerdict::Pass
-            }
+            HeaderVerdict::Pass if self.is_allowed(name) => HeaderVerdict::Pass,
             HeaderVerdict::Pass | HeaderVerdict::Handshake => {
                 HeaderVerdict::Drop(DropReason::OddName)
             }
         }
     }
 
+    fn is_allowed(&self, name: &str) -> bool {
+        let mut allowed = self.allowed.iter();
+        allowed.any(|allowed| allowed.eq_ignore_ascii_case(name))
+    }
+
     /// The verdict on the folded name.
-    fn plain_verdict(&self, name: &str) -> HeaderVerdict {
-        let name = name.as_bytes();
+    fn plain_verdict(&self, text: &str) -> HeaderVerdict {
+        let name = text.as_bytes();
         let Some(&first) = name.first() else {
             return HeaderVerdict::Drop(DropReason::OddName);
         };
         let own = self.by_length.get(name.len()).into_iter().flatten();
         for (folded, verdict) in own {
             if starts_with_folded(name, folded) {
-                return *verdict;
+                let is_kept_token = *verdict == HeaderVerdict::Drop(DropReason::Credential)
+                    && self.is_allowed(text);
+                return if is_kept_token {
+                    HeaderVerdict::Pass
+                } else {
+                    *verdict
+                };
             }
         }
         let [in_first, in_third] = &self.prefix_letters;
@@ -261,10 +277,19 @@ impl HeaderPolicy {
         self.prefixes.push((folded.into(), reason));
     }
 
+    /// Why a header cannot carry a token.
+    fn token_header_problem(&self, name: &str) -> Option<&'static str> {
+        if !is_header_name(name) || name.len() > 64 {
+            return Some("is not a header name of 1 to 64 characters");
+        }
+        let has_meaning =
+            self.plain_verdict(name) != HeaderVerdict::Pass || is_standard(name.as_bytes());
+        has_meaning.then_some("has another meaning, here, in HTTP or to proxies")
+    }
+
     /// Why an entry of `server.allow_headers` is invalid.
     fn allow_problem(&self, entry: &str, identity: &IdentityConfig) -> Option<&'static str> {
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        if entry.is_empty() || !entry.bytes().all(token) {
+        if !is_header_name(entry) {
             return Some("is not a header name");
         }
         let vouched =
@@ -372,6 +397,12 @@ fn check_names(config: &Config) -> ConfigProblems {
         problems.push((key, format!("{prefix:?} {message}")));
     }
     problems
+}
+
+/// Whether the text is a token (RFC 9110 section 5.6.2).
+fn is_header_name(text: &str) -> bool {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(token)
 }
 
 /// Whether the folded name has a meaning in HTTP itself.

@@ -1,4 +1,4 @@
-//! Which requests menshen answers itself, and where a token needs no scheme.
+//! Which requests menshen answers itself, and where a token may be below the prefix of a dialect.
 
 /// What the gate knows of the dialects.
 #[derive(Debug, Clone, Default)]
@@ -7,6 +7,8 @@ pub struct LocalRoutes {
     pub routes: Vec<(String, String)>,
     /// Prefixes under which `Authorization` may be a token without a scheme.
     pub bare_token: Vec<String>,
+    /// Prefixes with the header that may carry a token on the paths under them.
+    pub token_headers: Vec<(String, Box<str>)>,
 }
 
 impl LocalRoutes {
@@ -20,6 +22,17 @@ impl LocalRoutes {
     /// Whether a token without `Bearer` is accepted on this path.
     pub fn takes_bare_token(&self, path: &str) -> bool {
         self.bare_token.iter().any(|prefix| is_under(path, prefix))
+    }
+
+    /// The header that may carry a token on this path: that of the longest prefix.
+    pub fn token_header(&self, path: &str) -> Option<&str> {
+        let under = self
+            .token_headers
+            .iter()
+            .filter(|(prefix, _)| is_under(path, prefix));
+        under
+            .max_by_key(|(prefix, _)| prefix.len())
+            .map(|(_, name)| &**name)
     }
 }
 
@@ -56,6 +69,10 @@ mod tests {
         let answered = LocalRoutes {
             routes,
             bare_token: vec!["/api".to_owned()],
+            token_headers: vec![
+                ("/api/v2".to_owned(), "_token".into()),
+                ("/api".to_owned(), "x-token".into()),
+            ],
         };
         assert!(answered.has("POST", "/login"));
         for (method, path) in [
@@ -68,5 +85,10 @@ mod tests {
             assert!(!answered.has(method, path), "{method} {path}");
         }
         assert!(answered.takes_bare_token("/api/x") && !answered.takes_bare_token("/x"));
+        let header = |path| answered.token_header(path);
+        assert_eq!(
+            [header("/api/v2/x"), header("/api/x"), header("/x")],
+            [Some("_token"), Some("x-token"), None]
+        );
     }
 }

@@ -3,7 +3,7 @@
 //! Must stay true: it names no user whom the gate would not name to the backend, and has every
 //! assertion that the config promises.
 
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{
     local_response::{LocalResponse, no_store, request_id_field},
@@ -30,10 +30,10 @@ pub(super) fn allow(
     let mut fields = vec![no_store()];
     fields.extend(headers.identity(&allowed.request));
     fields.extend(signed.into_iter().flatten());
-    if let Some(authorization) = &allowed.authorization
-        && fields.iter().all(|(name, _)| name != header::AUTHORIZATION)
-    {
-        fields.push((header::AUTHORIZATION, authorization.clone()));
+    for (name, value) in &allowed.credentials {
+        if fields.iter().all(|(set, _)| set != name) {
+            fields.push((name.clone(), value.clone()));
+        }
     }
     if let Some(forward_auth) = snapshot
         .gate

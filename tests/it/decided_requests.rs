@@ -34,6 +34,10 @@ path = "/pages/**"
 token_cookie = "at"
 cors = true
 [[rule]]
+name = "team"
+path = "/team/**"
+token_header = "X_Team"
+[[rule]]
 name = "files"
 path = "/files/**"
 access = "public"
@@ -55,6 +59,7 @@ allow_credentials = true
 [[dialect]]
 kind = "nest"
 prefix = "/nest"
+access_token = "header.x-nest"
 [[dialect]]
 kind = "success-data"
 prefix = "/success"
@@ -154,6 +159,16 @@ fn rows_of_tokens() -> Vec<Row> {
         row("DELETE", "/admin/x", &[ADMIN], Nothing),
         row("GET", "/ADMIN/x", &[ALICE], Nothing),
         row("GET", "/internal/x", &[ADMIN], Nothing),
+        // In a header of the team's own.
+        row("GET", "/team/1", &[("x_team", "{alice}")], Nothing),
+        row("POST", "/team/1", &[("X_TEAM", "Bearer {alice}"), ("X-Team", "another")], Length("body")),
+        row("GET", "/team/1", &[("X_Team", "{alice}"), ALICE], Nothing),
+        row("GET", "/team/1", &[("X_Team", "{alice}"), ("X_Team", "{alice}")], Nothing),
+        row("GET", "/team/1", &[("X_Team", "a.b.c")], Nothing),
+        row("GET", "/team/1", &[("X_Team", "")], Nothing),
+        row("GET", "/feed/1", &[("X_Team", "{alice}")], Nothing),
+        row("GET", "/nest/x", &[("x-nest", "{alice}")], Nothing),
+        row("GET", "/nest/x", &[("x-nest", "{alice}"), ("authorization", "Bearer a")], Nothing),
         // Bodies.
         row("POST", "/x", &[ALICE, JSON], Length("{\"a\": 1}")),
         row("PUT", "/x", &[ALICE], Open("a body")),

@@ -93,6 +93,7 @@ mod streams;
 mod terminal;
 mod tls;
 mod token;
+mod token_headers;
 mod trailers;
 mod transfer;
 mod upstream_tls;

@@ -10,27 +10,42 @@ use crate::{
 
 const BARE: TokenLocations<'_> = TokenLocations {
     bare: true,
+    header: None,
     cookie: None,
     query: false,
     forward_auth: false,
 };
 const COOKIE: TokenLocations<'_> = TokenLocations {
     bare: false,
+    header: None,
     cookie: Some("token"),
     query: false,
     forward_auth: false,
 };
 const QUERY: TokenLocations<'_> = TokenLocations {
     bare: false,
+    header: None,
     cookie: None,
     query: true,
     forward_auth: false,
 };
 const BOTH: TokenLocations<'_> = TokenLocations {
     bare: false,
+    header: None,
     cookie: Some("token"),
     query: true,
     forward_auth: false,
+};
+const HEADER: TokenLocations<'_> = TokenLocations {
+    bare: false,
+    header: Some("_token"),
+    cookie: None,
+    query: false,
+    forward_auth: false,
+};
+const ALL: TokenLocations<'_> = TokenLocations {
+    header: Some("_token"),
+    ..BOTH
 };
 /// A page of this site says so.
 const SAME: &str = "Sec-Fetch-Site: same-origin";
@@ -299,6 +314,31 @@ fn the_query_counts_where_it_may_and_as_it_stands() {
 }
 
 #[test]
+fn a_header_counts_where_it_is_named() {
+    for (lines, read) in [
+        (&["_token: a.b.c"][..], "bearer a.b.c"),
+        (&["_TOKEN: a.b.c"], "bearer a.b.c"),
+        (&["_token: Bearer a.b.c"], "bearer a.b.c"),
+        (&["_token: Basic a.b.c"], "malformed"),
+        (&["_token: a b"], "malformed"),
+        (&["_token:"], "none"),
+        // What a backend that folds names takes for it is another name.
+        (
+            &["-token: a", "token: b", "_tokens: c", "x_token: d"],
+            "none",
+        ),
+        (&["Authorization: Bearer a.b.c"], "bearer a.b.c"),
+        (&["Authorization: a.b.c"], "malformed"),
+        (&["Authorization: Bearer a.b.c", "_token:"], "bearer a.b.c"),
+        (&["Authorization:", "_token: a.b.c"], "bearer a.b.c"),
+    ] {
+        assert_eq!(read_in(lines, HEADER).unwrap(), read, "{lines:?}");
+        assert_eq!(read_in(lines, ALL).unwrap(), read, "{lines:?}");
+    }
+    assert_eq!(in_header(&["_token: a.b.c"]).unwrap(), "none");
+}
+
+#[test]
 fn several_credentials_are_refused_wherever_they_stand() {
     for (line, lines) in [
         ("GET /", &["Authorization: Bearer a", "Cookie: token=a"][..]),
@@ -307,10 +347,16 @@ fn several_credentials_are_refused_wherever_they_stand() {
         ("GET /", &["Cookie: token=a", "Cookie: token=b"]),
         ("GET /?access_token=a", &["Cookie: token=a"]),
         ("GET /?access_token=a", &["Authorization: Bearer a"]),
+        ("GET /", &["Authorization: Bearer a", "_token: a"]),
+        ("GET /", &["Authorization: Basic a", "_token: a"]),
+        ("GET /", &["_token: a", "_token: a"]),
+        ("GET /", &["_token:", "_token: a"]),
+        ("GET /", &["_token: a", "Cookie: token=a"]),
+        ("GET /?access_token=a", &["_token: a"]),
         ("GET /?access_token=a&access_token=a", &[]),
         ("GET /?access_token=a&access_token=", &[]),
     ] {
-        let refusal = request(line, lines, BOTH, None).unwrap_err();
+        let refusal = request(line, lines, ALL, None).unwrap_err();
         assert_eq!(
             (refusal.code, refusal.close),
             (ErrorCode::RequestMalformed, false),
@@ -419,11 +465,14 @@ fn a_proxy_that_asks_has_to_show_which_page_it_is() {
 fn a_page_that_is_listed_with_credentials_may_use_a_cookie() {
     let cors = |allow_credentials, origin: &str| {
         let allowed_origins = vec![origin.to_owned()];
-        Cors::compile(&CorsConfig {
-            allowed_origins,
-            allow_credentials,
-            ..CorsConfig::default()
-        })
+        Cors::compile(
+            &CorsConfig {
+                allowed_origins,
+                allow_credentials,
+                ..CorsConfig::default()
+            },
+            &[],
+        )
     };
     let lines = [
         "Cookie: token=a",

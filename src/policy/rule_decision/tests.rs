@@ -24,6 +24,7 @@ fn by(
         roles: Vec::new(),
         claims: std::collections::BTreeMap::new(),
         bad_token_is_anonymous,
+        token_header: None,
         token_cookie: None,
         token_in_query: false,
         idle_timeout: None,

@@ -21,6 +21,7 @@ pub(super) fn default_rule(index: usize) -> Rule {
         name: DEFAULT_RULE.into(),
         access: Access::Required,
         bad_token_is_anonymous: false,
+        token_header: None,
         token_cookie: None,
         token_in_query: false,
         user_types: Vec::new(),
@@ -105,6 +106,7 @@ pub(super) fn check_combination(config: &RuleConfig, report: &mut impl FnMut(&st
     }
     let asks = matches!(config.access, Access::Optional | Access::Required);
     for (key, _) in [
+        ("token_header", config.token_header.is_some()),
         ("token_cookie", config.token_cookie.is_some()),
         ("token_in_query", config.token_in_query),
     ]
@@ -176,6 +178,7 @@ pub(super) fn compile_rule(
         name: config.name.as_str().into(),
         access: config.access,
         bad_token_is_anonymous: config.bad_token_is_anonymous,
+        token_header: config.token_header.as_deref().map(Box::from),
         token_cookie: config.token_cookie.as_deref().map(Box::from),
         token_in_query: config.token_in_query,
         user_types,

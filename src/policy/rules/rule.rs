@@ -13,6 +13,8 @@ pub struct Rule {
     pub access: Access,
     /// With `optional`: an invalid token counts as no token.
     pub bad_token_is_anonymous: bool,
+    /// The header that may carry a token. `None`: that of the dialect or of the gate.
+    pub token_header: Option<Box<str>>,
     /// The cookie that may carry a token.
     pub token_cookie: Option<Box<str>>,
     /// The query of a WebSocket handshake may carry one.

@@ -43,6 +43,15 @@ impl<'a> RuleMatch<'a> {
         }
     }
 
+    /// The header that may carry a token, by each of the rules that decide.
+    pub fn token_header(&self) -> Option<&'a str> {
+        let header = self.rule.token_header.as_deref();
+        header.filter(|_| {
+            self.also
+                .is_none_or(|also| also.token_header == self.rule.token_header)
+        })
+    }
+
     /// The cookie that may carry a token, by each of the rules that decide.
     pub fn token_cookie(&self) -> Option<&'a str> {
         let cookie = self.rule.token_cookie.as_deref();

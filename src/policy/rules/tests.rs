@@ -20,6 +20,7 @@ fn rule(name: &str, path: &str, access: Access) -> RuleConfig {
         roles: Vec::new(),
         claims: std::collections::BTreeMap::new(),
         bad_token_is_anonymous: false,
+        token_header: None,
         token_cookie: None,
         token_in_query: false,
         idle_timeout: None,
