@@ -20,6 +20,7 @@ use serde_json::json;
 use super::{
     backend::{Backend, Received},
     menshen::{Menshen, Setup, command_reading},
+    websockets::{agree, echo},
     wechat::{APP_ID, SECRET, Wechat},
 };
 
@@ -99,6 +100,34 @@ fn backend() -> Backend {
         let header = |name: &str| request.folded(name).first().cloned();
         let data = json!({ "user_id": header("x-user-id"), "user_type": header("x-user-type") });
         let body = json!({ "code": 200, "success": true, "message": "success", "data": data });
+        respond(stream, 200, &body.to_string())
+    })
+}
+
+/// The same with what an upload had in it, a WebSocket that echoes, and a stream whose end waits
+/// for another request.
+fn files() -> Backend {
+    let (go, wait) = mpsc::channel();
+    let wait = Mutex::new(wait);
+    Backend::answering(move |request, stream| {
+        match request.line.split(' ').nth(1).unwrap_or_default() {
+            "/ws" => {
+                agree(stream);
+                return echo(stream);
+            }
+            "/feed" => {
+                let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+                let is_sent = stream.write_all(head.as_bytes()).is_ok();
+                let wait = wait.lock().expect("a lock");
+                let goes_on = wait.recv_timeout(Duration::from_secs(10)).is_ok();
+                return is_sent && goes_on && stream.write_all(b"4\r\nlast\r\n0\r\n\r\n").is_ok();
+            }
+            "/go" => go.send(()).expect("a stream that waits"),
+            _ => {}
+        }
+        let user = request.folded("x-user-id").first().cloned();
+        let body = String::from_utf8_lossy(&request.body);
+        let body = json!({ "data": { "user_id": user, "body": body } });
         respond(stream, 200, &body.to_string())
     })
 }
@@ -381,6 +410,44 @@ fn the_package_outlives_its_tokens() {
     let town = Town::new();
     let menshen = town.production(NO_LIMITS).with(SHORT_TOKENS).start();
     town.tells("miniprogram", "expiry", &menshen, 6);
+}
+
+#[test]
+fn the_package_carries_files_streams_and_websockets() {
+    let town = Town {
+        backend: files(),
+        ..Town::new()
+    };
+    let closed = "[[rule]]\nname = \"closed\"\npath = \"/closed\"\naccess = \"deny\"\n";
+    let menshen = town
+        .production(NO_LIMITS)
+        .with(SHORT_TOKENS)
+        .with(closed)
+        .start();
+    tell("miniprogram", "transfer", &menshen, town.inbox.address, 7);
+    for request in town.backend.received() {
+        let of = |name: &str| request.folded(name).len();
+        assert_eq!(
+            (of("x-user-id"), of("authorization")),
+            (1, 0),
+            "{}",
+            request.line
+        );
+    }
+}
+
+#[test]
+fn the_package_has_its_token_in_a_header_of_the_teams_own() {
+    let town = Town::new();
+    let menshen = town
+        .production(NO_LIMITS)
+        .with(SHORT_TOKENS)
+        .with("[gate]\ntoken_header = \"_token\"\n")
+        .start();
+    town.tells("miniprogram", "header", &menshen, 4);
+    for request in town.backend.received() {
+        assert!(request.folded("_token").is_empty(), "{}", request.head);
+    }
 }
 
 #[test]

@@ -32,14 +32,9 @@ export interface Device {
   current: boolean;
 }
 
-export interface AccountOptions {
-  /** The method that changes the profile. `wx.request` knows no PATCH; a server that takes POST there is told here. */
-  updateMethod?: "PATCH" | "POST";
-}
-
 const ANONYMOUS = "微信用户";
 
-export const accountOf = (client: Client, { updateMethod = "PATCH" }: AccountOptions = {}) => {
+export const accountOf = (client: Client) => {
   const { api, _inside: inside } = client;
   const me = api.auth + "/me";
   const done = () => true as const;
@@ -55,20 +50,9 @@ export const accountOf = (client: Client, { updateMethod = "PATCH" }: AccountOpt
     return profile;
   };
 
-  const update = async (change: ProfileChange): Promise<Profile> => {
-    const { nickname, avatarUrl, bio, birthday } = change;
-    const data = { nickname, avatar_url: avatarUrl, bio, birthday };
-    try {
-      return shown(await client.call({ method: updateMethod, url: me, data, read: profileOf }));
-    } catch (error) {
-      const { detail = "", status } = error as MenshenError;
-      const named = (nickname || avatarUrl) && client.getState().profileMissing;
-      if (status || !/method/i.test(detail) || !named) throw error;
-      // WeChat takes no PATCH. A login fills in what the profile does not have yet.
-      await client.signIn({ nickname: nickname || "", avatarUrl: avatarUrl || "" });
-      return client.getState().user as Profile;
-    }
-  };
+  /** By POST: `wx.request` knows no PATCH. */
+  const update = ({ nickname, avatarUrl, bio, birthday }: ProfileChange): Promise<Profile> =>
+    client.call({ url: me, data: { nickname, avatar_url: avatarUrl, bio, birthday }, read: profileOf }).then(shown);
 
   /** With the tokens that were taken; they are renewed for this where they have expired. */
   const everywhere = async (tokens: Tokens, mayRenew: boolean): Promise<boolean> => {

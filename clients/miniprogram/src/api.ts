@@ -27,6 +27,8 @@ export interface Grant {
   user?: User | undefined;
   /** What the dialect needs later, such as the handle in `session_key`. */
   extra?: Record<string, string> | undefined;
+  /** Why the phone that came with a sign-in was not bound. */
+  phoneError?: string | undefined;
 }
 
 /** The tokens of a session. */

@@ -300,10 +300,9 @@ export function createClient(options: ClientOptions) {
     return mine._done;
   };
 
-  /** Makes what `run` gives the session, unless there is a sign-out meanwhile. The same `name` at once is one sign-in. */
-  const enter = (name: string, by: string, run: () => Promise<Grant>): Promise<void> => {
-    const mine = epoch;
-    return join("signIn", mine + name, (before) =>
+  /** Makes what `run` gives the session, unless there is a sign-out since `mine`. The same `name` at once is one sign-in. */
+  const enter = (name: string, by: string, run: () => Promise<Grant>, mine = epoch): Promise<void> =>
+    join("signIn", mine + name, (before) =>
       before.then(run).then((grant) => {
         if (mine == epoch) return accept(grant, by);
         // Nobody wants this session any more. Where the server does not hear of it, it ends unused.
@@ -311,7 +310,6 @@ export function createClient(options: ClientOptions) {
         throw gone();
       }),
     );
-  };
 
   const signIn = (more: SignInMore = {}) => enter(JSON.stringify(more), "wechat", () => byWechat(more));
 
@@ -475,6 +473,9 @@ export function createClient(options: ClientOptions) {
       },
       _tell: tell,
       _loginCode: loginCode,
+      _byWechat: byWechat,
+      /** How many sign-outs there were: what is begun before one does not sign in after it. */
+      _epoch: () => epoch,
       _settled: settled,
       /** The one class of errors, for entries that have a copy of nothing. */
       _error: (code: string, init?: ErrorInit) => new MenshenError(code, init),

@@ -7,26 +7,24 @@ import { assign } from "./plain.js";
 export interface NativeOptions {
   /** `auth.prefix` of menshen. */
   prefix?: string;
-  /** The header of the access token, where a team has another one than `Authorization`. */
+  /** The header of the access token, where a team has another one than `Authorization` (`gate.token_header` of menshen). */
   tokenHeader?: string;
-  /** The text before the token; with a header of one's own usually empty. */
+  /** The text before the token: `Bearer ` unless this says otherwise, or empty. */
   tokenPrefix?: string;
   /** The app id, where one menshen serves several mini programs. */
   appId?: string;
   /** `miniprogram` unless this says otherwise. */
   clientType?: "miniprogram" | "app" | "web";
-  /** Whether the server binds a phone in the call that signs in. */
-  phoneAtLogin?: boolean;
 }
 
 export const native = (options: NativeOptions = {}): Api => {
-  const { prefix: auth = "/auth", tokenHeader, tokenPrefix, phoneAtLogin, clientType, appId } = options;
+  const { prefix: auth = "/auth", tokenHeader, tokenPrefix, clientType, appId } = options;
   const bearer = bearerIn(tokenHeader, tokenPrefix);
   return {
     name: "native",
     auth,
     bearer,
-    phoneAtLogin,
+    phoneAtLogin: true,
     wechat: (code, { phoneCode, nickname, avatarUrl }) => ({
       url: auth + "/wechat/login",
       data: { code, phone_code: phoneCode, nickname, avatar_url: avatarUrl, client_type: clientType, app_id: appId },
@@ -60,6 +58,7 @@ export const grantOf = (data: any): Grant | undefined => {
         refresh: text(data.refresh_token),
         expiresIn: seconds(data.expires_in),
         user: userOf(data.user),
+        phoneError: text(data.phone_error),
       }
     : undefined;
 };

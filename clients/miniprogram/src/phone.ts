@@ -73,6 +73,7 @@ export const phoneButton = (client: Client, { legacy }: PhoneOptions = {}) => {
   };
 
   const bind = async (proof: PhoneProof): Promise<BoundPhone> => {
+    const since = inside._epoch();
     const tokens = await inside._tokens("optional");
     if (!tokens) {
       if (!("code" in proof)) {
@@ -80,8 +81,18 @@ export const phoneButton = (client: Client, { legacy }: PhoneOptions = {}) => {
         prepare().catch(() => 0);
         throw fault("phone_decrypt_failed", "signed in after the tap");
       }
-      const { user } = await client.signIn(api.phoneAtLogin ? { phoneCode: proof.code } : {});
-      if (api.phoneAtLogin && user && user.phone) return { masked: user.phone };
+      const phoneCode = proof.code;
+      let why: string | undefined;
+      const login = () =>
+        inside._byWechat({ phoneCode }).then((grant) => {
+          why = grant.phoneError;
+          return grant;
+        });
+      await inside._enter("phone " + phoneCode, "wechat", login, since);
+      // Signed in all the same. Where the phone itself is not to blame, its code is sent once more, alone.
+      if (why && /^phone_/.test(why)) throw fault(why);
+      const { user } = client.getState();
+      if (api.phoneAtLogin && !why && user && user.phone) return { masked: user.phone };
     }
     const call = api.phone
       ? api.phone(proof, (await inside._tokens()) as { access: string })

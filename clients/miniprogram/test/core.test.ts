@@ -635,7 +635,7 @@ describe("words", () => {
   });
 
   test("a team's own header carries the token, and logs in with what it says of itself", async () => {
-    const api = native({ tokenHeader: "_token", tokenPrefix: "", appId: "wx1", clientType: "web", phoneAtLogin: true });
+    const api = native({ tokenHeader: "_token", tokenPrefix: "", appId: "wx1", clientType: "web" });
     const { client, phone, server } = world({ api });
     server.faults.push(({ path, header }: any) => (path === "/orders" ? { status: 200, data: header } : undefined));
     await soon(client.signIn());

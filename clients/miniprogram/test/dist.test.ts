@@ -98,11 +98,11 @@ test("each entry loads alone, and names no global that a mini program lacks", ()
 });
 
 test("whatever happens to an old phone, what must hold does", { timeout: 600_000 }, async () => {
-  const index = load("index");
+  const package_ = { ...load("index"), ...load("phone") };
   await fc.assert(
     fc.asyncProperty(lives, (life) =>
       // Callbacks are tasks: what took none takes a few.
-      live(life, index, (milliseconds) => vi.advanceTimersByTimeAsync(milliseconds || 5)),
+      live(life, package_, (milliseconds) => vi.advanceTimersByTimeAsync(milliseconds || 5)),
     ),
     { numRuns: Number(process.env.MENSHEN_MODEL_RUNS ?? 300) },
   );

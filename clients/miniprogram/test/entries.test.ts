@@ -10,6 +10,7 @@ import { cloudContainer, cloudFunction } from "../src/cloud.js";
 import { codeData } from "../src/code-data.js";
 import { encryptedStorage, sealedStorage } from "../src/encrypted.js";
 import { alovaAdapter, authorizer, axiosRequest, luchRequest } from "../src/intercept.js";
+import { native } from "../src/native.js";
 import { nest } from "../src/nest.js";
 import { phoneButton } from "../src/phone.js";
 import { privacyConsent } from "../src/privacy.js";
@@ -69,20 +70,83 @@ describe("the phone button", () => {
     expect((await refusal(button.retry())).code).toBe("phone_code_invalid");
   });
 
-  test("a server that binds in the login gets both codes in one call; one that did not is asked again", async () => {
-    const { native } = await import("../src/native.js");
-    const { client, server, phone } = world({ api: native({ phoneAtLogin: true }) });
-    const login = vi.fn(({ data }: any) => {
-      const granted = server.answer({ path: "/auth/wechat/login", data });
-      if (data.phone_code === "good") granted.data.user.phone_masked = "138****8000";
-      return granted;
-    });
+  test("the login takes both codes in one call; what is no matter of the phone is tried once more", async () => {
+    const { client, server, phone } = world();
+    const refused: Record<string, string> = { theirs: "phone_conflict", busy: "wechat_busy" };
+    const login = ({ data }: any) => {
+      const { code, phone_code } = data;
+      const why = refused[phone_code];
+      const granted = server.answer({ path: "/auth/wechat/login", data: why ? { code } : data });
+      return why ? answer({ ...granted.data, phone_error: why, user: { ...granted.data.user, phone_masked: null } }) : granted;
+    };
     server.faults.push(at("/auth/wechat/login", login));
-    server.faults.push(at("/auth/phone/wechat", () => answer({ masked: "139****9000" })));
-    expect((await soon(phoneButton(client).tapped({ code: "good" }))).masked).toBe("138****8000");
+    const button = phoneButton(client);
+    expect((await soon(button.tapped({ code: "good" }))).masked).toBe("masked good");
     expect([phone.sent.length, phone.sent[0].data]).toEqual([1, { code: "alice-1", phone_code: "good" }]);
+    expect([button.getState().step, client.getState().phoneBound]).toEqual(["bound", true]);
+    for (const [code, why, phoneBound] of [
+      ["theirs", "phone_conflict", false],
+      ["good", "phone_code_invalid", true],
+    ] as const) {
+      await soon(client.signOut());
+      expect((await refusal(button.tapped({ code }))).code).toBe(why);
+      expect(button.getState()).toMatchObject({ step: "failed", canRetry: false });
+      expect(client.getState()).toMatchObject({ status: "signed-in", phoneBound });
+    }
     await soon(client.signOut());
-    expect((await soon(phoneButton(client).tapped({ code: "other" }))).masked).toBe("139****9000");
+    expect((await soon(button.tapped({ code: "busy" }))).masked).toBe("masked busy");
+    expect([server.calls("/auth/wechat/login"), server.calls("/auth/phone/wechat")]).toEqual([4, 1]);
+  });
+
+  test("a lost answer to the login: the same tap is sent again, with another login code", async () => {
+    const { client, server, phone } = world();
+    for (const [code, reaches] of [
+      ["p1", false],
+      ["p2", true],
+    ] as const) {
+      server.faults = [at("/auth/wechat/login", (request) => ((reaches && server.answer(request)) || true) && "timeout")];
+      const button = phoneButton(client);
+      expect((await refusal(button.tapped({ code }))).code).toBe("timeout");
+      expect([button.getState().canRetry, client.getState().status]).toEqual([true, "signed-out"]);
+      server.faults = [];
+      // Where the server had it, the code of the button is spent: the phone is bound, and another tap says so too.
+      if (reaches) expect((await refusal(button.retry())).code).toBe("phone_code_invalid");
+      else expect((await soon(button.retry())).masked).toBe(`masked ${code}`);
+      expect(client.getState()).toMatchObject({ status: "signed-in", phoneBound: true, user: { phone: `masked ${code}` } });
+      await soon(client.signOut());
+    }
+    expect(phone.on("/auth/wechat/login").map(({ data }: any) => [data.code, data.phone_code])).toEqual([
+      ["alice-1", "p1"],
+      ["alice-2", "p1"],
+      ["alice-3", "p2"],
+      ["alice-4", "p2"],
+    ]);
+  });
+
+  test("a sign-out while a tap waits for a renewal wins over its sign-in", async () => {
+    const { client, server, phone } = world();
+    await soon(client.signIn());
+    server.sessions.clear();
+    await settle(880_000);
+    let release: () => void = () => undefined;
+    server.faults = [at("/auth/refresh", () => new Promise((resolve) => (release = () => resolve(undefined))))];
+    const tapped = phoneButton(client).tapped({ code: "p1" });
+    const error = tapped.catch(({ code }) => code);
+    await settle();
+    await soon(client.signOut());
+    release();
+    await settle();
+    expect([await error, client.getState().status]).toEqual(["signed_out", "signed-out"]);
+    // What the tap has opened is ended.
+    expect([...server.sessions.values()].filter(({ over }: any) => !over)).toEqual([]);
+    expect(phone.storage.get("menshen.session")).not.toMatchObject({ user: expect.anything() });
+  });
+
+  test("a dialect binds after its login, in a call of its own", async () => {
+    const { client, server, phone } = world({ api: Object.assign(native(), { phoneAtLogin: false }) });
+    server.faults.push(at("/auth/phone/wechat", ({ data }) => answer({ masked: `masked ${data.code}` })));
+    expect((await soon(phoneButton(client).tapped({ code: "p1" }))).masked).toBe("masked p1");
+    expect(phone.sent.map(({ path }: any) => path)).toEqual(["/auth/wechat/login", "/auth/phone/wechat"]);
   });
 
   test("the older way: no login in the handler, one before it where WeChat's key is stale, and the next tap works", async () => {
@@ -205,19 +269,19 @@ describe("the SMS form", () => {
 });
 
 describe("the account", () => {
-  test("what a phone cannot send, and what the server refuses", async () => {
+  test("a profile is changed by POST, and what the server refuses", async () => {
     const { client, server, phone } = world();
     await soon(client.signIn());
     const account = accountOf(client);
-    server.faults.push(at("/auth/me", ({ method }) => (method === "PATCH" ? "invalid method PATCH" : answer({ id: "alice", nickname: "x", bio: "b" }))));
-    await soon(account.update({ nickname: "小明" }));
-    expect(phone.sent.at(-1).data).toMatchObject({ nickname: "小明" });
+    server.faults.push(at("/auth/me", () => answer({ id: "alice", nickname: "x", avatar_url: "https://cdn/a.jpg", bio: "b" })));
+    expect((await soon(account.update({ nickname: "小明", bio: null }))).nickname).toBe("x");
+    expect(phone.sent.at(-1)).toMatchObject({ method: "POST", data: { nickname: "小明", bio: null } });
     await soon(account.setAvatar("wxfile://a", async () => "https://cdn/a.jpg"));
-    expect((await refusal(account.update({ bio: "x" }))).detail).toMatch(/method/);
+    expect(phone.sent.at(-1).data).toEqual({ avatar_url: "https://cdn/a.jpg" });
     expect((await soon(account.me())).bio).toBe("b");
     expect(client.getState().profileMissing).toBe(false);
     expect((await refusal(account.setNickname("  "))).fields).toEqual([{ field: "nickname", message: "not a name" }]);
-    expect((await soon(accountOf(client, { updateMethod: "POST" }).setNickname("y"))).nickname).toBe("x");
+    expect((await soon(account.setNickname(" y "))).nickname).toBe("x");
     server.faults = [at("/auth/me", () => "offline")];
     expect((await refusal(account.me())).code).toBe("offline");
     server.faults = [at("/auth/me", () => answer({}))];

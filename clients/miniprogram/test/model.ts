@@ -5,7 +5,7 @@ import { Phone } from "./stand-in/wx.mjs";
 import { problem, Server } from "./stand-in/server.mjs";
 
 export type Action =
-  | { do: "request" | "signIn" | "signOut" | "expire" | "revoke" | "forget" | "restart" | "window" | "reload" | "cancel" }
+  | { do: "request" | "signIn" | "signOut" | "phone" | "phoneAgain" | "expire" | "revoke" | "forget" | "restart" | "window" | "reload" | "cancel" }
   | { do: "wait"; for: number }
   | { do: "fault"; fault: Fault }
   | { do: "storage"; broken: "" | "get" | "set" | "all" };
@@ -16,6 +16,7 @@ export type Fault = "none" | "lost" | "offline" | "503" | "429" | "html" | "401"
 const action: fc.Arbitrary<Action> = fc.oneof(
   { weight: 8, arbitrary: fc.constant<Action>({ do: "request" }) },
   { weight: 3, arbitrary: fc.constantFrom<Action>({ do: "signIn" }, { do: "signOut" }, { do: "revoke" }, { do: "forget" }) },
+  { weight: 3, arbitrary: fc.constantFrom<Action>({ do: "phone" }, { do: "phoneAgain" }) },
   { weight: 4, arbitrary: fc.constantFrom<Action>({ do: "expire" }, { do: "restart" }, { do: "window" }, { do: "reload" }, { do: "cancel" }) },
   { weight: 4, arbitrary: fc.record({ do: fc.constant("wait" as const), for: fc.constantFrom(0, 5, 30, 1000, 31_000, 300_000, 870_000) }) },
   {
@@ -37,7 +38,7 @@ export const lives = fc.record({
 type Life = typeof lives extends fc.Arbitrary<infer T> ? T : never;
 
 /** Lives it. `create` is `createClient`; `pass` moves the time. Throws where something does not hold. */
-export async function live({ actions, delays, silent, asks, renews }: Life, { createClient: create, native }: any, pass: (milliseconds: number) => Promise<unknown>) {
+export async function live({ actions, delays, silent, asks, renews }: Life, { createClient: create, native, phoneButton }: any, pass: (milliseconds: number) => Promise<unknown>) {
   const server: any = new Server();
   const storage = new Map<string, any>();
   let broken: "" | "get" | "set" | "all" = "";
@@ -93,10 +94,16 @@ export async function live({ actions, delays, silent, asks, renews }: Life, { cr
       login(options);
     };
     const client = create({ baseUrl: "https://api.example.com", platform: phone.wx, api: Object.assign(native(), !renews && { renew: undefined }), silent, ...(asks && { onSignInNeeded: () => undefined }) });
-    return { client, alive };
+    return { client, alive, button: phoneButton(client) };
   };
   let windows = [open()];
   let calls = 0;
+  let taps = 0;
+  /** A tap on the phone number button: what it says is bound is bound, and it signs in. */
+  const tap = async (work: () => Promise<{ masked: string }>) => {
+    const { masked } = await work();
+    if (!server.phoneCodes.has(masked.replace(/^masked /, ""))) fail(`${masked} was never bound`);
+  };
   let brokenOnce = false;
   /** Signed out by the user, and not signed in since. */
   let out = false;
@@ -115,7 +122,7 @@ export async function live({ actions, delays, silent, asks, renews }: Life, { cr
   };
 
   for (const each of actions) {
-    const { client, alive } = windows[turn % windows.length] as (typeof windows)[0];
+    const { client, alive, button } = windows[turn % windows.length] as (typeof windows)[0];
     if (each.do === "request") {
       calls += 1;
       watch(alive, client.request("/orders"));
@@ -123,6 +130,12 @@ export async function live({ actions, delays, silent, asks, renews }: Life, { cr
       signIns += 1;
       out = false;
       watch(alive, client.signIn());
+    } else if (each.do === "phone" || each.do === "phoneAgain") {
+      calls += 1;
+      signIns += 1;
+      out = false;
+      const code = `phone${(taps += 1)}`;
+      watch(alive, tap(() => (each.do === "phone" ? button.tapped({ code }) : button.retry())));
     } else if (each.do === "signOut" && windows.length === 1) {
       watch(alive, client.signOut());
       await pass(20);
@@ -174,6 +187,10 @@ export async function live({ actions, delays, silent, asks, renews }: Life, { cr
   if (!leftBehind && everIn && accepted && !/signed-in|offline/.test(client.getState().status) && JSON.stringify(accepted).includes("a.s")) {
     fail(`signed out by a bad connection: ${JSON.stringify(client.getState())}`);
   }
+
+  // A code of the button was good once, whatever was sent again.
+  const bound = sent.filter(({ path, status, data }: any) => path === "/auth/phone/wechat" && status === 200 && data.code).length;
+  if (bound > taps) fail(`${bound} phones of ${taps} taps`);
 
   // And it can always be used again.
   let works = false;

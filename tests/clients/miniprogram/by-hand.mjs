@@ -7,9 +7,11 @@ import { createCipheriv, createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve as absolute } from "node:path";
 
-const [binary, ...wanted] = process.argv.slice(2);
+const [given, ...wanted] = process.argv.slice(2);
+/** From wherever it is started. */
+const binary = absolute(given);
 const APP_ID = "wx0000000000000000";
 const SHORT = 'access_ttl = "3s"\n';
 const TOKENS = `[tokens]\n${SHORT}leeway = "0s"\n`;
@@ -19,7 +21,9 @@ const dialect = (kind) => `[[dialect]]\nkind = "${kind}"\n${SHORT}${TOKENS}`;
 export const parts = {
   day: "",
   expiry: TOKENS,
+  header: `[gate]\ntoken_header = "_token"\n${TOKENS}`,
   errors: `[limits]\nlogin_per_ip = "2/1h"\n[upstream]\nurls = ["unix:/nonexistent/backend.sock"]\n`,
+  time: "",
   simplejwt: dialect("simplejwt"),
   nest: dialect("nest"),
   cloud: dialect("nest"),

@@ -1,5 +1,6 @@
 // The package as it is published, on a telephone with WeChat on it (the package's own stand-in), over the network to a menshen.
 
+import { request as httpRequest } from "node:http";
 import { createRequire } from "node:module";
 import { Phone } from "../../../clients/miniprogram/test/stand-in/wx.mjs";
 import { api, inbox } from "../story.mjs";
@@ -23,24 +24,79 @@ export function open(person, options = {}, phoneOptions = {}) {
     phone.codes = codes += 1;
     login(wanted);
   };
+  phone.wx.connectSocket = (wanted) => connectSocket(phone, wanted);
   phone.wx.cloud = { callFunction: (wanted) => callFunction(phone, wanted) };
   const start = (more = {}) => createClient({ baseUrl: api, platform: phone.wx, texts, ...options, ...more });
   return { phone, client: start(), start };
 }
 
-async function send({ url, method, header, data }) {
-  const withBody = data !== undefined && method !== "GET";
+async function send({ api: kind, chunked, url, method, header, data }) {
+  const hasBody = data !== undefined && method !== "GET";
+  const isJson = hasBody && kind !== "uploadFile";
+  const headers = { ...(isJson && { "content-type": "application/json" }), ...header };
   let answer;
   try {
-    answer = await fetch(url, {
-      method,
-      headers: { ...(withBody && { "content-type": "application/json" }), ...header },
-      body: withBody ? JSON.stringify(data) : undefined,
-    });
+    answer = await fetch(url, { method, headers, body: isJson ? JSON.stringify(data) : hasBody ? form(data) : undefined });
   } catch {
     return "offline";
   }
-  return { status: answer.status, data: await answer.text(), header: Object.fromEntries(answer.headers) };
+  const { status } = answer;
+  const received = Object.fromEntries(answer.headers);
+  return chunked ? { status, chunks: answer.body ?? [], header: received } : { status, data: await answer.text(), header: received };
+}
+
+/** A file of the phone, whose content is its path, and the fields beside it. */
+function form({ filePath, name, formData = {} }) {
+  const body = new FormData();
+  Object.entries(formData).forEach(([key, value]) => body.append(key, String(value)));
+  body.append(name, new Blob([filePath]), "file.jpg");
+  return body;
+}
+
+/** A WebSocket (RFC 6455) with the header that it is given, as `wx.connectSocket` makes one and browsers cannot. */
+function connectSocket(phone, { url, header = {} }) {
+  const listeners = { open: [], error: [], close: [], message: [] };
+  const tell = (kind, event) => void setTimeout(() => listeners[kind].forEach((listener) => listener(event)), 0);
+  const handshake = { Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==" };
+  const request = httpRequest(url.replace(/^ws/, "http"), { headers: { ...header, ...handshake } });
+  let connection;
+  phone.sent.push({ api: "connectSocket", url, path: new URL(url).pathname, header });
+  request.on("error", ({ message }) => tell("error", { errMsg: `connectSocket:fail ${message}` }));
+  request.on("response", (response) => {
+    response.resume();
+    tell("error", { errMsg: `connectSocket:fail Unexpected response code: ${response.statusCode}` });
+  });
+  request.on("upgrade", (_, socket, head) => {
+    connection = socket;
+    let buffer = head;
+    const read = (part) => {
+      buffer = Buffer.concat([buffer, part]);
+      // All frames of these stories are short.
+      while (buffer.length >= 2 && buffer.length >= 2 + buffer[1]) {
+        const [opcode, payload] = [buffer[0] & 15, buffer.subarray(2, 2 + buffer[1])];
+        buffer = buffer.subarray(2 + buffer[1]);
+        if (opcode === 1) tell("message", { data: payload.toString() });
+        if (opcode === 8) {
+          tell("close", { code: payload.readUInt16BE(0), reason: payload.subarray(2).toString() });
+          socket.end();
+        }
+      }
+    };
+    socket.on("data", read);
+    socket.on("error", () => undefined);
+    tell("open", {});
+    read(Buffer.alloc(0));
+  });
+  request.end();
+  return {
+    onOpen: (listener) => listeners.open.push(listener),
+    onError: (listener) => listeners.error.push(listener),
+    onClose: (listener) => listeners.close.push(listener),
+    onMessage: (listener) => listeners.message.push(listener),
+    // A mask of zeros leaves the payload as it is.
+    send: ({ data }) => connection.write(Buffer.concat([Buffer.from([0x81, 0x80 | data.length, 0, 0, 0, 0]), Buffer.from(data)])),
+    close: () => (connection ? connection.destroy() : request.destroy()),
+  };
 }
 
 /** The cloud function `api-proxy`, which hides headers. */
@@ -84,9 +140,9 @@ export async function refusal(promise) {
 }
 
 /** Asks until the token is refused. */
-export async function untilRefused(phone, path, token) {
+export async function untilRefused(phone, path, token, name = "Authorization") {
   const end = Date.now() + 20_000;
-  const headers = { Authorization: token };
+  const headers = { [name]: token };
   while ((await fetch(api + path, { headers })).status !== 401) {
     if (Date.now() > end) throw new Error("the token does not expire");
     await new Promise((resolve) => setTimeout(resolve, 50));

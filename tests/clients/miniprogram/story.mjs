@@ -1,9 +1,10 @@
 // The package before a menshen: what issue 17 promises, on the native API and on each dialect.
 
-import { ask, aText, atOnce, claimsOf, holds, same, step, tell } from "../story.mjs";
+import { api as server, ask, aText, atOnce, claimsOf, holds, same, step, tell } from "../story.mjs";
 import { lastMessage, load, open, press, refusal, untilRefused } from "./device.mjs";
 
 const ORDERS = "/orders";
+let codes = 1;
 const numbers = { alice: "13800138000", bob: "13800138001", carol: "13800138002", dave: "13800138003" };
 
 /** The header that the last request to a path had. */
@@ -62,8 +63,34 @@ async function day() {
 
   await step("the phone number button of who has not signed in: one tap signs in and binds", async () => {
     const bob = open("bob");
-    const bound = await phoneButton(bob.client).tapped(await press(bob.phone, numbers.bob));
-    same([bound.masked, bob.client.getState().status, bob.client.getState().user.phone], ["138****8001", "signed-in", "138****8001"]);
+    const button = phoneButton(bob.client);
+    const detail = await press(bob.phone, numbers.bob);
+    const taps = await atOnce(10, () => button.tapped(detail));
+    same([taps[0].masked, bob.client.getState().status, bob.client.getState().user.phone], ["138****8001", "signed-in", "138****8001"]);
+    same(bob.phone.sent.map(({ path }) => path), ["/auth/wechat/login"]);
+    same((await bob.client.request(ORDERS)).data.data.user_id, bob.client.getState().user.id);
+  });
+
+  await step("the same tap with a phone that cannot be bound: the button says why, and the user is signed in", async () => {
+    const used = await press(phone, numbers.carol);
+    for (const [detail, code] of [
+      [await press(phone, numbers.alice), "phone_conflict"],
+      [{ code: "ivan-999" }, "phone_code_invalid"],
+      [used, undefined],
+      [used, "phone_code_invalid"],
+    ]) {
+      const ivan = open(`ivan${codes++}`);
+      const button = phoneButton(ivan.client);
+      if (code) same([(await refusal(button.tapped(detail))).code, button.getState().step], [code, "failed"]);
+      else {
+        await button.tapped(detail);
+        // For whom the number is in the stories below.
+        await accountOf(ivan.client).remove();
+        await ivan.client.signIn();
+      }
+      same([ivan.client.getState().status, ivan.client.getState().phoneBound], ["signed-in", false]);
+      same((await ivan.client.request(ORDERS)).statusCode, 200);
+    }
   });
 
   await step("a phone code that was used, a login code in its place, a phone of somebody else", async () => {
@@ -136,18 +163,9 @@ async function day() {
     const { nickname, avatarUrl, phone: masked, birthday } = await account.me();
     same([nickname, avatarUrl, masked, birthday], ["小明", "https://cdn.example.com/a.jpg", "138****8000", "2000-01-02"]);
     same([client.getState().profileMissing, client.getState().user.nickname], [false, "小明"]);
+    same(phone.on("/auth/me").map(({ method }) => method), ["POST", "POST", "POST", "GET"]);
     const bad = await refusal(account.update({ avatarUrl: "http://tmp/x" }));
     same([bad.code, bad.fields.map(({ field }) => field)], ["validation_failed", ["avatar_url"]]);
-  });
-
-  await step("on a phone whose requests know no PATCH, a login fills in the nickname that is missing", async () => {
-    const hank = open("hank");
-    await hank.client.signIn();
-    const { request } = hank.phone.wx;
-    hank.phone.wx.request = (options) =>
-      options.method === "PATCH" ? void options.fail({ errMsg: "request:fail method is not allowed" }) : request(options);
-    const strict = hank.start();
-    same((await accountOf(strict).setNickname("小红")).nickname, "小红");
   });
 
   await step("devices: this one is marked, another is signed out, and its client is told why", async () => {
@@ -469,4 +487,166 @@ async function codeData() {
   });
 }
 
-await tell({ day, expiry, errors, simplejwt, nest, cloud, "success-data": successData, "code-data": codeData });
+/** Access tokens live for 3 seconds. Files, a stream and a WebSocket under the session. */
+async function transfer() {
+  const { transfers } = load("transfer");
+  const { client, phone, start } = open("alice");
+  const { upload, download, stream, socket } = transfers(client);
+  const texts = [];
+  const onChunk = (chunk) => texts.push(Buffer.from(chunk).toString());
+  const upTo = (limit) => upload({ url: "/upload", filePath: `wxfile://${limit}`, name: "file", formData: { title: "t1" } });
+  let user;
+
+  await step("an upload reaches the backend whole, as that user", async () => {
+    ({ user } = await client.signIn());
+    const progress = [];
+    const { data } = await upload({ url: "/upload", filePath: "wxfile://photo", name: "file", formData: { title: "t1" }, onProgress: (event) => progress.push(event) });
+    same([data.data.user_id, progress.length], [user.id, 1]);
+    for (const part of ['name="file"', "wxfile://photo", 'name="title"', "t1"]) holds(data.data.body.includes(part), `no ${part} in ${data.data.body}`);
+  });
+
+  await step("a download, and one that is refused", async () => {
+    same((await download({ url: ORDERS })).tempFilePath, "http://tmp/file");
+    const error = await refusal(download({ url: "/closed" }));
+    same([error.code, error.status], ["forbidden", 403]);
+  });
+
+  await step("a stream: its first piece comes before its end, and a refusal is none of it", async () => {
+    let first;
+    const came = new Promise((resolve) => (first = resolve));
+    const whole = stream({ url: "/feed", onChunk: (chunk) => first(onChunk(chunk)) });
+    await came;
+    same(texts, ["first"]);
+    await client.request("/go");
+    await whole;
+    same(texts.join(""), "firstlast");
+    const error = await refusal(stream({ url: "/closed", onChunk }));
+    same([error.code, error.zh, texts.join("")], ["forbidden", "没有权限执行此操作", "firstlast"]);
+  });
+
+  const opened = async (transfer) => {
+    const task = await transfer({ url: "/ws" });
+    const echoed = new Promise((resolve) => task.onMessage(resolve));
+    task.send({ data: "hello" });
+    same((await echoed).data, "hello");
+    return task;
+  };
+
+  await step("a WebSocket with the token in its header", async () => {
+    (await opened(socket)).close({});
+    same(Object.keys(phone.sent.at(-1).header), ["Authorization"]);
+  });
+
+  await step("with an expired token, all four at once: one refresh, and each goes on", async () => {
+    await untilRefused(phone, ORDERS, sentToken(phone, "/ws"));
+    // The client does not know that it has expired.
+    const stored = phone.storage.get("menshen.session");
+    for (const key of Object.keys(stored)) if (typeof stored[key] === "number" && stored[key] > 1e12) stored[key] = Date.now() + 1e6;
+    const other = transfers(start());
+    const before = phone.on("/auth/refresh").length;
+    const [sent, got, , task] = await Promise.all([
+      other.upload({ url: "/upload", filePath: "wxfile://b", name: "file" }),
+      other.download({ url: ORDERS }),
+      other.stream({ url: ORDERS, onChunk }),
+      opened(other.socket),
+    ]);
+    task.close({});
+    same([sent.data.data.user_id, got.statusCode], [user.id, 200]);
+    holds(texts.at(-1).includes(user.id), texts.at(-1));
+    same(phone.on("/auth/refresh").length - before, 1, "refreshes");
+  });
+
+  await step("a session that is ended elsewhere closes its WebSocket, and the client knows why", async () => {
+    await client.reload();
+    const task = await opened(socket);
+    const closed = new Promise((resolve) => task.onClose(resolve));
+    const seen = new Promise((resolve) => client.subscribe(({ status, reason }) => status === "signed-out" && resolve(reason)));
+    same((await ask("POST", "/auth/logout", { authorization: sentToken(phone, "/ws") })).status, 204);
+    same([(await closed).code, await seen], [1008, "session_revoked"]);
+  });
+
+  await step("nobody is signed in: nothing is sent", async () => {
+    const before = phone.sent.length;
+    for (const work of [upTo(1), download({ url: ORDERS }), stream({ url: ORDERS, onChunk }), socket({ url: "/ws" })]) {
+      same((await refusal(work)).code, "session_revoked");
+    }
+    same(phone.sent.length, before, "requests");
+  });
+}
+
+/** Access tokens live for 3 seconds, in a header of the team's own. */
+async function header() {
+  const { accountOf } = load("account");
+  const { native } = load();
+  const api = native({ tokenHeader: "_token", tokenPrefix: "" });
+  const { client, phone } = open("alice", { api });
+  let user;
+  const own = () => phone.on(ORDERS).at(-1).header;
+
+  await step("the token goes in the team's header alone, to the backend and to menshen", async () => {
+    ({ user } = await client.signIn());
+    same((await client.request(ORDERS)).data.data.user_id, user.id, "X-User-Id");
+    same(Object.keys(own()), ["_token"]);
+    const account = accountOf(client);
+    same((await account.setNickname("小明")).nickname, "小明");
+    same([(await account.me()).nickname, (await account.devices()).length], ["小明", 1]);
+  });
+
+  await step("a second credential is refused", async () => {
+    const error = await refusal(client.request({ url: ORDERS, header: { Authorization: "Bearer a.b.c" } }));
+    same([error.code, error.status], ["request_malformed", 400]);
+  });
+
+  await step("ten calls with an expired token: one refresh, ten answers", async () => {
+    await untilRefused(phone, ORDERS, own()._token, "_token");
+    const answers = await atOnce(10, () => client.request(ORDERS));
+    answers.forEach(({ data }) => same(data.data.user_id, user.id, "X-User-Id"));
+    same(phone.on("/auth/refresh").length, 1, "refreshes");
+  });
+
+  await step("signing out here and elsewhere", async () => {
+    const other = open("alice", { api });
+    await other.client.signIn();
+    await accountOf(client).signOutOthers();
+    same((await refusal(other.client.request(ORDERS))).code, "session_revoked");
+    same(await accountOf(client).signOutEverywhere(), true);
+    same((await fetch(`${server}${ORDERS}`, { headers: own() })).headers.get("x-menshen-error"), "token_revoked");
+  });
+}
+
+/** From the tap on the phone number button to "signed in, with a phone", beside what teams write by hand. Nothing depends on it. */
+async function time() {
+  const { phoneButton } = load("phone");
+  const called = (run, options) => new Promise((success, fail) => run({ ...options, success, fail }));
+  const byHand = async ({ wx }, { code: phoneCode }) => {
+    const { code } = await called(wx.login, {});
+    const login = await called(wx.request, { url: `${server}/auth/wechat/login`, method: "POST", data: { code } });
+    wx.setStorageSync("access_token", login.data.access_token);
+    wx.setStorageSync("refresh_token", login.data.refresh_token);
+    const header = { Authorization: `Bearer ${login.data.access_token}` };
+    const bound = await called(wx.request, { url: `${server}/auth/phone/wechat`, method: "POST", data: { code: phoneCode }, header });
+    same(bound.statusCode, 200, "status");
+  };
+  for (const distance of [0, 50]) {
+    const taken = { package: [], "by hand": [] };
+    for (let n = 0; n < 40; n += 1) {
+      for (const [name, times] of Object.entries(taken)) {
+        const { client, phone } = open(`${name.replace(" ", "")}${distance}x${n}`);
+        const { serve } = phone;
+        phone.serve = async (request) => {
+          await new Promise((resolve) => setTimeout(resolve, distance));
+          return serve(request);
+        };
+        const detail = await press(phone, `139${String(codes++).padStart(8, "0")}`);
+        const start = performance.now();
+        await (name === "package" ? phoneButton(client).tapped(detail) : byHand(phone, detail));
+        times.push(performance.now() - start);
+        same(phone.sent.length, name === "package" ? 1 : 2, "requests");
+      }
+    }
+    const median = (times) => times.sort((a, b) => a - b)[times.length / 2].toFixed(1);
+    await step(`${distance} ms away: package ${median(taken.package)} ms, by hand ${median(taken["by hand"])} ms`, () => undefined);
+  }
+}
+
+await tell({ day, expiry, errors, transfer, header, time, simplejwt, nest, cloud, "success-data": successData, "code-data": codeData });

@@ -10,6 +10,9 @@ export class Server {
   constructor() {
     this.sessions = new Map();
     this.codes = new Set();
+    /** The phone that each user has bound, by the code of the button that stood for it; a code is for one use. */
+    this.phones = new Map();
+    this.phoneCodes = new Set();
     this.life = 900;
     this.count = 0;
     this.log = [];
@@ -43,7 +46,7 @@ export class Server {
       refresh_token: `r.${sid}.${session.turn}`,
       refresh_expires_in: 2592000,
       is_new_user: false,
-      user: { id: session.user, user_type: "user", nickname: null, avatar_url: null, phone_masked: null },
+      user: { id: session.user, user_type: "user", nickname: null, avatar_url: null, phone_masked: this.phones.get(session.user) ?? null },
     };
   }
 
@@ -58,6 +61,14 @@ export class Server {
     return session;
   }
 
+  /** Whether this code was good; it binds its phone then. */
+  bind(user, code) {
+    if (!code || this.phoneCodes.has(code)) return false;
+    this.phoneCodes.add(code);
+    this.phones.set(user, `masked ${code}`);
+    return true;
+  }
+
   login(user) {
     const sid = `s${this.sessions.size + 1}`;
     this.sessions.set(sid, { user, turn: 0, over: false });
@@ -70,7 +81,10 @@ export class Server {
     if (path === "/auth/wechat/login") {
       if (this.codes.has(data.code)) return problem(401, "wechat_code_invalid");
       this.codes.add(data.code);
-      return this.login(data.code.split("-")[0]);
+      const user = data.code.split("-")[0];
+      const why = data.phone_code && !this.bind(user, data.phone_code) && "phone_code_invalid";
+      const granted = this.login(user);
+      return why ? { ...granted, data: { ...granted.data, phone_error: why } } : granted;
     }
     if (path === "/auth/sms/login") {
       return data.code === "123456" ? this.login(`phone ${data.phone}`) : problem(400, "code_invalid");
@@ -94,6 +108,10 @@ export class Server {
     }
     if (path.startsWith("/public")) return this.backend({ path, header, data }, null);
     const session = this.check(token);
+    if (path === "/auth/phone/wechat" && session.user) {
+      if (!this.bind(session.user, data.code)) return problem(400, "phone_code_invalid");
+      return { status: 200, data: { phone: "+86138", masked: this.phones.get(session.user), country_code: "86" } };
+    }
     return session.user ? this.backend({ path, header, data }, session.user) : session;
   }
 

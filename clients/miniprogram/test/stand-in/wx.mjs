@@ -1,10 +1,13 @@
 // A telephone with WeChat on it, as far as the package uses it, which behaves as the real one where that matters: `success` is called
 // for every HTTP status, callbacks come in a later task, ten requests are under way at once and the others wait, `abort` ends with
-// `fail`, storage keeps copies and may fail, and `getUserProfile` works in a tap alone.
+// `fail`, storage keeps copies and may fail, there is no `PATCH`, and `getUserProfile` works in a tap alone.
 
-/** @typedef {{ status: number, data?: unknown, header?: Record<string, string>, chunks?: Uint8Array[] }} Served */
+/** @typedef {{ status: number, data?: unknown, header?: Record<string, string>, chunks?: Iterable<Uint8Array> | AsyncIterable<Uint8Array> }} Served */
 
 const later = (run) => setTimeout(run, 0);
+
+/** What `wx.request` sends. */
+const METHODS = ["OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT"];
 
 export class Phone {
   /**
@@ -67,7 +70,8 @@ export class Phone {
       });
     };
     const work = async () => {
-      const request = { method: "GET", header: {}, ...sentAs(options) };
+      const request = { method: "GET", header: {}, api: name, chunked: Boolean(options.enableChunked), ...sentAs(options) };
+      if (!METHODS.includes(request.method)) return end("fail", { errMsg: `${name}:fail method is invalid` });
       request.path = request.url.replace(/^\w+:\/\/[^/]+/, "").replace(/\?.*/, "");
       // As on the wire: what is no JSON is not in it.
       request.data = request.data === undefined ? undefined : JSON.parse(JSON.stringify(request.data));
@@ -83,7 +87,7 @@ export class Phone {
       if (options.enableChunked && this.#atLeast("2.20.2")) {
         const parts = chunks ?? [new TextEncoder().encode(typeof data === "string" ? data : JSON.stringify(data))];
         later(() => listeners.headers.forEach((tell) => tell({ statusCode: status, header })));
-        for (const part of parts) later(() => !over && listeners.chunk.forEach((tell) => tell({ data: bytes(part) })));
+        for await (const part of parts) later(() => !over && listeners.chunk.forEach((tell) => tell({ data: bytes(part) })));
         return later(() => end("success", { errMsg: `${name}:ok`, statusCode: status, header, data: new ArrayBuffer(0) }));
       }
       listeners.progress.forEach((tell) => later(() => tell({ progress: 100 })));
