@@ -22,7 +22,7 @@ use menshen::{
     gate::{Decision, Gate},
     metrics::Metrics,
     policy::{IdentityHeaders, LocalRoutes},
-    store::{Profile, RefreshSalt, Session, StoredKey, User},
+    store::{Profile, RefreshSalt, Session, StoredKey, UnknownFields, User},
     token::{AccessTokenOptions, Grant, Issuer, Keyrings, Lifetimes, Verifier, generate},
     types::{ClientType, ExtraClaims, SessionId, Timestamp, UserId, UserType},
 };
@@ -66,6 +66,7 @@ impl World {
             claims: ExtraClaims::default(),
             created_at: NOW,
             last_login_at: NOW,
+            unknown: UnknownFields::default(),
         };
         let session = Session {
             id: SessionId::from_bits(u128::MAX / 3),

@@ -16,7 +16,7 @@ use menshen::{
     metrics::Metrics,
     store::{
         self, CodeHash, OpenOptions, SmsId, SmsLimits, SmsReservation, SmsReservationOutcome,
-        StoreKeys, fixture::NOW,
+        WrappingKeys, fixture::NOW,
     },
     types::{ClientIp, Phone, SmsPurpose, UserId, Username},
 };
@@ -87,7 +87,7 @@ fn addresses() {
 fn phones() {
     let directory = tempfile::tempdir().expect("a directory");
     let url = format!("sled:{}", directory.path().display());
-    let keys = StoreKeys::derive(&Key::new([1; 32]), None);
+    let keys = WrappingKeys::derive(&Key::new([1; 32]), None);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let options = OpenOptions::default();
     let store = runtime

@@ -18,11 +18,12 @@ use menshen::{
     crypto::Key,
     entropy::Entropy,
     store::{
-        self, CodeHash, LoginOutcome, LoginProof, NewLogin, OpenOptions, Rotation, RotationOutcome,
-        SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReservationOutcome, Store, StoreKeys,
+        self, CodeHash, GuessId, LoginOutcome, LoginProof, NewLogin, OpenOptions, Rotation,
+        RotationOutcome, SmsGuess, SmsId, SmsLimits, SmsReservation, SmsReservationOutcome, Store,
+        TokenCheck, WrappingKeys,
         fixture::{NOW, login_of},
     },
-    types::{Phone, SessionId, SmsPurpose},
+    types::{Phone, SessionId, SmsPurpose, UserId},
 };
 use tokio::runtime::Runtime;
 
@@ -42,7 +43,7 @@ fn benches(criterion: &mut Criterion) {
         ("sled", format!("sled:{}", directory.path().display())),
     ];
     for (engine, url) in urls {
-        let keys = StoreKeys::derive(&Key::new([1; 32]), None);
+        let keys = WrappingKeys::derive(&Key::new([1; 32]), None);
         let options = OpenOptions::default();
         let store = runtime
             .block_on(store::open(&url, &options, &keys, Entropy::default()))
@@ -114,6 +115,11 @@ async fn fill(store: &Arc<dyn Store>) {
     }
 }
 
+/// Whose session it is: each was opened by a first login.
+fn user_of(place: u64) -> UserId {
+    UserId::parse(&format!("u{place}")).expect("a user id")
+}
+
 /// A new session each time, of one of 1,000 people.
 fn login(store: &Arc<dyn Store>) -> Operation {
     let store = Arc::clone(store);
@@ -121,7 +127,8 @@ fn login(store: &Arc<dyn Store>) -> Operation {
     Arc::new(move |_| {
         let (store, number) = (Arc::clone(&store), numbers.fetch_add(1, Ordering::Relaxed));
         Box::pin(async move {
-            let login = login_of(&format!("person-{}", number % 1000), number.into());
+            let mut login = login_of(&format!("person-{}", number % 1000), number.into());
+            login.max_sessions = 20;
             store.login(&login).await.expect("a login");
         })
     })
@@ -140,8 +147,10 @@ fn rotate(store: &Arc<dyn Store>) -> Operation {
                 .lock()
                 .await;
             let rotation = Rotation {
+                user: user_of(place),
                 session: SessionId::from_bits(place.into()),
                 counter: *counter,
+                check: TokenCheck::new(|_| true),
                 replay_window: None,
                 idle_ttl: Duration::from_hours(1),
                 now: NOW,
@@ -160,8 +169,9 @@ fn session(store: &Arc<dyn Store>) -> Operation {
     Arc::new(move |number| {
         let store = Arc::clone(&store);
         Box::pin(async move {
+            let place = number % SESSIONS;
             let found = store
-                .session(SessionId::from_bits((number % SESSIONS).into()), NOW)
+                .session(&user_of(place), SessionId::from_bits(place.into()), NOW)
                 .await
                 .expect("a read");
             assert!(found.is_some());
@@ -208,7 +218,9 @@ async fn reserve(store: &Arc<dyn Store>) -> (u64, Phone) {
 }
 
 fn guess(phone: Phone, code: u8) -> SmsGuess {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     SmsGuess {
+        id: GuessId(NEXT.fetch_add(1, Ordering::Relaxed).into()),
         phone,
         purpose: SmsPurpose::Login,
         code: CodeHash([code; 32]),

@@ -183,7 +183,7 @@ impl Auth {
         let (requested_claims, store) = (self.rules.requested_claims, &self.store);
         let mut claims = IdentityClaims::default();
         if requested_claims.openid {
-            let wechat = store.wechat_session(session, now).await?;
+            let wechat = store.wechat_session(&user.id, session, now).await?;
             claims.openid = wechat.map(|wechat| wechat.openid.into());
         }
         if requested_claims.unionid
@@ -203,13 +203,15 @@ impl Auth {
     /// The openid of a session, where the token profile uses it.
     pub async fn openid_for(
         &self,
+        user: &UserId,
         session: SessionId,
         token_profile: &TokenProfile,
     ) -> Result<Option<OpenId>, AuthError> {
         if !token_profile.names_openid {
             return Ok(None);
         }
-        let wechat = self.store.wechat_session(session, self.now()).await?;
+        let (store, now) = (&self.store, self.now());
+        let wechat = store.wechat_session(user, session, now).await?;
         Ok(wechat.map(|wechat| wechat.openid))
     }
 

@@ -43,7 +43,10 @@ mod record_cipher;
 mod revocations;
 mod sessions;
 mod transfer;
+mod unknown_fields;
 mod users;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -57,7 +60,7 @@ pub use self::{
     engines::sled::{CompactError, Compacted, compact},
     error::StoreError,
     imports::{IdentityKind, ImportConflict, ImportOutcome, ImportedUser},
-    keyring::StoreKeys,
+    keyring::WrappingKeys,
     logins::{LoginOutcome, LoginProof, NewLogin, WechatIdentity},
     open::{OpenedStore, check_engine, check_url, has_data, migrate, open},
     open_options::{OpenError, OpenOptions},
@@ -66,8 +69,8 @@ pub use self::{
         WithdrawalOutcome, WithdrawalScope,
     },
     phones::{
-        BindOutcome, MergedUser, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits, SmsRefund,
-        SmsReservation, SmsReservationOutcome, UnbindOutcome,
+        BindOutcome, GuessId, MergedUser, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits,
+        SmsRefund, SmsReservation, SmsReservationOutcome, UnbindOutcome,
     },
     revocations::{
         LogCursor, RevocationEntry, RevocationOutcome, RevocationPage, RevocationScope,
@@ -75,9 +78,10 @@ pub use self::{
     },
     sessions::{
         NewSession, OpenedSession, RefreshSalt, Renewal, RenewalProof, RenewedSession, Rotation,
-        RotationOutcome, Session,
+        RotationOutcome, Session, TokenCheck,
     },
     transfer::{Export, ExportRecord, ExportedOpenId, ExportedSession, ExportedUser},
+    unknown_fields::UnknownFields,
     users::{NewUserId, Profile, ProfileChange, User},
 };
 
@@ -89,15 +93,15 @@ pub trait Store: Send + Sync + 'static {
     /// logins of one openid make one user.
     ///
     /// Safe to repeat with the same `session.id`: the outcome is the same session. A session that
-    /// has ended meanwhile is not opened again; that is [`LoginOutcome::CodeSpent`]. The openid
+    /// has ended meanwhile is not opened again; that is [`LoginOutcome::CodeUsed`]. The openid
     /// identifies the user, else the unionid; where the two belong to different users, the users
     /// are merged if `merge` is set, and otherwise the openid wins. A rejected login changes
     /// nothing, except that a guess at an SMS code is counted, and a right code is spent.
     async fn login(&self, login: &NewLogin) -> Result<LoginOutcome, StoreError>;
 
-    /// Whether a login code has been spent ([`NewLogin::code`]). A hint that saves a call to
+    /// Whether a login code has been used ([`NewLogin::code`]). A hint that saves a call to
     /// WeChat; `login` decides.
-    async fn code_spent(&self, code: &CodeHash, now: Timestamp) -> Result<bool, StoreError>;
+    async fn is_code_used(&self, code: &CodeHash, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Reserves the quota of a message and makes its code the phone's code, or returns the limit
     /// that is exceeded. Called before the message is sent; may be repeated with the same id.
@@ -128,7 +132,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<UnbindOutcome, StoreError>;
 
     /// Whether this code was sent to the user's own phone. It counts as a guess and spends a right
-    /// code, as a login does.
+    /// code, as a login does. A repeat of the same guess has the same outcome and is not counted.
     async fn prove_phone(
         &self,
         user: &UserId,
@@ -149,6 +153,7 @@ pub trait Store: Send + Sync + 'static {
     /// begin with WeChat.
     async fn wechat_session(
         &self,
+        user: &UserId,
         id: SessionId,
         now: Timestamp,
     ) -> Result<Option<WechatSession>, StoreError>;
@@ -239,18 +244,20 @@ pub trait Store: Send + Sync + 'static {
     /// How many events wait in the outbox.
     async fn backlog(&self) -> Result<Backlog, StoreError>;
 
-    /// The session while it is active: neither revoked nor expired.
-    async fn session(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError>;
+    /// A session of a user while it is active: neither revoked nor expired.
+    async fn session(
+        &self,
+        user: &UserId,
+        id: SessionId,
+        now: Timestamp,
+    ) -> Result<Option<Session>, StoreError>;
 
     /// The user's active sessions, newest login first.
     async fn sessions(&self, user: &UserId, now: Timestamp) -> Result<Vec<Session>, StoreError>;
 
-    /// The salt that the refresh token of a session is checked with; also of a revoked or expired
-    /// session while its record remains, so that the rejection can say which.
-    async fn refresh_salt(&self, id: SessionId) -> Result<Option<RefreshSalt>, StoreError>;
-
-    /// One step of refresh token rotation, as a compare-and-set on the session's counter. The
-    /// caller has checked the HMAC.
+    /// One step of refresh token rotation, as a compare-and-set on the session's counter. A token
+    /// that is not genuine changes nothing: [`RotationOutcome::Unknown`]. Ended and expired sessions
+    /// are remembered for a while, so that the rejection of a genuine token can say which.
     async fn rotate(&self, rotation: &Rotation) -> Result<RotationOutcome, StoreError>;
 
     /// Extends a session whose refresh token stays the same: [`RotationOutcome::Rotated`] with the
@@ -265,11 +272,13 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<RevocationOutcome, StoreError>;
 
-    /// Revocations after `cursor`, in order of arrival, at most `limit`. May return an entry twice,
-    /// and never skips one. `None` starts at the oldest that still matters.
+    /// Revocations after `cursor`, in order of arrival, at most `limit`, but that those of one
+    /// operation come together. May return an entry twice, and never skips one. `None` starts at the
+    /// oldest that is younger than `max_age`, or at an older one.
     async fn revocations(
         &self,
         cursor: Option<&LogCursor>,
+        max_age: Duration,
         limit: usize,
     ) -> Result<RevocationPage, StoreError>;
 

@@ -38,14 +38,14 @@ pub struct SessionRow {
     pub expires_at: String,
 }
 
-/// The scope of a revocation: exactly one of these.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub(super) enum Revocation {
-    Session(String),
-    User(String),
+/// What to revoke: a session of a user, all of a user, or everything.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Revocation {
+    user: Option<String>,
+    session: Option<String>,
     /// Has to be true, so that a missing value does not revoke everything.
-    Everything(bool),
+    everything: Option<bool>,
 }
 
 pub(super) async fn list(
@@ -63,17 +63,26 @@ pub(super) async fn revoke(
     JsonBody(what): JsonBody<Revocation>,
 ) -> JsonResult<EndedSessions> {
     let administration = &state.administration;
-    let sessions = match what {
-        Revocation::Session(id) => {
-            administration
-                .revoke_session(SessionId::parse(&id)?)
-                .await?
+    let Revocation {
+        user,
+        session,
+        everything,
+    } = what;
+    let sessions = match (user, session, everything) {
+        (Some(user), Some(session), None) => {
+            let (user, session) = (UserId::parse(&user)?, SessionId::parse(&session)?);
+            administration.revoke_session(&user, session).await?
         }
-        Revocation::User(id) => administration.revoke_user(&UserId::parse(&id)?).await?,
-        Revocation::Everything(true) => administration.revoke_everything().await?,
-        Revocation::Everything(false) => {
+        (Some(user), None, None) => administration.revoke_user(&UserId::parse(&user)?).await?,
+        (None, None, Some(true)) => administration.revoke_everything().await?,
+        (None, None, Some(false)) => {
             return Err(AdminRejection::from(Malformed(
                 "everything must be true, or left out",
+            )));
+        }
+        (None | Some(_), None | Some(_), None | Some(_)) => {
+            return Err(AdminRejection::from(Malformed(
+                "give a user, a user and one of their sessions, or everything",
             )));
         }
     };

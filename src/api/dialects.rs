@@ -257,7 +257,7 @@ impl DialectRequest<'_> {
             _ => auth.me(caller).await?,
         };
         let openid = auth
-            .openid_for(caller.session, caller.token_profile)
+            .openid_for(caller.user, caller.session, caller.token_profile)
             .await?;
         Ok(ActionResult::User(Box::new((user, openid))))
     }
@@ -394,7 +394,7 @@ impl From<&AuthError> for ActionRejection {
                 errcode: Some(errcode),
                 ..
             }) => (Some("wechat_refused"), Some(*errcode)),
-            AuthError::CodeSpent => (Some("wechat_refused"), Some(Errcode::CODE_BEEN_USED)),
+            AuthError::CodeUsed => (Some("wechat_refused"), Some(Errcode::CODE_BEEN_USED)),
             AuthError::Wechat(rejection) => match rejection.why {
                 WechatError::Unreachable | WechatError::Timeout | WechatError::Broken => {
                     (Some("wechat_unreachable"), None)

@@ -181,7 +181,7 @@ impl From<&AuthError> for Problem {
             }
             AuthError::Rejected(_)
             | AuthError::Issue(IssueError::SessionOver)
-            | AuthError::CodeSpent
+            | AuthError::CodeUsed
             | AuthError::RefreshExpired
             | AuthError::SmsCodeMissing => problem,
         }

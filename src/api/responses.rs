@@ -305,6 +305,7 @@ impl From<User> for Me {
             avatar_url,
             bio,
             birthday,
+            unknown: _,
         } = user.profile;
         Self {
             id: user.id.to_string(),

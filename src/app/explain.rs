@@ -20,7 +20,7 @@ use crate::{
     outbound::{Outbound, OutboundError, loopback_if_unspecified},
     policy::IdentityHeaders,
     proxy::install_crypto,
-    store::{self, OpenOptions, StoreKeys},
+    store::{self, OpenOptions, WrappingKeys},
     token::{Keyrings, Lifetimes, TrustedIssuers, Verifier, generate},
     types::{Secret, Timestamp},
 };
@@ -123,7 +123,7 @@ async fn verification_keys(
         let empty = store::open(
             "memory:",
             &OpenOptions::default(),
-            &StoreKeys::derive(&key, None),
+            &WrappingKeys::derive(&key, None),
             entropy.clone(),
         )
         .await?;

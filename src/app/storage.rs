@@ -10,7 +10,7 @@ use crate::{
     crypto::Key,
     entropy::Entropy,
     metrics::Metrics,
-    store::{self, OpenError, OpenOptions, OpenedStore, StoreKeys, backup},
+    store::{self, OpenError, OpenOptions, OpenedStore, WrappingKeys, backup},
 };
 
 /// Opens the store that the config names. Waits while another process holds it.
@@ -20,7 +20,7 @@ pub async fn open_store(
     entropy: &Entropy,
 ) -> anyhow::Result<OpenedStore> {
     let key = secrets::encryption_key(&config.store, entropy)?;
-    let keys = StoreKeys::derive(&key, config.store.previous_key()?.as_ref());
+    let keys = WrappingKeys::derive(&key, config.store.previous_key()?.as_ref());
     let cache_bytes = u64::try_from(config.store.cache.get()).unwrap_or(u64::MAX);
     let options = OpenOptions {
         cache_bytes,

@@ -211,9 +211,9 @@ impl Administration {
         Ok(self.store.sessions(id, self.now()).await?)
     }
 
-    /// Ends one session of any user.
-    pub async fn revoke_session(&self, session: SessionId) -> AdminResult<usize> {
-        let found = self.store.session(session, self.now()).await?;
+    /// Ends one session of a user.
+    pub async fn revoke_session(&self, user: &UserId, session: SessionId) -> AdminResult<usize> {
+        let found = self.store.session(user, session, self.now()).await?;
         let user = found.ok_or(AdministrationError::NoSession)?.user;
         self.revoke(&RevocationScope::Session { user, session })
             .await

@@ -58,7 +58,7 @@ impl Auth {
             let result = self
                 .bind(
                     caller,
-                    PhoneProof::Sms(self.guess(phone, code, SmsPurpose::Bind)),
+                    PhoneProof::Sms(self.guess(phone, code, SmsPurpose::Bind)?),
                 )
                 .await;
             let verified = match &result {
@@ -156,7 +156,7 @@ impl Auth {
         caller: AuthenticatedCaller<'_>,
     ) -> Result<WechatSession, AuthError> {
         self.store
-            .wechat_session(caller.session, self.now())
+            .wechat_session(caller.user, caller.session, self.now())
             .await?
             .ok_or(AuthError::NotFromWechat)
     }
@@ -228,7 +228,9 @@ impl Auth {
             session,
             global_epoch: merged.global_epoch,
         };
-        let openid = self.openid_for(session.id, caller.token_profile).await?;
+        let openid = self
+            .openid_for(&session.user, session.id, caller.token_profile)
+            .await?;
         let signed_in = self.sign(&grant, openid, caller.token_profile, now).await?;
         Ok(Some(signed_in))
     }

@@ -158,13 +158,16 @@ impl Denylist {
         self.len() == 0
     }
 
-    /// Reads the new entries of the log. The first call reads all of it, and must succeed before
-    /// requests are served. Returns the time of the newest entry that it read.
+    /// Reads the new entries of the log. The first call reads all that may still matter, and must
+    /// succeed before requests are served. Returns the time of the newest entry that it read.
     pub async fn load(&self, store: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
         let mut read_to = self.read_to.lock().await;
         let mut newest = None;
+        let max_age = Duration::from_secs(self.retention.load(Ordering::Acquire));
         loop {
-            let page = store.revocations(read_to.as_ref(), PAGE_SIZE).await?;
+            let page = store
+                .revocations(read_to.as_ref(), max_age, PAGE_SIZE)
+                .await?;
             for entry in &page.entries {
                 self.apply(entry);
                 newest = newest.max(Some(entry.at));

@@ -28,7 +28,7 @@ pub enum AuthError {
     Wechat(#[from] WechatRejection),
     /// The login code has been used, here or elsewhere.
     #[error("login code spent")]
-    CodeSpent,
+    CodeUsed,
     /// The backend was asked about a new user and gave no usable response.
     #[error("the backend gave no usable response about a new user")]
     RegistrationUnavailable,
@@ -90,7 +90,7 @@ impl AuthError {
             Self::SmsCodeMissing => ErrorCode::CodeInvalid,
             Self::OnlyIdentity => ErrorCode::PhoneConflict,
             Self::NotFromWechat => ErrorCode::Forbidden,
-            Self::CodeSpent => ErrorCode::WechatCodeInvalid,
+            Self::CodeUsed => ErrorCode::WechatCodeInvalid,
             Self::RegistrationUnavailable => ErrorCode::RegistrationUnavailable,
             // In the last second of a session no token can be issued.
             Self::RefreshExpired | Self::Issue(IssueError::SessionOver) => {
@@ -121,7 +121,7 @@ impl AuthError {
                     ErrorCode::RegistrationClosed | ErrorCode::UserDisabled
                 )
             }
-            Self::CodeSpent | Self::RawDataForged => true,
+            Self::CodeUsed | Self::RawDataForged => true,
             Self::Limited(_)
             | Self::UnknownApp
             | Self::RegistrationUnavailable

@@ -74,10 +74,10 @@ impl Auth {
         };
         match outcome {
             LoginOutcome::Opened(login) => self.open(*login, new, phone, from, token_profile).await,
-            LoginOutcome::CodeSpent => Err(AuthError::CodeSpent),
+            LoginOutcome::CodeUsed => Err(AuthError::CodeUsed),
             LoginOutcome::NotProven { no_code: true } => Err(AuthError::SmsCodeMissing),
             LoginOutcome::NotProven { no_code: false } => Err(match new.proof {
-                LoginProof::Wechat(_) => AuthError::CodeSpent,
+                LoginProof::Wechat(_) => AuthError::CodeUsed,
                 LoginProof::Sms(_) => ErrorCode::CodeInvalid.into(),
                 LoginProof::Password(..) => ErrorCode::CredentialsInvalid.into(),
             }),

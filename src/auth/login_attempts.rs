@@ -230,7 +230,7 @@ mod tests {
             Err(error)
         };
         let answer = table.once(CODE, from, move || now, work).await;
-        let says = answer.map_or(AuthError::CodeSpent.code(), |shared| {
+        let says = answer.map_or(AuthError::CodeUsed.code(), |shared| {
             shared.unwrap_err().code()
         });
         (says.as_str(), ran.load(Ordering::SeqCst) == 1)

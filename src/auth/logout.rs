@@ -5,7 +5,11 @@
 
 use super::{Auth, AuthError, AuthenticatedCaller};
 use crate::{
-    audit::Event, error::ErrorCode, store::RevocationScope, token::RefreshTokens, types::named_enum,
+    audit::Event,
+    error::ErrorCode,
+    store::{RefreshSalt, RevocationScope},
+    token::RefreshTokens,
+    types::named_enum,
 };
 
 named_enum! {
@@ -100,15 +104,15 @@ impl Auth {
         let Some(token) = RefreshTokens::parse_wrapped(text) else {
             return Ok(());
         };
-        let session = match self.verify_refresh_token(token).await {
-            Ok(token) => token.session,
-            Err(AuthError::Rejected(ErrorCode::RefreshInvalid)) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let Some(found) = self.store.session(session, self.now()).await? else {
+        let (store, now) = (&self.store, self.now());
+        let found = store.session(&token.user, token.session, now).await?;
+        let salt = found.as_ref().map(|session| session.salt);
+        let salt = salt.unwrap_or(RefreshSalt::DECOY);
+        let is_genuine = self.refresh_tokens.check(&token, &salt);
+        let Some(found) = found.filter(|_| is_genuine) else {
             return Ok(());
         };
-        let user = found.user;
+        let (user, session) = (found.user, found.id);
         let what = RevocationScope::Session {
             user: user.clone(),
             session,

@@ -31,7 +31,7 @@ impl Auth {
     ) -> Result<(), AuthError> {
         let (user, store, now) = (caller.user, &self.store, self.now());
         let session = store
-            .session(caller.session, now)
+            .session(caller.user, caller.session, now)
             .await?
             .ok_or(ErrorCode::SessionRevoked)?;
         match proof {
@@ -49,7 +49,7 @@ impl Auth {
                     .and_then(|user| user.phone)
                     .ok_or(ErrorCode::CodeInvalid)?;
                 let is_right = store
-                    .prove_phone(user, &self.guess(phone, code, SmsPurpose::Login), now)
+                    .prove_phone(user, &self.guess(phone, code, SmsPurpose::Login)?, now)
                     .await?;
                 self.count_verification(if is_right { "right" } else { "wrong" });
                 if !is_right {
@@ -65,7 +65,7 @@ impl Auth {
                 if store.prove_wechat(user, &identity, now).await? {
                     Ok(())
                 } else {
-                    Err(AuthError::CodeSpent)
+                    Err(AuthError::CodeUsed)
                 }
             }
         }

@@ -1,19 +1,20 @@
 //! Renewal: a new access token for a session, and the next refresh token.
 
-use super::{Auth, AuthError, SignedIn, count, renewal_attempt::RenewalAttempt};
+use std::sync::{Arc, OnceLock};
+
+use super::{
+    Auth, AuthError, SignedIn, count, limits::RateLimited, renewal_attempt::RenewalAttempt,
+};
 use crate::{
     audit::Event,
     dialect::TokenProfile,
     error::ErrorCode,
     store::{
-        RefreshSalt, Renewal, RenewalProof, RenewedSession, Rotation, RotationOutcome, StoreError,
+        Renewal, RenewalProof, RenewedSession, Rotation, RotationOutcome, StoreError, TokenCheck,
     },
     token::{AccessClaims, Grant, RefreshToken, RefreshTokens},
-    types::{ClientIp, SessionId, Timestamp},
+    types::{ClientIp, SessionId, Timestamp, UserId},
 };
-
-/// Salt for a session that does not exist, so that the time does not tell.
-pub(super) const DECOY_SALT: RefreshSalt = RefreshSalt([0; 16]);
 
 /// A request with a refresh token.
 #[derive(Debug, Clone, Copy)]
@@ -37,38 +38,66 @@ impl Auth {
         // A malformed token costs nothing to reject, so it waits for nothing.
         let parsed = RefreshTokens::parse_wrapped(refresh.token)
             .ok_or(AuthError::Rejected(ErrorCode::RefreshInvalid));
+        let now = self.now();
         let proven = match parsed {
-            Ok(token) => attempt.prove(self.verify_refresh_token(token)).await,
+            Ok(token) => {
+                let session = token.session;
+                let presented = self.present(token, refresh.rotates, now);
+                let outcome = attempt.prove(presented).await;
+                outcome.map(|outcome| (session, outcome))
+            }
             Err(error) => Err(attempt.reject(error)),
         };
-        let token = proven.inspect_err(|error| {
+        let (session, outcome) = proven.inspect_err(|error| {
             if matches!(error, AuthError::Rejected(ErrorCode::RefreshInvalid)) {
                 self.count_refresh("invalid");
             }
         })?;
-        let RefreshToken {
-            session, counter, ..
-        } = token;
-        let (now, rules) = (self.now(), &self.rules);
-        let (replay_window, idle_ttl) = (rules.replay_window, rules.idle_ttl);
-        let proof = RenewalProof::RefreshToken { counter };
-        let outcome = async {
-            if !refresh.rotates {
-                return self.renew_session(session, proof, now).await;
-            }
+        // Over the limit of its session a renewal stays counted against its address.
+        let outcome = outcome?;
+        let label = if refresh.rotates { "rotated" } else { "kept" };
+        let profile = refresh.token_profile;
+        self.finish_renewal(&attempt, session, label, profile, now, Ok(outcome))
+            .await
+    }
+
+    /// Presents a token to the store, which finds out whether it is genuine in the same step. The limit
+    /// of its session is taken once it is, before anything is changed; `Ok(Err(_))`: it was over.
+    async fn present(
+        &self,
+        token: RefreshToken,
+        rotates: bool,
+        now: Timestamp,
+    ) -> Result<Result<RotationOutcome, RateLimited>, AuthError> {
+        let (user, session, counter) = (token.user.clone(), token.session, token.counter);
+        let within_limit = Arc::new(OnceLock::new());
+        let (tokens, limits) = (self.refresh_tokens.clone(), self.limits.clone());
+        let limit = within_limit.clone();
+        let check = TokenCheck::new(move |salt| {
+            let limit_of_session = || limits.refresh_per_session.check(&session);
+            tokens.check(&token, salt) && limit.get_or_init(limit_of_session).is_ok()
+        });
+        let (replay_window, idle_ttl) = (self.rules.replay_window, self.rules.idle_ttl);
+        let outcome = if rotates {
             let rotation = Rotation {
+                user,
                 session,
                 counter,
+                check,
                 replay_window,
                 idle_ttl,
                 now,
             };
-            self.store.rotate(&rotation).await
+            self.store.rotate(&rotation).await?
+        } else {
+            let proof = RenewalProof::RefreshToken { counter, check };
+            self.renew_session(user, session, proof, now).await?
         };
-        let label = if refresh.rotates { "rotated" } else { "kept" };
-        let profile = refresh.token_profile;
-        self.finish_renewal(&attempt, session, label, profile, now, outcome)
-            .await
+        match (within_limit.get(), outcome) {
+            (None, _) => Err(ErrorCode::RefreshInvalid.into()),
+            (Some(Err(limited)), _) => Ok(Err(*limited)),
+            (Some(Ok(())), outcome) => Ok(Ok(outcome)),
+        }
     }
 
     /// Issues an access token for one that may have expired, while its session is active. `check`
@@ -84,8 +113,10 @@ impl Auth {
             .prove(async { check().map_err(AuthError::Rejected) })
             .await?;
         let (session, now) = (claims.sid, self.now());
-        let outcome =
-            self.renew_session(session, RenewalProof::AccessToken { user: claims.sub }, now);
+        attempt.count_in_session(session)?;
+        let outcome = self
+            .renew_session(claims.sub, session, RenewalProof::AccessToken, now)
+            .await;
         self.finish_renewal(&attempt, session, "kept", token_profile, now, outcome)
             .await
     }
@@ -93,6 +124,7 @@ impl Auth {
     /// Renews a session whose refresh token stays the same.
     async fn renew_session(
         &self,
+        user: UserId,
         session: SessionId,
         proof: RenewalProof,
         now: Timestamp,
@@ -100,6 +132,7 @@ impl Auth {
         let idle_ttl = self.rules.idle_ttl;
         self.store
             .renew(&Renewal {
+                user,
                 session,
                 proof,
                 idle_ttl,
@@ -108,7 +141,7 @@ impl Auth {
             .await
     }
 
-    /// Renews the session that the token has proven, within its limit, and signs the new tokens.
+    /// Signs the new tokens of a session, or says why it was not renewed.
     async fn finish_renewal(
         &self,
         attempt: &RenewalAttempt<'_>,
@@ -116,11 +149,10 @@ impl Auth {
         renewed: &'static str,
         token_profile: &TokenProfile,
         now: Timestamp,
-        outcome: impl Future<Output = Result<RotationOutcome, StoreError>>,
+        outcome: Result<RotationOutcome, StoreError>,
     ) -> Result<SignedIn, AuthError> {
-        attempt.count_in_session(session)?;
         let result = async {
-            let (label, renewed) = match outcome.await? {
+            let (label, renewed) = match outcome? {
                 RotationOutcome::Rotated(session) => (renewed, Ok(session)),
                 RotationOutcome::Replayed(session) => ("replayed", Ok(session)),
                 RotationOutcome::Reused(user) => {
@@ -143,7 +175,7 @@ impl Auth {
                 session,
                 global_epoch,
             } = *renewed?;
-            let openid = self.openid_for(session.id, token_profile).await?;
+            let openid = self.openid_for(&user.id, session.id, token_profile).await?;
             let grant = Grant {
                 user: &user,
                 session: &session,
@@ -158,22 +190,6 @@ impl Auth {
 
     fn renewal_attempt(&self, from: ClientIp) -> RenewalAttempt<'_> {
         RenewalAttempt::begin(&self.limits, &self.memory.renewals_over_limit, from)
-    }
-
-    /// The token, if its MAC is right.
-    pub(super) async fn verify_refresh_token(
-        &self,
-        token: RefreshToken,
-    ) -> Result<RefreshToken, AuthError> {
-        let salt = self.store.refresh_salt(token.session).await?;
-        let right = self
-            .refresh_tokens
-            .check(&token, &salt.unwrap_or(DECOY_SALT));
-        if right && salt.is_some() {
-            Ok(token)
-        } else {
-            Err(ErrorCode::RefreshInvalid.into())
-        }
     }
 
     fn count_refresh(&self, result: &'static str) {

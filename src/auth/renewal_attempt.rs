@@ -8,7 +8,7 @@
 //!
 //! What a flood of other tokens costs is bounded, from however many addresses: an address gets
 //! `limits.refresh_per_ip` checks as they come, and what comes over that is checked by
-//! [`MAX_CHECKS_OVER_LIMIT`] at a time in the whole process (one read of the store, or one
+//! [`MAX_CHECKS_OVER_LIMIT`] at a time in the whole process (one operation of the store, or one
 //! signature), in the order of arrival, and is answered 429 where it proves nothing. At most
 //! [`MAX_WAITING_OVER_LIMIT`] wait, more are 429 at once. A renewal over the limit of its session
 //! counts against its address too, so that one token cannot be checked without end. Malformed

@@ -44,7 +44,7 @@ impl Auth {
             return Err(AuthError::SmsOff);
         }
         self.limits.verify_per_ip.check(&from.network())?;
-        let proof = LoginProof::Sms(self.guess(login.phone, &login.code, SmsPurpose::Login));
+        let proof = LoginProof::Sms(self.guess(login.phone, &login.code, SmsPurpose::Login)?);
         let new = self.new_login(proof, login.client_type, self.now())?;
         let result = self.sign_in(&new, None, from, &login.token_profile).await;
         self.refund_right_guess(result.as_ref().err(), from);

@@ -13,8 +13,9 @@ use super::{Auth, AuthError, count};
 use crate::{
     audit::Event,
     crypto,
+    entropy::NoEntropy,
     provider::sms::{SmsError, SmsMessage},
-    store::{CodeHash, SmsGuess, SmsId, SmsReservation, SmsReservationOutcome},
+    store::{CodeHash, GuessId, SmsGuess, SmsId, SmsReservation, SmsReservationOutcome},
     types::{ClientIp, Malformed, Phone, SmsCode, SmsPurpose},
 };
 
@@ -166,14 +167,20 @@ impl Auth {
     }
 
     /// A guess for the store. Only the hash of a code is ever stored or compared.
-    pub(super) fn guess(&self, phone: Phone, code: &SmsCode, purpose: SmsPurpose) -> SmsGuess {
+    pub(super) fn guess(
+        &self,
+        phone: Phone,
+        code: &SmsCode,
+        purpose: SmsPurpose,
+    ) -> Result<SmsGuess, NoEntropy> {
         let hash = self.sms_code_hash(&phone, code);
-        SmsGuess {
+        Ok(SmsGuess {
+            id: GuessId(u128::from_be_bytes(self.entropy.bytes()?)),
             phone,
             purpose,
             code: hash,
             max_attempts: self.rules.sms_limits.max_attempts,
-        }
+        })
     }
 
     fn sms_code_hash(&self, phone: &Phone, code: &SmsCode) -> CodeHash {

@@ -86,8 +86,8 @@ impl Auth {
             .once(code, by, move || clock.monotonic(), work)
             .await
             .unwrap_or_else(|login_attempts::Spent| {
-                self.record_login(LoginMethod::Wechat, Err(&AuthError::CodeSpent), from);
-                Err(Arc::new(AuthError::CodeSpent))
+                self.record_login(LoginMethod::Wechat, Err(&AuthError::CodeUsed), from);
+                Err(Arc::new(AuthError::CodeUsed))
             })
     }
 
@@ -109,8 +109,8 @@ impl Auth {
         let reusable = self.wechat.codes_are_reusable();
         // Saves a call to WeChat for a spent code, and fails before the code is used up if the
         // store is down.
-        if !reusable && self.store.code_spent(&code, self.now()).await? {
-            return Err(AuthError::CodeSpent);
+        if !reusable && self.store.is_code_used(&code, self.now()).await? {
+            return Err(AuthError::CodeUsed);
         }
         let identity = self.wechat.code_to_session(&app, &login.code).await?;
         if login

@@ -53,11 +53,13 @@ impl RecordCounts {
     pub(super) fn add(&mut self, thing: &ExportRecord) {
         match thing {
             ExportRecord::User(_) => self.users += 1,
+            ExportRecord::Session(session) if session.ended_at.is_some() => {}
             ExportRecord::Session(_) => self.sessions += 1,
             ExportRecord::SigningKey { .. } => self.keys += 1,
             ExportRecord::Counters { .. }
             | ExportRecord::Root(_)
             | ExportRecord::Tombstone { .. }
+            | ExportRecord::EndedSession { .. }
             | ExportRecord::Revocation(_)
             | ExportRecord::Event { .. } => {}
         }

@@ -33,6 +33,9 @@ pub(super) enum Command {
 pub(super) struct RevokeArgs {
     #[command(flatten)]
     target: RevokeTarget,
+    /// End only this session of the user
+    #[arg(long, value_name = "ID", value_parser = SessionId::parse, requires = "user")]
+    session: Option<SessionId>,
     /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
@@ -44,9 +47,6 @@ struct RevokeTarget {
     /// All sessions of a user: an id, phone:+8613800138000, name:NAME or openid:APPID/OPENID
     #[arg(long)]
     user: Option<UserSelector>,
-    /// One session
-    #[arg(long, value_name = "ID", value_parser = SessionId::parse)]
-    session: Option<SessionId>,
     /// All sessions of all users
     #[arg(long)]
     everything: bool,
@@ -84,15 +84,21 @@ pub(super) fn run(console: &mut Console<'_>, command: &Command) -> CommandResult
 }
 
 fn revoke(console: &mut Console<'_>, what: &RevokeArgs) -> CommandResult {
-    let RevokeArgs { target, yes } = what;
+    let RevokeArgs {
+        target,
+        session,
+        yes,
+    } = what;
     if target.everything {
         terminal::confirm(*yes, "This signs all users out.", console.err)?;
     }
     operator::with_operator(console, async |operator, out| {
-        let body = match (&target.user, target.session) {
-            (Some(user), _) => json!({ "user": user.id(operator).await? }),
-            (None, Some(session)) => json!({ "session": session }),
-            (None, None) => json!({ "everything": true }),
+        let body = match (&target.user, session) {
+            (Some(user), None) => json!({ "user": user.id(operator).await? }),
+            (Some(user), Some(session)) => {
+                json!({ "user": user.id(operator).await?, "session": session })
+            }
+            (None, _) => json!({ "everything": true }),
         };
         let ended: EndedSessions = operator.post("/admin/sessions/revoke", &body).await?;
         let said = if target.everything {

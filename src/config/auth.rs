@@ -17,7 +17,7 @@ pub struct AuthConfig {
     /// One session for each client type: a new login ends the older one of its kind.
     pub single_session_per_client_type: bool,
     /// Most sessions of one user. One more login ends the least recently used session.
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = 1, max = 100))]
     pub max_sessions: usize,
     /// Put the `openid` into the user of a response. Off: it is personal, and clients do not need
     /// it.
@@ -61,7 +61,7 @@ impl Default for AuthConfig {
             prefix: "/auth".to_owned(),
             registration: Registration::Open,
             single_session_per_client_type: false,
-            max_sessions: 100,
+            max_sessions: 20,
             openid_in_answers: false,
             recent_login: HumanDuration::minutes(10),
         }

@@ -54,7 +54,7 @@ const OP: Label = closed("op", OPERATIONS);
 
 /// Operations of the store, as `store/embedded/operations.rs` names them.
 const OPERATIONS: &str = "add_key backlog bind_phone change_rights check close code_spent create_account credentials erase_user \
-    export find_user import_users keys known login prove_phone prove_wechat refresh_salt release_sms \
+    export find_user import_users keys known login prove_phone prove_wechat release_sms \
     remove_key renew reseal reserve_sms restore revocations revoke rotate rotate_store_key session sessions \
     settle_outbox stats sweep take_outbox unbind_phone update_profile user users wechat_session withdraw";
 

@@ -329,11 +329,12 @@ impl Streams {
                 .as_ref()
                 .and_then(|identity| identity.claims.own())
             {
-                sessions.entry(claims.sid).or_default().push(entry.clone());
+                let session = (claims.sub.clone(), claims.sid);
+                sessions.entry(session).or_default().push(entry.clone());
             }
         }
-        for (session, entries) in sessions {
-            match store.session(session, now).await {
+        for ((user, session), entries) in sessions {
+            match store.session(&user, session, now).await {
                 Ok(Some(_)) => {}
                 Ok(None) => entries
                     .iter()

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The version that is written, and the newest that is read.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Longest chunk, sealed.
 const MAX_CHUNK_LEN: usize = 4 << 20;
 /// Longest header.
@@ -280,8 +280,8 @@ mod tests {
 
     #[test]
     fn a_newer_form_is_refused_by_its_name() {
-        let newer = b"{\"menshen_export\":2,\"more\":true}\nwhatever";
-        assert!(matches!(read(newer, [1; 32]), Err(BackupError::Newer(2))));
+        let newer = b"{\"menshen_export\":3,\"more\":true}\nwhatever";
+        assert!(matches!(read(newer, [1; 32]), Err(BackupError::Newer(3))));
         assert!(matches!(
             read(b"PK\x03\x04", [1; 32]),
             Err(BackupError::NotOurs)

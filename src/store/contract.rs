@@ -46,17 +46,100 @@ mod sms;
 mod transfers;
 mod upkeep;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use super::{
-    CodeHash, LoginOutcome, NewLogin, OpenedSession, RevocationEntry, Rotation, RotationOutcome,
-    Store,
+    CodeHash, LoginOutcome, NewLogin, OpenedSession, RefreshSalt, RevocationEntry, Rotation,
+    RotationOutcome, Session, Store, TokenCheck, WechatSession,
     fixture::{ABSOLUTE, IDLE, NOW, login_of, wechat_of},
 };
-use crate::types::{AppId, SessionId, Timestamp, UnionId};
+use crate::types::{AppId, REVOCATION_RETENTION, SessionId, Timestamp, UnionId, UserId};
 
-/// The store on trial.
-type Subject = Arc<dyn Store>;
+/// The store on trial, and whose the sessions are that the case has opened.
+#[derive(Clone)]
+struct Subject {
+    store: Arc<dyn Store>,
+    owners: Arc<Mutex<HashMap<SessionId, UserId>>>,
+}
+
+impl std::ops::Deref for Subject {
+    type Target = dyn Store;
+
+    fn deref(&self) -> &Self::Target {
+        self.store.as_ref()
+    }
+}
+
+impl Subject {
+    fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            owners: Arc::default(),
+        }
+    }
+
+    /// Another store with the same sessions.
+    fn with_store(&self, store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            owners: self.owners.clone(),
+        }
+    }
+
+    fn note(&self, session: &Session) {
+        let mut owners = self.owners.lock().expect("no case panics here");
+        owners.insert(session.id, session.user.clone());
+    }
+
+    /// Whose session it is; nobody's, where the case has not opened it.
+    fn owner(&self, session: SessionId) -> UserId {
+        let owners = self.owners.lock().expect("no case panics here");
+        owners.get(&session).cloned().unwrap_or_else(nobody)
+    }
+
+    /// The session while it is active.
+    async fn active(&self, id: SessionId, now: Timestamp) -> Option<Session> {
+        let session = self.session(&self.owner(id), id, now).await;
+        session.expect("the store works")
+    }
+
+    async fn wechat(&self, id: SessionId, now: Timestamp) -> Option<WechatSession> {
+        let session = self.wechat_session(&self.owner(id), id, now).await;
+        session.expect("the store works")
+    }
+
+    /// The salt by which a token of a session is checked: what one that is not genuine is compared
+    /// with. `None`: the store remembers no such session.
+    async fn salt(&self, id: SessionId, now: Timestamp) -> Option<RefreshSalt> {
+        let seen = Arc::new(Mutex::new(None));
+        let seen_by_check = seen.clone();
+        let check = TokenCheck::new(move |salt| {
+            *seen_by_check.lock().expect("no check panics") = Some(*salt);
+            false
+        });
+        let rotation = Rotation {
+            check,
+            ..rotation(id, 0, now)
+        };
+        let outcome = rotated(self, &rotation).await;
+        assert!(matches!(outcome, RotationOutcome::Unknown), "{outcome:?}");
+        let salt = seen
+            .lock()
+            .expect("no check panics")
+            .expect("it is checked");
+        (salt != RefreshSalt::DECOY).then_some(salt)
+    }
+}
+
+/// The id of no user.
+fn nobody() -> UserId {
+    UserId::parse("nobody").expect("an id")
+}
 
 fn with_unionid(mut login: NewLogin, unionid: &str) -> NewLogin {
     wechat_of(&mut login).unionid = Some(UnionId::parse(unionid).expect("a unionid"));
@@ -85,15 +168,26 @@ fn later(seconds: u64) -> Timestamp {
 /// Signs in; anything but an open session breaks the case.
 async fn opened(store: &Subject, login: &NewLogin) -> OpenedSession {
     match store.login(login).await.expect("the store works") {
-        LoginOutcome::Opened(opened) => *opened,
+        LoginOutcome::Opened(opened) => {
+            store.note(&opened.session);
+            *opened
+        }
         other => panic!("not signed in: {other:?}"),
     }
 }
 
+/// The check of a token that is genuine.
+fn genuine() -> TokenCheck {
+    TokenCheck::new(|_| true)
+}
+
+/// A rotation of the session of whoever opened it, see [`rotated`].
 fn rotation(session: SessionId, counter: u64, now: Timestamp) -> Rotation {
     Rotation {
+        user: nobody(),
         session,
         counter,
+        check: genuine(),
         replay_window: None,
         idle_ttl: IDLE,
         now,
@@ -101,7 +195,12 @@ fn rotation(session: SessionId, counter: u64, now: Timestamp) -> Rotation {
 }
 
 async fn rotated(store: &Subject, rotation: &Rotation) -> RotationOutcome {
-    store.rotate(rotation).await.expect("the store works")
+    let user = store.owner(rotation.session);
+    let rotation = Rotation {
+        user,
+        ..rotation.clone()
+    };
+    store.rotate(&rotation).await.expect("the store works")
 }
 
 /// The counter after a step that had to succeed.
@@ -113,11 +212,7 @@ async fn moved(store: &Subject, rotation: &Rotation) -> u64 {
 }
 
 async fn is_active(store: &Subject, id: SessionId, now: Timestamp) -> bool {
-    store
-        .session(id, now)
-        .await
-        .expect("the store works")
-        .is_some()
+    store.active(id, now).await.is_some()
 }
 
 /// The whole log, read in pieces.
@@ -125,7 +220,7 @@ async fn whole_log(store: &Subject) -> Vec<RevocationEntry> {
     let (mut entries, mut cursor) = (Vec::new(), None);
     loop {
         let page = store
-            .revocations(cursor.as_ref(), 7)
+            .revocations(cursor.as_ref(), REVOCATION_RETENTION, 7)
             .await
             .expect("the store works");
         entries.extend(page.entries);

@@ -6,13 +6,14 @@
 //! processes at once, so each operation says at its commit what it has read, and the engine commits
 //! only where none of it has changed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use async_trait::async_trait;
 
 use crate::{
     entropy::{Entropy, NoEntropy},
     store::error::EngineError,
+    types::Timestamp,
 };
 
 /// A key and its value.
@@ -47,6 +48,37 @@ pub(in crate::store) trait Source {
 
     /// Says that these keys are about to be read, so that they can be fetched together.
     fn want(&self, _keys: &[Vec<u8>]) {}
+
+    /// The clock that all processes share. `None` where this process is alone, so that its own clock
+    /// will do.
+    fn shared_time(&self) -> Result<Option<Timestamp>, EngineError> {
+        Ok(None)
+    }
+
+    /// How many numbers to take at once from a record that all processes share. 1 where this
+    /// process is alone.
+    fn block_size(&self) -> u64 {
+        1
+    }
+
+    /// A number that this process took earlier and that nothing has used.
+    fn take_number(&self, _pool: NumberPool) -> Option<u64> {
+        None
+    }
+
+    /// Leaves numbers to later operations of this process, if this one is committed.
+    fn leave_numbers(&self, _pool: NumberPool, _numbers: Range<u64>) {}
+}
+
+/// Numbers that come from one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct NumberPool {
+    /// The key of the record.
+    pub(in crate::store) key: &'static [u8],
+    /// Numbers that were taken under another tag are void.
+    pub(in crate::store) tag: u64,
+    /// Lower ones are void.
+    pub(in crate::store) at_least: u64,
 }
 
 /// Ordered bytes of this process alone. Many threads read, one writes.
@@ -136,6 +168,9 @@ pub(in crate::store) struct ReadResult {
     pub(in crate::store) values: Vec<Versioned>,
     /// Of the keys of `versions`, in their order.
     pub(in crate::store) versions: Vec<Version>,
+    /// The engine's clock while it read. It is one clock for all processes, so keys of the
+    /// revocation log have their times from it.
+    pub(in crate::store) time: Timestamp,
 }
 
 /// Pairs of a scan, with their versions.

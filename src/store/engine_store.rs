@@ -9,16 +9,17 @@ mod export;
 pub(crate) mod faulty;
 mod fetched;
 mod local;
-mod port;
+mod numbers;
 mod shared;
 mod snapshot;
+mod store_trait;
 mod writer;
 
 use std::{path::Path, sync::Arc, time::Instant};
 
 use self::{local::LocalRunner, shared::SharedRunner};
 use super::{
-    Export, OpenError, OpenOptions, StoreError, StoreKeys, StoreStats,
+    Export, OpenError, OpenOptions, StoreError, StoreStats, WrappingKeys,
     engine::{Changes, FENCE, LocalEngine, SharedEngine},
     engines::{memory::MemoryEngine, sled::SledEngine},
     error::EngineError,
@@ -36,6 +37,9 @@ pub(crate) struct EngineStore {
     metrics: Metrics,
 }
 
+/// Most records that upkeep and imports change in one commit of a shared engine.
+const MAX_SHARED_BATCH: usize = 50;
+
 /// How operations are run.
 enum Runner {
     Local(LocalRunner),
@@ -47,7 +51,7 @@ impl EngineStore {
     /// random bytes.
     pub(crate) fn memory(
         options: &OpenOptions,
-        keys: &StoreKeys,
+        keys: &WrappingKeys,
         entropy: Entropy,
     ) -> Result<Self, OpenError> {
         let engine = Arc::new(MemoryEngine::new());
@@ -59,7 +63,7 @@ impl EngineStore {
     pub(crate) fn sled(
         path: &Path,
         options: &OpenOptions,
-        keys: &StoreKeys,
+        keys: &WrappingKeys,
         entropy: Entropy,
     ) -> Result<Self, OpenError> {
         let engine = Arc::new(SledEngine::open(path, options)?);
@@ -78,7 +82,7 @@ impl EngineStore {
     fn local(
         engine: Arc<dyn LocalEngine>,
         metrics: &Metrics,
-        (keys, entropy): (&StoreKeys, Entropy),
+        (keys, entropy): (&WrappingKeys, Entropy),
         path: &Path,
         initialized: bool,
     ) -> Result<Self, OpenError> {
@@ -101,11 +105,11 @@ impl EngineStore {
     pub(in crate::store) async fn shared(
         engine: Arc<dyn SharedEngine>,
         options: &OpenOptions,
-        keys: &StoreKeys,
+        keys: &WrappingKeys,
         entropy: Entropy,
     ) -> Result<Self, OpenError> {
         let ciphers = Arc::new(CipherCache::new(keys.clone(), entropy));
-        let keyring = shared::open_keyring(engine.as_ref(), keys, &ciphers).await?;
+        let keyring = shared::open_keyring::open_keyring(engine.as_ref(), keys, &ciphers).await?;
         let engine_name = engine.name();
         let runner = Runner::Shared(SharedRunner::new(engine, ciphers));
         Ok(Self::new(runner, &keyring, engine_name, &options.metrics))
@@ -185,6 +189,14 @@ impl EngineStore {
         }
     }
 
+    /// How many of so many records one commit changes: on a shared engine few, because it locks each.
+    fn batch(&self, records: usize) -> usize {
+        match &self.runner {
+            Runner::Local(_) => records,
+            Runner::Shared(_) => records.min(MAX_SHARED_BATCH),
+        }
+    }
+
     async fn run_export(&self) -> Result<Export, StoreError> {
         match &self.runner {
             Runner::Local(runner) => runner.export().await,
@@ -220,7 +232,7 @@ impl EngineStore {
 /// present one.
 fn open_keyring(
     engine: &dyn LocalEngine,
-    keys: &StoreKeys,
+    keys: &WrappingKeys,
     entropy: &Entropy,
     path: &Path,
     initialized: bool,

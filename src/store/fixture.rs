@@ -44,7 +44,7 @@ pub fn login_of(person: &str, session: u128) -> NewLogin {
             absolute_ttl: ABSOLUTE,
         },
         single_per_client_type: false,
-        max_sessions: 1000,
+        max_sessions: 100,
         now: NOW,
     }
 }

@@ -7,7 +7,9 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{engine::FENCE, error::EngineError};
+use super::{
+    engine::FENCE, error::EngineError, open_options::FORMAT, unknown_fields::UnknownFields,
+};
 use crate::{
     crypto::{self, Key},
     entropy::{Entropy, NoEntropy},
@@ -15,12 +17,12 @@ use crate::{
 
 /// What wraps the keys of one store, derived from the encryption key of the config.
 #[derive(Debug, Clone)]
-pub struct StoreKeys {
+pub struct WrappingKeys {
     wrap: Key,
     previous: Option<Key>,
 }
 
-impl StoreKeys {
+impl WrappingKeys {
     /// From the encryption key of the config, which is used for nothing else; and from the one
     /// before it, under which the store may still be.
     pub fn derive(key: &Key, previous: Option<&Key>) -> Self {
@@ -39,6 +41,7 @@ pub(super) struct Keyring {
     root: Key,
     keys: Vec<DataKey>,
     global_epoch: u64,
+    unknown: UnknownFields,
 }
 
 /// One generation of keys.
@@ -55,6 +58,16 @@ struct KeyringRecord {
     root: [u8; 32],
     keys: Vec<(u32, [u8; 32], [u8; 32])>,
     global_epoch: u64,
+    /// The format of the records beside it.
+    #[serde(default = "oldest_format")]
+    format: u32,
+    #[serde(flatten)]
+    unknown: UnknownFields,
+}
+
+/// That of stores whose keyring does not say.
+const fn oldest_format() -> u32 {
+    2
 }
 
 /// How a wrapped keyring was opened.
@@ -73,6 +86,7 @@ impl Keyring {
             root: Key::new(entropy.bytes()?),
             keys: vec![DataKey::generate(1, entropy)?],
             global_epoch: 0,
+            unknown: UnknownFields::default(),
         })
     }
 
@@ -133,12 +147,18 @@ impl Keyring {
     }
 
     /// The bytes to be stored at [`FENCE`].
-    pub(super) fn wrap(&self, keys: &StoreKeys, entropy: &Entropy) -> Result<Vec<u8>, EngineError> {
+    pub(super) fn wrap(
+        &self,
+        keys: &WrappingKeys,
+        entropy: &Entropy,
+    ) -> Result<Vec<u8>, EngineError> {
         let each = |key: &DataKey| (key.id, *key.seal.expose(), *key.lookup.expose());
         let record = KeyringRecord {
             root: *self.root.expose(),
             keys: self.keys.iter().map(each).collect(),
             global_epoch: self.global_epoch,
+            format: FORMAT,
+            unknown: self.unknown.clone(),
         };
         let plain = Zeroizing::new(
             rmp_serde::to_vec_named(&record)
@@ -147,12 +167,22 @@ impl Keyring {
         Ok(crypto::seal(&keys.wrap, entropy, FENCE, &plain)?)
     }
 
-    /// The keyring in these bytes; `None` when neither encryption key opens it.
-    pub(super) fn unwrap(keys: &StoreKeys, bytes: &[u8]) -> Option<(Self, WrappedWith)> {
+    /// The format of the records beside these bytes; `None` when neither encryption key opens them.
+    pub(super) fn format(keys: &WrappingKeys, bytes: &[u8]) -> Option<u32> {
+        Some(Self::open(keys, bytes)?.0.format)
+    }
+
+    fn open(keys: &WrappingKeys, bytes: &[u8]) -> Option<(KeyringRecord, WrappedWith)> {
         let open = |key, with| Some((crypto::open(key, FENCE, bytes)?, with));
         let (plain, with) = open(&keys.wrap, WrappedWith::Present)
             .or_else(|| open(keys.previous.as_ref()?, WrappedWith::Previous))?;
-        let record: KeyringRecord = rmp_serde::from_slice(&Zeroizing::new(plain)).ok()?;
+        let record = rmp_serde::from_slice(&Zeroizing::new(plain)).ok()?;
+        Some((record, with))
+    }
+
+    /// The keyring in these bytes; `None` when neither encryption key opens it.
+    pub(super) fn unwrap(keys: &WrappingKeys, bytes: &[u8]) -> Option<(Self, WrappedWith)> {
+        let (record, with) = Self::open(keys, bytes)?;
         let each = |(id, seal, lookup)| DataKey {
             id,
             seal: Key::new(seal),
@@ -162,6 +192,7 @@ impl Keyring {
             root: Key::new(record.root),
             keys: record.keys.into_iter().map(each).collect(),
             global_epoch: record.global_epoch,
+            unknown: record.unknown,
         };
         (!keyring.keys.is_empty()).then_some((keyring, with))
     }
@@ -193,29 +224,62 @@ impl DataKey {
     }
 }
 
+/// The same wrapped keyring with other fields, as another version would have written it.
+#[cfg(test)]
+pub(super) fn rewrap(
+    keys: &WrappingKeys,
+    bytes: &[u8],
+    change: impl FnOnce(&mut Vec<(rmpv::Value, rmpv::Value)>),
+) -> Vec<u8> {
+    let plain = crypto::open(&keys.wrap, FENCE, bytes).expect("a keyring");
+    let Ok(rmpv::Value::Map(mut fields)) = rmpv::decode::read_value(&mut plain.as_slice()) else {
+        panic!("no map")
+    };
+    change(&mut fields);
+    let mut plain = Vec::new();
+    rmpv::encode::write_value(&mut plain, &rmpv::Value::Map(fields)).expect("written");
+    crypto::seal(&keys.wrap, &Entropy::default(), FENCE, &plain).expect("sealed")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn what_a_newer_version_added_is_wrapped_again() {
+        let keys = WrappingKeys::derive(&Key::new([1; 32]), None);
+        let keyring = Keyring::generate(&Entropy::default()).unwrap();
+        let wrapped = keyring.wrap(&keys, &Entropy::default()).unwrap();
+        let newer = rewrap(&keys, &wrapped, |fields| {
+            fields.push(("newer".into(), vec![1_u8, 2].into()));
+        });
+        let (read, _) = Keyring::unwrap(&keys, &newer).unwrap();
+        let changed = read.with_global_epoch(9).newest_only();
+        let wrapped = changed.wrap(&keys, &Entropy::default()).unwrap();
+        rewrap(&keys, &wrapped, |fields| {
+            assert!(fields.contains(&("newer".into(), vec![1_u8, 2].into())));
+        });
+    }
+
+    #[test]
     fn a_keyring_opens_with_its_encryption_key_or_the_one_before() {
         let key = |byte: u8| Key::new([byte; 32]);
         let (old, new) = (
-            StoreKeys::derive(&key(1), None),
-            StoreKeys::derive(&key(2), Some(&key(1))),
+            WrappingKeys::derive(&key(1), None),
+            WrappingKeys::derive(&key(2), Some(&key(1))),
         );
         let keyring = Keyring::generate(&Entropy::default())
             .unwrap()
             .with_global_epoch(7);
         let wrapped = keyring.wrap(&old, &Entropy::default()).unwrap();
-        let read = |keys: &StoreKeys, bytes: &[u8]| {
+        let read = |keys: &WrappingKeys, bytes: &[u8]| {
             Keyring::unwrap(keys, bytes)
                 .map(|(keyring, with)| (*keyring.root().expose(), keyring.global_epoch(), with))
         };
         let root = *keyring.root().expose();
         assert_eq!(read(&old, &wrapped), Some((root, 7, WrappedWith::Present)));
         assert_eq!(read(&new, &wrapped), Some((root, 7, WrappedWith::Previous)));
-        assert_eq!(read(&StoreKeys::derive(&key(3), None), &wrapped), None);
+        assert_eq!(read(&WrappingKeys::derive(&key(3), None), &wrapped), None);
         assert_eq!(read(&old, b"short"), None);
     }
 }

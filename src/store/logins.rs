@@ -73,7 +73,7 @@ pub enum LoginOutcome {
     Opened(Box<OpenedSession>),
     /// The code had been spent by another login, or this is a repeat of a login whose session has
     /// ended.
-    CodeSpent,
+    CodeUsed,
     /// The SMS code is wrong, used, too old, or was guessed at too often; or the password has been
     /// changed. `no_code`: there was none to compare with.
     NotProven { no_code: bool },

@@ -12,7 +12,7 @@ use super::{
         postgres::{Postgres, PostgresUrl},
         sled,
     },
-    keyring::StoreKeys,
+    keyring::WrappingKeys,
 };
 use crate::{crypto::Key, entropy::Entropy};
 
@@ -56,7 +56,7 @@ pub fn check_url(url: &str) -> Result<(), OpenError> {
 pub async fn open(
     url: &str,
     options: &OpenOptions,
-    keys: &StoreKeys,
+    keys: &WrappingKeys,
     entropy: Entropy,
 ) -> Result<OpenedStore, OpenError> {
     let store = match EngineUrl::parse(url)? {
@@ -120,7 +120,7 @@ mod tests {
     #[tokio::test]
     async fn a_url_names_an_engine_or_nothing_is_opened() {
         let open = async |url| {
-            let keys = StoreKeys::derive(&Key::new([1; 32]), None);
+            let keys = WrappingKeys::derive(&Key::new([1; 32]), None);
             open(url, &OpenOptions::default(), &keys, Entropy::default()).await
         };
         assert!(open("memory:").await.is_ok());

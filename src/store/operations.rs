@@ -6,6 +6,8 @@
 //! another runs it again until nothing that it read has changed meanwhile.
 
 pub(in crate::store) mod accounts;
+pub(in crate::store) mod bits;
+pub(in crate::store) mod ended_session;
 pub(in crate::store) mod identity;
 pub(in crate::store) mod import;
 pub(in crate::store) mod layout;
@@ -17,11 +19,15 @@ pub(in crate::store) mod phone;
 pub(in crate::store) mod profile;
 pub(in crate::store) mod records;
 pub(in crate::store) mod reencrypt;
+pub(in crate::store) mod revocation_log;
 pub(in crate::store) mod revoke;
 pub(in crate::store) mod rotate;
+pub(in crate::store) mod sessions;
 pub(in crate::store) mod signing_keys;
+pub(in crate::store) mod single_use;
 pub(in crate::store) mod sms;
 pub(in crate::store) mod sweep;
 pub(in crate::store) mod transaction;
 pub(in crate::store) mod transfer;
+pub(in crate::store) mod user_record;
 pub(in crate::store) mod withdraw;

@@ -66,9 +66,14 @@ pub enum SmsRefund {
     Nothing,
 }
 
+/// Names one guess, so that repeating it counts once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuessId(pub u128);
+
 /// A guess at the code that was sent to a phone.
 #[derive(Debug, Clone)]
 pub struct SmsGuess {
+    pub id: GuessId,
     pub phone: Phone,
     pub purpose: SmsPurpose,
     pub code: CodeHash,

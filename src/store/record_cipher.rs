@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::{
     engine::FENCE,
     error::EngineError,
-    keyring::{DataKey, Keyring, StoreKeys},
+    keyring::{DataKey, Keyring, WrappingKeys},
 };
 use crate::{crypto, entropy::Entropy};
 
@@ -34,12 +34,12 @@ const MAX_RECORD_LEN: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub(super) struct RecordCipher {
     keyring: Keyring,
-    keys: StoreKeys,
+    keys: WrappingKeys,
     entropy: Entropy,
 }
 
 impl RecordCipher {
-    pub(super) const fn new(keyring: Keyring, keys: StoreKeys, entropy: Entropy) -> Self {
+    pub(super) const fn new(keyring: Keyring, keys: WrappingKeys, entropy: Entropy) -> Self {
         Self {
             keyring,
             keys,
@@ -143,13 +143,13 @@ fn key_id(bytes: &[u8]) -> Option<(u32, &[u8])> {
 /// Unwraps the keyring once for as long as it stays the same.
 #[derive(Debug)]
 pub(super) struct CipherCache {
-    keys: StoreKeys,
+    keys: WrappingKeys,
     entropy: Entropy,
     last: ArcSwapOption<(Vec<u8>, Arc<RecordCipher>)>,
 }
 
 impl CipherCache {
-    pub(super) fn new(keys: StoreKeys, entropy: Entropy) -> Self {
+    pub(super) fn new(keys: WrappingKeys, entropy: Entropy) -> Self {
         Self {
             keys,
             entropy,
@@ -190,8 +190,8 @@ mod tests {
     use super::*;
     use crate::crypto::Key;
 
-    fn keys() -> StoreKeys {
-        StoreKeys::derive(&Key::new([1; 32]), None)
+    fn keys() -> WrappingKeys {
+        WrappingKeys::derive(&Key::new([1; 32]), None)
     }
 
     fn cipher() -> RecordCipher {

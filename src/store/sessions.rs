@@ -1,6 +1,6 @@
 //! What the operations on sessions take and give: opening, rotation, renewal.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,33 @@ impl std::fmt::Debug for RefreshSalt {
     }
 }
 
+impl RefreshSalt {
+    /// Of no session: what is checked against it where there is none, so that the time does not tell.
+    pub const DECOY: Self = Self([0; 16]);
+}
+
+/// Checks the MAC of a presented token under the salt of its session. It may be asked several times
+/// for one token, and says the same each time.
+#[derive(Clone)]
+pub struct TokenCheck(Arc<dyn Fn(&RefreshSalt) -> bool + Send + Sync>);
+
+impl TokenCheck {
+    pub fn new(check: impl Fn(&RefreshSalt) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+
+    /// Whether the token is genuine.
+    pub(super) fn accepts(&self, salt: &RefreshSalt) -> bool {
+        self.0(salt)
+    }
+}
+
+impl std::fmt::Debug for TokenCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenCheck")
+    }
+}
+
 /// A session to open.
 #[derive(Debug, Clone)]
 pub struct NewSession {
@@ -61,12 +88,14 @@ pub struct OpenedSession {
     pub merged: Option<(UserId, RevocationOutcome)>,
 }
 
-/// One presented refresh token, its HMAC already found right.
+/// One presented refresh token.
 #[derive(Debug, Clone)]
 pub struct Rotation {
+    pub user: UserId,
     pub session: SessionId,
     /// The counter in the token.
     pub counter: u64,
+    pub check: TokenCheck,
     /// How long after the last rotation the one before the present counter is replayed; `None`:
     /// until its successor is used.
     pub replay_window: Option<Duration>,
@@ -74,9 +103,10 @@ pub struct Rotation {
     pub now: Timestamp,
 }
 
-/// One session to go on with, its proof already found genuine.
+/// One session to go on with.
 #[derive(Debug, Clone)]
 pub struct Renewal {
+    pub user: UserId,
     pub session: SessionId,
     pub proof: RenewalProof,
     pub idle_ttl: Duration,
@@ -84,13 +114,13 @@ pub struct Renewal {
 }
 
 /// The proof with which a session is renewed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum RenewalProof {
     /// The refresh token with this counter. Where the session has rotated since, two hold its
     /// tokens: it ends.
-    RefreshToken { counter: u64 },
-    /// An access token of this user and this session.
-    AccessToken { user: UserId },
+    RefreshToken { counter: u64, check: TokenCheck },
+    /// An access token of the user and this session, which the caller has verified.
+    AccessToken,
 }
 
 /// What became of a presented refresh token.
@@ -109,7 +139,7 @@ pub enum RotationOutcome {
     Revoked,
     /// The user is disabled.
     Disabled(UserId),
-    /// No such session.
+    /// No such session, or the token is not genuine.
     Unknown,
 }
 

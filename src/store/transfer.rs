@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::{OutboxEvent, RevocationEntry, Session, StoreError, User};
-use crate::types::{AppId, OpenId, Timestamp, UnionId, UserId};
+use super::{OutboxEvent, RefreshSalt, RevocationEntry, Session, StoreError, User};
+use crate::types::{AppId, OpenId, SessionId, Timestamp, UnionId, UserId};
 
 /// One thing of a store. Holds secrets and what is personal: only for sealed places.
 #[derive(Clone, Serialize, Deserialize)]
@@ -40,6 +40,13 @@ pub enum ExportRecord {
         merged_into: Option<UserId>,
     },
     Session(Box<ExportedSession>),
+    /// A session that was ended, so that its refresh token is told so.
+    EndedSession {
+        user: UserId,
+        id: SessionId,
+        salt: RefreshSalt,
+        until: Timestamp,
+    },
     /// A line of the revocation log, the oldest first.
     Revocation(RevocationEntry),
     /// An event that is not delivered yet.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::UnknownFields;
 use crate::types::{ExtraClaims, Phone, Timestamp, UserId, UserType, Username};
 
 /// A user.
@@ -24,6 +25,8 @@ pub struct User {
     pub claims: ExtraClaims,
     pub created_at: Timestamp,
     pub last_login_at: Timestamp,
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
 }
 
 /// What a user says of themselves. Personal: sealed at rest, never logged.
@@ -34,6 +37,8 @@ pub struct Profile {
     pub bio: Option<String>,
     /// `YYYY-MM-DD`.
     pub birthday: Option<String>,
+    #[serde(flatten)]
+    pub unknown: UnknownFields,
 }
 
 impl std::fmt::Debug for Profile {

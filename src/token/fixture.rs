@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{AccessClaims, CustomClaims, ExternalClaims, IdentityClaims};
 use crate::{
-    store::{Profile, RefreshSalt, Session, User},
+    store::{Profile, RefreshSalt, Session, UnknownFields, User},
     types::{ClientType, ExtraClaims, SessionId, Timestamp, UserId, UserType},
 };
 
@@ -26,6 +26,7 @@ pub(crate) fn user() -> User {
         claims: ExtraClaims::default(),
         created_at: NOW,
         last_login_at: NOW,
+        unknown: UnknownFields::default(),
     }
 }
 

@@ -1,9 +1,9 @@
-//! Refresh tokens: a session id, a counter and a MAC, so that a session is one record and a token
-//! needs none.
+//! Refresh tokens: whose, a session id, a counter and a MAC, so that a session lies within its
+//! user's record and a token needs none.
 //!
-//! The text is `mrt1_` and base64url of 16 bytes of session id, 8 bytes of counter and 32 bytes of
-//! HMAC-SHA256. The prefix lets secret scanners find one that was committed or logged by mistake;
-//! `1` is the version of the form.
+//! The text is `mrt2_` and base64url of 16 bytes of session id, 8 bytes of counter, 32 bytes of
+//! HMAC-SHA256 and the user's id. The prefix lets secret scanners find one that was committed or
+//! logged by mistake; `2` is the version of the form.
 //!
 //! Must stay true: each session has a key of its own, so nothing of one session helps with another;
 //! whether a token is the present one is decided by the store, not by the MAC.
@@ -16,13 +16,14 @@ use super::jws::CompactJws;
 use crate::{
     crypto::{self, Key},
     store::{RefreshSalt, Session},
-    types::{Secret, SessionId},
+    types::{Secret, SessionId, UserId},
 };
 
-const PREFIX: &str = "mrt1_";
-const TOKEN_BYTES: usize = 16 + 8 + 32;
-/// 56 bytes in base64 without padding.
-const LENGTH: usize = PREFIX.len() + TOKEN_BYTES.div_ceil(3) * 4 - 1;
+const PREFIX: &str = "mrt2_";
+/// All but the user's id.
+const FIXED_BYTES: usize = 16 + 8 + 32;
+/// The longest user id has 64 bytes.
+const MAX_LEN: usize = PREFIX.len() + (FIXED_BYTES + 64).div_ceil(3) * 4;
 
 /// Makes and checks refresh tokens.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ pub struct RefreshTokens {
 /// [`RefreshTokens::check`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct RefreshToken {
+    pub user: UserId,
     pub session: SessionId,
     pub counter: u64,
     mac: [u8; 32],
@@ -57,15 +59,21 @@ impl RefreshTokens {
     /// The token of the session's present counter. The same counter always gives the same text, so
     /// a replayed rotation returns the same successor.
     pub fn issue(&self, session: &Session) -> String {
-        let mac = self.mac(session.id, session.counter, &session.salt);
-        let mut bytes = [0; TOKEN_BYTES];
-        bytes[..16].copy_from_slice(&session.id.bits().to_be_bytes());
-        bytes[16..24].copy_from_slice(&session.counter.to_be_bytes());
-        bytes[24..].copy_from_slice(&mac);
-        let mut text = String::with_capacity(LENGTH);
-        text.push_str(PREFIX);
-        URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
-        text
+        let Session {
+            id,
+            user,
+            counter,
+            salt,
+            ..
+        } = session;
+        let bytes = [
+            id.bits().to_be_bytes().as_slice(),
+            &counter.to_be_bytes(),
+            &self.mac(user, *id, *counter, salt),
+            user.as_str().as_bytes(),
+        ]
+        .concat();
+        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
     }
 
     /// Parses a token that may be inside a JWT, as its `jti`. The JWT's signature is not checked:
@@ -85,33 +93,36 @@ impl RefreshTokens {
 
     /// Reads a token; one spelling for each, nothing before or after it.
     pub fn parse(text: &str) -> Option<RefreshToken> {
-        if text.len() != LENGTH {
+        if text.len() > MAX_LEN {
             return None;
         }
-        let bytes: [u8; TOKEN_BYTES] = URL_SAFE_NO_PAD
-            .decode(text.strip_prefix(PREFIX)?)
-            .ok()?
-            .try_into()
-            .ok()?;
+        let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
         let (session, rest) = bytes.split_first_chunk::<16>()?;
-        let (counter, mac) = rest.split_first_chunk::<8>()?;
+        let (counter, rest) = rest.split_first_chunk::<8>()?;
+        let (mac, user) = rest.split_first_chunk::<32>()?;
         Some(RefreshToken {
+            user: UserId::parse(str::from_utf8(user).ok()?).ok()?,
             session: SessionId::from_bits(u128::from_be_bytes(*session)),
             counter: u64::from_be_bytes(*counter),
-            mac: mac.try_into().ok()?,
+            mac: *mac,
         })
     }
 
     /// Whether the MAC is right for the session with this salt. Constant time.
     pub fn check(&self, token: &RefreshToken, salt: &RefreshSalt) -> bool {
-        crypto::constant_time_eq(&self.mac(token.session, token.counter, salt), &token.mac)
+        let mac = self.mac(&token.user, token.session, token.counter, salt);
+        crypto::constant_time_eq(&mac, &token.mac)
     }
 
-    fn mac(&self, session: SessionId, counter: u64, salt: &RefreshSalt) -> [u8; 32] {
+    fn mac(&self, user: &UserId, session: SessionId, counter: u64, salt: &RefreshSalt) -> [u8; 32] {
         let key = Secret::new(crypto::mac(&self.key, &[b"refresh token", &salt.0]));
         crypto::mac(
             &key,
-            &[&session.bits().to_be_bytes(), &counter.to_be_bytes()],
+            &[
+                user.as_str().as_bytes(),
+                &session.bits().to_be_bytes(),
+                &counter.to_be_bytes(),
+            ],
         )
     }
 }
@@ -135,9 +146,12 @@ mod tests {
                 ..fixture::session()
             };
             let text = tokens().issue(&session);
-            assert_eq!(text.len(), LENGTH);
+            assert!(text.len() <= MAX_LEN);
             let token = RefreshTokens::parse(&text).unwrap();
-            assert_eq!((token.session, token.counter), (session.id, counter));
+            assert_eq!(
+                (&token.user, token.session, token.counter),
+                (&session.user, session.id, counter)
+            );
             assert!(tokens().check(&token, &session.salt));
             assert_eq!(
                 tokens().issue(&session),
@@ -148,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_salt_session_or_counter_does_not_check() {
+    fn another_key_salt_user_session_or_counter_does_not_check() {
         let session = fixture::session();
         let token = RefreshTokens::parse(&tokens().issue(&session)).unwrap();
         assert!(!RefreshTokens::new(Key::new([8; 32])).check(&token, &session.salt));
@@ -156,6 +170,13 @@ mod tests {
         assert!(!tokens().check(
             &RefreshToken {
                 counter: token.counter + 1,
+                ..token.clone()
+            },
+            &session.salt
+        ));
+        assert!(!tokens().check(
+            &RefreshToken {
+                user: UserId::parse("somebody-else").unwrap(),
                 ..token.clone()
             },
             &session.salt
@@ -173,20 +194,20 @@ mod tests {
     fn there_is_one_spelling() {
         let good = tokens().issue(&fixture::session());
         let last = good.chars().last().unwrap();
-        // 448 bits leave two in the last sign; the signs next to it differ in those alone.
+        // Where the bytes leave bits of the last sign over, the signs next to it differ in those alone.
         let body = &good[..good.len() - 1];
         let respelt = ('0'..='z')
             .filter(|c| *c != last)
             .map(|c| format!("{body}{c}"));
         for text in respelt.chain([
             String::new(),
-            "mrt1_".to_owned(),
+            "mrt2_".to_owned(),
             format!("{good}="),
             format!(" {good}"),
             format!("{good}\n"),
             good[..good.len() - 1].to_owned(),
-            good.replacen("mrt1_", "mrt2_", 1),
-            good.replacen("mrt1_", "MRT1_", 1),
+            good.replacen("mrt2_", "mrt1_", 1),
+            good.replacen("mrt2_", "MRT2_", 1),
         ]) {
             let passes = RefreshTokens::parse(&text)
                 .is_some_and(|token| tokens().check(&token, &fixture::session().salt));
@@ -232,9 +253,10 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_byte_never_checks(at in 0..LENGTH, to in 0u8..128) {
+        fn a_changed_byte_never_checks(at in 0..MAX_LEN, to in 0u8..128) {
             let good = tokens().issue(&fixture::session());
             let mut bytes = good.clone().into_bytes();
+            let at = at % bytes.len();
             prop_assume!(bytes[at] != to);
             bytes[at] = to;
             let text = String::from_utf8(bytes).unwrap();

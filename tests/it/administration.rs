@@ -467,25 +467,19 @@ fn sessions_are_listed_and_ended_one_a_users_or_everybodys() {
     assert_eq!(sessions, both);
 
     let revoke = ["sessions", "revoke"];
-    assert_eq!(
-        live(
-            &menshen,
-            &[&revoke[..], &["--session", &first_sid]].concat()
-        )
-        .good(),
-        "1 session ended"
-    );
+    let one = [
+        &revoke[..],
+        &["--user", id(&first), "--session", &first_sid],
+    ]
+    .concat();
+    assert_eq!(live(&menshen, &one).good(), "1 session ended");
     assert_eq!(
         call(&menshen, "/orders", &first),
         refused(401, "token_revoked")
     );
     assert_eq!(call(&menshen, "/orders", &second), (200, None));
     assert_eq!(list(&first), [second_sid]);
-    live(
-        &menshen,
-        &[&revoke[..], &["--session", &first_sid]].concat(),
-    )
-    .failed(1, "no such session, or it has ended");
+    live(&menshen, &one).failed(1, "no such session, or it has ended");
 
     assert_eq!(
         live(&menshen, &[&revoke[..], &["--user", id(&second)]].concat()).good(),

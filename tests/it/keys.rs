@@ -10,7 +10,7 @@ use ::menshen::{
     clock::Clock,
     config::{self, SecretText, StoreConfig},
     entropy::Entropy,
-    store::{self, OpenOptions, Store, StoreKeys, StoredKey},
+    store::{self, OpenOptions, Store, StoredKey, WrappingKeys},
     token,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -217,7 +217,7 @@ fn with_store(dir: &Path, change: impl AsyncFnOnce(&dyn Store)) {
         encryption_key: Some(SecretText::new(hex)),
         ..StoreConfig::default()
     };
-    let keys = StoreKeys::derive(&config.key().expect("a key").expect("a key"), None);
+    let keys = WrappingKeys::derive(&config.key().expect("a key").expect("a key"), None);
     let options = OpenOptions {
         cache_bytes: 1 << 20,
         lock_wait: Duration::from_secs(10),

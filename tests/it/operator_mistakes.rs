@@ -165,11 +165,22 @@ fn the_admin_api_refuses_in_json_and_bounds_what_it_reads() {
             "{\"username\":\"root\",\"password\":7,\"user_type\":\"admin\"}",
             400,
         ),
-        ("POST", "/admin/sessions/revoke", "{\"session\":\"0\"}", 400),
+        (
+            "POST",
+            "/admin/sessions/revoke",
+            "{\"user\":\"1\",\"session\":\"0\"}",
+            400,
+        ),
         (
             "POST",
             "/admin/sessions/revoke",
             "{\"session\":\"00000000000000000000000000000000\"}",
+            400,
+        ),
+        (
+            "POST",
+            "/admin/sessions/revoke",
+            "{\"user\":\"1\",\"session\":\"00000000000000000000000000000000\"}",
             404,
         ),
         (

@@ -85,7 +85,7 @@ fn bytes(answer: &Answered) -> (u16, String, String) {
     let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
     let blot = |word: &str| {
         let is_secret =
-            word.starts_with("eyJ") || word.starts_with("mrt1_") || word.starts_with("msh1_");
+            word.starts_with("eyJ") || word.starts_with("mrt2_") || word.starts_with("msh2_");
         if is_secret {
             "***".to_owned()
         } else {
@@ -188,7 +188,7 @@ async fn any_story(world: &World, paths: &[&str]) -> Vec<(u16, String, String)> 
             json!({ "phone": "1", "verificationCode": 7 }),
             json!({ "phone": "13800138001", "verificationCode": "123456" }),
             json!({ "username": "nobody", "password": "x" }),
-            json!({ "refresh": "mrt1_x" }),
+            json!({ "refresh": "mrt2_x" }),
             json!({ "encryptedData": "AA", "iv": "BB", "sessionKey": "CC", "openid": "DD" }),
         ] {
             said.push(bytes(&world.send(Ask::post(path, &body)).await));
@@ -410,10 +410,10 @@ async fn a_refused_phone_repeats_nothing_of_what_was_sent() {
     let world = speaking(vec![DialectConfig::for_kind(DialectKind::SuccessData)]).await;
     let (data, iv) =
         SimulatedWechat::encrypted_phone(APP, "alice-1", "13800138000", START.as_secs());
-    let body = json!({ "encryptedData": data, "iv": iv, "sessionKey": "msh1_secret", "openid": "o-secret" });
+    let body = json!({ "encryptedData": data, "iv": iv, "sessionKey": "msh2_secret", "openid": "o-secret" });
     let answer = world.send(Ask::post("/api/decrypt-phone", &body)).await;
     let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
-    for secret in [data.as_str(), iv.as_str(), "msh1_secret", "o-secret"] {
+    for secret in [data.as_str(), iv.as_str(), "msh2_secret", "o-secret"] {
         assert!(!text.contains(secret), "{text}");
     }
 }

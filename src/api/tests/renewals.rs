@@ -19,7 +19,7 @@ enum Api {
 const APIS: [Api; 3] = [Api::Native, Api::Simplejwt, Api::Nest];
 /// Well formed, of a session that does not exist.
 const FORGED: &str =
-    "mrt1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    "mrt2_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAABub2JvZHk";
 
 impl Api {
     async fn world(self, change: impl FnOnce(&mut Config)) -> World {

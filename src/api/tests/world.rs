@@ -30,7 +30,7 @@ use crate::{
         sms::Sms,
         wechat::{PushReceiver, Wechat},
     },
-    store::{self, OpenOptions, Store, StoreKeys},
+    store::{self, OpenOptions, Store, WrappingKeys},
     token::{Issuer, Keyrings, RESERVED_CLAIMS, RefreshTokens, SessionHandles, Verifier},
     types::{ClientIp, Timestamp},
 };
@@ -105,7 +105,7 @@ impl World {
         clock: Clock,
     ) -> Self {
         let (metrics, entropy) = (Metrics::new(), Entropy::default());
-        let keys = StoreKeys::derive(&Key::new([1; 32]), None);
+        let keys = WrappingKeys::derive(&Key::new([1; 32]), None);
         let opened = store::open("memory:", &OpenOptions::default(), &keys, entropy.clone()).await;
         let store = opened.unwrap().store;
         let denylist = Arc::new(Denylist::default());

@@ -186,7 +186,7 @@ fn without_sessions(thing: ExportRecord, now: Timestamp) -> Vec<ExportRecord> {
                 .for_each(|openid| openid.session_key = None);
             vec![ExportRecord::User(user)]
         }
-        ExportRecord::Session(_) => Vec::new(),
+        ExportRecord::Session(_) | ExportRecord::EndedSession { .. } => Vec::new(),
         ExportRecord::Revocation(entry) => match entry.target {
             RevocationTarget::User { .. } => vec![ExportRecord::Revocation(entry)],
             RevocationTarget::Session(_) | RevocationTarget::Everything { .. } => Vec::new(),
@@ -222,7 +222,7 @@ fn with_ban(thing: ExportRecord, now: Timestamp) -> Vec<ExportRecord> {
 mod tests {
     use super::*;
     use crate::{
-        store::{ExportedUser, Profile, User},
+        store::{ExportedUser, Profile, UnknownFields, User},
         types::{ExtraClaims, UserId, UserType},
     };
 
@@ -242,6 +242,7 @@ mod tests {
             claims: ExtraClaims::default(),
             created_at: BEFORE,
             last_login_at: BEFORE,
+            unknown: UnknownFields::default(),
         };
         ExportRecord::User(Box::new(ExportedUser {
             user,

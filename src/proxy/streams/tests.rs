@@ -10,7 +10,8 @@ use crate::{
     entropy::Entropy,
     policy::IdentityFields,
     store::{
-        self, OpenOptions, RevocationEntry, RevocationTarget, StoreKeys, fixture as store_fixture,
+        self, NewUserId, OpenOptions, RevocationEntry, RevocationTarget, WrappingKeys,
+        fixture as store_fixture,
     },
     token::{
         AccessClaims, ExternalClaims,
@@ -151,7 +152,7 @@ fn a_stream_that_opens_just_after_its_session_was_revoked_ends_at_once() {
 #[tokio::test]
 async fn a_stream_ends_when_its_session_is_past_its_end() {
     let world = World::new();
-    let keys = StoreKeys::derive(&Key::new([1; 32]), None);
+    let keys = WrappingKeys::derive(&Key::new([1; 32]), None);
     let store = store::open(
         "memory:",
         &OpenOptions::default(),
@@ -161,7 +162,8 @@ async fn a_stream_ends_when_its_session_is_past_its_end() {
     .await
     .unwrap()
     .store;
-    let login = store_fixture::login_of("alice", 1);
+    let mut login = store_fixture::login_of("alice", 1);
+    login.new_user = NewUserId::Generated(fixture::user().id);
     let now = login.now;
     store.login(&login).await.unwrap();
     let (alive, unknown) = (world.open(1), world.open(2));

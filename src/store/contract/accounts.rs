@@ -140,10 +140,7 @@ case!(a_ban_holds_until_it_is_lifted, async |store| {
     let ban = changed(&store, &alice.user.id, RightsChange::Ban).await;
     assert!(ban.user.disabled && ban.ended == 1 && ban.entries.len() == 1);
     assert!(!is_active(&store, alice.session.id, later(2)).await);
-    let outcome = store
-        .rotate(&rotation(alice.session.id, 0, later(2)))
-        .await
-        .expect("works");
+    let outcome = super::rotated(&store, &rotation(alice.session.id, 0, later(2))).await;
     assert!(matches!(outcome, RotationOutcome::Disabled(_)));
     assert!(matches!(
         store.login(&login_of("alice", 2)).await,
@@ -152,10 +149,7 @@ case!(a_ban_holds_until_it_is_lifted, async |store| {
     let lifted = changed(&store, &alice.user.id, RightsChange::Unban).await;
     assert!(!lifted.user.disabled && lifted.entries.is_empty());
     opened(&store, &login_of("alice", 3)).await;
-    let outcome = store
-        .rotate(&rotation(alice.session.id, 0, later(2)))
-        .await
-        .expect("works");
+    let outcome = super::rotated(&store, &rotation(alice.session.id, 0, later(2))).await;
     assert!(matches!(outcome, RotationOutcome::Revoked));
     let nobody = UserId::parse("nobody").expect("an id");
     assert!(
@@ -241,9 +235,8 @@ case!(identities_lead_to_their_user_and_back, async |store| {
         Ok(UserLookup::Unknown)
     ));
     let session = store
-        .wechat_session(alice.session.id, NOW)
+        .wechat(alice.session.id, NOW)
         .await
-        .expect("works")
         .expect("from WeChat");
     assert_eq!(
         (session.openid.as_str(), session.session_keys.len()),
@@ -261,11 +254,7 @@ case!(a_session_knows_its_session_keys, async |store| {
     let first = opened(&store, &keyed(1, "a", NOW)).await.session.id;
     opened(&store, &keyed(2, "b", later(5))).await;
     let keys = async |now| {
-        let session = store
-            .wechat_session(first, now)
-            .await
-            .expect("works")
-            .expect("a session");
+        let session = store.wechat(first, now).await.expect("a session");
         session
             .session_keys
             .iter()
@@ -275,12 +264,7 @@ case!(a_session_knows_its_session_keys, async |store| {
     assert_eq!(keys(later(6)).await, ["b", "a"]);
     assert_eq!(keys(later(5 + 599)).await, ["b", "a"]);
     assert_eq!(keys(later(5 + 600)).await, ["b"]);
-    let user = store
-        .session(first, NOW)
-        .await
-        .expect("works")
-        .expect("a session")
-        .user;
+    let user = store.active(first, NOW).await.expect("a session").user;
     let mut identity = super::wechat_of(&mut keyed(3, "c", later(700))).clone();
     assert!(
         store
@@ -371,7 +355,7 @@ case!(an_erased_user_leaves_nothing_but_the_id, async |store| {
         })
     ));
     for session in [alice.session.id, other.session.id] {
-        assert_eq!(store.refresh_salt(session).await.expect("works"), None);
+        assert_eq!(store.salt(session, later(1)).await, None);
     }
     let mut back = at(login_of("alice", 3), later(2));
     back.new_user = NewUserId::Generated(alice.user.id.clone());

@@ -9,7 +9,7 @@ use crate::{
     crypto::Key,
     entropy::Entropy,
     store::{
-        OpenOptions, StoreKeys,
+        OpenOptions, WrappingKeys,
         engine_store::EngineStore,
         engines::{postgres::tests::Server, versioned::VersionedMemory},
         open,
@@ -32,7 +32,7 @@ pub(super) async fn shared() -> Subject {
     let engine = Arc::new(VersionedMemory::new());
     let (options, keys) = (OpenOptions::default(), keys());
     let store = EngineStore::shared(engine, &options, &keys, Entropy::default()).await;
-    Arc::new(store.expect("a store"))
+    Subject::new(Arc::new(store.expect("a store")))
 }
 
 /// On a real server.
@@ -40,8 +40,8 @@ pub(super) async fn postgres() -> Subject {
     opened(&Server::shared().empty().await).await
 }
 
-fn keys() -> StoreKeys {
-    StoreKeys::derive(&Key::new([7; 32]), None)
+fn keys() -> WrappingKeys {
+    WrappingKeys::derive(&Key::new([7; 32]), None)
 }
 
 async fn opened(url: &str) -> Subject {
@@ -49,8 +49,6 @@ async fn opened(url: &str) -> Subject {
         cache_bytes: 1 << 20,
         ..OpenOptions::default()
     };
-    open(url, &options, &keys(), Entropy::default())
-        .await
-        .expect("a store")
-        .store
+    let store = open(url, &options, &keys(), Entropy::default()).await;
+    Subject::new(store.expect("a store").store)
 }

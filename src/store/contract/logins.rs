@@ -7,22 +7,41 @@ use super::{
     under_app, with_code, with_unionid,
 };
 use crate::{
-    store::{LoginOutcome, NewLogin, NewUserId, OutboxPolicy, ProfileChange, RevocationScope},
+    store::{
+        LoginOutcome, NewLogin, NewUserId, OutboxPolicy, ProfileChange, RevocationScope, StoreError,
+    },
     types::{ClientType, ExtraClaims, UserId, UserType},
 };
 
-// 200 at once: one user, 200 sessions, and one of them is told that it is new.
+// 200 at once: one user, as many sessions as fit, and one of them is told that it is new.
 case!(parallel_first_logins_make_one_user, async |store| {
+    const MOST: usize = 20;
     let logins = together((1..=200).map(|n| {
         let store = store.clone();
-        async move { opened(&store, &login_of("alice", n)).await }
+        async move {
+            let login = NewLogin {
+                max_sessions: MOST,
+                ..login_of("alice", n)
+            };
+            // A slow engine may be too busy for so many at once. A repeat is the same login.
+            let outcome = loop {
+                match store.login(&login).await {
+                    Err(StoreError::Unavailable(_)) => {}
+                    outcome => break outcome.expect("works"),
+                }
+            };
+            match outcome {
+                LoginOutcome::Opened(opened) => *opened,
+                other => panic!("not signed in: {other:?}"),
+            }
+        }
     }))
     .await;
     let users: BTreeSet<_> = logins.iter().map(|login| login.user.id.clone()).collect();
     assert_eq!(users.len(), 1);
     assert_eq!(logins.iter().filter(|login| login.is_new_user).count(), 1);
     let user = users.first().expect("one user");
-    assert_eq!(store.sessions(user, NOW).await.expect("works").len(), 200);
+    assert_eq!(store.sessions(user, NOW).await.expect("works").len(), MOST);
 });
 
 // 50 at once with one code: one gets in, also when they are of different people.
@@ -47,22 +66,22 @@ case!(a_code_is_spent_once, async |store| {
     assert_eq!(
         outcomes
             .iter()
-            .filter(|outcome| matches!(outcome, LoginOutcome::CodeSpent))
+            .filter(|outcome| matches!(outcome, LoginOutcome::CodeUsed))
             .count(),
         49
     );
     let (code, _) = with_code(login_of("x", 1), 1).code.expect("a code");
-    assert!(store.code_spent(&code, NOW).await.expect("works"));
+    assert!(store.is_code_used(&code, NOW).await.expect("works"));
 });
 
 // What has expired is absent, swept or not.
 case!(a_code_is_forgotten_after_its_time, async |store| {
     let login = with_code(login_of("alice", 1), 1);
     let (code, until) = login.code.expect("a code");
-    assert!(!store.code_spent(&code, NOW).await.expect("works"));
+    assert!(!store.is_code_used(&code, NOW).await.expect("works"));
     opened(&store, &login).await;
-    assert!(store.code_spent(&code, later(599)).await.expect("works"));
-    assert!(!store.code_spent(&code, until).await.expect("works"));
+    assert!(store.is_code_used(&code, later(599)).await.expect("works"));
+    assert!(!store.is_code_used(&code, until).await.expect("works"));
     opened(&store, &at(with_code(login_of("alice", 2), 1), until)).await;
 });
 
@@ -75,7 +94,7 @@ case!(a_refused_login_spends_nothing, async |store| {
         Ok(LoginOutcome::RegistrationClosed)
     ));
     let (code, _) = login.code.expect("a code");
-    assert!(!store.code_spent(&code, NOW).await.expect("works"));
+    assert!(!store.is_code_used(&code, NOW).await.expect("works"));
     assert!(!is_active(&store, login.session.id, NOW).await);
     login.registration_open = true;
     assert!(opened(&store, &login).await.is_new_user);
@@ -122,22 +141,24 @@ case!(
             .expect("works");
         assert!(matches!(
             store.login(&login).await,
-            Ok(LoginOutcome::CodeSpent)
+            Ok(LoginOutcome::CodeUsed)
         ));
         assert!(!is_active(&store, login.session.id, NOW).await);
 
         let other = opened(&store, &login_of("alice", 2)).await;
         let mut stranger = login_of("mallory", 2);
         stranger.new_user = NewUserId::Generated(UserId::parse("m").expect("an id"));
-        assert!(
-            matches!(store.login(&stranger).await, Ok(LoginOutcome::CodeSpent)),
+        store.login(&stranger).await.expect("works");
+        assert_eq!(
+            store.active(other.session.id, NOW).await,
+            Some(other.session),
             "a session never changes its user"
         );
-        assert!(is_active(&store, other.session.id, NOW).await);
     }
 );
 
-// 100 strangers at once: 100 numbers in a row.
+// 100 strangers at once: 100 numbers from the first one on, each once. Processes that take them in
+// blocks may leave some out.
 case!(integer_ids_are_unique_and_count_up, async |store| {
     let ids = together((1..=100).map(|n| {
         let store = store.clone();
@@ -154,10 +175,9 @@ case!(integer_ids_are_unique_and_count_up, async |store| {
         }
     }))
     .await;
-    assert_eq!(
-        ids.into_iter().collect::<BTreeSet<_>>(),
-        (5000..5100).collect()
-    );
+    let distinct: BTreeSet<_> = ids.into_iter().collect();
+    assert_eq!(distinct.len(), 100);
+    assert!(distinct.iter().all(|id| (5000..5500).contains(id)));
 });
 
 // An id that was imported is not given to somebody else.
@@ -427,7 +447,7 @@ case!(a_session_ends_at_its_idle_and_absolute_end, async |store| {
         []
     );
     assert!(
-        store.refresh_salt(idle.id).await.expect("works").is_some(),
+        store.salt(idle.id, idle.idle_end).await.is_some(),
         "so that the answer can say which"
     );
 

@@ -37,7 +37,14 @@ fn merging(binding: PhoneBinding, session: u128) -> PhoneBinding {
 }
 
 async fn bound(store: &Subject, binding: &PhoneBinding) -> BindOutcome {
-    store.bind_phone(binding).await.expect("works")
+    let outcome = store.bind_phone(binding).await.expect("works");
+    if let BindOutcome::Merged(merged) = &outcome {
+        merged
+            .session
+            .iter()
+            .for_each(|session| store.note(session));
+    }
+    outcome
 }
 
 async fn phone_of(store: &Subject, id: &UserId) -> Option<Phone> {
@@ -315,11 +322,7 @@ case!(the_older_user_is_left_when_it_is_the_other, async |store| {
         "her openid leads to the one who is left"
     );
     assert!(
-        store
-            .wechat_session(session.id, later(63))
-            .await
-            .expect("works")
-            .is_some(),
+        store.wechat(session.id, later(63)).await.is_some(),
         "and so does her session"
     );
     moved(&store, &rotation(session.id, 0, later(64))).await;

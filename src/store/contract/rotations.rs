@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    ABSOLUTE, IDLE, NOW, Subject, is_active, later, login_of, moved, opened, rotated, rotation,
-    together, whole_log,
+    ABSOLUTE, IDLE, NOW, Subject, is_active, later, login_of, moved, nobody, opened, rotated,
+    rotation, together, whole_log,
 };
 use crate::{
     store::{
         OutboxPolicy, Renewal, RenewalProof, RevocationScope, RevocationTarget, RightsChange,
-        RotationOutcome,
+        Rotation, RotationOutcome, TokenCheck,
     },
     types::{SessionId, Timestamp, UserId},
 };
@@ -125,10 +125,7 @@ case!(a_revoked_session_never_refreshes, async |store| {
             "{counter}: {outcome:?}"
         );
     }
-    assert_eq!(
-        store.refresh_salt(id).await.expect("works"),
-        Some(opened.session.salt)
-    );
+    assert_eq!(store.salt(id, later(2)).await, Some(opened.session.salt));
 });
 
 // Reuse is a revocation like any other.
@@ -199,7 +196,7 @@ case!(
             assert_eq!(session.absolute_end, NOW.plus(ABSOLUTE));
             assert_eq!(session.idle_end, now.plus(IDLE).min(NOW.plus(ABSOLUTE)));
             assert_eq!((session.rotated_at, session.last_used_at), (now, now));
-            assert_eq!(store.session(id, now).await.expect("works"), Some(session));
+            assert_eq!(store.active(id, now).await, Some(session));
         }
         assert!(matches!(
             rotated(&store, &rotation(id, 4, NOW.plus(ABSOLUTE))).await,
@@ -229,6 +226,35 @@ case!(an_expired_session_does_not_refresh, async |store| {
     .await;
 });
 
+// Not a counter that would end the session for a genuine token, and no renewal.
+case!(a_token_that_is_not_genuine_changes_nothing, async |store| {
+    let opened = opened(&store, &login_of("alice", 1)).await;
+    let session = opened.session;
+    for counter in [0, 1, 9] {
+        let forged = TokenCheck::new(|_| false);
+        let rotation = Rotation {
+            check: forged.clone(),
+            ..rotation(session.id, counter, later(1))
+        };
+        let outcome = rotated(&store, &rotation).await;
+        assert!(matches!(outcome, RotationOutcome::Unknown), "{outcome:?}");
+        let renewal = Renewal {
+            user: opened.user.id.clone(),
+            session: session.id,
+            proof: RenewalProof::RefreshToken {
+                counter,
+                check: forged,
+            },
+            idle_ttl: IDLE,
+            now: later(1),
+        };
+        let outcome = store.renew(&renewal).await.expect("works");
+        assert!(matches!(outcome, RotationOutcome::Unknown), "{outcome:?}");
+    }
+    assert_eq!(store.salt(session.id, NOW).await, Some(session.salt));
+    assert_eq!(store.active(session.id, later(1)).await, Some(session));
+});
+
 // And has no salt.
 case!(an_unknown_session_does_not_refresh, async |store| {
     let id = SessionId::from_bits(404);
@@ -236,14 +262,19 @@ case!(an_unknown_session_does_not_refresh, async |store| {
         rotated(&store, &rotation(id, 0, NOW)).await,
         RotationOutcome::Unknown
     ));
-    assert_eq!(store.refresh_salt(id).await.expect("works"), None);
+    assert_eq!(store.salt(id, NOW).await, None);
     assert!(!is_active(&store, id, NOW).await);
 });
 
+/// By the refresh token of whoever opened the session.
 fn by_token(session: SessionId, counter: u64, now: Timestamp) -> Renewal {
     Renewal {
+        user: nobody(),
         session,
-        proof: RenewalProof::RefreshToken { counter },
+        proof: RenewalProof::RefreshToken {
+            counter,
+            check: super::genuine(),
+        },
         idle_ttl: IDLE,
         now,
     }
@@ -251,15 +282,20 @@ fn by_token(session: SessionId, counter: u64, now: Timestamp) -> Renewal {
 
 fn by_user(session: SessionId, user: &UserId, now: Timestamp) -> Renewal {
     Renewal {
+        user: user.clone(),
         session,
-        proof: RenewalProof::AccessToken { user: user.clone() },
+        proof: RenewalProof::AccessToken,
         idle_ttl: IDLE,
         now,
     }
 }
 
 async fn renewed(store: &Subject, renewal: &Renewal) -> RotationOutcome {
-    store.renew(renewal).await.expect("the store works")
+    let mut renewal = renewal.clone();
+    if renewal.user == nobody() {
+        renewal.user = store.owner(renewal.session);
+    }
+    store.renew(&renewal).await.expect("the store works")
 }
 
 // The first token is good until the absolute end, as often as it comes, also many times at once.

@@ -1,12 +1,15 @@
 //! Codes that are sent to phones: how many, to whom, and how often they are guessed at.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use super::{NOW, Subject, later, login_of, opened, together};
 use crate::{
     store::{
-        CodeHash, LoginOutcome, LoginProof, NewLogin, NewUserId, OpenedSession, SmsGuess, SmsId,
-        SmsLimits, SmsRefund, SmsReservation, SmsReservationOutcome,
+        CodeHash, GuessId, LoginOutcome, LoginProof, NewLogin, NewUserId, OpenedSession, SmsGuess,
+        SmsId, SmsLimits, SmsRefund, SmsReservation, SmsReservationOutcome,
     },
     types::{Phone, SmsPurpose, Timestamp, UserId},
 };
@@ -48,7 +51,10 @@ pub(super) fn for_binding(message: SmsReservation) -> SmsReservation {
 }
 
 pub(super) fn guess(last: u64, number: u8, purpose: SmsPurpose) -> SmsGuess {
+    // Each is another guess.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     SmsGuess {
+        id: GuessId(NEXT.fetch_add(1, Ordering::Relaxed).into()),
         phone: phone(last),
         purpose,
         code: code(number),

@@ -17,7 +17,7 @@ use crate::{
     entropy::Entropy,
     metrics::Metrics,
     store::{
-        OpenOptions, StoreKeys,
+        OpenOptions, WrappingKeys,
         engine::{Changes, LocalEngine, Pair, Source},
         engines::memory::MemoryEngine,
         error::EngineError,
@@ -53,8 +53,8 @@ fn over(faults: &Arc<Faults>) -> EngineStore {
     EngineStore::local(Arc::new(engine), &metrics, (&keys(), entropy), path, false).unwrap()
 }
 
-fn keys() -> StoreKeys {
-    StoreKeys::derive(&Key::new([7; 32]), None)
+fn keys() -> WrappingKeys {
+    WrappingKeys::derive(&Key::new([7; 32]), None)
 }
 
 /// What a commit does at its turn.

@@ -3,84 +3,119 @@
 //! An operation is run over what has been fetched. Where it asks for something that is not at hand,
 //! all that is missing is fetched together and it is run again, which costs microseconds. When it is
 //! through, its changes are committed if nothing that it read has changed; otherwise all of it is
-//! forgotten, and after a jittered wait it begins anew, for a bounded time.
+//! forgotten, and it begins anew, for a bounded time: at first when it is its turn among the calls
+//! of this process that want to change the same records, and then, because of other processes,
+//! after a jittered wait.
 //!
 //! Must stay true:
 //! - an operation sees one moment (`fetched`);
 //! - the fence is in the read set of every commit, so nobody commits under an old keyring or epoch;
+//! - a line of the revocation log is visible at most [`MAX_LOG_DELAY`] after the time in its key, or it
+//!   is written again before its call is answered;
 //! - a call whose commit got lost looks for its own number before anything else, in every attempt
 //!   that follows: a repeat that finds it gives the outcome of the attempt that happened;
 //! - a call that writes runs to its end though its caller gives up waiting.
 
-use std::{sync::Arc, time::Duration};
+pub(super) mod open_keyring;
+
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     runtime::Handle,
-    sync::Mutex,
+    sync::{Mutex, OwnedMutexGuard},
     time::{Instant, timeout_at},
 };
 
 use super::{
     export,
-    fetched::{Fetched, Missing, ScanMode},
+    fetched::{ClockReading, Fetched, Missing},
+    numbers::Numbers,
 };
-use crate::{
-    crypto,
-    store::{
-        Export, OpenError, StoreError, StoreKeys,
-        engine::{
-            Changes, Commit, CommitOutcome, FENCE, Pair, ReadResult, SharedEngine, SharedSnapshot,
-            Source, Version,
-        },
-        error::EngineError,
-        keyring::{Keyring, WrappedWith},
-        operations::transaction::{ReadView, Transaction},
-        record_cipher::CipherCache,
+use crate::store::{
+    Export, RevocationEntry, StoreError,
+    engine::{
+        Changes, Commit, CommitOutcome, Pair, ReadResult, SharedEngine, SharedSnapshot, Source,
+        Version,
     },
+    error::EngineError,
+    operations::{
+        revocation_log,
+        transaction::{ReadView, Transaction},
+    },
+    record_cipher::CipherCache,
 };
 
 /// After so long a call begins no further attempt: its caller gets 503 and may repeat it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Turns of calls that repeat; two records may share one.
-const TURNS: usize = 64;
 /// The longest wait after the first conflict; it doubles with each further one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 /// The longest wait between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_millis(160);
+/// After so long from the time in its key a line of the revocation log may be behind the window of
+/// readers, so it is written again.
+const MAX_LOG_DELAY: Duration = Duration::from_secs(10);
+/// So often a line is written again.
+pub(super) const MAX_LOG_REWRITES: usize = 3;
 /// More rounds of fetching than any operation needs.
-const MAX_ROUNDS: usize = 64;
+const MAX_ROUNDS: usize = 256;
+
+/// Queues of this process for calls that got in each other's way.
+const QUEUES: usize = 256;
 
 /// A shared engine, and what this process knows of it.
 #[derive(Clone)]
 pub(super) struct SharedRunner {
     engine: Arc<dyn SharedEngine>,
     ciphers: Arc<CipherCache>,
-    /// Each is held by a call of this process that repeats after a conflict: many calls for one record
-    /// then go in turn instead of against each other.
-    turns: Arc<[Mutex<()>; TURNS]>,
+    numbers: Arc<Numbers>,
+    queues: Arc<[Arc<Mutex<()>>]>,
 }
 
 /// What an operation came to over one view of the records.
 struct Evaluated<T> {
     outcome: Result<T, EngineError>,
     changes: Changes,
+    log: Vec<RevocationEntry>,
+}
+
+/// Entries that a commit adds to the revocation log, in lines with one time in their keys.
+struct LoggedEntries {
+    entries: Vec<RevocationEntry>,
+    /// Not after the time in their keys, by the clock of this process.
+    since: Instant,
+}
+
+impl LoggedEntries {
+    /// The entries, if it is too late for readers to find their lines.
+    fn if_late(self) -> Vec<RevocationEntry> {
+        if self.since.elapsed() > MAX_LOG_DELAY {
+            self.entries
+        } else {
+            Vec::new()
+        }
+    }
 }
 
 /// An attempt whose commit may have happened.
 struct LostAttempt<T> {
     version: Version,
     written: Vec<Vec<u8>>,
+    log: LoggedEntries,
     outcome: T,
 }
 
 /// What an attempt came to.
 enum Attempt<T> {
-    Done(T),
-    /// Its commit got lost, or something that it read has changed: begin anew.
-    Again,
-    /// Another call has changed what this one read: begin anew, in a turn that the calls that write
-    /// the same record share.
-    Conflicted(usize),
+    /// It is committed, or had nothing to commit. With the entries whose lines came too late.
+    Done(T, Vec<RevocationEntry>),
+    /// Something that it read has changed, or its commit got lost: begin anew. With the records
+    /// that it would have changed.
+    Again(Vec<Vec<u8>>),
 }
 
 impl SharedRunner {
@@ -88,7 +123,8 @@ impl SharedRunner {
         Self {
             engine,
             ciphers,
-            turns: Arc::new(std::array::from_fn(|_| Mutex::default())),
+            numbers: Arc::default(),
+            queues: (0..QUEUES).map(|_| Arc::default()).collect(),
         }
     }
 
@@ -101,7 +137,7 @@ impl SharedRunner {
         let deadline = Instant::now() + CALL_TIMEOUT;
         let mut backoff = Backoff::default();
         loop {
-            let mut fetched = Fetched::new(ScanMode::Listed);
+            let mut fetched = Fetched::new(Arc::clone(&self.numbers));
             let query = |tx: &mut Transaction<'_>| query(tx);
             if let Some(evaluated) = self.evaluate(&mut fetched, &[], &query).await? {
                 return evaluated.outcome.map_err(StoreError::from);
@@ -126,35 +162,84 @@ impl SharedRunner {
         }
     }
 
+    /// Runs a call to its end, and writes lines of the revocation log again that came too late.
     async fn run_call<T, F>(&self, change: &F) -> Result<T, EngineError>
     where
-        T: Send + 'static,
-        F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
+        T: Send,
+        F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Sync,
+    {
+        let (outcome, mut late) = self.commit_call(change).await?;
+        let mut rewrites = 0;
+        while !late.is_empty() {
+            if rewrites == MAX_LOG_REWRITES {
+                return Err(EngineError::Refused(
+                    "the engine commits too slowly for other processes to hear of a revocation",
+                ));
+            }
+            rewrites += 1;
+            tracing::warn!("a revocation was committed late and is written to the log again");
+            let entries = late;
+            let write_again = |tx: &mut Transaction<'_>| {
+                for entry in &entries {
+                    revocation_log::append(tx, entry.clone())?;
+                }
+                Ok(())
+            };
+            ((), late) = self.commit_call(&write_again).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Runs a call until an attempt is committed. With the entries whose lines came too late.
+    async fn commit_call<T, F>(&self, change: &F) -> Result<(T, Vec<RevocationEntry>), EngineError>
+    where
+        T: Send,
+        F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Sync,
     {
         let deadline = Instant::now() + CALL_TIMEOUT;
         let mut backoff = Backoff::default();
         let mut version = Version::first(self.ciphers.entropy())?;
         let mut lost = Vec::new();
-        let mut turn = None;
+        let mut turn = Vec::new();
         loop {
-            match self.attempt(change, version, &mut lost).await {
-                Ok(Attempt::Done(outcome)) => return Ok(outcome),
-                // What may have happened is looked for without waiting for others.
-                Ok(Attempt::Conflicted(at)) if turn.is_none() && lost.is_empty() => {
-                    let waiting = timeout_at(deadline, self.turns[at].lock()).await;
-                    turn = Some(waiting.map_err(|_| TOO_BUSY)?);
-                }
-                Ok(Attempt::Again | Attempt::Conflicted(_)) => {
-                    self.wait(&mut backoff, deadline).await?;
-                }
-                // It is looked for as long as there is time.
-                Err(EngineError::Refused(_)) if !lost.is_empty() => {
-                    self.wait(&mut backoff, deadline).await?;
-                }
+            let contested = match self.attempt(change, version, &mut lost).await {
+                Ok(Attempt::Done(outcome, late)) => return Ok((outcome, late)),
+                Ok(Attempt::Again(contested)) => contested,
+                // An attempt may have happened: it is looked for as long as there is time.
+                Err(EngineError::Refused(_)) if !lost.is_empty() => Vec::new(),
                 Err(error) => return Err(error),
-            }
+            };
             version = version.next().ok_or(TOO_BUSY)?;
+            // What may have happened is looked for without waiting for others.
+            if turn.is_empty() && lost.is_empty() && !contested.is_empty() {
+                turn = self.wait_for_turn(&contested, deadline).await?;
+            } else {
+                self.wait(&mut backoff, deadline).await?;
+            }
         }
+    }
+
+    /// Lets calls of this process that want to change the same records go one after the other, once
+    /// they have got in each other's way. In the order of the queues, so that no two calls wait for
+    /// each other.
+    async fn wait_for_turn(
+        &self,
+        contested: &[Vec<u8>],
+        deadline: Instant,
+    ) -> Result<Vec<OwnedMutexGuard<()>>, EngineError> {
+        let queue = |key: &Vec<u8>| {
+            let mut hasher = DefaultHasher::new();
+            key.hash(&mut hasher);
+            usize::try_from(hasher.finish() % QUEUES as u64).unwrap_or_default()
+        };
+        let queues: BTreeSet<_> = contested.iter().map(queue).collect();
+        let mut turn = Vec::with_capacity(queues.len());
+        for queue in queues {
+            let mutex = Arc::clone(&self.queues[queue]);
+            let locked = timeout_at(deadline, mutex.lock_owned()).await;
+            turn.push(locked.map_err(|_| TOO_BUSY)?);
+        }
+        Ok(turn)
     }
 
     async fn attempt<T, F>(
@@ -168,49 +253,66 @@ impl SharedRunner {
         F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Sync,
     {
         let written: Vec<_> = lost.iter().flat_map(|one| one.written.clone()).collect();
-        let mut fetched = Fetched::new(ScanMode::Compared);
-        let Some(Evaluated { outcome, changes }) =
-            self.evaluate(&mut fetched, &written, change).await?
+        let mut fetched = Fetched::new(Arc::clone(&self.numbers));
+        let Some(Evaluated {
+            outcome,
+            changes,
+            log,
+        }) = self.evaluate(&mut fetched, &written, change).await?
         else {
-            return Ok(Attempt::Again);
+            return Ok(Attempt::Again(Vec::new()));
         };
         let happened = |one: &LostAttempt<T>| {
             let versions = one.written.iter().map(|key| fetched.version(key));
             versions.flatten().any(|version| version == one.version)
         };
         if let Some(at) = lost.iter().position(happened) {
-            return Ok(Attempt::Done(lost.swap_remove(at).outcome));
+            let LostAttempt { outcome, log, .. } = lost.swap_remove(at);
+            return Ok(Attempt::Done(outcome, log.if_late()));
         }
         let outcome = outcome?;
         if changes.is_empty() {
-            return Ok(Attempt::Done(outcome));
+            return Ok(Attempt::Done(outcome, Vec::new()));
         }
+        let log = LoggedEntries {
+            entries: log,
+            since: fetched.clock().ok_or(EngineError::NotFetched)?.asked_at,
+        };
         let commit = Commit {
             version,
-            reads: fetched.read_set(),
+            reads: fetched.read_set(&changes),
             changes,
         };
         match self.engine.commit(&commit).await? {
-            CommitOutcome::Committed => Ok(Attempt::Done(outcome)),
-            CommitOutcome::Conflict => Ok(Attempt::Conflicted(turn_of(&commit.changes))),
+            CommitOutcome::Committed => {
+                fetched.keep_numbers();
+                Ok(Attempt::Done(outcome, log.if_late()))
+            }
+            CommitOutcome::Conflict => {
+                let is_contested = |key: &Vec<u8>| commit.reads.contains_key(key);
+                let changed = commit.changes.into_keys();
+                Ok(Attempt::Again(changed.filter(is_contested).collect()))
+            }
             CommitOutcome::Unknown => {
+                fetched.forget_numbers();
                 let put = |(key, value): (_, Option<_>)| value.map(|_| key);
                 lost.push(LostAttempt {
                     version,
                     written: commit.changes.into_iter().filter_map(put).collect(),
+                    log,
                     outcome,
                 });
-                Ok(Attempt::Again)
+                Ok(Attempt::Again(Vec::new()))
             }
         }
     }
 
     /// Runs an operation until all that it reads is at hand; `None`: that has changed meanwhile.
-    /// The keys in `also` are fetched as well.
+    /// The keys in `unread` are fetched as well.
     async fn evaluate<T, F>(
         &self,
         fetched: &mut Fetched,
-        also: &[Vec<u8>],
+        unread: &[Vec<u8>],
         operation: &F,
     ) -> Result<Option<Evaluated<T>>, EngineError>
     where
@@ -224,19 +326,24 @@ impl SharedRunner {
             fetched.begin();
             let evaluated = cipher.take().map(|cipher| {
                 let mut tx = Transaction::new(fetched, cipher);
-                let done = operation(&mut tx).and_then(|outcome| Ok((outcome, tx.into_changes()?)));
+                let done = operation(&mut tx).and_then(|outcome| {
+                    let log = revocation_log::appended(&tx)?;
+                    Ok((outcome, log, tx.into_changes()?))
+                });
                 match done {
-                    Ok((outcome, changes)) => Evaluated {
+                    Ok((outcome, log, changes)) => Evaluated {
                         outcome: Ok(outcome),
                         changes,
+                        log,
                     },
                     Err(error) => Evaluated {
                         outcome: Err(error),
                         changes: Changes::new(),
+                        log: Vec::new(),
                     },
                 }
             });
-            let missing = fetched.missing(also);
+            let missing = fetched.missing(unread);
             if missing.is_empty()
                 && let Some(evaluated) = evaluated
             {
@@ -269,10 +376,13 @@ impl SharedRunner {
         if wanted.is_empty() && known.is_empty() {
             return Ok(true);
         }
+        let asked_at = Instant::now();
         let ReadResult {
             values: mut found,
             versions,
+            time,
         } = self.engine.read(&wanted, &known).await?;
+        fetched.set_clock(ClockReading { time, asked_at });
         if found.len() != wanted.len() || versions.len() != known.len() {
             return Err(EngineError::Refused(
                 "the engine gave something else than it was asked for",
@@ -287,7 +397,7 @@ impl SharedRunner {
             fetched.insert(key, record);
         }
         for (key, record) in peeks.into_iter().zip(peeked) {
-            fetched.insert_loose(key, record);
+            fetched.insert_peeked(key, record);
         }
         Ok(true)
     }
@@ -370,70 +480,6 @@ impl Source for BlockingSnapshot {
         self.runtime
             .block_on(self.snapshot.scan(prefix, after, limit))
     }
-}
-
-/// The store's own keys: those that are there, or new ones where there are none. Of processes that
-/// start together one makes them.
-pub(super) async fn open_keyring(
-    engine: &dyn SharedEngine,
-    keys: &StoreKeys,
-    ciphers: &CipherCache,
-) -> Result<Keyring, OpenError> {
-    let unavailable = |error: EngineError| OpenError::Unavailable {
-        engine: engine.name(),
-        why: StoreError::from(error).to_string(),
-    };
-    let entropy = ciphers.entropy();
-    let mut version = Version::first(entropy).map_err(|error| unavailable(error.into()))?;
-    loop {
-        let fence = engine
-            .read(&[FENCE.to_vec()], &[])
-            .await
-            .map_err(unavailable)?
-            .values
-            .pop()
-            .ok_or(EngineError::Refused("the engine read nothing"))
-            .map_err(unavailable)?;
-        let keyring = match &fence.value {
-            // Records without their keyring: a new one could read none of them.
-            None if !engine
-                .scan(b"", None, 1)
-                .await
-                .map_err(unavailable)?
-                .is_empty() =>
-            {
-                return Err(OpenError::Unsuitable {
-                    engine: engine.name(),
-                    why: "it has records, and its keyring (m/fence) is gone: restore it, or begin with an empty table"
-                        .to_owned(),
-                });
-            }
-            None => Keyring::generate(entropy).map_err(|error| unavailable(error.into()))?,
-            Some(wrapped) => match Keyring::unwrap(keys, wrapped) {
-                Some((keyring, WrappedWith::Present)) => return Ok(keyring),
-                Some((keyring, WrappedWith::Previous)) => keyring,
-                None => {
-                    let path = engine.name().into();
-                    return Err(OpenError::WrongKey { path });
-                }
-            },
-        };
-        let wrapped = keyring.wrap(keys, entropy).map_err(unavailable)?;
-        let commit = Commit {
-            version,
-            reads: [(FENCE.to_vec(), fence.version)].into(),
-            changes: [(FENCE.to_vec(), Some(wrapped))].into(),
-        };
-        // Whatever came of it, the next look tells.
-        engine.commit(&commit).await.map_err(unavailable)?;
-        version = version.next().ok_or(TOO_BUSY).map_err(unavailable)?;
-    }
-}
-
-/// The turn of calls that change these records.
-fn turn_of(changes: &Changes) -> usize {
-    let first = changes.keys().next().map(|key| crypto::sha256(key)[0]);
-    usize::from(first.unwrap_or_default()) % TURNS
 }
 
 #[cfg(test)]

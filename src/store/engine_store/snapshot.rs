@@ -68,9 +68,8 @@ impl Snapshots {
 /// Indexes, codes and messages are in no export.
 fn is_exported(key: &[u8]) -> bool {
     ![
-        layout::EXPIRY,
-        layout::CODES,
-        layout::SESSIONS_OF,
+        layout::LOGIN_CODES.prefix(),
+        layout::NOTICES.prefix(),
         layout::SMS,
         b"w/",
     ]

@@ -4,6 +4,10 @@
 mod crash;
 mod directory;
 mod faults;
+mod footprint;
+mod repeats;
+mod shared_log;
+mod two_versions;
 
 use std::time::Duration;
 
@@ -12,10 +16,10 @@ use crate::{
     crypto::Key,
     store::{
         BindOutcome, CodeHash, LoginOutcome, NewLogin, OutboxPolicy, PhoneBinding, RevocationScope,
-        RightsChange, Rotation, RotationOutcome, SmsGuess, SmsId, SmsReservation, Store, StoredKey,
-        UserIdentity, UserLookup,
+        RightsChange, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, Store,
+        StoredKey, TokenCheck, UserIdentity, UserLookup,
         fixture::{NOW, login_of, wechat_of},
-        operations::{layout, records, transaction::RecordView},
+        operations::{layout, transaction::RecordView, user_record},
         record_cipher::RecordCipher,
     },
     types::{Secret, SessionId, Timestamp, UserId},
@@ -23,8 +27,8 @@ use crate::{
 
 const KEY: [u8; 32] = [7; 32];
 
-fn keys() -> StoreKeys {
-    StoreKeys::derive(&Key::new(KEY), None)
+fn keys() -> WrappingKeys {
+    WrappingKeys::derive(&Key::new(KEY), None)
 }
 
 fn in_memory() -> EngineStore {
@@ -100,6 +104,21 @@ fn cipher(store: &EngineStore) -> Arc<RecordCipher> {
     ciphers.cipher(wrapped.as_deref()).unwrap()
 }
 
+/// The user whose first login opened this session.
+fn user_of(session: u128) -> UserId {
+    UserId::parse(&format!("u{session}")).unwrap()
+}
+
+/// A session of the user whose first session has the other number.
+async fn session_of(
+    store: &EngineStore,
+    first: u128,
+    session: u128,
+) -> Result<Option<Session>, StoreError> {
+    let id = SessionId::from_bits(session);
+    store.session(&user_of(first), id, NOW).await
+}
+
 fn raw_keys(store: &EngineStore) -> Vec<Vec<u8>> {
     engine(store)
         .scan(b"", None, usize::MAX)
@@ -131,8 +150,8 @@ async fn a_swept_store_has_no_leftovers() {
         .collect();
     assert_eq!(
         kinds,
-        ['m', 'm', 'o', 'u'],
-        "the keyring, the head of the log, one openid and its user"
+        ['m', 'o', 'u'],
+        "the keyring, one openid and its user"
     );
 }
 
@@ -140,31 +159,24 @@ async fn a_swept_store_has_no_leftovers() {
 async fn an_expired_record_that_is_damaged_does_not_hold_up_the_sweep() {
     let store = in_memory();
     for n in 1..=3 {
-        store.login(&login_of("alice", n)).await.unwrap();
+        let mut login = login_of("alice", n);
+        login.code = Some((CodeHash([u8::try_from(n).unwrap(); 32]), NOW));
+        store.login(&login).await.unwrap();
     }
-    let key = layout::session(SessionId::from_bits(1));
+    let key = layout::LOGIN_CODES.present_key(&CodeHash([1; 32]), NOW);
     engine(&store)
-        .commit(&[(key, Some(b"\x01damage".to_vec()))].into())
+        .commit(&[(key.clone(), Some(b"\x01damage".to_vec()))].into())
         .unwrap();
-    assert!(matches!(
-        store.session(SessionId::from_bits(1), NOW).await,
-        Err(StoreError::Damaged(_))
-    ));
-    assert!(
-        store
-            .session(SessionId::from_bits(2), NOW)
-            .await
-            .unwrap()
-            .is_some(),
-        "the others are well"
-    );
+    let is_code_used = |code| {
+        let store = &store;
+        async move { store.is_code_used(&CodeHash([code; 32]), NOW).await }
+    };
+    assert!(matches!(is_code_used(1).await, Err(StoreError::Damaged(_))));
+    assert!(is_code_used(2).await.is_ok(), "the others are well");
     store.check().await.unwrap();
     let far = Timestamp::from_secs(NOW.as_secs() * 2);
     assert_eq!(store.sweep(far, 100).await.unwrap(), 3);
-    assert_eq!(
-        store.session(SessionId::from_bits(1), NOW).await.unwrap(),
-        None
-    );
+    assert_eq!(engine(&store).get(&key).unwrap(), None);
 }
 
 /// What an operation left behind that took its place from the keys before a change and its seal
@@ -196,9 +208,12 @@ async fn a_record_under_the_new_key_in_a_place_of_the_old_one_is_moved() {
 async fn a_damaged_record_does_not_hold_up_a_change_of_keys() {
     let store = in_memory();
     for n in 1..=5 {
-        store.login(&login_of("alice", n)).await.unwrap();
+        store
+            .login(&login_of(&format!("person-{n}"), n))
+            .await
+            .unwrap();
     }
-    let key = layout::session(SessionId::from_bits(3));
+    let key = layout::user(&user_of(3));
     engine(&store)
         .commit(&[(key, Some(b"damage".to_vec()))].into())
         .unwrap();
@@ -206,14 +221,7 @@ async fn a_damaged_record_does_not_hold_up_a_change_of_keys() {
     while !store.reencrypt(2).await.unwrap().finished {}
     assert!(!cipher(&store).keyring().is_rotating());
     for n in [1, 2, 4, 5] {
-        assert!(
-            store
-                .session(SessionId::from_bits(n), NOW)
-                .await
-                .unwrap()
-                .is_some(),
-            "{n}"
-        );
+        assert!(session_of(&store, n, n).await.unwrap().is_some(), "{n}");
     }
 }
 
@@ -232,7 +240,7 @@ async fn a_disabled_user_neither_signs_in_nor_refreshes() {
     assert!(
         matches!(store.login(&login).await.unwrap(), LoginOutcome::Disabled(user) if user == id)
     );
-    assert!(!store.code_spent(&code, NOW).await.unwrap());
+    assert!(!store.is_code_used(&code, NOW).await.unwrap());
     assert!(
         matches!(
             store.login(&login_of("alice", 1)).await.unwrap(),
@@ -242,8 +250,10 @@ async fn a_disabled_user_neither_signs_in_nor_refreshes() {
     );
     let session = SessionId::from_bits(1);
     let rotation = Rotation {
+        user: id.clone(),
         session,
         counter: 0,
+        check: TokenCheck::new(|_| true),
         replay_window: None,
         idle_ttl: Duration::from_mins(1),
         now: NOW,
@@ -268,14 +278,13 @@ async fn the_session_key_and_the_one_before_it_are_kept() {
         login.now = now;
         store.login(&login).await.unwrap();
     }
-    let identity = wechat_of(&mut login_of("alice", 1)).clone();
     let cipher = cipher(&store);
     let view: &dyn ReadView = &RecordView {
         source: engine(&store).as_ref(),
         cipher: &cipher,
     };
-    let lookup_key = layout::LookupKey::OpenId(&identity.app_id, &identity.openid);
-    let record: records::OpenIdRecord = view.find(lookup_key).unwrap().unwrap();
-    assert_eq!(record.session_key.as_deref(), Some("b"));
-    assert_eq!(record.previous_session_key, Some(("a".to_owned(), later)));
+    let record = user_record::user(view, &user_of(1)).unwrap().unwrap();
+    let link = &record.openids[0];
+    assert_eq!(link.session_key.as_deref(), Some("b"));
+    assert_eq!(link.previous_session_key, Some(("a".to_owned(), later)));
 }

@@ -27,22 +27,25 @@ use tokio::time::timeout;
 use tokio_postgres::{
     Client, Row,
     error::SqlState,
-    types::{ToSql, Type},
+    types::{FromSql, ToSql, Type},
 };
 
 use self::{
     commit_call::CommitCall,
     connection::{ConnectError, Connector},
     open_error::{NAME, unavailable, unsuitable},
-    schema::{COMMIT, READ, SCAN, SIZE},
+    schema::{COMMIT, GET, READ, SCAN, SIZE},
 };
-use super::super::{
-    OpenError,
-    engine::{
-        Commit, CommitOutcome, Pair, ReadResult, SharedEngine, SharedSnapshot, Version, Versioned,
-        VersionedPairs,
+use crate::{
+    store::{
+        OpenError,
+        engine::{
+            Commit, CommitOutcome, Pair, ReadResult, SharedEngine, SharedSnapshot, Version,
+            Versioned, VersionedPairs,
+        },
+        error::EngineError,
     },
-    error::EngineError,
+    types::Timestamp,
 };
 
 pub(in crate::store) use self::url::PostgresUrl;
@@ -262,11 +265,18 @@ impl SharedEngine for Postgres {
     ) -> Result<ReadResult, EngineError> {
         let parameters: [(&(dyn ToSql + Sync), Type); 2] =
             [(&values, Type::BYTEA_ARRAY), (&versions, Type::BYTEA_ARRAY)];
-        let mut found = BTreeMap::new();
+        let (mut found, mut time) = (BTreeMap::new(), None);
         for row in self.query(READ, &parameters).await? {
-            let (key, record) = read_row(&row)?;
-            found.insert(key, record);
+            if let Some(key) = column::<Option<Vec<u8>>>(&row, 0)? {
+                let (version, value) = (Version::from_i64(column(&row, 1)?), column(&row, 2)?);
+                found.insert(key, Versioned { version, value });
+            } else {
+                time = u64::try_from(column::<i64>(&row, 1)?).ok();
+            }
         }
+        let time = time
+            .map(Timestamp::from_millis)
+            .ok_or(EngineError::Refused("the database's clock cannot be read"))?;
         let version = |key| {
             found
                 .get(key)
@@ -277,7 +287,11 @@ impl SharedEngine for Postgres {
             .iter()
             .map(|key| found.remove(key).unwrap_or(Versioned::ABSENT))
             .collect();
-        Ok(ReadResult { values, versions })
+        Ok(ReadResult {
+            values,
+            versions,
+            time,
+        })
     }
 
     async fn scan(
@@ -399,12 +413,7 @@ impl Drop for PostgresSnapshot {
 #[async_trait]
 impl SharedSnapshot for PostgresSnapshot {
     async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        let (values, none): ([&[u8]; 1], [&[u8]; 0]) = ([key], []);
-        let parameters: [(&(dyn ToSql + Sync), Type); 2] = [
-            (&values.as_slice(), Type::BYTEA_ARRAY),
-            (&none.as_slice(), Type::BYTEA_ARRAY),
-        ];
-        let rows = self.query(READ, &parameters).await?;
+        let rows = self.query(GET, &[(&key, Type::BYTEA)]).await?;
         let record = rows.first().map(read_row).transpose()?;
         Ok(record.and_then(|(_, record)| record.value))
     }
@@ -427,12 +436,14 @@ impl SharedSnapshot for PostgresSnapshot {
 
 /// Key, version, and the value unless only the version was asked for.
 fn read_row(row: &Row) -> Result<(Vec<u8>, Versioned), EngineError> {
-    let columns =
-        || Ok::<_, tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
-    let (key, version, value) = columns()
-        .map_err(|error| EngineError::Fault(format!("the table menshen_records: {error}")))?;
-    let version = Version::from_i64(version);
-    Ok((key, Versioned { version, value }))
+    let version = Version::from_i64(column(row, 1)?);
+    let value = column(row, 2)?;
+    Ok((column(row, 0)?, Versioned { version, value }))
+}
+
+fn column<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> Result<T, EngineError> {
+    row.try_get(at)
+        .map_err(|error| EngineError::Fault(format!("the table menshen_records: {error}")))
 }
 
 /// The parameters of [`SCAN`].

@@ -8,19 +8,24 @@ use std::{
     collections::{BTreeMap, VecDeque},
     ops::Bound,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
 
-use crate::store::{
-    engine::{
-        Changes, Commit, CommitOutcome, Pair, ReadResult, SharedEngine, SharedSnapshot, Version,
-        Versioned, VersionedPairs,
+use crate::{
+    store::{
+        engine::{
+            Changes, Commit, CommitOutcome, Pair, ReadResult, SharedEngine, SharedSnapshot,
+            Version, Versioned, VersionedPairs,
+        },
+        error::EngineError,
     },
-    error::EngineError,
+    types::Timestamp,
 };
 
 type Records = BTreeMap<Vec<u8>, Versioned>;
@@ -40,6 +45,10 @@ pub(in crate::store) enum SharedFault {
     HappenUntold,
     /// The caller is not told; it is tried at [`VersionedMemory::deliver_late`].
     Late,
+    /// It happens after so long.
+    Hold(Duration),
+    /// It happens after so long, and the caller is told that it is unknown.
+    HoldUntold(Duration),
 }
 
 /// Something that happens just before a read, once.
@@ -53,8 +62,10 @@ pub(in crate::store) struct VersionedMemory {
     faults: Mutex<VecDeque<SharedFault>>,
     late: Mutex<Vec<Commit>>,
     interruption: Mutex<Option<Interruption>>,
+    delayed_read: Mutex<Option<(usize, Duration)>>,
     reads: AtomicUsize,
     commits: Mutex<Vec<Commit>>,
+    began: OnceLock<Instant>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -91,6 +102,12 @@ impl VersionedMemory {
         *locked(&self.interruption) = Some((at, Box::new(action)));
     }
 
+    /// Lets a read wait for so long, `reads` of them from now.
+    pub(in crate::store) fn delay_read(&self, reads: usize, delay: Duration) {
+        let at = self.reads.load(Ordering::SeqCst) + reads;
+        *locked(&self.delayed_read) = Some((at, delay));
+    }
+
     /// Writes as another process would.
     pub(in crate::store) fn write(&self, version: Version, changes: Changes) {
         let commit = Commit {
@@ -104,6 +121,12 @@ impl VersionedMemory {
     /// The commits that happened, in order.
     pub(in crate::store) fn commits(&self) -> Vec<Commit> {
         locked(&self.commits).clone()
+    }
+
+    /// The engine's clock, which goes with tokio's.
+    pub(in crate::store) fn time(&self) -> Timestamp {
+        let began = self.began.get_or_init(Instant::now);
+        Timestamp::from_secs(1_790_000_000).plus(began.elapsed())
     }
 
     /// How many reads there were.
@@ -174,6 +197,10 @@ impl SharedEngine for VersionedMemory {
     ) -> Result<ReadResult, EngineError> {
         tokio::task::yield_now().await;
         let number = self.reads.fetch_add(1, Ordering::SeqCst);
+        let delayed = locked(&self.delayed_read).take_if(|(at, _)| *at == number);
+        if let Some((_, delay)) = delayed {
+            sleep(delay).await;
+        }
         let interruption = locked(&self.interruption).take_if(|(at, _)| *at == number);
         if let Some((_, action)) = interruption {
             action(self);
@@ -185,6 +212,7 @@ impl SharedEngine for VersionedMemory {
             ReadResult {
                 values: values.iter().map(record).collect(),
                 versions: versions.iter().map(|key| record(key).version).collect(),
+                time: self.time(),
             }
         };
         tokio::task::yield_now().await;
@@ -212,6 +240,15 @@ impl SharedEngine for VersionedMemory {
             SharedFault::Refuse => return Err(EngineError::Refused("down")),
             SharedFault::Lose => CommitOutcome::Unknown,
             SharedFault::HappenUntold => {
+                self.apply(commit)?;
+                CommitOutcome::Unknown
+            }
+            SharedFault::Hold(held) => {
+                sleep(held).await;
+                self.apply(commit)?
+            }
+            SharedFault::HoldUntold(held) => {
+                sleep(held).await;
                 self.apply(commit)?;
                 CommitOutcome::Unknown
             }

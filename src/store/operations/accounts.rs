@@ -4,9 +4,10 @@ use super::{
     identity,
     layout::{self, LookupKey},
     outbox,
-    records::{self, OpenIdRecord, PhoneRecord, Tombstone, UserRecord, UsernameRecord},
+    records::{OpenIdRecord, PhoneRecord, UsernameRecord},
     revoke,
     transaction::{ReadView, Transaction},
+    user_record::{self, SessionRecord, Tombstone, WechatLink},
 };
 use crate::{
     store::{
@@ -28,7 +29,7 @@ pub(in crate::store) fn create(
 ) -> Result<AccountOutcome, EngineError> {
     if let Some(taken) = tx.find::<UsernameRecord>(LookupKey::Username(&new.username))? {
         let is_repeat = matches!(&new.new_user, NewUserId::Generated(id) if *id == taken.user);
-        return match records::user(tx, &taken.user)? {
+        return match user_record::user(tx, &taken.user)? {
             Some(record) if is_repeat => Ok(AccountOutcome::Created(Box::new(record.user))),
             Some(_) | None => Ok(AccountOutcome::UsernameTaken),
         };
@@ -37,7 +38,7 @@ pub(in crate::store) fn create(
     let mut record = identity::new_user(id, new.user_type.clone(), new.now);
     record.user.username = Some(new.username.clone());
     put_password(tx, &record.user.id, &new.username, &new.password)?;
-    records::put_user(tx, &record)?;
+    user_record::put_user(tx, &record)?;
     Ok(AccountOutcome::Created(Box::new(record.user)))
 }
 
@@ -47,12 +48,16 @@ fn put_password(
     name: &Username,
     password: &PasswordHash,
 ) -> Result<(), EngineError> {
-    let record = UsernameRecord {
-        user: user.clone(),
-        username: name.clone(),
-        password: password.0.expose().clone(),
+    let password = password.0.expose().clone();
+    let lookup_key = LookupKey::Username(name);
+    let record = match tx.find::<UsernameRecord>(lookup_key)? {
+        Some(mut known) => {
+            known.password = password;
+            known
+        }
+        None => UsernameRecord::new(user, name, password),
     };
-    tx.put_under(LookupKey::Username(name), &record).map(drop)
+    tx.put_under(lookup_key, &record).map(drop)
 }
 
 /// What the password of a name is checked against.
@@ -90,43 +95,42 @@ pub(in crate::store) fn lookup_user(
     view: &dyn ReadView,
     id: &UserId,
 ) -> Result<UserLookup, EngineError> {
-    if let Some(UserRecord {
-        user,
-        openids,
-        unionids,
-        sessions: _,
-    }) = records::user(view, id)?
-    {
-        let (openids, unionids) = (
-            openids.into_iter().collect(),
-            unionids.into_iter().collect(),
-        );
+    if let Some(record) = user_record::user(view, id)? {
+        let openids = record.openids.into_iter();
         return Ok(UserLookup::Active(Box::new(Identities {
-            user,
-            openids,
-            unionids,
+            user: record.user,
+            openids: openids.map(|link| (link.app_id, link.openid)).collect(),
+            unionids: record.unionids.into_iter().collect(),
         })));
     }
-    let tombstone: Option<Tombstone> = view.record(&layout::tombstone(id))?;
-    Ok(
-        tombstone.map_or(UserLookup::Unknown, |Tombstone { at, merged_into }| {
+    Ok(user_record::tombstone(view, id)?
+        .map_or(UserLookup::Unknown, |Tombstone { at, merged_into }| {
             UserLookup::Deleted { at, merged_into }
-        }),
-    )
+        }))
 }
 
-/// Users by the order of their ids.
+/// Users by the order of their ids. Ids that are only taken lie among them.
 pub(in crate::store) fn page(
     view: &dyn ReadView,
     after: Option<&UserId>,
     limit: usize,
 ) -> Result<Vec<User>, EngineError> {
-    let after = after.map(layout::user);
-    let pairs = view.scan(layout::USERS, after.as_deref(), limit)?;
-    pairs
-        .iter()
-        .map(|(key, bytes)| Ok(view.cipher().read::<UserRecord>(key, bytes)?.user))
-        .collect()
+    let mut after = after.map(layout::user);
+    let mut users = Vec::new();
+    while users.len() < limit {
+        let wanted = limit - users.len();
+        let pairs = view.scan(layout::USERS, after.as_deref(), wanted)?;
+        for (key, bytes) in &pairs {
+            if let Ok(record) = user_record::read_user(view.cipher(), key, bytes)? {
+                users.push(record.user);
+            }
+        }
+        match pairs.last() {
+            Some((last, _)) if pairs.len() >= wanted => after = Some(last.clone()),
+            Some(_) | None => break,
+        }
+    }
+    Ok(users)
 }
 
 /// Changes rights, and makes the change bite.
@@ -136,41 +140,37 @@ pub(in crate::store) fn change_rights(
     change: &RightsChange,
     now: Timestamp,
 ) -> Result<Option<RightsOutcome>, EngineError> {
-    let Some(mut record) = records::user(tx, id)? else {
+    let Some(mut record) = user_record::user(tx, id)? else {
         return Ok(None);
     };
     let revoked = match change {
-        RightsChange::Unban if !record.user.disabled => RevocationOutcome::default(),
         RightsChange::Unban => {
             record.user.disabled = false;
-            records::put_user(tx, &record)?;
             RevocationOutcome::default()
         }
         RightsChange::Ban => {
             record.user.disabled = true;
-            records::put_user(tx, &record)?;
-            revoke::revoke_user(tx, id, now)?
+            revoke::revoke_user(tx, &mut record, now)?
         }
         RightsChange::UserType(kind) if record.user.user_type == *kind => {
             RevocationOutcome::default()
         }
         RightsChange::UserType(kind) => {
             record.user.user_type = kind.clone();
-            records::put_user(tx, &record)?;
-            revoke::revoke_access_tokens(tx, id, now)?
+            revoke::revoke_access_tokens(tx, &mut record, now)?
         }
         RightsChange::Password(password) => {
             let Some(name) = record.user.username.clone() else {
                 return Ok(None);
             };
             put_password(tx, id, &name, password)?;
-            revoke::revoke_user(tx, id, now)?
+            revoke::revoke_user(tx, &mut record, now)?
         }
     };
-    let user = records::owner(tx, id)?.user;
+    user_record::put_user(tx, &record)?;
     let RevocationOutcome { sessions, entries } = revoked;
     Ok(Some(RightsOutcome {
-        user,
+        user: record.user,
         ended: sessions.len(),
         entries,
     }))
@@ -185,19 +185,16 @@ pub(in crate::store) fn erase(
     now: Timestamp,
 ) -> Result<Option<RevocationOutcome>, EngineError> {
     let found = match requested_by {
-        Some(session) => records::caller(tx, id, session, now)?,
-        None => records::user(tx, id)?,
+        Some(session) => user_record::caller(tx, id, session, now)?,
+        None => user_record::user(tx, id)?,
     };
-    let Some(record) = found else { return Ok(None) };
-    let sessions = records::sessions_of(tx, id)?;
-    // The line of the log outlives every token of the user. Sessions that had ended before hold
-    // nothing personal.
-    let revoked = revoke::revoke_user(tx, id, now)?;
-    for session in sessions {
-        tx.remove(layout::session(session.session.id));
-    }
-    for (app, openid) in &record.openids {
-        tx.remove_under(LookupKey::OpenId(app, openid));
+    let Some(mut record) = found else {
+        return Ok(None);
+    };
+    // The line of the log outlives every token of the user.
+    let revoked = revoke::revoke_user(tx, &mut record, now)?;
+    for WechatLink { app_id, openid, .. } in &record.openids {
+        tx.remove_under(LookupKey::OpenId(app_id, openid));
     }
     for unionid in &record.unionids {
         tx.remove_under(LookupKey::UnionId(unionid));
@@ -208,14 +205,11 @@ pub(in crate::store) fn erase(
     if let Some(name) = &record.user.username {
         tx.remove_under(LookupKey::Username(name));
     }
-    tx.remove(layout::user(id));
-    tx.put(
-        layout::tombstone(id),
-        &Tombstone {
-            at: now,
-            merged_into: None,
-        },
-    )?;
+    let tombstone = Tombstone {
+        at: now,
+        merged_into: None,
+    };
+    user_record::put_tombstone(tx, id, tombstone)?;
     if outbox.deleted {
         outbox::put(tx, OutboxEvent::Deleted { user: id.clone() }, now)?;
     }
@@ -229,15 +223,14 @@ pub(in crate::store) fn prove_wechat(
     identity: &WechatIdentity,
     now: Timestamp,
 ) -> Result<bool, EngineError> {
-    let lookup_key = LookupKey::OpenId(&identity.app_id, &identity.openid);
-    let Some(mut known) = tx
-        .find::<OpenIdRecord>(lookup_key)?
-        .filter(|known| known.user == *user)
-    else {
+    let Some(mut record) = user_record::user(tx, user)? else {
         return Ok(false);
     };
-    if known.renew_key(identity.session_key.as_ref(), now) {
-        tx.put_under(lookup_key, &known)?;
+    let Some(link) = record.link_mut(&identity.app_id, &identity.openid) else {
+        return Ok(false);
+    };
+    if link.renew_key(identity.session_key.as_ref(), now) {
+        user_record::put_user(tx, &record)?;
     }
     Ok(true)
 }
@@ -245,33 +238,37 @@ pub(in crate::store) fn prove_wechat(
 /// What WeChat knows a session by.
 pub(in crate::store) fn wechat_session(
     view: &dyn ReadView,
+    user: &UserId,
     id: SessionId,
     now: Timestamp,
 ) -> Result<Option<WechatSession>, EngineError> {
-    let Some(record) = records::session(view, id)? else {
+    let Some(record) = user_record::caller(view, user, id, now)? else {
         return Ok(None);
     };
-    if !record.is_active(records::global_epoch(view), now) {
-        return Ok(None);
-    }
-    let Some((app_id, openid)) = record.session.app_id.clone().zip(record.openid) else {
-        return Ok(None);
-    };
-    let known: Option<OpenIdRecord> = view.find(LookupKey::OpenId(&app_id, &openid))?;
-    let Some(known) = known.filter(|known| known.user == record.session.user) else {
+    let Some(SessionRecord {
+        session, openid, ..
+    }) = record.session(id)
+    else {
         return Ok(None);
     };
-    let previous = known
-        .previous_session_key
-        .filter(|(_, replaced)| now.since(*replaced) < PREVIOUS_SESSION_KEY_TTL);
-    let session_keys = known
+    let Some((app_id, openid)) = session.app_id.clone().zip(openid.clone()) else {
+        return Ok(None);
+    };
+    let Some(link) = record.link(&app_id, &openid) else {
+        return Ok(None);
+    };
+    let is_good = |replaced: Timestamp| now.since(replaced) < PREVIOUS_SESSION_KEY_TTL;
+    let previous = link.previous_session_key.as_ref();
+    let previous = previous.filter(|(_, replaced)| is_good(*replaced));
+    let session_keys = link
         .session_key
-        .into_iter()
+        .iter()
         .chain(previous.map(|(key, _)| key))
+        .cloned()
         .map(Secret::new)
         .collect();
     Ok(Some(WechatSession {
-        session: record.session,
+        session: session.clone(),
         app_id,
         openid,
         session_keys,

@@ -7,8 +7,9 @@
 use super::{
     identity,
     layout::LookupKey,
-    records::{self, OpenIdRecord, PhoneRecord, UnionIdRecord, UserRecord},
+    records::{OpenIdRecord, PhoneRecord, UnionIdRecord},
     transaction::Transaction,
+    user_record::{self, UserRecord},
 };
 use crate::{
     store::{IdentityKind, ImportConflict, ImportOutcome, ImportedUser, error::EngineError},
@@ -28,8 +29,8 @@ fn one(tx: &mut Transaction<'_>, new: &ImportedUser) -> Result<ImportOutcome, En
         Ok(links) => links,
         Err(conflict) => return Ok(ImportOutcome::Refused(conflict)),
     };
-    let Some(known) = records::user(tx, &new.id)? else {
-        if records::is_taken(tx, &new.id)? {
+    let Some(known) = user_record::user(tx, &new.id)? else {
+        if user_record::is_taken(tx, &new.id)? {
             return Ok(ImportOutcome::Refused(ImportConflict::IdDeleted));
         }
         return create(tx, new, &links);
@@ -125,7 +126,8 @@ fn find_conflict(
         return Some(ImportConflict::IdTaken);
     }
     let in_its_app = |(app, openid): &(AppId, OpenId)| {
-        known.openids.iter().any(|(a, o)| a == app && o != openid)
+        let mut known = known.openids.iter();
+        known.any(|link| link.app_id == *app && link.openid != *openid)
     };
     if links.openids.iter().any(|openid| in_its_app(openid)) {
         return Some(ImportConflict::HasAnother(IdentityKind::OpenId));
@@ -169,35 +171,18 @@ fn link(
 ) -> Result<(), EngineError> {
     let id = user.user.id.clone();
     for (app_id, openid) in links.openids.iter().copied() {
-        let record = OpenIdRecord {
-            user: id.clone(),
-            app_id: app_id.clone(),
-            openid: openid.clone(),
-            session_key: None,
-            previous_session_key: None,
-        };
+        let record = OpenIdRecord::new(&id, app_id, openid);
         tx.put_under(LookupKey::OpenId(app_id, openid), &record)?;
-        user.openids.insert((app_id.clone(), openid.clone()));
+        user.add_openid(app_id, openid);
     }
     if let Some(unionid) = links.unionid {
-        tx.put_under(
-            LookupKey::UnionId(unionid),
-            &UnionIdRecord {
-                user: id.clone(),
-                unionid: unionid.clone(),
-            },
-        )?;
+        let record = UnionIdRecord::new(&id, unionid);
+        tx.put_under(LookupKey::UnionId(unionid), &record)?;
         user.unionids.insert(unionid.clone());
     }
     if let Some(phone) = links.phone {
-        tx.put_under(
-            LookupKey::Phone(phone),
-            &PhoneRecord {
-                user: id.clone(),
-                phone: phone.clone(),
-            },
-        )?;
+        tx.put_under(LookupKey::Phone(phone), &PhoneRecord::new(&id, phone))?;
         user.user.phone = Some(phone.clone());
     }
-    records::put_user(tx, &user)
+    user_record::put_user(tx, &user)
 }

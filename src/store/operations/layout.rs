@@ -4,9 +4,11 @@
 //! identities are in the values. The parts of a key are told apart by place: none of our ids
 //! contains `/`.
 
+use std::time::Duration;
+
 use crate::{
     store::{CodeHash, record_cipher::RecordCipher},
-    types::{AppId, OpenId, Phone, SessionId, Timestamp, UnionId, UserId, Username},
+    types::{AppId, OpenId, Phone, Timestamp, UnionId, UserId, Username},
 };
 
 /// Up to where records have been sealed with the newest key.
@@ -15,32 +17,17 @@ pub(in crate::store) const REENCRYPTED_UP_TO: &[u8] = b"m/resealed";
 pub(in crate::store) const SMS_BUDGET: &[u8] = b"m/sms_budget";
 /// The next user id to give, where ids are integers.
 pub(in crate::store) const NEXT_USER: &[u8] = b"m/next_user";
-/// The number of the newest line of the revocation log. Kept apart, so that a swept log goes on
-/// counting.
-pub(in crate::store) const LOG_HEAD: &[u8] = b"m/log_head";
-
-/// The number of the newest event for the backend.
-pub(in crate::store) const OUTBOX_HEAD: &[u8] = b"m/outbox_head";
-
+/// Counts imports that raise the next user id: what processes have taken before is void.
+pub(in crate::store) const ID_GENERATION: &[u8] = b"m/id_generation";
 /// Events for the backend, in the order in which they are due.
 pub(in crate::store) const OUTBOX: &[u8] = b"e/";
-/// Lines of the revocation log, in order.
+/// Lines of the revocation log, in order of time.
 pub(in crate::store) const LOG: &[u8] = b"r/";
 /// All signing keys.
 pub(in crate::store) const SIGNING_KEYS: &[u8] = b"m/signing_keys";
-/// What expires, in order of time.
-pub(in crate::store) const EXPIRY: &[u8] = b"x/";
-/// Sessions by id.
-pub(in crate::store) const SESSIONS: &[u8] = b"s/";
-/// Spent login codes, and what else counts once, by hash.
-pub(in crate::store) const CODES: &[u8] = b"c/";
-/// Which sessions are whose.
-pub(in crate::store) const SESSIONS_OF: &[u8] = b"l/";
-/// Users by id.
+/// Users by id, and ids that were users'.
 pub(in crate::store) const USERS: &[u8] = b"u/";
-/// Users who are gone, by id.
-pub(in crate::store) const TOMBSTONES: &[u8] = b"g/";
-/// Codes and messages of phones, by keyed hash of the phone.
+/// Codes and messages of phones, by day and keyed hash of the phone.
 pub(in crate::store) const SMS: &[u8] = b"v/";
 
 /// A user.
@@ -48,15 +35,22 @@ pub(in crate::store) fn user(id: &UserId) -> Vec<u8> {
     [USERS, id.as_str().as_bytes()].concat()
 }
 
-/// A user who is gone.
-pub(in crate::store) fn tombstone(id: &UserId) -> Vec<u8> {
-    [TOMBSTONES, id.as_str().as_bytes()].concat()
+/// The day in which codes and messages of a phone are written: what says something of the last
+/// day is in the present one, the one before, or, by a clock that is ahead, the next one.
+pub(in crate::store) fn sms_day(now: Timestamp) -> u64 {
+    now.as_secs() / SMS_PERIOD.as_secs()
+}
+
+/// The day of an SMS record at this key.
+pub(in crate::store) fn sms_day_at(key: &[u8]) -> Option<u64> {
+    let day = key.strip_prefix(SMS)?.first_chunk::<8>()?;
+    Some(u64::from_be_bytes(*day))
 }
 
 /// Where a guess at a code that is not there is written, so that it costs what a wrong guess costs:
 /// one of 256 places, by the place where the phone's own record would be.
 pub(in crate::store) fn decoy_key(sms: &[u8]) -> Option<Vec<u8>> {
-    let first = sms.strip_prefix(SMS)?.first()?;
+    let first = sms.strip_prefix(SMS)?.get(8)?;
     Some(vec![b'w', b'/', *first])
 }
 
@@ -69,8 +63,8 @@ pub(in crate::store) enum LookupKey<'a> {
     /// Whose phone it is.
     Phone(&'a Phone),
     Username(&'a Username),
-    /// The codes and messages of a phone.
-    Sms(&'a Phone),
+    /// The codes and messages of a phone, in the period of a day: see [`sms_day`].
+    Sms(&'a Phone, u64),
 }
 
 impl LookupKey<'_> {
@@ -92,52 +86,104 @@ impl LookupKey<'_> {
             Self::UnionId(unionid) => keys(b"n/", &[b"unionid", unionid.as_str().as_bytes()]),
             Self::Phone(phone) => keys(b"p/", &[b"phone", phone.as_str().as_bytes()]),
             Self::Username(name) => keys(b"a/", &[b"username", name.as_str().as_bytes()]),
-            Self::Sms(phone) => keys(SMS, &[b"sms", phone.as_str().as_bytes()]),
+            Self::Sms(phone, day) => {
+                let prefix = [SMS, &day.to_be_bytes()].concat();
+                keys(&prefix, &[b"sms", phone.as_str().as_bytes()])
+            }
         }
     }
 }
 
-/// A session.
-pub(in crate::store) fn session(id: SessionId) -> Vec<u8> {
-    [SESSIONS, &id.bits().to_be_bytes()].concat()
+/// What is used once, and is remembered for so long after that. It lies in periods of that length,
+/// so that it is found in the present one or those beside it, and whole periods expire without an
+/// index.
+pub(in crate::store) struct SingleUse {
+    prefix: &'static [u8],
+    pub(in crate::store) remembered: Duration,
 }
 
-/// The sessions of a user that have not been ended; each is [`session_of`].
-pub(in crate::store) fn sessions_of(user: &UserId) -> Vec<u8> {
-    [SESSIONS_OF, user.as_str().as_bytes(), b"/"].concat()
+/// Codes of `wx.login`.
+pub(in crate::store) const LOGIN_CODES: SingleUse = SingleUse {
+    prefix: b"c/",
+    remembered: Duration::from_mins(10),
+};
+/// Notices of WeChat.
+pub(in crate::store) const NOTICES: SingleUse = SingleUse {
+    prefix: b"q/",
+    remembered: Duration::from_hours(2),
+};
+
+impl SingleUse {
+    /// All of a kind, in order of time.
+    pub(in crate::store) const fn prefix(&self) -> &'static [u8] {
+        self.prefix
+    }
+
+    fn period(&self, at: Timestamp) -> u64 {
+        at.as_secs() / self.remembered.as_secs()
+    }
+
+    fn key(&self, period: u64, hash: &CodeHash) -> Vec<u8> {
+        [self.prefix, &period.to_be_bytes(), &hash.0].concat()
+    }
+
+    /// Where one is written now.
+    pub(in crate::store) fn present_key(&self, hash: &CodeHash, now: Timestamp) -> Vec<u8> {
+        self.key(self.period(now), hash)
+    }
+
+    /// Where one may be that still counts: written now, in the period before, or by a clock that is
+    /// ahead.
+    pub(in crate::store) fn keys(&self, hash: &CodeHash, now: Timestamp) -> [Vec<u8>; 3] {
+        let period = self.period(now);
+        [period, period.saturating_sub(1), period.saturating_add(1)]
+            .map(|period| self.key(period, hash))
+    }
+
+    /// Whether nothing at this key counts any more, by any clock.
+    pub(in crate::store) fn is_over(&self, key: &[u8], now: Timestamp) -> bool {
+        let rest = key.strip_prefix(self.prefix);
+        let period = rest.and_then(<[u8]>::first_chunk::<8>);
+        period
+            .is_none_or(|period| u64::from_be_bytes(*period).saturating_add(2) <= self.period(now))
+    }
 }
 
-/// Says that a session is of a user.
-pub(in crate::store) fn session_of(user: &UserId, id: SessionId) -> Vec<u8> {
-    [
-        SESSIONS_OF,
-        user.as_str().as_bytes(),
-        b"/",
-        &id.bits().to_be_bytes(),
-    ]
-    .concat()
+/// How long a period of codes and messages is.
+const SMS_PERIOD: Duration = Duration::from_hours(24);
+
+/// Where lines of the revocation log of this time begin.
+pub(in crate::store) fn log_lines_at(at: Timestamp) -> Vec<u8> {
+    [LOG, &at.as_millis().to_be_bytes()].concat()
 }
 
-/// The session id at the end of a [`session_of`].
-pub(in crate::store) fn session_at(key: &[u8]) -> Option<SessionId> {
-    key.last_chunk::<16>()
-        .map(|bits| SessionId::from_bits(u128::from_be_bytes(*bits)))
+/// A line of the revocation log.
+pub(in crate::store) fn log_line(id: LogLineId) -> Vec<u8> {
+    [LOG, &id.0].concat()
 }
 
-/// A spent login code.
-pub(in crate::store) fn code(code: &CodeHash) -> Vec<u8> {
-    [CODES, &code.0].concat()
-}
+/// What a line of the revocation log is known by: its time, and random bytes. So no two commits
+/// share a place, and none shares a record with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::store) struct LogLineId(pub(in crate::store) [u8; 16]);
 
-/// A line of the revocation log. Lines count from 1.
-pub(in crate::store) fn log_line(number: u64) -> Vec<u8> {
-    [LOG, &number.to_be_bytes()].concat()
-}
+impl LogLineId {
+    pub(in crate::store) fn new(at: Timestamp, random: [u8; 8]) -> Self {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&at.as_millis().to_be_bytes());
+        id[8..].copy_from_slice(&random);
+        Self(id)
+    }
 
-/// The number at the end of a [`log_line`].
-pub(in crate::store) fn number_at(key: &[u8]) -> Option<u64> {
-    key.last_chunk::<8>()
-        .map(|bytes| u64::from_be_bytes(*bytes))
+    /// Of the line at this key.
+    pub(in crate::store) fn from_key(key: &[u8]) -> Option<Self> {
+        key.strip_prefix(LOG)?.try_into().ok().map(Self)
+    }
+
+    pub(in crate::store) fn at(self) -> Timestamp {
+        let [ms @ .., _, _, _, _, _, _, _, _] = self.0;
+        Timestamp::from_millis(u64::from_be_bytes(ms))
+    }
 }
 
 /// An event for the backend, due at this time.
@@ -159,34 +205,17 @@ pub(in crate::store) fn outbox_at(key: &[u8]) -> Option<(Timestamp, u64)> {
     ))
 }
 
-/// Says when what lies at `key` may be looked at for removal: at `at`, or up to a second later,
-/// because seconds are whole.
-pub(in crate::store) fn expiry(at: Timestamp, key: &[u8]) -> Vec<u8> {
-    let secs = at.as_millis().div_ceil(1000);
-    [EXPIRY, &secs.to_be_bytes(), b"/", key].concat()
-}
-
-/// The seconds and the key of an [`expiry`].
-pub(in crate::store) fn expiring(entry: &[u8]) -> Option<(u64, &[u8])> {
-    let (secs, rest) = entry.strip_prefix(EXPIRY)?.split_first_chunk::<8>()?;
-    Some((u64::from_be_bytes(*secs), rest.strip_prefix(b"/")?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn keys_read_back() {
-        let id = SessionId::from_bits(0x0102);
-        let user = UserId::parse("u-1").unwrap();
-        assert_eq!(session_at(&session_of(&user, id)), Some(id));
-        assert_eq!(number_at(&log_line(7)), Some(7));
-        assert_eq!(
-            expiring(&expiry(Timestamp::from_millis(1001), &session(id))),
-            Some((2, session(id).as_slice()))
-        );
-        assert_eq!(expiring(b"x/short"), None);
+        let line = LogLineId::new(Timestamp::from_millis(7), [9; 8]);
+        assert_eq!(LogLineId::from_key(&log_line(line)), Some(line));
+        assert_eq!(line.at(), Timestamp::from_millis(7));
+        assert!(log_line(line).starts_with(&log_lines_at(line.at())));
+        assert_eq!(LogLineId::from_key(b"r/short"), None);
         assert_eq!(
             outbox_at(&outbox(Timestamp::from_millis(7), 9)),
             Some((Timestamp::from_millis(7), 9))
@@ -194,19 +223,23 @@ mod tests {
     }
 
     #[test]
-    fn expiry_sorts_by_time_and_is_never_early() {
-        let (early, late) = (
-            expiry(Timestamp::from_secs(255), b"z"),
-            expiry(Timestamp::from_secs(256), b"a"),
-        );
-        assert!(early < late);
-        let (secs, _) = expiring(&expiry(Timestamp::from_millis(1), b"a")).unwrap();
-        assert_eq!(secs, 1);
-    }
-
-    #[test]
-    fn one_user_s_sessions_are_not_another_s() {
-        let of = |text| sessions_of(&UserId::parse(text).unwrap());
-        assert!(!of("12").starts_with(&of("1")));
+    fn what_counts_once_is_found_for_as_long_as_it_counts() {
+        for kind in [LOGIN_CODES, NOTICES] {
+            let hash = CodeHash([7; 32]);
+            let length = kind.remembered.as_secs();
+            for second in [0, 1, length - 1] {
+                let at = Timestamp::from_secs(1_800_000_000 + second);
+                let key = kind.present_key(&hash, at);
+                for later in [0, length / 2, length] {
+                    let now = at.plus(Duration::from_secs(later));
+                    assert!(kind.keys(&hash, now).contains(&key), "{second} {later}");
+                    assert!(!kind.is_over(&key, now), "{second} {later}");
+                }
+                let behind = at.minus(Duration::from_secs(2));
+                assert!(kind.keys(&hash, behind).contains(&key), "a clock behind");
+                let over = at.plus(Duration::from_secs(2 * length));
+                assert!(kind.is_over(&key, over));
+            }
+        }
     }
 }

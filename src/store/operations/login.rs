@@ -2,23 +2,21 @@
 
 use super::{
     identity,
-    layout::{self, LookupKey},
+    layout::{self, LOGIN_CODES, LookupKey},
     merge::{self, MergeResult},
-    open_session::{self, Capacity, SessionOrigin},
+    open_session::{self, Capacity, SessionStart},
     outbox,
-    records::{
-        self, OpenIdRecord, PhoneRecord, SessionRecord, SpentCode, UnionIdRecord, UserRecord,
-        UsernameRecord,
-    },
+    records::{self, OpenIdRecord, PhoneRecord, UnionIdRecord, UsernameRecord},
+    single_use,
     sms::{self, GuessResult},
     transaction::{ReadView, Transaction},
+    user_record::{self, UserRecord},
 };
 use crate::{
     crypto,
     store::{
-        CodeHash, LoginOutcome, LoginProof, NewLogin, NewUserId, OpenedSession, OutboxEvent,
-        Profile, RevocationOutcome, WechatIdentity, error::EngineError,
-        record_cipher::RecordCipher,
+        LoginOutcome, LoginProof, NewLogin, NewUserId, OpenedSession, OutboxEvent, Profile,
+        RevocationOutcome, WechatIdentity, error::EngineError, record_cipher::RecordCipher,
     },
     types::{Timestamp, UserId, UserType},
 };
@@ -29,13 +27,13 @@ pub(in crate::store) fn login(
     login: &NewLogin,
 ) -> Result<LoginOutcome, EngineError> {
     tx.want(&sure_keys(tx.cipher(), login));
-    if let Some(before) = records::session(tx, login.session.id)? {
-        return repeated(tx, login, &before);
+    if let Some(outcome) = repeated(tx, login)? {
+        return Ok(outcome);
     }
     if let Some((code, until)) = &login.code
-        && !spend_code(tx, code, *until, login.now)?
+        && !single_use::use_up(tx, &LOGIN_CODES, code, (*until, login.now))?
     {
-        return Ok(LoginOutcome::CodeSpent);
+        return Ok(LoginOutcome::CodeUsed);
     }
     match check_proof(tx, login)? {
         GuessResult::Right => {}
@@ -73,27 +71,25 @@ pub(in crate::store) fn login(
         max_sessions: login.max_sessions,
     };
     let evicted = open_session::evict_sessions(tx, &capacity, &mut user, login.now)?;
-    records::put_user(tx, &user)?;
-    let origin = match &login.proof {
+    let wechat = match &login.proof {
         LoginProof::Wechat(identity) => Some((identity.app_id.clone(), identity.openid.clone())),
         LoginProof::Sms(_) | LoginProof::Password(..) => None,
     };
-    let ends_by = Timestamp::from_millis(u64::MAX);
-    let origin = SessionOrigin {
+    let start = SessionStart {
         is_new_user,
         evicted: &evicted,
         merged: None,
-        origin,
-        since: login.now,
-        ends_by,
+        wechat,
+        created_at: login.now,
+        latest_end: Timestamp::from_millis(u64::MAX),
     };
-    let (session, global_epoch) =
-        open_session::open(tx, &login.session, &user.user.id, origin, login.now)?;
+    let session = open_session::open(tx, &login.session, &mut user, start, login.now);
+    user_record::put_user(tx, &user)?;
     let opened = OpenedSession {
         user: user.user,
         session,
         is_new_user,
-        global_epoch,
+        global_epoch: records::global_epoch(tx),
         ended: evicted,
         merged,
     };
@@ -102,8 +98,10 @@ pub(in crate::store) fn login(
 
 /// What a login reads in any case, as far as it is known beforehand.
 fn sure_keys(cipher: &RecordCipher, login: &NewLogin) -> Vec<Vec<u8>> {
-    let mut keys = vec![layout::session(login.session.id)];
-    keys.extend(login.code.iter().map(|(code, _)| layout::code(code)));
+    let codes = login.code.iter();
+    let mut keys: Vec<_> = codes
+        .flat_map(|(code, _)| LOGIN_CODES.keys(code, login.now))
+        .collect();
     let mut add = |lookup_key: LookupKey<'_>| keys.extend(lookup_key.candidate_keys(cipher));
     match &login.proof {
         LoginProof::Wechat(identity) => {
@@ -113,8 +111,8 @@ fn sure_keys(cipher: &RecordCipher, login: &NewLogin) -> Vec<Vec<u8>> {
             }
         }
         LoginProof::Sms(guess) => {
-            add(LookupKey::Sms(&guess.phone));
             add(LookupKey::Phone(&guess.phone));
+            keys.extend(sms::keys(cipher, &guess.phone, login.now));
         }
         LoginProof::Password(name, seen) => {
             add(LookupKey::Username(name));
@@ -122,26 +120,9 @@ fn sure_keys(cipher: &RecordCipher, login: &NewLogin) -> Vec<Vec<u8>> {
         }
     }
     if let NewUserId::Generated(id) | NewUserId::FromBackend(id) = &login.new_user {
-        keys.extend([layout::user(id), layout::tombstone(id)]);
+        keys.push(layout::user(id));
     }
     keys
-}
-
-/// Spends a single-use code, such as that of `wx.login`; `false`: it is spent already.
-pub(in crate::store) fn spend_code(
-    tx: &mut Transaction<'_>,
-    code: &CodeHash,
-    until: Timestamp,
-    now: Timestamp,
-) -> Result<bool, EngineError> {
-    let key = layout::code(code);
-    let spent: Option<SpentCode> = tx.record(&key)?;
-    if spent.is_some_and(|spent| now < spent.until) {
-        return Ok(false);
-    }
-    tx.touch(layout::expiry(until, &key));
-    tx.put(key, &SpentCode { until })?;
-    Ok(true)
 }
 
 /// What can be proven only here: a code that was sent, and that the password is still the one that
@@ -176,32 +157,36 @@ fn refused(tx: &mut Transaction<'_>, login: &NewLogin, outcome: LoginOutcome) ->
     outcome
 }
 
-/// The same login again, after an answer was lost. A session that has ended meanwhile is not opened
-/// a second time.
-fn repeated(
-    tx: &Transaction<'_>,
-    login: &NewLogin,
-    before: &SessionRecord,
-) -> Result<LoginOutcome, EngineError> {
-    let global_epoch = records::global_epoch(tx);
-    let same = owner_of(tx, login)?.as_ref() == Some(&before.session.user);
-    let Some(user) = records::user(tx, &before.session.user)?.filter(|_| same) else {
-        return Ok(LoginOutcome::CodeSpent);
+/// The same login again, after an answer was lost: its session is there already. One that has ended
+/// meanwhile is not opened a second time.
+fn repeated(tx: &Transaction<'_>, login: &NewLogin) -> Result<Option<LoginOutcome>, EngineError> {
+    let Some(owner) = owner_of(tx, login)? else {
+        return Ok(None);
     };
+    let Some(user) = user_record::user(tx, &owner)? else {
+        return Ok(None);
+    };
+    let global_epoch = records::global_epoch(tx);
+    let before = user.session(login.session.id).cloned();
+    if before.is_none() && user.ended_session(login.session.id, login.now).is_none() {
+        return Ok(None);
+    }
     if user.user.disabled {
-        return Ok(LoginOutcome::Disabled(user.user.id));
+        return Ok(Some(LoginOutcome::Disabled(user.user.id)));
     }
-    if !before.is_active(global_epoch, login.now) {
-        return Ok(LoginOutcome::CodeSpent);
-    }
-    Ok(LoginOutcome::Opened(Box::new(OpenedSession {
-        user: user.user,
-        session: before.session.clone(),
-        is_new_user: before.is_new_user,
-        global_epoch,
-        ended: before.evicted.clone(),
-        merged: None,
-    })))
+    Ok(Some(
+        match before.filter(|before| before.is_active(global_epoch, login.now)) {
+            Some(before) => LoginOutcome::Opened(Box::new(OpenedSession {
+                user: user.user,
+                session: before.session,
+                is_new_user: before.is_new_user,
+                global_epoch,
+                ended: before.evicted,
+                merged: None,
+            })),
+            None => LoginOutcome::CodeUsed,
+        },
+    ))
 }
 
 /// Who signs in, and who was joined to them just now.
@@ -218,7 +203,7 @@ fn find(tx: &mut Transaction<'_>, login: &NewLogin) -> Result<FoundUser, EngineE
     let Some(owner) = owner_of(tx, login)? else {
         return Ok(FoundUser::default());
     };
-    let user = records::owner(tx, &owner)?;
+    let user = user_record::owner(tx, &owner)?;
     let other = match &login.proof {
         LoginProof::Wechat(identity) if login.merge => owner_of_unionid(tx, identity)?,
         LoginProof::Wechat(_) | LoginProof::Sms(_) | LoginProof::Password(..) => None,
@@ -229,7 +214,7 @@ fn find(tx: &mut Transaction<'_>, login: &NewLogin) -> Result<FoundUser, EngineE
             merged: None,
         });
     };
-    let other = records::owner(tx, &other)?;
+    let other = user_record::owner(tx, &other)?;
     // Neither phone is proven here, and one of them would be lost.
     let two_phones = user.user.phone.is_some() && other.user.phone.is_some();
     if two_phones || !merge::can_merge(&user, &other) {
@@ -285,6 +270,7 @@ fn update_returning(mut user: UserRecord, login: &NewLogin) -> UserRecord {
         avatar_url,
         bio: _,
         birthday: _,
+        unknown: _,
     } = &login.profile;
     let known = &mut user.user.profile;
     for (known, said) in [
@@ -309,8 +295,8 @@ fn create_user(
 ) -> Result<Result<UserRecord, LoginOutcome>, EngineError> {
     match &login.new_user {
         NewUserId::Pending => return Ok(Err(LoginOutcome::UnknownUser)),
-        NewUserId::FromBackend(id) if records::is_taken(tx, id)? => {
-            let is_deleted = records::user(tx, id)?.is_none();
+        NewUserId::FromBackend(id) if user_record::is_taken(tx, id)? => {
+            let is_deleted = user_record::user(tx, id)?.is_none();
             return Ok(Err(LoginOutcome::IdTaken { is_deleted }));
         }
         NewUserId::FromBackend(_) | NewUserId::Generated(_) | NewUserId::NextInteger { .. } => {}
@@ -334,10 +320,7 @@ fn link(
     match &login.proof {
         LoginProof::Wechat(identity) => link_wechat(tx, identity, user, login.now),
         LoginProof::Sms(guess) if user.user.phone.is_none() => {
-            let record = PhoneRecord {
-                user: user.user.id.clone(),
-                phone: guess.phone.clone(),
-            };
+            let record = PhoneRecord::new(&user.user.id, &guess.phone);
             tx.put_under(LookupKey::Phone(&guess.phone), &record)?;
             user.user.phone = Some(guess.phone.clone());
             Ok(())
@@ -352,34 +335,28 @@ fn link_wechat(
     user: &mut UserRecord,
     now: Timestamp,
 ) -> Result<(), EngineError> {
-    let lookup_key = LookupKey::OpenId(&identity.app_id, &identity.openid);
-    let known: Option<OpenIdRecord> = tx.find(lookup_key)?;
-    let is_new = known.is_none();
-    let mut record = known.unwrap_or_else(|| OpenIdRecord {
-        user: user.user.id.clone(),
-        app_id: identity.app_id.clone(),
-        openid: identity.openid.clone(),
-        session_key: None,
-        previous_session_key: None,
-    });
-    if record.renew_key(identity.session_key.as_ref(), now) || is_new {
+    let WechatIdentity {
+        app_id,
+        openid,
+        unionid: _,
+        session_key,
+    } = identity;
+    let lookup_key = LookupKey::OpenId(app_id, openid);
+    if tx.find::<OpenIdRecord>(lookup_key)?.is_none() {
+        let record = OpenIdRecord::new(&user.user.id, app_id, openid);
         tx.put_under(lookup_key, &record)?;
     }
-    user.openids
-        .insert((identity.app_id.clone(), identity.openid.clone()));
+    user.add_openid(app_id, openid);
+    if let Some(link) = user.link_mut(app_id, openid) {
+        link.renew_key(session_key.as_ref(), now);
+    }
 
     let Some(unionid) = &identity.unionid else {
         return Ok(());
     };
     let lookup_key = LookupKey::UnionId(unionid);
     if tx.find::<UnionIdRecord>(lookup_key)?.is_none() {
-        tx.put_under(
-            lookup_key,
-            &UnionIdRecord {
-                user: user.user.id.clone(),
-                unionid: unionid.clone(),
-            },
-        )?;
+        tx.put_under(lookup_key, &UnionIdRecord::new(&user.user.id, unionid))?;
         user.unionids.insert(unionid.clone());
     }
     Ok(())

@@ -5,14 +5,18 @@
 //! it happens whole or not at all.
 
 use super::{
-    layout::{self, LookupKey},
+    layout::LookupKey,
     outbox,
-    records::{self, OpenIdRecord, PhoneRecord, Tombstone, UnionIdRecord, UserRecord},
+    records::{OpenIdRecord, PhoneRecord, UnionIdRecord},
     revoke,
-    transaction::Transaction,
+    transaction::{ReadView, Transaction},
+    user_record::{self, Tombstone, UserRecord, WechatLink},
 };
 use crate::{
-    store::{OutboxEvent, OutboxPolicy, Profile, RevocationOutcome, error::EngineError},
+    store::{
+        OutboxEvent, OutboxPolicy, Profile, RevocationOutcome, error::EngineError,
+        record_cipher::RecordCipher,
+    },
     types::{AppId, Timestamp, UserType},
 };
 
@@ -37,7 +41,7 @@ pub(in crate::store) fn can_merge(one: &UserRecord, other: &UserRecord) -> bool 
         record
             .openids
             .iter()
-            .map(|(app, _)| app.clone())
+            .map(|link| link.app_id.clone())
             .collect::<Vec<AppId>>()
     };
     let same_app = apps(one).iter().any(|app| apps(other).contains(app));
@@ -54,41 +58,35 @@ pub(in crate::store) fn merge_users(
     now: Timestamp,
 ) -> Result<MergeResult, EngineError> {
     let age = |record: &UserRecord| (record.user.created_at, record.user.id.clone());
-    let (mut survivor, merged) = if age(&one) <= age(&other) {
+    let (mut survivor, mut merged) = if age(&one) <= age(&other) {
         (one, other)
     } else {
         (other, one)
     };
-    let revoked = revoke::revoke_user(tx, &merged.user.id, now)?;
+    let revoked = revoke::revoke_user(tx, &mut merged, now)?;
     let id = &survivor.user.id;
-    for (app, openid) in &merged.openids {
-        let lookup_key = LookupKey::OpenId(app, openid);
-        if let Some(record) = tx.find::<OpenIdRecord>(lookup_key)? {
-            tx.put_under(
-                lookup_key,
-                &OpenIdRecord {
-                    user: id.clone(),
-                    ..record
-                },
-            )?;
-        }
+    tx.want(&pointers(tx.cipher(), &merged));
+    for WechatLink { app_id, openid, .. } in &merged.openids {
+        let lookup_key = LookupKey::OpenId(app_id, openid);
+        let known: Option<OpenIdRecord> = tx.find(lookup_key)?;
+        let mut record = known.unwrap_or_else(|| OpenIdRecord::new(id, app_id, openid));
+        record.user.clone_from(id);
+        tx.put_under(lookup_key, &record)?;
     }
     for unionid in &merged.unionids {
-        let record = UnionIdRecord {
-            user: id.clone(),
-            unionid: unionid.clone(),
-        };
-        tx.put_under(LookupKey::UnionId(unionid), &record)?;
+        let lookup_key = LookupKey::UnionId(unionid);
+        let known: Option<UnionIdRecord> = tx.find(lookup_key)?;
+        let mut record = known.unwrap_or_else(|| UnionIdRecord::new(id, unionid));
+        record.user.clone_from(id);
+        tx.put_under(lookup_key, &record)?;
     }
     match (&survivor.user.phone, &merged.user.phone) {
         (None, Some(phone)) => {
-            tx.put_under(
-                LookupKey::Phone(phone),
-                &PhoneRecord {
-                    user: id.clone(),
-                    phone: phone.clone(),
-                },
-            )?;
+            let lookup_key = LookupKey::Phone(phone);
+            let known: Option<PhoneRecord> = tx.find(lookup_key)?;
+            let mut record = known.unwrap_or_else(|| PhoneRecord::new(id, phone));
+            record.user.clone_from(id);
+            tx.put_under(lookup_key, &record)?;
             survivor.user.phone = Some(phone.clone());
         }
         (Some(_), Some(phone)) => tx.remove_under(LookupKey::Phone(phone)),
@@ -98,17 +96,14 @@ pub(in crate::store) fn merge_users(
     survivor.unionids.extend(merged.unionids);
     fill(&mut survivor.user.profile, merged.user.profile);
     survivor.user.last_login_at = now;
-    records::put_user(tx, &survivor)?;
+    user_record::put_user(tx, &survivor)?;
 
     let merged_id = merged.user.id;
-    tx.remove(layout::user(&merged_id));
-    tx.put(
-        layout::tombstone(&merged_id),
-        &Tombstone {
-            at: now,
-            merged_into: Some(id.clone()),
-        },
-    )?;
+    let tombstone = Tombstone {
+        at: now,
+        merged_into: Some(id.clone()),
+    };
+    user_record::put_tombstone(tx, &merged_id, tombstone)?;
     if outbox.merged {
         outbox::put(
             tx,
@@ -126,6 +121,18 @@ pub(in crate::store) fn merge_users(
     })
 }
 
+/// The keys of all that points at a user.
+fn pointers(cipher: &RecordCipher, user: &UserRecord) -> Vec<Vec<u8>> {
+    let openids = user.openids.iter();
+    let openids = openids.map(|link| LookupKey::OpenId(&link.app_id, &link.openid));
+    let unionids = user.unionids.iter().map(LookupKey::UnionId);
+    let phone = user.user.phone.iter().map(LookupKey::Phone);
+    let lookup_keys = openids.chain(unionids).chain(phone);
+    lookup_keys
+        .flat_map(|lookup_key| lookup_key.candidate_keys(cipher))
+        .collect()
+}
+
 /// Gaps are filled, nothing is overwritten.
 fn fill(profile: &mut Profile, from: Profile) {
     let Profile {
@@ -133,6 +140,7 @@ fn fill(profile: &mut Profile, from: Profile) {
         avatar_url,
         bio,
         birthday,
+        unknown: _,
     } = from;
     let gaps = [
         (&mut profile.nickname, nickname),

@@ -1,14 +1,13 @@
 //! Opening a session, and making room for it.
 
 use super::{
-    layout,
-    records::{self, SessionRecord, UserRecord},
-    revoke, sweep,
+    records, revoke,
     transaction::Transaction,
+    user_record::{SessionRecord, UserRecord},
 };
 use crate::{
-    store::{NewSession, Session, error::EngineError},
-    types::{AppId, ClientType, OpenId, SessionId, Timestamp, UserId},
+    store::{NewSession, Session, UnknownFields, error::EngineError},
+    types::{AppId, ClientType, OpenId, REVOCATION_RETENTION, SessionId, Timestamp, UserId},
 };
 
 /// The limits that a new session has to fit.
@@ -18,80 +17,82 @@ pub(in crate::store) struct Capacity {
     pub(in crate::store) max_sessions: usize,
 }
 
+/// Most sessions of one user, whatever is configured: all of them are one record.
+const MAX_SESSIONS: usize = 100;
+
 /// Ends sessions to make room for a new one: those of the same client type where only one is
-/// allowed, and the oldest above the maximum. The new one is counted in the user's record, which
-/// the caller writes.
+/// allowed, and the oldest above the maximum. The caller writes the user.
 pub(in crate::store) fn evict_sessions(
     tx: &mut Transaction<'_>,
     capacity: &Capacity,
     user: &mut UserRecord,
     now: Timestamp,
 ) -> Result<Vec<SessionId>, EngineError> {
-    let Capacity {
-        client_type,
-        single_per_client_type,
-        max_sessions,
-    } = capacity;
-    user.sessions += 1;
-    if user.sessions <= *max_sessions && !single_per_client_type {
-        return Ok(Vec::new());
-    }
+    user.forget_ended(now);
     let global_epoch = records::global_epoch(tx);
-    let mut others = records::sessions_of(tx, &user.user.id)?;
-    user.sessions = others.len() + 1;
-    others.sort_by_key(|other| {
-        (
-            other.is_active(global_epoch, now),
-            other.session.last_used_at,
-            other.session.id,
-        )
-    });
-    let mut too_many = (others.len() + 1).saturating_sub(*max_sessions);
+    let mut others: Vec<_> = user
+        .sessions
+        .iter()
+        .map(|other| {
+            let is_active = other.is_active(global_epoch, now);
+            let is_same = capacity.single_per_client_type
+                && other.session.client_type == capacity.client_type;
+            let Session {
+                id, last_used_at, ..
+            } = other.session;
+            (is_active, last_used_at, id, is_same)
+        })
+        .collect();
+    others.sort_unstable();
+    let most = capacity.max_sessions.min(MAX_SESSIONS);
+    let mut too_many = (others.len() + 1).saturating_sub(most);
     let mut ended = Vec::new();
-    for other in others {
-        let is_same = *single_per_client_type && other.session.client_type == *client_type;
-        let is_active = other.is_active(global_epoch, now);
+    for (is_active, last_used_at, id, is_same) in others {
         if too_many > 0 || (is_same && is_active) {
             too_many = too_many.saturating_sub(1);
-            user.sessions -= 1;
             if is_active {
-                ended.push(other.session.id);
+                ended.push(id);
             }
-            revoke::end_session(tx, other, now)?;
+            // No access token of a session lives longer after its last use than a revocation is
+            // kept, so the log need not hear of one that was not used since.
+            if now < last_used_at.plus(REVOCATION_RETENTION) {
+                revoke::end_session(tx, user, id, now)?;
+            } else {
+                user.end_session(id, now);
+            }
         }
     }
     Ok(ended)
 }
 
-/// Most ended sessions that a session keeps for the answer to a repeated login: a record has a
-/// longest length, and the log has them all.
-const MAX_RECORDED_EVICTIONS: usize = 500;
-
-/// How a session began.
-pub(in crate::store) struct SessionOrigin<'a> {
+/// What a new session takes over from its login, or from the session in whose place it is opened.
+pub(in crate::store) struct SessionStart<'a> {
     pub(in crate::store) is_new_user: bool,
     pub(in crate::store) evicted: &'a [SessionId],
     pub(in crate::store) merged: Option<UserId>,
-    pub(in crate::store) origin: Option<(AppId, OpenId)>,
-    pub(in crate::store) since: Timestamp,
-    pub(in crate::store) ends_by: Timestamp,
+    /// The identity of WeChat by which the login was made.
+    pub(in crate::store) wechat: Option<(AppId, OpenId)>,
+    pub(in crate::store) created_at: Timestamp,
+    /// The latest absolute end.
+    pub(in crate::store) latest_end: Timestamp,
 }
 
+/// Adds a session to its user. The caller writes the user.
 pub(in crate::store) fn open(
-    tx: &mut Transaction<'_>,
+    tx: &Transaction<'_>,
     new: &NewSession,
-    user: &UserId,
-    origin: SessionOrigin<'_>,
+    user: &mut UserRecord,
+    start: SessionStart<'_>,
     now: Timestamp,
-) -> Result<(Session, u64), EngineError> {
-    let absolute_end = now.plus(new.absolute_ttl).min(origin.ends_by);
-    let (app_id, openid) = origin.origin.unzip();
+) -> Session {
+    let absolute_end = now.plus(new.absolute_ttl).min(start.latest_end);
+    let (app_id, openid) = start.wechat.unzip();
     let session = Session {
         id: new.id,
-        user: user.clone(),
+        user: user.user.id.clone(),
         client_type: new.client_type,
         app_id,
-        created_at: origin.since,
+        created_at: start.created_at,
         last_used_at: now,
         counter: 0,
         rotated_at: now,
@@ -99,48 +100,37 @@ pub(in crate::store) fn open(
         absolute_end,
         salt: new.salt,
     };
-    let global_epoch = records::global_epoch(tx);
-    let record = SessionRecord {
+    user.sessions.push(SessionRecord {
         session: session.clone(),
         openid,
-        global_epoch,
-        ended_at: None,
-        is_new_user: origin.is_new_user,
-        evicted: origin
-            .evicted
-            .iter()
-            .take(MAX_RECORDED_EVICTIONS)
-            .copied()
-            .collect(),
-        merged: origin.merged,
-    };
-    records::put_session(tx, &record)?;
-    tx.touch(layout::session_of(user, session.id));
-    tx.touch(layout::expiry(
-        sweep::removable_at(&record),
-        &layout::session(session.id),
-    ));
-    Ok((session, global_epoch))
+        global_epoch: records::global_epoch(tx),
+        is_new_user: start.is_new_user,
+        evicted: start.evicted.to_vec(),
+        merged: start.merged,
+        unknown: UnknownFields::default(),
+    });
+    session
 }
 
-/// Opens a session in the place of one whose user was merged into another.
+/// Opens a session in the place of one whose user was merged into another. The caller writes the
+/// user.
 pub(in crate::store) fn resume(
-    tx: &mut Transaction<'_>,
+    tx: &Transaction<'_>,
     old: SessionRecord,
     new: &NewSession,
-    user: &UserId,
+    user: &mut UserRecord,
     now: Timestamp,
-) -> Result<Session, EngineError> {
-    let origin = SessionOrigin {
+) -> Session {
+    let start = SessionStart {
         is_new_user: false,
         evicted: &[],
         merged: Some(old.session.user),
-        origin: old.session.app_id.zip(old.openid),
+        wechat: old.session.app_id.zip(old.openid),
         // It is the same login: neither a fresh one, nor one that may last longer.
-        since: old.session.created_at,
-        ends_by: old.session.absolute_end,
+        created_at: old.session.created_at,
+        latest_end: old.session.absolute_end,
     };
-    Ok(open(tx, new, user, origin, now)?.0)
+    open(tx, new, user, start, now)
 }
 
 /// Unused so long, a session ends; the absolute end stays.

@@ -7,7 +7,10 @@ use super::{
     transaction::{ReadView, Transaction},
 };
 use crate::{
-    store::{Backlog, OutboxEntry, OutboxEvent, OutboxReceipt, error::EngineError},
+    store::{
+        Backlog, OutboxEntry, OutboxEvent, OutboxReceipt, UnknownFields, error::EngineError,
+        record_cipher::RecordCipher,
+    },
     types::Timestamp,
 };
 
@@ -20,6 +23,8 @@ pub(in crate::store) struct OutboxRecord {
     pub(in crate::store) event: OutboxEvent,
     pub(in crate::store) at: Timestamp,
     attempts: u32,
+    #[serde(flatten)]
+    unknown: UnknownFields,
 }
 
 /// Adds an event, due at once.
@@ -28,17 +33,15 @@ pub(in crate::store) fn put(
     event: OutboxEvent,
     at: Timestamp,
 ) -> Result<(), EngineError> {
-    let number = tx.record::<u64>(layout::OUTBOX_HEAD)?.unwrap_or_default();
-    let next = number
-        .checked_add(1)
-        .ok_or(EngineError::Refused("a counter is at its end"))?;
-    tx.put(layout::OUTBOX_HEAD.to_vec(), &next)?;
+    // Random, so that no two events share a place and none shares a record with others.
+    let number = u64::from_be_bytes(tx.cipher().entropy().bytes()?);
     tx.put(
-        layout::outbox(at, next),
+        layout::outbox(at, number),
         &OutboxRecord {
             event,
             at,
             attempts: 0,
+            unknown: UnknownFields::default(),
         },
     )
 }
@@ -67,14 +70,23 @@ pub(in crate::store) fn take(
         if due > now {
             break;
         }
-        let record: OutboxRecord = match tx.cipher().read(&key, &bytes) {
-            // The others must not wait for it for ever.
+        // Whatever it is, the others must not wait for it for ever.
+        let plain = match tx.cipher().open(&key, &bytes) {
             Err(EngineError::Damaged(why)) => {
                 tracing::error!(error = %why, "an event for the backend could not be read and is removed: {why}");
                 tx.remove(key);
                 continue;
             }
-            read => read?,
+            opened => opened?,
+        };
+        let record: OutboxRecord = match RecordCipher::decode(&key, &plain) {
+            Err(EngineError::Damaged(why)) => {
+                tracing::warn!(error = %why, "an event for the backend is of a newer version and is left to it: {why}");
+                tx.remove(key);
+                tx.put_plain(layout::outbox(lease_until, number), plain);
+                continue;
+            }
+            decoded => decoded?,
         };
         let record = OutboxRecord {
             attempts: record.attempts.saturating_add(1),
@@ -87,6 +99,7 @@ pub(in crate::store) fn take(
             event,
             at,
             attempts,
+            unknown: _,
         } = record;
         taken.push(OutboxEntry {
             event,

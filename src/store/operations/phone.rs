@@ -1,12 +1,13 @@
 //! Binding a phone to a user, and taking it away.
 
 use super::{
-    layout::LookupKey,
+    layout::{self, LookupKey},
     merge::{self, MergeResult},
     open_session::{self, Capacity},
-    records::{self, PhoneRecord, UserRecord},
+    records::{self, PhoneRecord},
     sms::{self, GuessResult},
-    transaction::Transaction,
+    transaction::{ReadView, Transaction},
+    user_record::{self, UserRecord},
 };
 use crate::{
     store::{
@@ -31,11 +32,11 @@ pub(in crate::store) fn bind(
         outbox: _,
     } = binding;
     if let Some(merge) = merge
-        && let Some(done) = merged_before(tx, merge, *now)?
+        && let Some(done) = merged_before(tx, user, merge, *now)?
     {
         return Ok(done);
     }
-    let Some(caller) = records::caller(tx, user, *session, *now)? else {
+    let Some(caller) = user_record::caller(tx, user, *session, *now)? else {
         return Ok(BindOutcome::SessionEnded);
     };
     if caller.user.disabled {
@@ -54,7 +55,7 @@ pub(in crate::store) fn bind(
     let Some(owner) = tx.find::<PhoneRecord>(LookupKey::Phone(proof.phone()))? else {
         return set_phone(tx, caller, proof).map(|user| BindOutcome::Bound(Box::new(user.user)));
     };
-    let owner = records::owner(tx, &owner.user)?;
+    let owner = user_record::owner(tx, &owner.user)?;
     match merge {
         Some(new) if merge::can_merge(&caller, &owner) => join(tx, binding, new, caller, owner),
         Some(_) | None => Ok(BindOutcome::Conflict),
@@ -73,12 +74,9 @@ fn set_phone(
     }
     tx.put_under(
         LookupKey::Phone(phone),
-        &PhoneRecord {
-            user: user.user.id.clone(),
-            phone: phone.clone(),
-        },
+        &PhoneRecord::new(&user.user.id, phone),
     )?;
-    records::put_user(tx, &user)?;
+    user_record::put_user(tx, &user)?;
     Ok(user)
 }
 
@@ -92,7 +90,7 @@ fn join(
 ) -> Result<BindOutcome, EngineError> {
     let now = binding.now;
     // As it is before its user goes, and it with them.
-    let before = records::session(tx, binding.session)?;
+    let before = caller.session(binding.session).cloned();
     let MergeResult {
         survivor,
         merged_id,
@@ -119,14 +117,9 @@ fn join(
                     target: RevocationTarget::Session(id),
                 });
             }
-            records::put_user(tx, &survivor)?;
-            Some(open_session::resume(
-                tx,
-                before,
-                new,
-                &survivor.user.id,
-                now,
-            )?)
+            let session = open_session::resume(tx, before, new, &mut survivor, now);
+            user_record::put_user(tx, &survivor)?;
+            Some(session)
         }
         Some(_) | None => None,
     };
@@ -141,28 +134,33 @@ fn join(
     Ok(BindOutcome::Merged(Box::new(merged)))
 }
 
-/// The same merge again, after an answer was lost: its new session is there already.
+/// The same merge again, after an answer was lost: the caller's user is gone, and its new session is
+/// there already.
 fn merged_before(
     tx: &Transaction<'_>,
+    caller: &UserId,
     new: &NewSession,
     now: Timestamp,
 ) -> Result<Option<BindOutcome>, EngineError> {
-    let Some(record) = records::session(tx, new.id)? else {
+    let gone = user_record::tombstone(tx, caller)?;
+    let Some(survivor) = gone.and_then(|gone| gone.merged_into) else {
+        return Ok(None);
+    };
+    let Some(survivor) = user_record::user(tx, &survivor)? else {
         return Ok(None);
     };
     let global_epoch = records::global_epoch(tx);
-    let user = records::user(tx, &record.session.user)?;
-    Ok(Some(match (user, &record.merged) {
-        (Some(user), Some(merged_id)) if record.is_active(global_epoch, now) => {
-            BindOutcome::Merged(Box::new(MergedUser {
-                user: user.user,
-                merged_id: merged_id.clone(),
-                session: Some(record.session),
-                global_epoch,
-                revoked: RevocationOutcome::default(),
-            }))
-        }
-        (Some(_) | None, _) => BindOutcome::SessionEnded,
+    let session = survivor.session(new.id);
+    let session = session.filter(|session| session.is_active(global_epoch, now));
+    let session = session.filter(|session| session.merged.as_ref() == Some(caller));
+    Ok(session.cloned().map(|session| {
+        BindOutcome::Merged(Box::new(MergedUser {
+            user: survivor.user,
+            merged_id: caller.clone(),
+            session: Some(session.session),
+            global_epoch,
+            revoked: RevocationOutcome::default(),
+        }))
     }))
 }
 
@@ -173,7 +171,7 @@ pub(in crate::store) fn unbind(
     session: SessionId,
     now: Timestamp,
 ) -> Result<UnbindOutcome, EngineError> {
-    let Some(mut caller) = records::caller(tx, user, session, now)? else {
+    let Some(mut caller) = user_record::caller(tx, user, session, now)? else {
         return Ok(UnbindOutcome::SessionEnded);
     };
     let Some(phone) = caller.user.phone.take() else {
@@ -183,7 +181,7 @@ pub(in crate::store) fn unbind(
         return Ok(UnbindOutcome::OnlyIdentity);
     }
     tx.remove_under(LookupKey::Phone(&phone));
-    records::put_user(tx, &caller)?;
+    user_record::put_user(tx, &caller)?;
     Ok(UnbindOutcome::Unbound(Box::new(caller.user)))
 }
 
@@ -195,7 +193,8 @@ pub(in crate::store) fn prove(
     guess: &SmsGuess,
     now: Timestamp,
 ) -> Result<bool, EngineError> {
+    tx.want(&[layout::user(user)]);
     let is_right = sms::guess(tx, guess, now)? == GuessResult::Right;
-    let phone = records::user(tx, user)?.and_then(|record| record.user.phone);
+    let phone = user_record::user(tx, user)?.and_then(|record| record.user.phone);
     Ok(is_right && phone.as_ref() == Some(&guess.phone))
 }

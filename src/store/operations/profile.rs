@@ -1,6 +1,6 @@
 //! Changing what a user says of themselves.
 
-use super::{records, transaction::Transaction};
+use super::{transaction::Transaction, user_record};
 use crate::{
     store::{Profile, ProfileChange, User, error::EngineError},
     types::UserId,
@@ -12,7 +12,7 @@ pub(in crate::store) fn change(
     id: &UserId,
     change: &ProfileChange,
 ) -> Result<Option<User>, EngineError> {
-    let Some(mut record) = records::user(tx, id)? else {
+    let Some(mut record) = user_record::user(tx, id)? else {
         return Ok(None);
     };
     let Profile {
@@ -20,6 +20,7 @@ pub(in crate::store) fn change(
         avatar_url,
         bio,
         birthday,
+        unknown: _,
     } = &mut record.user.profile;
     let changes = [
         (nickname, &change.nickname),
@@ -32,6 +33,6 @@ pub(in crate::store) fn change(
             field.clone_from(value);
         }
     }
-    records::put_user(tx, &record)?;
+    user_record::put_user(tx, &record)?;
     Ok(Some(record.user))
 }

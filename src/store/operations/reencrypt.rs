@@ -7,7 +7,6 @@
 use super::{
     layout::{self, LookupKey},
     records::{OpenIdRecord, PhoneRecord, SmsRecord, UnionIdRecord, UsernameRecord},
-    sms,
     transaction::{ReadView, Transaction},
 };
 use crate::store::{ReencryptionProgress, engine::FENCE, error::EngineError};
@@ -36,9 +35,9 @@ pub(in crate::store) fn step(
     let limit = limit.max(1);
     let pairs = tx.scan(b"", from.as_deref(), limit)?;
     for (key, bytes) in &pairs {
-        // What is found by something personal is looked at in any case: it has to be in its newest
+        // The keyring is encrypted with another key. What is found by something personal is looked at in any case: it has to be in its newest
         // place too.
-        if !is_sealed(key) || (tx.cipher().is_newest(bytes) && !has_lookup_key(key)) {
+        if key == FENCE || (tx.cipher().is_newest(bytes) && !has_lookup_key(key)) {
             continue;
         }
         match move_record(tx, key, bytes) {
@@ -56,11 +55,6 @@ pub(in crate::store) fn step(
     tx.remove(layout::REENCRYPTED_UP_TO.to_vec());
     tx.put_keyring(tx.cipher().keyring().newest_only())?;
     Ok(progress(pairs.len(), true))
-}
-
-/// Indexes have empty values, and the keyring is encrypted with another key.
-fn is_sealed(key: &[u8]) -> bool {
-    !key.starts_with(layout::EXPIRY) && !key.starts_with(layout::SESSIONS_OF) && key != FENCE
 }
 
 /// Whether the key of a record is a lookup key: the keyed hash of personal data.
@@ -95,8 +89,8 @@ fn move_record(tx: &mut Transaction<'_>, key: &[u8], bytes: &[u8]) -> Result<(),
         }
         b"v/" => {
             let record: SmsRecord = tx.cipher().read(key, bytes)?;
-            let key = tx.put_under(LookupKey::Sms(&record.phone), &record)?;
-            tx.touch(layout::expiry(sms::forgotten_at(&record), &key));
+            let day = layout::sms_day_at(key).unwrap_or_default();
+            tx.put_under(LookupKey::Sms(&record.phone, day), &record)?;
         }
         _ => {
             let plain = tx.cipher().open(key, bytes)?;

@@ -1,19 +1,18 @@
-//! Ending sessions, and the log from which every replica learns of it.
+//! Ending sessions.
 //!
-//! The line of the log and the change of the session go into one batch, so neither is there without
+//! The line of the log and the change of the user go into one commit, so neither is there without
 //! the other.
 
 use super::{
-    layout,
-    records::{self, SessionRecord},
+    records, revocation_log,
     transaction::{ReadView, Transaction},
+    user_record::{self, SessionRecord, UserRecord},
 };
 use crate::{
     store::{
-        LogCursor, RevocationEntry, RevocationOutcome, RevocationPage, RevocationScope,
-        RevocationTarget, error::EngineError,
+        RevocationEntry, RevocationOutcome, RevocationScope, RevocationTarget, error::EngineError,
     },
-    types::{REVOCATION_RETENTION, SessionId, Timestamp, UserId},
+    types::{SessionId, Timestamp, UserId},
 };
 
 /// Ends what is asked for.
@@ -25,96 +24,132 @@ pub(in crate::store) fn revoke(
     match scope {
         RevocationScope::Session { user, session } => revoke_session(tx, user, *session, now),
         RevocationScope::Others { user, keep } => revoke_others(tx, user, *keep, now),
-        RevocationScope::User(user) => revoke_user(tx, user, now),
+        RevocationScope::User(user) => revoke_user_by_id(tx, user, now),
         RevocationScope::Everything => revoke_everything(tx, now),
     }
 }
 
 fn revoke_session(
     tx: &mut Transaction<'_>,
-    user: &UserId,
-    id: SessionId,
+    id: &UserId,
+    session: SessionId,
     now: Timestamp,
 ) -> Result<RevocationOutcome, EngineError> {
-    let global_epoch = records::global_epoch(tx);
-    match records::session(tx, id)? {
-        Some(record) if record.session.user == *user => {
-            end_sessions(tx, vec![record], global_epoch, now)
-        }
-        Some(_) | None => Ok(RevocationOutcome::default()),
+    let Some(mut user) = user_record::user(tx, id)? else {
+        return Ok(RevocationOutcome::default());
+    };
+    let mut revoked = end_sessions(tx, &mut user, |id| id == session, now)?;
+    let ended = user.ended_session(session, now);
+    if revoked.entries.is_empty() && ended.is_some_and(|ended| ended.is_recent(now)) {
+        let target = RevocationTarget::Session(session);
+        let entry = RevocationEntry { at: now, target };
+        revoked.entries.push(revocation_log::append(tx, entry)?);
+        return Ok(revoked);
     }
+    put_if_ended(tx, &user, revoked)
 }
 
 fn revoke_others(
     tx: &mut Transaction<'_>,
-    user: &UserId,
+    id: &UserId,
     keep: SessionId,
     now: Timestamp,
 ) -> Result<RevocationOutcome, EngineError> {
-    let global_epoch = records::global_epoch(tx);
-    // Every login writes the user, so none can come in between.
-    if records::user(tx, user)?.is_none() {
+    let Some(mut user) = user_record::user(tx, id)? else {
         return Ok(RevocationOutcome::default());
+    };
+    let revoked = end_sessions(tx, &mut user, |id| id != keep, now)?;
+    put_if_ended(tx, &user, revoked)
+}
+
+fn put_if_ended(
+    tx: &mut Transaction<'_>,
+    user: &UserRecord,
+    revoked: RevocationOutcome,
+) -> Result<RevocationOutcome, EngineError> {
+    if !revoked.entries.is_empty() {
+        user_record::put_user(tx, user)?;
     }
-    let mut sessions = records::sessions_of(tx, user)?;
-    sessions.retain(|record| record.session.id != keep);
-    end_sessions(tx, sessions, global_epoch, now)
+    Ok(revoked)
 }
 
 /// Ends each with a line of its own. One that has expired is ended too, because an access token may
-/// outlive it a little.
+/// outlive it a little. The caller writes the user.
 fn end_sessions(
     tx: &mut Transaction<'_>,
-    sessions: Vec<SessionRecord>,
-    global_epoch: u64,
+    user: &mut UserRecord,
+    is_meant: impl Fn(SessionId) -> bool,
     now: Timestamp,
 ) -> Result<RevocationOutcome, EngineError> {
+    let global_epoch = records::global_epoch(tx);
+    let meant = |record: &&SessionRecord| {
+        is_meant(record.session.id) && !record.is_revoked(global_epoch) && !record.is_forgotten(now)
+    };
+    let sessions: Vec<_> = user
+        .sessions
+        .iter()
+        .filter(meant)
+        .map(|record| (record.session.id, record.is_active(global_epoch, now)))
+        .collect();
     let mut revoked = RevocationOutcome::default();
-    for record in sessions {
-        if record.is_revoked(global_epoch) {
-            continue;
+    for (id, is_active) in sessions {
+        if is_active {
+            revoked.sessions.push(id);
         }
-        if record.is_active(global_epoch, now) {
-            revoked.sessions.push(record.session.id);
-        }
-        revoked.entries.push(end_session(tx, record, now)?);
+        revoked.entries.push(end_session(tx, user, id, now)?);
     }
+    Ok(revoked)
+}
+
+fn revoke_user_by_id(
+    tx: &mut Transaction<'_>,
+    id: &UserId,
+    now: Timestamp,
+) -> Result<RevocationOutcome, EngineError> {
+    let Some(mut user) = user_record::user(tx, id)? else {
+        return Ok(RevocationOutcome::default());
+    };
+    let revoked = revoke_user(tx, &mut user, now)?;
+    user_record::put_user(tx, &user)?;
     Ok(revoked)
 }
 
 /// The user's epoch speaks for all tokens, so one line is enough however many sessions there are.
+/// The caller writes the user.
 pub(in crate::store) fn revoke_user(
     tx: &mut Transaction<'_>,
-    id: &UserId,
+    user: &mut UserRecord,
     now: Timestamp,
 ) -> Result<RevocationOutcome, EngineError> {
-    let mut revoked = revoke_access_tokens(tx, id, now)?;
+    let mut revoked = revoke_access_tokens(tx, user, now)?;
     let global_epoch = records::global_epoch(tx);
-    for record in records::sessions_of(tx, id)? {
-        if record.is_active(global_epoch, now) {
-            revoked.sessions.push(record.session.id);
+    let sessions: Vec<_> = user
+        .sessions
+        .iter()
+        .map(|record| (record.session.id, record.is_active(global_epoch, now)))
+        .collect();
+    for (id, is_active) in sessions {
+        if is_active {
+            revoked.sessions.push(id);
         }
-        write_ended(tx, record, now)?;
+        user.end_session(id, now);
     }
     Ok(revoked)
 }
 
-/// Refuses the access tokens that a user has; the sessions live on and give others.
+/// Refuses the access tokens that a user has; the sessions live on and give others. The caller
+/// writes the user.
 pub(in crate::store) fn revoke_access_tokens(
     tx: &mut Transaction<'_>,
-    id: &UserId,
+    user: &mut UserRecord,
     now: Timestamp,
 ) -> Result<RevocationOutcome, EngineError> {
-    let Some(mut user) = records::user(tx, id)? else {
-        return Ok(RevocationOutcome::default());
-    };
     user.user.epoch = increment(user.user.epoch)?;
     let target = RevocationTarget::User {
-        id: id.clone(),
+        id: user.user.id.clone(),
         epoch: user.user.epoch,
     };
-    let entry = append_to_log(tx, RevocationEntry { at: now, target })?;
-    records::put_user(tx, &user)?;
+    let entry = revocation_log::append(tx, RevocationEntry { at: now, target })?;
     Ok(RevocationOutcome {
         sessions: Vec::new(),
         entries: vec![entry],
@@ -128,7 +163,7 @@ fn revoke_everything(
 ) -> Result<RevocationOutcome, EngineError> {
     let epoch = increment(records::global_epoch(tx))?;
     tx.put_keyring(tx.cipher().keyring().with_global_epoch(epoch))?;
-    let entry = append_to_log(
+    let entry = revocation_log::append(
         tx,
         RevocationEntry {
             at: now,
@@ -141,41 +176,16 @@ fn revoke_everything(
     })
 }
 
-/// Ends one session, with its line in the log.
+/// Ends one session, with its line in the log. The caller writes the user.
 pub(in crate::store) fn end_session(
     tx: &mut Transaction<'_>,
-    record: SessionRecord,
+    user: &mut UserRecord,
+    id: SessionId,
     now: Timestamp,
 ) -> Result<RevocationEntry, EngineError> {
-    let target = RevocationTarget::Session(record.session.id);
-    let entry = append_to_log(tx, RevocationEntry { at: now, target })?;
-    write_ended(tx, record, now)?;
-    Ok(entry)
-}
-
-/// The record stays for a while, so that the rejection of a refresh can say why.
-fn write_ended(
-    tx: &mut Transaction<'_>,
-    mut record: SessionRecord,
-    now: Timestamp,
-) -> Result<(), EngineError> {
-    record.ended_at = Some(now);
-    record.evicted.clear();
-    // Whose it was outside is not needed any more, and must not outlive an account that is erased.
-    record.openid = None;
-    tx.remove(layout::session_of(&record.session.user, record.session.id));
-    records::put_session(tx, &record)
-}
-
-pub(in crate::store) fn append_to_log(
-    tx: &mut Transaction<'_>,
-    entry: RevocationEntry,
-) -> Result<RevocationEntry, EngineError> {
-    let number = increment(tx.record::<u64>(layout::LOG_HEAD)?.unwrap_or_default())?;
-    let key = layout::log_line(number);
-    tx.put(layout::LOG_HEAD.to_vec(), &number)?;
-    tx.put(key.clone(), &entry)?;
-    tx.touch(layout::expiry(entry.at.plus(REVOCATION_RETENTION), &key));
+    let target = RevocationTarget::Session(id);
+    let entry = revocation_log::append(tx, RevocationEntry { at: now, target })?;
+    user.end_session(id, now);
     Ok(entry)
 }
 
@@ -183,37 +193,4 @@ fn increment(number: u64) -> Result<u64, EngineError> {
     number
         .checked_add(1)
         .ok_or(EngineError::Refused("a counter is at its end"))
-}
-
-/// The log after a cursor. Each line reads and writes `LOG_HEAD`, so lines are committed in the
-/// order of their numbers, and one never appears before one that was read already. A cursor of
-/// another engine starts over, which repeats lines but skips none.
-pub(in crate::store) fn page(
-    view: &dyn ReadView,
-    cursor: Option<&LogCursor>,
-    limit: usize,
-) -> Result<RevocationPage, EngineError> {
-    let from = cursor
-        .and_then(|cursor| <[u8; 8]>::try_from(cursor.0.as_slice()).ok())
-        .map_or(0, u64::from_be_bytes);
-    let mut lines = view.scan(
-        layout::LOG,
-        Some(&layout::log_line(from)),
-        limit.saturating_add(1),
-    )?;
-    let more = lines.len() > limit;
-    lines.truncate(limit);
-    let last = lines
-        .last()
-        .and_then(|(key, _)| layout::number_at(key))
-        .unwrap_or(from);
-    let entries = lines
-        .iter()
-        .map(|(key, bytes)| view.cipher().read(key, bytes))
-        .collect::<Result<_, _>>()?;
-    Ok(RevocationPage {
-        entries,
-        next: LogCursor(last.to_be_bytes().to_vec()),
-        more,
-    })
 }

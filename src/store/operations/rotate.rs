@@ -7,16 +7,17 @@
 use std::time::Duration;
 
 use super::{
-    open_session,
-    records::{self, SessionRecord},
-    revoke,
+    ended_session::EndedSession,
+    open_session, records, revoke,
     transaction::Transaction,
+    user_record::{self, SessionRecord, UserRecord},
 };
 use crate::{
     store::{
-        Renewal, RenewalProof, RenewedSession, Rotation, RotationOutcome, User, error::EngineError,
+        RefreshSalt, Renewal, RenewalProof, RenewedSession, Rotation, RotationOutcome, TokenCheck,
+        error::EngineError,
     },
-    types::{SessionId, Timestamp},
+    types::{SessionId, Timestamp, UserId},
 };
 
 /// What a presented counter means.
@@ -32,8 +33,9 @@ enum CounterCheck {
 
 /// A session that can go on, with its user, under the epoch of everybody.
 struct ActiveSession {
-    record: SessionRecord,
-    user: User,
+    user: UserRecord,
+    /// Where it is in the user's record.
+    at: usize,
     global_epoch: u64,
 }
 
@@ -42,11 +44,17 @@ pub(in crate::store) fn rotate(
     tx: &mut Transaction<'_>,
     rotation: &Rotation,
 ) -> Result<RotationOutcome, EngineError> {
-    let mut active_session = match active_session(tx, rotation.session, rotation.now)? {
+    let mut active_session = match active_session(
+        tx,
+        &rotation.user,
+        rotation.session,
+        Some(&rotation.check),
+        rotation.now,
+    )? {
         Ok(active_session) => active_session,
         Err(over) => return Ok(over),
     };
-    let session = &mut active_session.record.session;
+    let session = &mut active_session.record_mut().session;
     match check_counter(
         rotation.counter,
         rotation.replay_window,
@@ -68,50 +76,64 @@ pub(in crate::store) fn renew(
     tx: &mut Transaction<'_>,
     renewal: &Renewal,
 ) -> Result<RotationOutcome, EngineError> {
-    let active_session = match active_session(tx, renewal.session, renewal.now)? {
+    let check = match &renewal.proof {
+        RenewalProof::RefreshToken { check, .. } => Some(check),
+        RenewalProof::AccessToken => None,
+    };
+    let found = active_session(tx, &renewal.user, renewal.session, check, renewal.now)?;
+    let active_session = match found {
         Ok(active_session) => active_session,
         Err(over) => return Ok(over),
     };
-    let session = &active_session.record.session;
+    let session = &active_session.record().session;
     match &renewal.proof {
-        RenewalProof::AccessToken { user } if *user == session.user => {}
-        RenewalProof::AccessToken { .. } => return Ok(RotationOutcome::Unknown),
+        RenewalProof::AccessToken => {}
         // One ahead is a rotation that was lost in a failover, as in a rotation.
-        RenewalProof::RefreshToken { counter }
+        RenewalProof::RefreshToken { counter, .. }
             if (session.counter..=session.counter.saturating_add(1)).contains(counter) => {}
         RenewalProof::RefreshToken { .. } => return end_reused(tx, active_session, renewal.now),
     }
     extend(tx, active_session, renewal.idle_ttl, renewal.now)
 }
 
-/// The session, or why it cannot go on.
+/// The session, or why it cannot go on. Nothing but that there is no such session is said to a token
+/// that is not genuine.
 fn active_session(
     tx: &Transaction<'_>,
+    user: &UserId,
     id: SessionId,
+    check: Option<&TokenCheck>,
     now: Timestamp,
 ) -> Result<Result<ActiveSession, RotationOutcome>, EngineError> {
-    let Some(record) = records::session(tx, id)? else {
+    let global_epoch = records::global_epoch(tx);
+    let user = user_record::user(tx, user)?;
+    let known = |record: &SessionRecord| record.session.id == id && !record.is_forgotten(now);
+    let sessions = user.as_ref().map(|user| user.sessions.as_slice());
+    let found = sessions.unwrap_or_default().iter().position(known);
+    let salt = user.as_ref().and_then(|user| match found {
+        Some(at) => Some(user.sessions[at].session.salt),
+        None => user.ended_session(id, now).map(EndedSession::salt),
+    });
+    let accepts = |salt| check.is_none_or(|check| check.accepts(salt));
+    let is_genuine = accepts(&salt.unwrap_or(RefreshSalt::DECOY));
+    let Some(user) = user.filter(|_| salt.is_some() && is_genuine) else {
         return Ok(Err(RotationOutcome::Unknown));
     };
-    let global_epoch = records::global_epoch(tx);
-    let user = records::user(tx, &record.session.user)?.map(|record| record.user);
     // A ban ends the sessions too; what it says is more of use than that they ended.
-    if let Some(user) = user.as_ref().filter(|user| user.disabled) {
-        return Ok(Err(RotationOutcome::Disabled(user.id.clone())));
+    if user.user.disabled {
+        return Ok(Err(RotationOutcome::Disabled(user.user.id)));
     }
-    if record.is_revoked(global_epoch) {
+    let Some(at) = found.filter(|at| !user.sessions[*at].is_revoked(global_epoch)) else {
         return Ok(Err(RotationOutcome::Revoked));
-    }
-    if record.is_expired(now) {
+    };
+    if user.sessions[at].is_expired(now) {
         return Ok(Err(RotationOutcome::Expired));
     }
-    Ok(user
-        .map(|user| ActiveSession {
-            record,
-            user,
-            global_epoch,
-        })
-        .ok_or(RotationOutcome::Unknown))
+    Ok(Ok(ActiveSession {
+        user,
+        at,
+        global_epoch,
+    }))
 }
 
 fn extend(
@@ -120,11 +142,11 @@ fn extend(
     idle_ttl: Duration,
     now: Timestamp,
 ) -> Result<RotationOutcome, EngineError> {
-    let session = &mut active_session.record.session;
-    session.last_used_at = now;
-    session.idle_end = open_session::idle_end(now, idle_ttl, session.absolute_end);
-    active_session.record.evicted.clear();
-    records::put_session(tx, &active_session.record)?;
+    let record = active_session.record_mut();
+    record.session.last_used_at = now;
+    record.session.idle_end = open_session::idle_end(now, idle_ttl, record.session.absolute_end);
+    record.evicted.clear();
+    user_record::put_user(tx, &active_session.user)?;
     Ok(RotationOutcome::Rotated(active_session.renewed()))
 }
 
@@ -133,15 +155,27 @@ fn end_reused(
     active_session: ActiveSession,
     now: Timestamp,
 ) -> Result<RotationOutcome, EngineError> {
-    revoke::end_session(tx, active_session.record, now)?;
-    Ok(RotationOutcome::Reused(active_session.user.id))
+    let id = active_session.record().session.id;
+    let mut user = active_session.user;
+    revoke::end_session(tx, &mut user, id, now)?;
+    user_record::put_user(tx, &user)?;
+    Ok(RotationOutcome::Reused(user.user.id))
 }
 
 impl ActiveSession {
+    fn record(&self) -> &SessionRecord {
+        &self.user.sessions[self.at]
+    }
+
+    fn record_mut(&mut self) -> &mut SessionRecord {
+        &mut self.user.sessions[self.at]
+    }
+
     fn renewed(self) -> Box<RenewedSession> {
+        let session = self.record().session.clone();
         Box::new(RenewedSession {
-            user: self.user,
-            session: self.record.session,
+            user: self.user.user,
+            session,
             global_epoch: self.global_epoch,
         })
     }

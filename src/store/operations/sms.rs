@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::{
+    bits::Bits,
     layout::{self, LookupKey},
     records::{SmsBudget, SmsCodeRecord, SmsRecord},
     transaction::{ReadView, Transaction},
@@ -13,14 +14,16 @@ use super::{
 use crate::{
     crypto,
     store::{
-        SmsGuess, SmsId, SmsLimits, SmsRefund, SmsReservation, SmsReservationOutcome,
-        error::EngineError,
+        GuessId, SmsGuess, SmsId, SmsLimits, SmsRefund, SmsReservation, SmsReservationOutcome,
+        UnknownFields, engine::NumberPool, error::EngineError, record_cipher::RecordCipher,
     },
     types::{Phone, Timestamp},
 };
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
+/// Guesses of a phone that are remembered: a repeat follows within seconds.
+const MAX_REMEMBERED_GUESSES: usize = 8;
 /// China's days begin eight hours before those of UTC.
 const UTC_8: Duration = Duration::from_hours(8);
 
@@ -34,14 +37,20 @@ pub(in crate::store) enum GuessResult {
     NoCode,
 }
 
+impl GuessResult {
+    const fn compared(is_right: bool) -> Self {
+        if is_right { Self::Right } else { Self::Wrong }
+    }
+}
+
 /// Reserves the quota, or returns the limit that is exceeded: the one with the shortest wait first.
 pub(in crate::store) fn reserve(
     tx: &mut Transaction<'_>,
     new: &SmsReservation,
 ) -> Result<SmsReservationOutcome, EngineError> {
-    let known: Option<SmsRecord> = tx.find(LookupKey::Sms(&new.phone))?;
+    let known = find(tx, &new.phone, new.now)?;
     let mut record = known.unwrap_or_else(|| SmsRecord::new(&new.phone));
-    if record.code.as_ref().is_some_and(|code| code.id == new.id.0) {
+    if record.has_code_of(new.id) {
         return Ok(SmsReservationOutcome::Granted);
     }
     let now = &new.now;
@@ -50,15 +59,15 @@ pub(in crate::store) fn reserve(
     if let Some(refused) = refuse(tx, &record, new)? {
         if was_set_back {
             // Times that lay ahead count from now on, not from each refusal.
-            put(tx, &record)?;
+            put(tx, &record, *now)?;
         }
         return Ok(refused);
     }
     if !new.is_test {
-        record.sent.push((new.id.0, *now));
+        record.sent.push((Bits(new.id.0), *now));
     }
     record.start_code(new);
-    put(tx, &record)?;
+    put(tx, &record, *now)?;
     Ok(SmsReservationOutcome::Granted)
 }
 
@@ -95,13 +104,13 @@ pub(in crate::store) fn release(
     refund: SmsRefund,
     now: Timestamp,
 ) -> Result<(), EngineError> {
-    let Some(mut record) = tx.find::<SmsRecord>(LookupKey::Sms(phone))? else {
+    let Some(mut record) = find(tx, phone, now)? else {
         return Ok(());
     };
     // A second time the code is another one.
-    let is_first = record.code.as_ref().is_some_and(|code| code.id == id.0);
+    let is_first = record.has_code_of(id);
     if refund == SmsRefund::All {
-        record.sent.retain(|(sent, _)| *sent != id.0);
+        record.sent.retain(|(sent, _)| sent.0 != id.0);
     }
     if is_first && refund != SmsRefund::Nothing {
         let mut budget: SmsBudget = tx.record(layout::SMS_BUDGET)?.unwrap_or_default();
@@ -113,11 +122,11 @@ pub(in crate::store) fn release(
     if is_first {
         record.code = record.replaced.take();
     }
-    put(tx, &record)
+    put(tx, &record, now)
 }
 
 /// Counts the guess, then compares. A right one is used up, and frees the guesses that were lost
-/// before it.
+/// before it. A repeat of a guess has the same result and is not counted again.
 ///
 /// A guess at nothing writes too: how long the answer takes says nothing about whether a code was
 /// sent.
@@ -126,7 +135,11 @@ pub(in crate::store) fn guess(
     guess: &SmsGuess,
     now: Timestamp,
 ) -> Result<GuessResult, EngineError> {
-    let known: Option<SmsRecord> = tx.find(LookupKey::Sms(&guess.phone))?;
+    let known = find(tx, &guess.phone, now)?;
+    let repeated = known.as_ref().and_then(|record| record.result_of(guess.id));
+    if let Some(is_right) = repeated {
+        return Ok(GuessResult::compared(is_right));
+    }
     let open = known.filter(|record| record.is_open(guess.max_attempts, now));
     let Some(mut record) = open else {
         guess_decoy(tx, guess, now)?;
@@ -142,23 +155,21 @@ pub(in crate::store) fn guess(
         record.replaced = None;
         record.attempts = 0;
     }
-    put(tx, &record)?;
-    Ok(if is_right {
-        GuessResult::Right
-    } else {
-        GuessResult::Wrong
-    })
+    record.remember_guess(guess.id, is_right);
+    put(tx, &record, now)?;
+    Ok(GuessResult::compared(is_right))
 }
 
 /// Does what a wrong guess does, to a record that stands for all phones without a code: it is read,
-/// written back as long as a real one, and marked for the sweep. There are few of them, so that
-/// guessing at numbers fills nothing.
+/// and written back as long as a real one. There are few of them, so that guessing at numbers fills
+/// nothing.
 fn guess_decoy(
     tx: &mut Transaction<'_>,
     guess: &SmsGuess,
     now: Timestamp,
 ) -> Result<(), EngineError> {
-    let candidate_keys = LookupKey::Sms(&guess.phone).candidate_keys(tx.cipher());
+    let day = layout::sms_day(now);
+    let candidate_keys = LookupKey::Sms(&guess.phone, day).candidate_keys(tx.cipher());
     let slot = candidate_keys
         .first()
         .and_then(|key| layout::decoy_key(key))
@@ -172,23 +183,23 @@ fn guess_decoy(
         .filter(|until| *until > now);
     let until = before.unwrap_or_else(|| now.plus(DAY));
     let code = SmsCodeRecord {
-        id: u128::from(now.as_millis()),
+        id: Bits(guess.id.0),
         hash: guess.code.0,
         purpose: guess.purpose,
         until,
+        unknown: UnknownFields::default(),
     };
     let is_right =
         known.is_some_and(|record| record.code.is_some_and(|code| is_same(&code, guess)));
     let record = SmsRecord {
         sent: vec![(code.id, now)],
+        guesses: vec![(code.id, is_right)],
         code: Some(code),
         attempts: u32::from(is_right),
         attempts_until: until,
         ..SmsRecord::new(&guess.phone)
     };
-    tx.put(slot.clone(), &record)?;
-    tx.touch(layout::expiry(until, &slot));
-    Ok(())
+    tx.put(slot, &record)
 }
 
 /// Whether this very code was used for the phone a moment ago.
@@ -197,8 +208,7 @@ pub(in crate::store) fn was_used(
     guess: &SmsGuess,
     now: Timestamp,
 ) -> Result<bool, EngineError> {
-    let record: Option<SmsRecord> = tx.find(LookupKey::Sms(&guess.phone))?;
-    let used = record.and_then(|record| record.used);
+    let used = find(tx, &guess.phone, now)?.and_then(|record| record.used);
     Ok(used.is_some_and(|code| now < code.until && is_same(&code, guess)))
 }
 
@@ -208,21 +218,45 @@ fn is_same(code: &SmsCodeRecord, guess: &SmsGuess) -> bool {
     same_code && code.purpose == guess.purpose
 }
 
-/// When a record says nothing any more.
-pub(in crate::store) fn forgotten_at(record: &SmsRecord) -> Timestamp {
-    let sent = record.sent.iter().map(|(_, at)| at.plus(DAY));
-    let codes = [&record.code, &record.replaced, &record.used]
-        .into_iter()
-        .flatten()
-        .map(|code| code.until);
-    sent.chain(codes)
-        .fold(record.attempts_until, Timestamp::max)
+/// The days in which a record that says something may lie, the latest first.
+fn days(now: Timestamp) -> [u64; 3] {
+    let today = layout::sms_day(now);
+    [today.saturating_add(1), today, today.saturating_sub(1)]
 }
 
-fn put(tx: &mut Transaction<'_>, record: &SmsRecord) -> Result<(), EngineError> {
-    let key = tx.put_under(LookupKey::Sms(&record.phone), record)?;
-    tx.touch(layout::expiry(forgotten_at(record), &key));
-    Ok(())
+/// Where the record of a phone may lie.
+pub(in crate::store) fn keys(cipher: &RecordCipher, phone: &Phone, now: Timestamp) -> Vec<Vec<u8>> {
+    let of_day = |day| LookupKey::Sms(phone, day).candidate_keys(cipher);
+    days(now).into_iter().flat_map(of_day).collect()
+}
+
+/// The record of a phone.
+fn find(
+    tx: &Transaction<'_>,
+    phone: &Phone,
+    now: Timestamp,
+) -> Result<Option<SmsRecord>, EngineError> {
+    tx.want(&keys(tx.cipher(), phone, now));
+    for day in days(now) {
+        if let Some(record) = tx.find(LookupKey::Sms(phone, day))? {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes the record of a phone where it is found from now on, there alone.
+fn put(tx: &mut Transaction<'_>, record: &SmsRecord, now: Timestamp) -> Result<(), EngineError> {
+    let phone = &record.phone;
+    let [ahead, today, before] = days(now);
+    for day in [ahead, before] {
+        for key in LookupKey::Sms(phone, day).candidate_keys(tx.cipher()) {
+            if tx.contains(&key)? {
+                tx.remove(key);
+            }
+        }
+    }
+    tx.put_under(LookupKey::Sms(phone, today), record).map(drop)
 }
 
 /// Takes one message out of the day's budget; `Some`: it is spent until then.
@@ -231,21 +265,32 @@ fn take_from_budget(
     limits: &SmsLimits,
     now: Timestamp,
 ) -> Result<Option<Duration>, EngineError> {
+    let pool = NumberPool {
+        key: layout::SMS_BUDGET,
+        tag: day(now),
+        at_least: 0,
+    };
+    if tx.source().take_number(pool).is_some() {
+        return Ok(None);
+    }
     let mut budget: SmsBudget = tx.record(layout::SMS_BUDGET)?.unwrap_or_default();
     // A clock that was set back a little does not bring a second budget; one that had been far
     // ahead does not take them all.
     if day(now) > budget.day || budget.day > day(now) + 1 {
-        budget = SmsBudget {
-            day: day(now),
-            sent: 0,
-        };
+        (budget.day, budget.sent) = (day(now), 0);
     }
-    if budget.sent >= limits.daily_budget {
+    let left = limits.daily_budget.saturating_sub(budget.sent);
+    if left == 0 {
         let today = Duration::from_secs(now.plus(UTC_8).as_secs() % DAY.as_secs());
         return Ok(Some(DAY.saturating_sub(today)));
     }
-    budget.sent += 1;
+    // What others send may be held by a process that sends less: so not much is taken at once, and
+    // less when little is left.
+    let taken = tx.source().block_size().min(left.div_ceil(8));
+    let first = budget.sent;
+    budget.sent += taken;
     tx.put(layout::SMS_BUDGET.to_vec(), &budget)?;
+    tx.source().leave_numbers(pool, first + 1..first + taken);
     Ok(None)
 }
 
@@ -277,7 +322,26 @@ impl SmsRecord {
             used: None,
             attempts: 0,
             attempts_until: Timestamp::default(),
+            guesses: Vec::new(),
+            unknown: UnknownFields::default(),
         }
+    }
+
+    /// Whether the code that counts is that of this message.
+    fn has_code_of(&self, id: SmsId) -> bool {
+        self.code.as_ref().is_some_and(|code| code.id.0 == id.0)
+    }
+
+    /// Whether this guess was right; `None`: it has not been compared yet.
+    fn result_of(&self, id: GuessId) -> Option<bool> {
+        let guess = self.guesses.iter().find(|(guess, _)| guess.0 == id.0);
+        guess.map(|(_, is_right)| *is_right)
+    }
+
+    fn remember_guess(&mut self, id: GuessId, is_right: bool) {
+        self.guesses.push((Bits(id.0), is_right));
+        let too_many = self.guesses.len().saturating_sub(MAX_REMEMBERED_GUESSES);
+        self.guesses.drain(..too_many);
     }
 
     /// Brings times that lie ahead, because the clock has been set back since, to what they can be
@@ -316,10 +380,11 @@ impl SmsRecord {
         let until = new.now.plus(new.limits.code_ttl);
         self.attempts_until = self.attempts_until.max(new.attempts_counted_until());
         let code = SmsCodeRecord {
-            id: new.id.0,
+            id: Bits(new.id.0),
             hash: new.code.0,
             purpose: new.purpose,
             until,
+            unknown: UnknownFields::default(),
         };
         self.replaced = self.code.replace(code);
     }

@@ -11,11 +11,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use super::layout::LookupKey;
-use crate::store::{
-    engine::{Changes, FENCE, Pair, Source},
-    error::EngineError,
-    keyring::Keyring,
-    record_cipher::RecordCipher,
+use crate::{
+    store::{
+        engine::{Changes, FENCE, Pair, Source},
+        error::EngineError,
+        keyring::Keyring,
+        record_cipher::RecordCipher,
+    },
+    types::Timestamp,
 };
 
 /// A record as it was encoded, before it was sealed.
@@ -38,6 +41,8 @@ pub(in crate::store) trait ReadView {
     ) -> Result<Vec<Pair>, EngineError>;
     /// Says that these keys are about to be read, so that they can be fetched together.
     fn want(&self, keys: &[Vec<u8>]);
+    /// The clock that all processes share. `None` where this process is alone.
+    fn shared_time(&self) -> Result<Option<Timestamp>, EngineError>;
 }
 
 impl dyn ReadView + '_ {
@@ -104,12 +109,16 @@ impl ReadView for RecordView<'_> {
     fn want(&self, keys: &[Vec<u8>]) {
         self.source.want(keys);
     }
+
+    fn shared_time(&self) -> Result<Option<Timestamp>, EngineError> {
+        self.source.shared_time()
+    }
 }
 
 /// A change of one record. It is sealed when the operation is through.
 enum Change {
     Put(Plain),
-    /// As it is: sealed already, or an entry of an index.
+    /// As it is: the keyring.
     PutBytes(Vec<u8>),
     Remove,
 }
@@ -157,6 +166,11 @@ impl<'a> Transaction<'a> {
     ) -> Result<Option<R>, EngineError> {
         let bytes = self.source.peek(key)?;
         bytes.map(|bytes| self.cipher.read(key, &bytes)).transpose()
+    }
+
+    /// Where numbers come from that all processes share.
+    pub(in crate::store) const fn source(&self) -> &dyn Source {
+        self.source
     }
 
     /// Stores a record.
@@ -216,9 +230,14 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Stores a key without a value, as in an index.
-    pub(in crate::store) fn touch(&mut self, key: Vec<u8>) {
-        self.own.insert(key, Change::PutBytes(Vec::new()));
+    /// The keys below a prefix that this operation has written.
+    pub(in crate::store) fn own_keys(&self, prefix: &[u8]) -> Vec<Vec<u8>> {
+        self.own
+            .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .filter(|(_, change)| !matches!(change, Change::Remove))
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 
     /// Discards all changes of the operation so far.
@@ -292,6 +311,10 @@ impl ReadView for Transaction<'_> {
     fn want(&self, keys: &[Vec<u8>]) {
         self.source.want(keys);
     }
+
+    fn shared_time(&self) -> Result<Option<Timestamp>, EngineError> {
+        self.source.shared_time()
+    }
 }
 
 /// A scan of a source with changes on top, all of which are within its bounds.
@@ -358,7 +381,7 @@ mod tests {
     use crate::{
         crypto::Key,
         entropy::Entropy,
-        store::{StoreKeys, engine::LocalEngine, engines::memory::MemoryEngine},
+        store::{WrappingKeys, engine::LocalEngine, engines::memory::MemoryEngine},
     };
 
     fn keys(pairs: &[Pair]) -> Vec<String> {
@@ -379,7 +402,7 @@ mod tests {
         let group: Changes = [gone("a/1"), put("a/25"), gone("a/3")].into();
         let cipher = Arc::new(RecordCipher::new(
             Keyring::generate(&Entropy::default()).unwrap(),
-            StoreKeys::derive(&Key::new([1; 32]), None),
+            WrappingKeys::derive(&Key::new([1; 32]), None),
             Entropy::default(),
         ));
         let overlay = Overlay {
@@ -387,7 +410,7 @@ mod tests {
             changes: &group,
         };
         let mut tx = Transaction::new(&overlay, cipher);
-        tx.touch(b"a/3".to_vec());
+        tx.put(b"a/3".to_vec(), &3).unwrap();
         tx.remove(b"a/25".to_vec());
         tx.put(b"a/9".to_vec(), &9).unwrap();
         let scan = |after: Option<&str>, limit| {

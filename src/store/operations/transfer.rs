@@ -1,31 +1,28 @@
 //! Out of a store in words of the domain, and into one.
 
 use super::{
+    ended_session::EndedSession,
     layout::{self, LookupKey},
     outbox::{self, OutboxRecord},
-    records::{
-        self, OpenIdRecord, PhoneRecord, SessionRecord, Tombstone, UnionIdRecord, UserRecord,
-        UsernameRecord,
-    },
-    revoke, signing_keys, sweep,
+    records::{self, OpenIdRecord, PhoneRecord, UnionIdRecord, UsernameRecord},
+    revocation_log, signing_keys,
     transaction::{ReadView, Transaction},
+    user_record::{self, SessionRecord, Tombstone, UserRecord, WechatLink},
 };
 use crate::{
     crypto::Key,
     store::{
-        ExportRecord, ExportedOpenId, ExportedSession, ExportedUser, RevocationEntry, StoredKey,
+        ExportRecord, ExportedOpenId, ExportedSession, ExportedUser, StoredKey, UnknownFields,
         error::EngineError,
     },
     types::{Secret, UserId},
 };
 
 /// From a pair to what it says.
-type ReadPair<'a> = &'a dyn Fn(&[u8], &[u8]) -> Result<ExportRecord, EngineError>;
+type ReadPair<'a> = &'a dyn Fn(&[u8], &[u8]) -> Result<Vec<ExportRecord>, EngineError>;
 
 /// Pairs that are read at once.
 const PAGE_SIZE: usize = 200;
-/// Far above any number of sessions: it is counted anew when it comes to the limit.
-const UNKNOWN_SESSION_COUNT: usize = 1 << 30;
 
 /// Hands on everything, in the order in which it is restored.
 pub(in crate::store) fn export(
@@ -49,10 +46,10 @@ pub(in crate::store) fn export(
         let mut after: Option<Vec<u8>> = None;
         loop {
             let pairs = view.scan(prefix, after.as_deref(), PAGE_SIZE)?;
-            let records = pairs
-                .iter()
-                .map(|(key, bytes)| read(key, bytes))
-                .collect::<Result<_, _>>()?;
+            let mut records = Vec::with_capacity(pairs.len());
+            for (key, bytes) in &pairs {
+                records.extend(read(key, bytes)?);
+            }
             emit(records)?;
             match pairs.last() {
                 Some((last, _)) if pairs.len() >= PAGE_SIZE => after = Some(last.clone()),
@@ -60,47 +57,14 @@ pub(in crate::store) fn export(
             }
         }
     };
-    each(layout::USERS, &|key, bytes| {
-        user(view, cipher.read(key, bytes)?)
-    })?;
-    each(layout::TOMBSTONES, &|key, bytes| {
-        let Tombstone { at, merged_into } = cipher.read(key, bytes)?;
-        let text = key
-            .strip_prefix(layout::TOMBSTONES)
-            .and_then(|id| str::from_utf8(id).ok())
-            .unwrap_or_default();
-        let id =
-            UserId::parse(text).map_err(|_| EngineError::damaged(key, "is at no user's place"))?;
-        Ok(ExportRecord::Tombstone {
-            id,
-            at,
-            merged_into,
-        })
-    })?;
-    each(layout::SESSIONS, &|key, bytes| {
-        let record: SessionRecord = cipher.read(key, bytes)?;
-        let SessionRecord {
-            session,
-            openid,
-            global_epoch,
-            ended_at,
-            ..
-        } = record;
-        Ok(ExportRecord::Session(Box::new(ExportedSession {
-            session,
-            openid,
-            global_epoch,
-            ended_at,
-        })))
-    })?;
+    each(layout::USERS, &|key, bytes| user(view, key, bytes))?;
     each(layout::LOG, &|key, bytes| {
-        Ok(ExportRecord::Revocation(
-            cipher.read::<RevocationEntry>(key, bytes)?,
-        ))
+        let entries = revocation_log::read_line(view, key, bytes)?.into_iter();
+        Ok(entries.map(ExportRecord::Revocation).collect())
     })?;
     each(layout::OUTBOX, &|key, bytes| {
         let OutboxRecord { event, at, .. } = cipher.read(key, bytes)?;
-        Ok(ExportRecord::Event { event, at })
+        Ok(vec![ExportRecord::Event { event, at }])
     })
 }
 
@@ -122,38 +86,71 @@ fn exported_key(key: StoredKey) -> ExportRecord {
     }
 }
 
-fn user(view: &dyn ReadView, record: UserRecord) -> Result<ExportRecord, EngineError> {
+/// A user with the sessions, or the id of one who is gone.
+fn user(view: &dyn ReadView, key: &[u8], bytes: &[u8]) -> Result<Vec<ExportRecord>, EngineError> {
+    let record = match user_record::read_user(view.cipher(), key, bytes)? {
+        Ok(record) => record,
+        Err(Tombstone { at, merged_into }) => {
+            let text = key
+                .strip_prefix(layout::USERS)
+                .and_then(|id| str::from_utf8(id).ok())
+                .unwrap_or_default();
+            let id = UserId::parse(text)
+                .map_err(|_| EngineError::damaged(key, "is at no user's place"))?;
+            return Ok(vec![ExportRecord::Tombstone {
+                id,
+                at,
+                merged_into,
+            }]);
+        }
+    };
     let UserRecord {
         user,
         openids,
         unionids,
-        sessions: _,
+        sessions,
+        ended,
+        ..
     } = record;
-    let openid = |(app_id, openid)| {
-        let known: Option<OpenIdRecord> = view.find(LookupKey::OpenId(&app_id, &openid))?;
-        let session_key = known.and_then(|known| known.session_key);
-        Ok(ExportedOpenId {
-            app_id,
-            openid,
-            session_key,
-        })
+    let id = user.id.clone();
+    let openid = |link: WechatLink| ExportedOpenId {
+        app_id: link.app_id,
+        openid: link.openid,
+        session_key: link.session_key,
     };
-    let openids = openids
-        .into_iter()
-        .map(openid)
-        .collect::<Result<_, EngineError>>()?;
     let password = match &user.username {
         Some(name) => view
             .find::<UsernameRecord>(LookupKey::Username(name))?
             .map(|record| record.password),
         None => None,
     };
-    Ok(ExportRecord::User(Box::new(ExportedUser {
+    let mut records = vec![ExportRecord::User(Box::new(ExportedUser {
         user,
-        openids,
+        openids: openids.into_iter().map(openid).collect(),
         unionids: unionids.into_iter().collect(),
         password,
-    })))
+    }))];
+    records.extend(sessions.into_iter().map(|known| {
+        let SessionRecord {
+            session,
+            openid,
+            global_epoch,
+            ..
+        } = known;
+        ExportRecord::Session(Box::new(ExportedSession {
+            session,
+            openid,
+            global_epoch,
+            ended_at: None,
+        }))
+    }));
+    records.extend(ended.into_iter().map(|ended| ExportRecord::EndedSession {
+        user: id.clone(),
+        id: ended.id(),
+        salt: ended.salt(),
+        until: ended.until,
+    }));
+    Ok(records)
 }
 
 /// Writes these as they are.
@@ -198,9 +195,20 @@ pub(in crate::store) fn restore(
                 id,
                 at,
                 merged_into,
-            } => tx.put(layout::tombstone(&id), &Tombstone { at, merged_into })?,
+            } => user_record::put_tombstone(tx, &id, Tombstone { at, merged_into })?,
             ExportRecord::Session(session) => restore_session(tx, *session)?,
-            ExportRecord::Revocation(entry) => drop(revoke::append_to_log(tx, entry)?),
+            ExportRecord::EndedSession {
+                user,
+                id,
+                salt,
+                until,
+            } => {
+                if let Some(mut user) = user_record::user(tx, &user)? {
+                    user.ended.push(EndedSession::new(id, salt, until));
+                    user_record::put_user(tx, &user)?;
+                }
+            }
+            ExportRecord::Revocation(entry) => drop(revocation_log::append(tx, entry)?),
             ExportRecord::Event { event, at } => outbox::put(tx, event, at)?,
         }
     }
@@ -215,55 +223,33 @@ fn restore_user(tx: &mut Transaction<'_>, user: ExportedUser) -> Result<(), Engi
         password,
     } = user;
     let id = user.id.clone();
-    let mut record = UserRecord {
-        user,
-        openids: [].into(),
-        unionids: unionids.iter().cloned().collect(),
-        sessions: UNKNOWN_SESSION_COUNT,
-    };
+    let mut record = UserRecord::new(user);
+    record.unionids = unionids.iter().cloned().collect();
     for ExportedOpenId {
         app_id,
         openid,
         session_key,
     } in openids
     {
-        record.openids.insert((app_id.clone(), openid.clone()));
-        let known = OpenIdRecord {
-            user: id.clone(),
-            app_id,
-            openid,
-            session_key,
-            previous_session_key: None,
-        };
-        tx.put_under(LookupKey::OpenId(&known.app_id, &known.openid), &known)?;
+        let pointer = OpenIdRecord::new(&id, &app_id, &openid);
+        tx.put_under(LookupKey::OpenId(&app_id, &openid), &pointer)?;
+        record.add_openid(&app_id, &openid);
+        if let Some(link) = record.link_mut(&app_id, &openid) {
+            link.session_key = session_key;
+        }
     }
     for unionid in unionids {
-        tx.put_under(
-            LookupKey::UnionId(&unionid),
-            &UnionIdRecord {
-                user: id.clone(),
-                unionid: unionid.clone(),
-            },
-        )?;
+        let pointer = UnionIdRecord::new(&id, &unionid);
+        tx.put_under(LookupKey::UnionId(&unionid), &pointer)?;
     }
     if let Some(phone) = &record.user.phone {
-        tx.put_under(
-            LookupKey::Phone(phone),
-            &PhoneRecord {
-                user: id.clone(),
-                phone: phone.clone(),
-            },
-        )?;
+        tx.put_under(LookupKey::Phone(phone), &PhoneRecord::new(&id, phone))?;
     }
     if let (Some(name), Some(password)) = (&record.user.username, password) {
-        let known = UsernameRecord {
-            user: id,
-            username: name.clone(),
-            password,
-        };
-        tx.put_under(LookupKey::Username(name), &known)?;
+        let pointer = UsernameRecord::new(&id, name, password);
+        tx.put_under(LookupKey::Username(name), &pointer)?;
     }
-    records::put_user(tx, &record)
+    user_record::put_user(tx, &record)
 }
 
 fn restore_session(tx: &mut Transaction<'_>, session: ExportedSession) -> Result<(), EngineError> {
@@ -273,23 +259,22 @@ fn restore_session(tx: &mut Transaction<'_>, session: ExportedSession) -> Result
         global_epoch,
         ended_at,
     } = session;
-    let (id, user) = (session.id, session.user.clone());
-    let record = SessionRecord {
-        session,
-        openid,
-        global_epoch,
-        ended_at,
-        is_new_user: false,
-        evicted: Vec::new(),
-        merged: None,
+    // It comes after its user.
+    let Some(mut user) = user_record::user(tx, &session.user)? else {
+        return Ok(());
     };
-    records::put_session(tx, &record)?;
-    if ended_at.is_none() {
-        tx.touch(layout::session_of(&user, id));
+    if let Some(ended_at) = ended_at {
+        user.remember_ended(session.id, session.salt, ended_at);
+    } else {
+        user.sessions.push(SessionRecord {
+            session,
+            openid,
+            global_epoch,
+            is_new_user: false,
+            evicted: Vec::new(),
+            merged: None,
+            unknown: UnknownFields::default(),
+        });
     }
-    tx.touch(layout::expiry(
-        sweep::removable_at(&record),
-        &layout::session(id),
-    ));
-    Ok(())
+    user_record::put_user(tx, &user)
 }

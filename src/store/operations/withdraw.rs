@@ -5,10 +5,12 @@
 
 use super::{
     accounts,
-    layout::LookupKey,
-    login, outbox,
-    records::{self, OpenIdRecord},
+    layout::{LookupKey, NOTICES},
+    outbox,
+    records::OpenIdRecord,
+    single_use,
     transaction::Transaction,
+    user_record,
 };
 use crate::{
     store::{
@@ -31,13 +33,13 @@ pub(in crate::store) fn withdraw(
         account_created_until,
         notice: (notice, until),
     } = withdrawal;
-    if !login::spend_code(tx, notice, *until, now)? {
+    if !single_use::use_up(tx, &NOTICES, notice, (*until, now))? {
         return Ok(WithdrawalOutcome::Repeated);
     }
     let Some(owner) = tx.find::<OpenIdRecord>(LookupKey::OpenId(app_id, openid))? else {
         return Ok(WithdrawalOutcome::UnknownOpenId);
     };
-    let mut record = records::owner(tx, &owner.user)?;
+    let mut record = user_record::owner(tx, &owner.user)?;
     if *account_created_until < record.user.created_at {
         return Ok(WithdrawalOutcome::Outdated);
     }
@@ -63,7 +65,7 @@ pub(in crate::store) fn withdraw(
             if *phone && let Some(bound) = record.user.phone.take() {
                 tx.remove_under(LookupKey::Phone(&bound));
             }
-            records::put_user(tx, &record)?;
+            user_record::put_user(tx, &record)?;
             if outbox.withdrawn {
                 let (user, app) = (record.user.id.clone(), app_id.clone());
                 outbox::put(

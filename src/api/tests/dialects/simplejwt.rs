@@ -183,7 +183,7 @@ async fn a_refresh_that_is_refused_has_the_words_of_simplejwt_5_5() {
             not_valid("Token is invalid"),
         ),
         (
-            json!({ "refresh": "mrt1_x" }),
+            json!({ "refresh": "mrt2_x" }),
             401,
             not_valid("Token is invalid"),
         ),

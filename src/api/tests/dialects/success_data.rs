@@ -41,7 +41,7 @@ async fn a_login_has_a_handle_in_place_of_the_session_key() {
         },
     });
     assert_eq!(told(&answer), (200, &expected));
-    assert!(data["session_key"].as_str().unwrap().starts_with("msh1_"));
+    assert!(data["session_key"].as_str().unwrap().starts_with("msh2_"));
     assert!(data["openid"].as_str().unwrap().starts_with('o'));
     let handle = data["session_key"].as_str().unwrap();
     assert_eq!(
@@ -116,7 +116,7 @@ async fn every_failure_of_it_is_one_answer() {
         (
             "a made-up handle",
             encrypted("alice-1"),
-            &json!(format!("msh1_{}", "A".repeat(64))),
+            &json!("msh2_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAbm9ib2R5"),
             &alice["openid"],
         ),
         (

@@ -2,15 +2,20 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::*;
+use super::{open_keyring::open_keyring, *};
 use crate::{
     crypto::Key,
     entropy::Entropy,
-    store::engines::versioned::{SharedFault, VersionedMemory},
+    store::{
+        WrappingKeys,
+        engine::FENCE,
+        engines::versioned::{SharedFault, VersionedMemory},
+        keyring::rewrap,
+    },
 };
 
-fn keys() -> StoreKeys {
-    StoreKeys::derive(&Key::new([7; 32]), None)
+fn keys() -> WrappingKeys {
+    WrappingKeys::derive(&Key::new([7; 32]), None)
 }
 
 async fn runner() -> (SharedRunner, Arc<VersionedMemory>) {
@@ -61,6 +66,29 @@ async fn of_two_processes_that_start_together_one_makes_the_keyring() {
         runner.write(increment("n")).await.unwrap();
     }
     assert_eq!(number(&opened[0], "n").await, Some(8));
+}
+
+/// As the versions before the present layout left it, and as one after it may.
+#[tokio::test]
+async fn records_of_another_format_are_refused_with_the_way_over() {
+    for (format, name) in [(None, "2"), (Some(4), "4")] {
+        let engine = Arc::new(VersionedMemory::new());
+        another(&engine).await;
+        let wrapped = engine.commits()[0].changes[FENCE].clone().unwrap();
+        let other = rewrap(&keys(), &wrapped, |fields| {
+            fields.retain(|(field, _)| field.as_str() != Some("format"));
+            fields.extend(format.map(|format| ("format".into(), format.into())));
+        });
+        let version = Version::first(&Entropy::default()).unwrap();
+        engine.write(version, [(FENCE.to_vec(), Some(other))].into());
+        let ciphers = CipherCache::new(keys(), Entropy::default());
+        let refused = open_keyring(engine.as_ref(), &keys(), &ciphers).await;
+        let refused = refused.map(drop).unwrap_err().to_string();
+        let found = format!("its records have format {name}, and this menshen reads format 3");
+        assert!(refused.contains(&found), "{refused}");
+        assert!(refused.contains("`menshen export`"), "{refused}");
+        assert_eq!(engine.commits().len(), 2, "nothing was changed");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -274,7 +302,7 @@ async fn an_operation_that_fails_changes_nothing() {
     let (runner, engine) = runner().await;
     let outcome = runner
         .write(|tx| {
-            tx.touch(b"half".to_vec());
+            tx.put(b"half".to_vec(), &1)?;
             Err::<(), _>(EngineError::Refused("on purpose"))
         })
         .await;

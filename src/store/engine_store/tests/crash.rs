@@ -8,7 +8,7 @@ use std::{
 
 use super::*;
 use crate::{
-    store::{LoginProof, NewSession, PhoneProof, SmsLimits},
+    store::{GuessId, LoginProof, NewSession, PhoneProof, SmsLimits},
     types::{Phone, SmsPurpose},
 };
 
@@ -53,7 +53,7 @@ fn acknowledged(child: &mut Child, what: &str, enough: usize) -> Vec<u128> {
 async fn sign_in(store: &EngineStore, first: u128) -> Result<(), StoreError> {
     for n in (first..).step_by(8) {
         let logins: Vec<_> = (n..n + 8)
-            .map(|n| login_of(&format!("person-{}", n % 100), n))
+            .map(|n| login_of(&format!("person-{n}"), n))
             .collect();
         let outcomes =
             futures::future::join_all(logins.iter().map(|login| store.login(login))).await;
@@ -103,7 +103,7 @@ async fn what_was_acknowledged_is_there_after_kill_9() {
         all.extend(opened);
         let store = on_disk(directory.path()).unwrap();
         for id in &all {
-            let session = store.session(SessionId::from_bits(*id), NOW).await.unwrap();
+            let session = session_of(&store, *id, *id).await.unwrap();
             let session = session.unwrap_or_else(|| {
                 panic!("session {id} was acknowledged and is lost, round {round}")
             });
@@ -158,6 +158,7 @@ fn phone(n: u128) -> Phone {
 fn by_own_phone(n: u128) -> LoginProof {
     let (phone, code) = (phone(n), CodeHash([1; 32]));
     LoginProof::Sms(SmsGuess {
+        id: GuessId(n),
         phone,
         purpose: SmsPurpose::Login,
         code,
@@ -278,11 +279,7 @@ async fn a_disk_that_fills_up_loses_nothing_and_panics_nowhere() {
     let store = on_disk(directory.path()).unwrap();
     for id in opened {
         assert!(
-            store
-                .session(SessionId::from_bits(id), NOW)
-                .await
-                .unwrap()
-                .is_some(),
+            session_of(&store, id, id).await.unwrap().is_some(),
             "{id} is lost"
         );
     }

@@ -25,11 +25,7 @@ async fn reopening_keeps_everything() {
         let store = on_disk(directory.path()).unwrap();
         for earlier in 1..round {
             assert!(
-                store
-                    .session(SessionId::from_bits(earlier), NOW)
-                    .await
-                    .unwrap()
-                    .is_some(),
+                session_of(&store, 1, earlier).await.unwrap().is_some(),
                 "{earlier} of {round}"
             );
         }
@@ -203,18 +199,14 @@ async fn another_key_is_refused_by_name() {
     let store = on_disk(directory.path()).unwrap();
     store.login(&login_of("alice", 1)).await.unwrap();
     store.close().await.unwrap();
-    let wrong = StoreKeys::derive(&Key::new([8; 32]), None);
+    let wrong = WrappingKeys::derive(&Key::new([8; 32]), None);
     let refused = EngineStore::sled(directory.path(), &options(), &wrong, Entropy::default())
         .err()
         .unwrap();
     assert!(matches!(refused, OpenError::WrongKey { .. }), "{refused}");
     let store = on_disk(directory.path()).unwrap();
     assert!(
-        store
-            .session(SessionId::from_bits(1), NOW)
-            .await
-            .unwrap()
-            .is_some(),
+        session_of(&store, 1, 1).await.unwrap().is_some(),
         "the right key still opens it"
     );
 }
@@ -227,18 +219,13 @@ async fn the_encryption_key_is_changed_by_one_start_with_both() {
     store.login(&login_of("alice", 1)).await.unwrap();
     store.close().await.unwrap();
     let (old, new) = (Key::new(KEY), Key::new([8; 32]));
-    let open = |keys: StoreKeys| {
+    let open = |keys: WrappingKeys| {
         EngineStore::sled(directory.path(), &options(), &keys, Entropy::default())
     };
-    let both = open(StoreKeys::derive(&new, Some(&old))).unwrap();
-    assert!(
-        both.session(SessionId::from_bits(1), NOW)
-            .await
-            .unwrap()
-            .is_some()
-    );
+    let both = open(WrappingKeys::derive(&new, Some(&old))).unwrap();
+    assert!(session_of(&both, 1, 1).await.unwrap().is_some());
     both.close().await.unwrap();
-    let alone = open(StoreKeys::derive(&new, None)).unwrap();
+    let alone = open(WrappingKeys::derive(&new, None)).unwrap();
     assert_eq!(
         *alone.root().expose(),
         root,
@@ -246,7 +233,7 @@ async fn the_encryption_key_is_changed_by_one_start_with_both() {
     );
     alone.close().await.unwrap();
     assert!(matches!(
-        open(StoreKeys::derive(&old, None)).err().unwrap(),
+        open(WrappingKeys::derive(&old, None)).err().unwrap(),
         OpenError::WrongKey { .. }
     ));
 }
@@ -283,7 +270,7 @@ async fn a_change_of_the_store_s_key_goes_on_after_a_restart() {
     for n in 1..=30 {
         assert!(
             store
-                .session(SessionId::from_bits(n), NOW)
+                .session(&user_of(n), SessionId::from_bits(n), NOW)
                 .await
                 .unwrap()
                 .is_some(),
@@ -361,7 +348,7 @@ async fn a_damaged_directory_is_refused_and_never_deleted() {
 /// As the first version left it; the files are not looked at.
 #[test]
 fn a_store_of_another_format_is_refused_with_the_way_over() {
-    for format in [1, 3] {
+    for format in [1, 2, 4] {
         let directory = tempfile::tempdir().unwrap();
         let text = format!(
             "This directory is a store of menshen, format {format}. All of its files belong together.\n"
@@ -378,7 +365,7 @@ fn a_store_of_another_format_is_refused_with_the_way_over() {
         assert_eq!(
             refused.to_string(),
             format!(
-                "the store in {path} has format {format}, and this menshen reads format 2. Nothing was changed. Run `menshen \
+                "the store in {path} has format {format}, and this menshen reads format 3. Nothing was changed. Run `menshen \
                  export` with the menshen that made it, move the directory aside, and run `menshen import` with this one"
             )
         );
@@ -458,20 +445,8 @@ async fn a_log_that_lost_its_end_is_refused() {
     // Whoever accepts the loss gets what is left.
     fs::remove_file(directory.path().join("menshen.commits")).unwrap();
     let store = on_disk(directory.path()).unwrap();
-    assert!(
-        store
-            .session(SessionId::from_bits(1), NOW)
-            .await
-            .unwrap()
-            .is_some()
-    );
-    assert!(
-        store
-            .session(SessionId::from_bits(300), NOW)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(session_of(&store, 1, 1).await.unwrap().is_some());
+    assert!(session_of(&store, 300, 300).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -486,11 +461,7 @@ async fn a_note_of_commits_that_was_torn_is_no_damage() {
         fs::write(directory.path().join("menshen.commits"), torn).unwrap();
         let store = on_disk(directory.path()).unwrap();
         assert!(
-            store
-                .session(SessionId::from_bits(1), NOW)
-                .await
-                .unwrap()
-                .is_some(),
+            session_of(&store, 1, 1).await.unwrap().is_some(),
             "{torn:?}"
         );
     }

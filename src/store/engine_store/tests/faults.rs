@@ -37,7 +37,7 @@ async fn after_a_fault_nothing_is_written_or_read_any_more() {
             Err(StoreError::Failed(_))
         ));
         assert!(matches!(
-            store.session(SessionId::from_bits(1), NOW).await,
+            session_of(&store, 1, 1).await,
             Err(StoreError::Failed(_))
         ));
         assert!(matches!(store.check().await, Err(StoreError::Failed(_))));
@@ -68,13 +68,10 @@ async fn a_fault_fails_everybody_in_the_group() {
 async fn an_operation_that_fails_leaves_nothing_of_itself_in_the_group() {
     let store = in_memory();
     let half = |tx: &mut Transaction<'_>| {
-        tx.touch(b"u/half".to_vec());
+        tx.put(b"u/half".to_vec(), &1)?;
         Err::<(), _>(EngineError::Refused("on purpose"))
     };
-    let whole = |tx: &mut Transaction<'_>| {
-        tx.touch(b"u/whole".to_vec());
-        Ok(())
-    };
+    let whole = |tx: &mut Transaction<'_>| tx.put(b"u/whole".to_vec(), &1);
     let (a, b, c) = tokio::join!(
         store.run_write(whole),
         store.run_write(half),
@@ -95,11 +92,5 @@ async fn an_operation_happens_though_nobody_waits_for_it() {
     drop(waiting);
     faults.commits.open();
     store.check().await.unwrap();
-    assert!(
-        store
-            .session(login.session.id, NOW)
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(session_of(&store, 1, 1).await.unwrap().is_some());
 }

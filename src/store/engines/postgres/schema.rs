@@ -15,9 +15,14 @@ const MIN_SERVER_VERSION: i32 = 130_000;
 /// The advisory lock of migrations: any number that all versions share.
 const MIGRATION_LOCK: i64 = 0x006d_656e_7368_656e;
 
-/// Records with their values, and others without, in one statement, so of one moment.
+/// Records with their values, and others without, in one statement, so of one moment; and, in the row
+/// without a key, the server's clock in milliseconds.
 pub(super) const READ: &str = "SELECT key, version, value FROM menshen_records WHERE key = ANY($1) \
-    UNION ALL SELECT key, version, NULL::bytea FROM menshen_records WHERE key = ANY($2)";
+    UNION ALL SELECT key, version, NULL::bytea FROM menshen_records WHERE key = ANY($2) \
+    UNION ALL SELECT NULL::bytea, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, NULL::bytea";
+
+/// A record with its value.
+pub(super) const GET: &str = "SELECT key, version, value FROM menshen_records WHERE key = $1";
 
 pub(super) const SCAN: &str = "SELECT key, version, value FROM menshen_records \
     WHERE key >= $1 AND ($2::bytea IS NULL OR key < $2) AND ($3::bytea IS NULL OR key > $3) \

@@ -78,6 +78,23 @@ async fn what_is_committed_is_read_with_its_version() {
     assert_eq!(engine.ready().await, Err(EngineError::Closed));
 }
 
+/// The server runs beside this process, so both have one clock.
+#[tokio::test]
+async fn a_read_tells_the_time_of_the_server() {
+    let engine = engine().await;
+    let now = || {
+        let since = std::time::UNIX_EPOCH.elapsed().expect("after 1970");
+        u64::try_from(since.as_millis()).expect("small")
+    };
+    let before = now();
+    let read = engine.read(&[], &[]).await.unwrap();
+    // It is rounded to milliseconds.
+    let expected = before..=now() + 1;
+    assert!(expected.contains(&read.time.as_millis()), "{read:?}");
+    let later = engine.read(&[b"absent".to_vec()], &[b"a".to_vec()]).await;
+    assert!(later.unwrap().time >= read.time);
+}
+
 #[tokio::test]
 async fn a_commit_conflicts_if_anything_that_it_read_has_changed() {
     let engine = engine().await;

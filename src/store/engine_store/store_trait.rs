@@ -1,5 +1,7 @@
-//! The port over an engine: each operation in one line. The text that each gives
-//! `read`, `write` or `timed` is its `op` label in the metrics; a label outlives a rename.
+//! [`Store`] over any engine: each operation in one line. The text that each gives `read`, `write` or
+//! `timed` is its `op` label in the metrics; a label outlives a rename.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -8,19 +10,22 @@ use crate::{
     store::{
         AccountOutcome, Backlog, BindOutcome, CodeHash, Credentials, Export, ExportRecord,
         ImportOutcome, ImportedUser, LogCursor, LoginOutcome, NewAccount, NewLogin, OutboxEntry,
-        OutboxPolicy, OutboxReceipt, PhoneBinding, ProfileChange, ReencryptionProgress,
-        RefreshSalt, Renewal, RevocationOutcome, RevocationPage, RevocationScope, RightsChange,
-        RightsOutcome, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsRefund,
-        SmsReservation, SmsReservationOutcome, Store, StoreError, StoreStats, StoredKey,
-        UnbindOutcome, User, UserIdentity, UserLookup, WechatIdentity, WechatSession, Withdrawal,
-        WithdrawalOutcome,
+        OutboxPolicy, OutboxReceipt, PhoneBinding, ProfileChange, ReencryptionProgress, Renewal,
+        RevocationOutcome, RevocationPage, RevocationScope, RightsChange, RightsOutcome, Rotation,
+        RotationOutcome, Session, SmsGuess, SmsId, SmsRefund, SmsReservation,
+        SmsReservationOutcome, Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User,
+        UserIdentity, UserLookup, WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
         operations::{
-            accounts, import, layout, login, outbox, phone, profile, records, reencrypt, revoke,
-            rotate, signing_keys, sms, sweep, transfer, withdraw,
+            accounts, import, layout::LOGIN_CODES, login, outbox, phone, profile, reencrypt,
+            revocation_log, revoke, rotate, sessions, signing_keys, single_use, sms, sweep,
+            transfer, user_record, withdraw,
         },
     },
     types::{Phone, SessionId, Timestamp, UserId, Username},
 };
+
+/// Records of a user who is imported: the user, and what points there.
+const IMPORTED_USER_RECORDS: usize = 4;
 
 #[async_trait]
 impl Store for EngineStore {
@@ -30,12 +35,10 @@ impl Store for EngineStore {
             .await
     }
 
-    async fn code_spent(&self, code: &CodeHash, now: Timestamp) -> Result<bool, StoreError> {
-        let key = layout::code(code);
+    async fn is_code_used(&self, code: &CodeHash, now: Timestamp) -> Result<bool, StoreError> {
+        let code = *code;
         self.read("code_spent", move |view| {
-            Ok(view
-                .record::<records::SpentCode>(&key)?
-                .is_some_and(|spent| now < spent.until))
+            single_use::is_used(view, &LOGIN_CODES, &code, now)
         })
         .await
     }
@@ -110,11 +113,13 @@ impl Store for EngineStore {
 
     async fn wechat_session(
         &self,
+        user: &UserId,
         id: SessionId,
         now: Timestamp,
     ) -> Result<Option<WechatSession>, StoreError> {
+        let user = user.clone();
         self.read("wechat_session", move |view| {
-            accounts::wechat_session(view, id, now)
+            accounts::wechat_session(view, &user, id, now)
         })
         .await
     }
@@ -122,7 +127,7 @@ impl Store for EngineStore {
     async fn user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
         let id = id.clone();
         self.read("user", move |view| {
-            Ok(records::user(view, &id)?.map(|record| record.user))
+            Ok(user_record::user(view, &id)?.map(|record| record.user))
         })
         .await
     }
@@ -158,11 +163,24 @@ impl Store for EngineStore {
         users: &[ImportedUser],
         is_trial: bool,
     ) -> Result<Vec<ImportOutcome>, StoreError> {
-        let users = users.to_vec();
-        self.write("import_users", move |tx| {
-            let outcomes = import::import_users(tx, &users)?;
-            if is_trial {
-                tx.rollback();
+        self.timed("import_users", async {
+            // A trial commits nothing, and has to see what the users before would have changed.
+            let batch = if is_trial {
+                users.len()
+            } else {
+                self.batch(users.len()) / IMPORTED_USER_RECORDS
+            };
+            let mut outcomes = Vec::with_capacity(users.len());
+            for users in users.chunks(batch.max(1)) {
+                let users = users.to_vec();
+                let imported = self.run_write(move |tx| {
+                    let outcomes = import::import_users(tx, &users)?;
+                    if is_trial {
+                        tx.rollback();
+                    }
+                    Ok(outcomes)
+                });
+                outcomes.extend(imported.await?);
             }
             Ok(outcomes)
         })
@@ -262,36 +280,23 @@ impl Store for EngineStore {
         .await
     }
 
-    async fn session(&self, id: SessionId, now: Timestamp) -> Result<Option<Session>, StoreError> {
+    async fn session(
+        &self,
+        user: &UserId,
+        id: SessionId,
+        now: Timestamp,
+    ) -> Result<Option<Session>, StoreError> {
+        let user = user.clone();
         self.read("session", move |view| {
-            let Some(record) = records::session(view, id)? else {
-                return Ok(None);
-            };
-            Ok(record
-                .is_active(records::global_epoch(view), now)
-                .then_some(record.session))
+            sessions::active(view, &user, id, now)
         })
         .await
     }
 
     async fn sessions(&self, user: &UserId, now: Timestamp) -> Result<Vec<Session>, StoreError> {
         let user = user.clone();
-        self.read("sessions", move |view| {
-            let global_epoch = records::global_epoch(view);
-            let mut sessions = records::sessions_of(view, &user)?;
-            sessions.retain(|record| record.is_active(global_epoch, now));
-            let mut sessions: Vec<_> = sessions.into_iter().map(|record| record.session).collect();
-            sessions.sort_by_key(|session| (std::cmp::Reverse(session.created_at), session.id));
-            Ok(sessions)
-        })
-        .await
-    }
-
-    async fn refresh_salt(&self, id: SessionId) -> Result<Option<RefreshSalt>, StoreError> {
-        self.read("refresh_salt", move |view| {
-            Ok(records::session(view, id)?.map(|record| record.salt()))
-        })
-        .await
+        self.read("sessions", move |view| sessions::all(view, &user, now))
+            .await
     }
 
     async fn rotate(&self, rotation: &Rotation) -> Result<RotationOutcome, StoreError> {
@@ -319,11 +324,12 @@ impl Store for EngineStore {
     async fn revocations(
         &self,
         cursor: Option<&LogCursor>,
+        max_age: Duration,
         limit: usize,
     ) -> Result<RevocationPage, StoreError> {
         let cursor = cursor.cloned();
         self.read("revocations", move |view| {
-            revoke::page(view, cursor.as_ref(), limit)
+            revocation_log::page(view, cursor.as_ref(), max_age, limit)
         })
         .await
     }
@@ -351,13 +357,35 @@ impl Store for EngineStore {
     }
 
     async fn reencrypt(&self, limit: usize) -> Result<ReencryptionProgress, StoreError> {
-        self.write("reseal", move |tx| reencrypt::step(tx, limit))
-            .await
+        self.timed("reseal", async {
+            let mut records = 0;
+            loop {
+                let batch = self.batch(limit.saturating_sub(records));
+                let step = self.run_write(move |tx| reencrypt::step(tx, batch)).await?;
+                records += step.records;
+                if step.finished || records >= limit {
+                    return Ok(ReencryptionProgress { records, ..step });
+                }
+            }
+        })
+        .await
     }
 
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.write("sweep", move |tx| sweep::sweep(tx, now, limit))
-            .await
+        self.timed("sweep", async {
+            let mut removed = 0;
+            loop {
+                let batch = self.batch(limit.saturating_sub(removed));
+                let some = self
+                    .run_write(move |tx| sweep::sweep(tx, now, batch))
+                    .await?;
+                removed += some;
+                if some < batch || removed >= limit {
+                    return Ok(removed);
+                }
+            }
+        })
+        .await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -373,8 +401,16 @@ impl Store for EngineStore {
     }
 
     async fn restore(&self, records: Vec<ExportRecord>) -> Result<(), StoreError> {
-        self.write("restore", move |tx| transfer::restore(tx, &records))
-            .await
+        self.timed("restore", async {
+            let batch = self.batch(records.len());
+            for records in records.chunks(batch.max(1)) {
+                let records = records.to_vec();
+                self.run_write(move |tx| transfer::restore(tx, &records))
+                    .await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -1,0 +1,82 @@
+//! The store's own keys on an engine that many processes share.
+
+use super::TOO_BUSY;
+use crate::store::{
+    OpenError, StoreError, WrappingKeys,
+    engine::{Commit, FENCE, SharedEngine, Version},
+    error::EngineError,
+    keyring::{Keyring, WrappedWith},
+    open_options::FORMAT,
+    record_cipher::CipherCache,
+};
+
+/// The store's own keys: those that are there, or new ones where there are none. Of processes that
+/// start together one makes them.
+pub(in crate::store::engine_store) async fn open_keyring(
+    engine: &dyn SharedEngine,
+    keys: &WrappingKeys,
+    ciphers: &CipherCache,
+) -> Result<Keyring, OpenError> {
+    let unavailable = |error: EngineError| OpenError::Unavailable {
+        engine: engine.name(),
+        why: StoreError::from(error).to_string(),
+    };
+    let entropy = ciphers.entropy();
+    let mut version = Version::first(entropy).map_err(|error| unavailable(error.into()))?;
+    loop {
+        let fence = engine
+            .read(&[FENCE.to_vec()], &[])
+            .await
+            .map_err(unavailable)?
+            .values
+            .pop()
+            .ok_or(EngineError::Refused("the engine read nothing"))
+            .map_err(unavailable)?;
+        let keyring = match &fence.value {
+            // Records without their keyring: a new one could read none of them.
+            None if !engine
+                .scan(b"", None, 1)
+                .await
+                .map_err(unavailable)?
+                .is_empty() =>
+            {
+                return Err(OpenError::Unsuitable {
+                    engine: engine.name(),
+                    why: "it has records, and its keyring (m/fence) is gone: restore it, or begin with an empty table"
+                        .to_owned(),
+                });
+            }
+            None => Keyring::generate(entropy).map_err(|error| unavailable(error.into()))?,
+            Some(wrapped)
+                if let Some(found) =
+                    Keyring::format(keys, wrapped).filter(|format| *format != FORMAT) =>
+            {
+                let why = format!(
+                    "its records have format {found}, and this menshen reads format {FORMAT}. Nothing was changed. Run \
+                     `menshen export` with the menshen that made them, empty the table, and run `menshen import` with this one"
+                );
+                return Err(OpenError::Unsuitable {
+                    engine: engine.name(),
+                    why,
+                });
+            }
+            Some(wrapped) => match Keyring::unwrap(keys, wrapped) {
+                Some((keyring, WrappedWith::Present)) => return Ok(keyring),
+                Some((keyring, WrappedWith::Previous)) => keyring,
+                None => {
+                    let path = engine.name().into();
+                    return Err(OpenError::WrongKey { path });
+                }
+            },
+        };
+        let wrapped = keyring.wrap(keys, entropy).map_err(unavailable)?;
+        let commit = Commit {
+            version,
+            reads: [(FENCE.to_vec(), fence.version)].into(),
+            changes: [(FENCE.to_vec(), Some(wrapped))].into(),
+        };
+        // Whatever came of it, the next look tells.
+        engine.commit(&commit).await.map_err(unavailable)?;
+        version = version.next().ok_or(TOO_BUSY).map_err(unavailable)?;
+    }
+}

@@ -1,0 +1,230 @@
+//! The revocation log on a shared engine: no reader skips a line, however late its commit comes.
+
+use std::collections::BTreeSet;
+
+use futures::future::join;
+
+use super::{super::shared::MAX_LOG_REWRITES, footprint::shared, *};
+use crate::{
+    store::{
+        LogCursor, RevocationEntry, RevocationTarget,
+        engine::SharedEngine,
+        engines::versioned::{SharedFault, VersionedMemory},
+    },
+    types::REVOCATION_RETENTION,
+};
+
+/// Another process on the same engine.
+async fn another(engine: &Arc<VersionedMemory>) -> EngineStore {
+    let engine: Arc<dyn SharedEngine> = Arc::<VersionedMemory>::clone(engine);
+    let store = EngineStore::shared(engine, &options(), &keys(), Entropy::default()).await;
+    store.unwrap()
+}
+
+/// A process that follows the log.
+struct Reader {
+    store: EngineStore,
+    cursor: Option<LogCursor>,
+    sessions: Vec<u128>,
+}
+
+impl Reader {
+    async fn poll(&mut self) {
+        loop {
+            let cursor = self.cursor.as_ref();
+            let page = self.store.revocations(cursor, REVOCATION_RETENTION, 10);
+            let page = page.await.unwrap();
+            self.sessions.extend(page.entries.iter().map(session));
+            self.cursor = Some(page.next);
+            if !page.more {
+                return;
+            }
+        }
+    }
+
+    fn seen(&self) -> BTreeSet<u128> {
+        self.sessions.iter().copied().collect()
+    }
+}
+
+fn session(entry: &RevocationEntry) -> u128 {
+    match entry.target {
+        RevocationTarget::Session(id) => id.bits(),
+        RevocationTarget::User { .. } | RevocationTarget::Everything { .. } => panic!("{entry:?}"),
+    }
+}
+
+/// Two processes that revoke, one that reads, and four users with a session each.
+async fn processes() -> (EngineStore, EngineStore, Reader, Arc<VersionedMemory>) {
+    let (one, engine) = shared().await;
+    for n in 1..=4 {
+        let login = login_of(&format!("person-{n}"), n);
+        one.login(&login).await.unwrap();
+    }
+    let other = another(&engine).await;
+    let mut reader = Reader {
+        store: another(&engine).await,
+        cursor: None,
+        sessions: Vec::new(),
+    };
+    reader.poll().await;
+    (one, other, reader, engine)
+}
+
+async fn revoke(store: &EngineStore, session: u128, now: Timestamp) -> Result<(), StoreError> {
+    let (user, session) = (user_of(session), SessionId::from_bits(session));
+    let scope = RevocationScope::Session { user, session };
+    store.revoke(&scope, now).await.map(drop)
+}
+
+fn lines(engine: &VersionedMemory) -> usize {
+    let commits = engine.commits();
+    let written = commits.iter().flat_map(|commit| commit.changes.keys());
+    written.filter(|key| key.starts_with(layout::LOG)).count()
+}
+
+/// Its line lies behind the window by the time it can be read; a reader that waited for it alone would
+/// never see it.
+#[tokio::test(start_paused = true)]
+async fn a_revocation_that_is_committed_late_is_read_all_the_same() {
+    let (one, other, mut reader, engine) = processes().await;
+    engine.fail_next([SharedFault::Hold(Duration::from_mins(1))]);
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        revoke(&other, 2, NOW).await.unwrap();
+        reader.poll().await;
+        assert_eq!(reader.seen(), [2].into());
+    };
+    let (late, ()) = join(revoke(&one, 1, NOW), meanwhile).await;
+    late.unwrap();
+    reader.poll().await;
+    assert_eq!(reader.seen(), [1, 2].into());
+    assert_eq!(lines(&engine), 3, "the late one twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_commit_that_was_lost_is_written_again_once_it_is_found() {
+    let (one, _, _, engine) = processes().await;
+    engine.fail_next([SharedFault::HoldUntold(Duration::from_secs(4))]);
+    // The read that finds it: the first one has fetched the user.
+    engine.delay_read(1, Duration::from_secs(7));
+    revoke(&one, 1, NOW).await.unwrap();
+    assert_eq!(lines(&engine), 2);
+}
+
+/// It is in the state, but other processes do not hear of it: the caller has to ask again, and then they
+/// do.
+#[tokio::test(start_paused = true)]
+async fn a_late_revocation_that_is_not_written_again_is_no_success() {
+    let (one, other, mut reader, engine) = processes().await;
+    // The other process commits in between.
+    let held = SharedFault::Hold(Duration::from_mins(1));
+    engine.fail_next([held, SharedFault::None, SharedFault::Refuse]);
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        revoke(&other, 2, NOW).await.unwrap();
+        reader.poll().await;
+    };
+    let (outcome, ()) = join(revoke(&one, 1, NOW), meanwhile).await;
+    assert!(
+        matches!(outcome, Err(StoreError::Unavailable(_))),
+        "{outcome:?}"
+    );
+    reader.poll().await;
+    assert_eq!(reader.seen(), [2].into(), "its line is behind the window");
+    revoke(&one, 1, NOW).await.unwrap();
+    reader.poll().await;
+    assert_eq!(reader.seen(), [1, 2].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_is_written_again_until_it_is_in_time_or_too_often() {
+    let late = SharedFault::Hold(Duration::from_secs(11));
+    let (one, _, _, engine) = processes().await;
+    engine.fail_next(vec![late; 1 + MAX_LOG_REWRITES]);
+    let outcome = revoke(&one, 1, NOW).await;
+    assert!(
+        matches!(outcome, Err(StoreError::Unavailable(_))),
+        "{outcome:?}"
+    );
+    let (one, _, mut reader, engine) = processes().await;
+    engine.fail_next(vec![late; MAX_LOG_REWRITES]);
+    revoke(&one, 1, NOW).await.unwrap();
+    reader.poll().await;
+    assert_eq!(reader.seen(), [1].into());
+}
+
+/// Commits become visible in another order than their keys.
+#[tokio::test(start_paused = true)]
+async fn a_line_that_appears_behind_others_is_read_once() {
+    let (one, other, mut reader, engine) = processes().await;
+    engine.fail_next([SharedFault::Hold(Duration::from_secs(9))]);
+    let meanwhile = async {
+        for n in 2..=4 {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            revoke(&other, n, NOW).await.unwrap();
+            reader.poll().await;
+        }
+    };
+    let (held, ()) = join(revoke(&one, 1, NOW), meanwhile).await;
+    held.unwrap();
+    for _ in 0..3 {
+        reader.poll().await;
+    }
+    assert_eq!(reader.sessions, [2, 3, 4, 1], "each once");
+    assert_eq!(lines(&engine), 4, "it was not late");
+}
+
+/// What a process takes for the present has no part in where its lines lie.
+#[tokio::test(start_paused = true)]
+async fn clocks_that_differ_hide_no_line() {
+    let (one, other, mut reader, _) = processes().await;
+    let (hour, day) = (Duration::from_hours(1), Duration::from_hours(24));
+    for (store, session, now) in [
+        (&one, 1, NOW.plus(day)),
+        (&other, 2, NOW),
+        (&one, 3, NOW.plus(hour)),
+        (&other, 4, NOW.minus(day)),
+    ] {
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        revoke(store, session, now).await.unwrap();
+        reader.poll().await;
+    }
+    assert_eq!(reader.sessions, [1, 2, 3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_starts_reads_no_more_than_the_age_that_it_asks_for() {
+    let (one, _, _, engine) = processes().await;
+    let hour = Duration::from_hours(1);
+    for n in 1..=4 {
+        revoke(&one, n, NOW).await.unwrap();
+        tokio::time::sleep(hour).await;
+    }
+    let late = another(&engine).await;
+    for (hours, expected) in [(1, 1), (2, 2), (10, 4)] {
+        let page = late.revocations(None, hour * hours, 10).await.unwrap();
+        assert_eq!(page.entries.len(), expected, "{hours} hours");
+    }
+}
+
+/// A page follows the cursor of the page before it, however many lines lie in the window.
+#[tokio::test(start_paused = true)]
+async fn a_position_in_the_window_is_kept_from_page_to_page() {
+    let (one, _, reader, _) = processes().await;
+    for n in 1..=4 {
+        revoke(&one, n, NOW).await.unwrap();
+    }
+    let (mut cursor, mut seen) = (reader.cursor, Vec::new());
+    for is_last in [false, false, false, true] {
+        let page = reader
+            .store
+            .revocations(cursor.as_ref(), REVOCATION_RETENTION, 1);
+        let page = page.await.unwrap();
+        assert_eq!((page.entries.len(), page.more), (1, !is_last));
+        seen.extend(page.entries.iter().map(session));
+        cursor = Some(page.next);
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [1, 2, 3, 4]);
+}

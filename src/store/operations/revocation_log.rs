@@ -1,0 +1,204 @@
+//! The log from which every process learns of revocations.
+//!
+//! A line has the entries of one commit, at a key of its time and random bytes: no head record is
+//! shared by all that revoke. The time is that of the one clock that all processes share, the
+//! engine's. Commits become visible in another order than their keys, so a reader looks again at the
+//! last [`WINDOW`] before the newest line that it has seen, and leaves out the lines that it has seen
+//! there; its cursor has both.
+//!
+//! Must stay true: a line that becomes visible at most [`WINDOW`] after its time is read by all. What
+//! is committed later than that is written again (`shared`).
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    layout::{self, LogLineId},
+    transaction::{ReadView, Transaction},
+};
+use crate::{
+    store::{LogCursor, RevocationEntry, RevocationPage, error::EngineError},
+    types::{REVOCATION_RETENTION, Timestamp},
+};
+
+/// How far a line may come behind others.
+const WINDOW: Duration = Duration::from_secs(30);
+/// Most entries of a line: more of one commit are several lines.
+const MAX_LINE_ENTRIES: usize = 128;
+/// Lines that are read at once.
+const SCAN_SIZE: usize = 1000;
+
+/// Adds an entry, to the line that this commit has for its time already.
+pub(in crate::store) fn append(
+    tx: &mut Transaction<'_>,
+    entry: RevocationEntry,
+) -> Result<RevocationEntry, EngineError> {
+    let time = tx.shared_time()?.unwrap_or(entry.at);
+    let mut line = None;
+    for key in tx.own_keys(&layout::log_lines_at(time)) {
+        let entries: Vec<RevocationEntry> = tx.record(&key)?.unwrap_or_default();
+        if entries.len() < MAX_LINE_ENTRIES {
+            line = Some((key, entries));
+        }
+    }
+    let (key, mut entries) = if let Some(line) = line {
+        line
+    } else {
+        let id = LogLineId::new(time, tx.cipher().entropy().bytes()?);
+        (layout::log_line(id), Vec::new())
+    };
+    entries.push(entry.clone());
+    tx.put(key, &entries)?;
+    Ok(entry)
+}
+
+/// All entries that an operation adds.
+pub(in crate::store) fn appended(
+    tx: &Transaction<'_>,
+) -> Result<Vec<RevocationEntry>, EngineError> {
+    let mut entries = Vec::new();
+    for key in tx.own_keys(layout::LOG) {
+        entries.extend(tx.record::<Vec<_>>(&key)?.unwrap_or_default());
+    }
+    Ok(entries)
+}
+
+/// The entries of a line.
+pub(in crate::store) fn read_line(
+    view: &dyn ReadView,
+    key: &[u8],
+    bytes: &[u8],
+) -> Result<Vec<RevocationEntry>, EngineError> {
+    view.cipher().read(key, bytes)
+}
+
+/// Whether no access token is left that a line rejects.
+pub(in crate::store) fn is_over(
+    view: &dyn ReadView,
+    key: &[u8],
+    bytes: &[u8],
+    now: Timestamp,
+) -> Result<bool, EngineError> {
+    let is_over = |at: Timestamp| at.plus(REVOCATION_RETENTION) <= now;
+    match read_line(view, key, bytes) {
+        Ok(entries) => Ok(entries.iter().all(|entry| is_over(entry.at))),
+        // The lines behind it must not wait for it for ever.
+        Err(EngineError::Damaged(_)) => {
+            Ok(LogLineId::from_key(key).is_none_or(|id| is_over(id.at())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// How far a reader is: the time of the newest line that it has seen, and all lines within
+/// [`WINDOW`] before it that it has seen.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Position {
+    newest: Timestamp,
+    seen: BTreeSet<LogLineId>,
+}
+
+impl Position {
+    /// That of a cursor. One of another engine starts over, which repeats lines but skips none.
+    fn from_cursor(cursor: &LogCursor) -> Self {
+        let read = || {
+            let (newest, seen) = cursor.0.split_first_chunk::<8>()?;
+            let (seen, rest) = seen.as_chunks::<16>();
+            rest.is_empty().then(|| Self {
+                newest: Timestamp::from_millis(u64::from_be_bytes(*newest)),
+                seen: seen.iter().copied().map(LogLineId).collect(),
+            })
+        };
+        read().unwrap_or_default()
+    }
+
+    fn to_cursor(&self) -> LogCursor {
+        let mut bytes = self.newest.as_millis().to_be_bytes().to_vec();
+        bytes.extend(self.seen.iter().flat_map(|id| id.0));
+        LogCursor(bytes)
+    }
+
+    fn window_start(&self) -> Timestamp {
+        self.newest.minus(WINDOW)
+    }
+
+    fn note(&mut self, id: LogLineId) {
+        self.newest = self.newest.max(id.at());
+        self.seen.insert(id);
+        let start = self.window_start();
+        self.seen.retain(|id| id.at() >= start);
+    }
+}
+
+/// The log after a cursor, or from `max_age` ago on. A process that is alone reads all of it in place of
+/// that: it has no clock but its own, which may have been set. A line comes whole, so the last one may bring more entries than
+/// `limit`.
+pub(in crate::store) fn page(
+    view: &dyn ReadView,
+    cursor: Option<&LogCursor>,
+    max_age: Duration,
+    limit: usize,
+) -> Result<RevocationPage, EngineError> {
+    let before = match cursor {
+        Some(cursor) => Position::from_cursor(cursor),
+        None => Position {
+            newest: view.shared_time()?.unwrap_or_default().minus(max_age),
+            seen: BTreeSet::new(),
+        },
+    };
+    let mut after = layout::log_lines_at(before.window_start());
+    let (mut entries, mut lines) = (Vec::new(), Vec::new());
+    let mut more = false;
+    'log: loop {
+        let pairs = view.scan(layout::LOG, Some(&after), SCAN_SIZE)?;
+        for (key, bytes) in &pairs {
+            let Some(id) = LogLineId::from_key(key).filter(|id| !before.seen.contains(id)) else {
+                continue;
+            };
+            if entries.len() >= limit {
+                more = true;
+                break 'log;
+            }
+            entries.extend(read_line(view, key, bytes)?);
+            lines.push(id);
+        }
+        match pairs.last() {
+            Some((last, _)) if pairs.len() >= SCAN_SIZE => after.clone_from(last),
+            Some(_) | None => break,
+        }
+    }
+    let mut position = before;
+    for id in lines {
+        position.note(id);
+    }
+    Ok(RevocationPage {
+        entries,
+        next: position.to_cursor(),
+        more,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(secs: u64, random: u8) -> LogLineId {
+        LogLineId::new(Timestamp::from_secs(secs), [random; 8])
+    }
+
+    #[test]
+    fn a_position_reads_back_and_forgets_what_is_before_its_window() {
+        let mut position = Position::default();
+        for id in [line(100, 1), line(100, 2), line(120, 3), line(110, 4)] {
+            position.note(id);
+        }
+        assert_eq!(position.newest, Timestamp::from_secs(120));
+        assert_eq!(Position::from_cursor(&position.to_cursor()), position);
+        position.note(line(135, 5));
+        let seen: Vec<_> = position.seen.iter().copied().collect();
+        assert_eq!(seen, [line(110, 4), line(120, 3), line(135, 5)]);
+        for strange in [b"".to_vec(), b"x".to_vec(), vec![0; 8 + 15]] {
+            let read = Position::from_cursor(&LogCursor(strange));
+            assert_eq!(read, Position::default());
+        }
+    }
+}
