@@ -14,10 +14,11 @@ use crate::{crypto::Key, types::Malformed};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
-    /// `sled:PATH` (embedded, one replica), `postgres://USER@HOST:5432/DATABASE` (many replicas) or
-    /// `memory:` (gone at exit; development only). TLS to a database is verified unless it is on
-    /// this machine; `?sslrootcert=FILE` names its certificate authority. Without the password,
-    /// because this is printed.
+    /// `sled:PATH` (embedded, one replica), `postgres://USER@HOST:5432/DATABASE` or
+    /// `mysql://USER@HOST:3306/DATABASE` (many replicas; the latter for MariaDB, too), or `memory:`
+    /// (gone at exit; development only). TLS to a database is verified unless it is on this machine;
+    /// `?sslrootcert=FILE` names its certificate authority. Without the password, because this is
+    /// printed.
     pub url: String,
     /// Read the database's password from this file, for each new connection: a password that was
     /// changed needs no restart.
@@ -141,11 +142,11 @@ impl FromStr for StoreEngine {
         match url.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("sled", path)) if !path.is_empty() => Ok(Self::Sled(path.into())),
-            Some(("postgres" | "postgresql", _)) => Ok(Self::Shared),
+            Some(("postgres" | "postgresql" | "mysql", _)) => Ok(Self::Shared),
             Some(("sled", _)) => Err(Malformed("names no directory: write sled:PATH")),
             // The text is not repeated: a database URL holds a password.
             Some(_) | None => Err(Malformed(
-                "names a store that this version does not know: use sled:PATH, postgres://... or memory:",
+                "names a store that this version does not know: use sled:PATH, postgres://..., mysql://... or memory:",
             )),
         }
     }

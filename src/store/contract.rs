@@ -30,6 +30,11 @@ macro_rules! case {
             async fn postgres() {
                 super::$name(engines::postgres().await).await;
             }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn mysql() {
+                super::$name(engines::mysql().await).await;
+            }
         }
     };
 }

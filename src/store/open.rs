@@ -9,6 +9,8 @@ use super::{
     OpenError, OpenOptions, Store,
     engine_store::EngineStore,
     engines::{
+        database::url::UrlError,
+        mysql::{Mysql, MysqlUrl},
         postgres::{Postgres, PostgresUrl},
         sled,
     },
@@ -28,7 +30,8 @@ pub struct OpenedStore {
 enum EngineUrl {
     Memory,
     Sled(PathBuf),
-    Postgres(Box<PostgresUrl>),
+    Postgres(PostgresUrl),
+    Mysql(MysqlUrl),
 }
 
 impl EngineUrl {
@@ -36,10 +39,14 @@ impl EngineUrl {
         match url.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("sled", path)) if !path.is_empty() => Ok(Self::Sled(path.into())),
-            Some(("postgres" | "postgresql", _)) => match url.parse::<PostgresUrl>() {
-                Ok(url) => Ok(Self::Postgres(Box::new(url))),
-                Err(error) => Err(OpenError::Url(error.to_string())),
-            },
+            Some(("postgres" | "postgresql", _)) => url
+                .parse()
+                .map(Self::Postgres)
+                .map_err(|error: UrlError| OpenError::Url(error.to_string())),
+            Some(("mysql", _)) => url
+                .parse()
+                .map(Self::Mysql)
+                .map_err(|error: UrlError| OpenError::Url(error.to_string())),
             Some(_) | None => Err(OpenError::UnknownUrl),
         }
     }
@@ -50,7 +57,7 @@ pub fn check_url(url: &str) -> Result<(), OpenError> {
     EngineUrl::parse(url).map(drop)
 }
 
-/// Opens the store that a URL names: `sled:PATH`, `postgres://...` or `memory:`. Waits while another
+/// Opens the store that a URL names: `sled:PATH`, `postgres://...`, `mysql://...` or `memory:`. Waits while another
 /// process holds a directory, at most [`OpenOptions::lock_wait`]. Tasks of the current tokio runtime
 /// serve the connections to a database.
 pub async fn open(
@@ -76,6 +83,11 @@ pub async fn open(
             engine.prepare().await?;
             EngineStore::shared(Arc::new(engine), options, keys, entropy).await?
         }
+        EngineUrl::Mysql(url) => {
+            let engine = mysql(&url, options)?;
+            engine.prepare().await?;
+            EngineStore::shared(Arc::new(engine), options, keys, entropy).await?
+        }
     };
     let root = store.root().clone();
     Ok(OpenedStore {
@@ -89,6 +101,7 @@ pub async fn check_engine(url: &str, options: &OpenOptions) -> Result<(), OpenEr
     match EngineUrl::parse(url)? {
         EngineUrl::Memory | EngineUrl::Sled(_) => Ok(()),
         EngineUrl::Postgres(url) => postgres(&url, options)?.check().await,
+        EngineUrl::Mysql(url) => mysql(&url, options)?.check().await,
     }
 }
 
@@ -101,11 +114,19 @@ pub async fn migrate(url: &str, options: &OpenOptions) -> Result<bool, OpenError
             postgres(&url, options)?.prepare().await?;
             Ok(true)
         }
+        EngineUrl::Mysql(url) => {
+            mysql(&url, options)?.prepare().await?;
+            Ok(true)
+        }
     }
 }
 
 fn postgres(url: &PostgresUrl, options: &OpenOptions) -> Result<Postgres, OpenError> {
     Postgres::new(url, options.password_file.as_deref(), options.connections)
+}
+
+fn mysql(url: &MysqlUrl, options: &OpenOptions) -> Result<Mysql, OpenError> {
+    Mysql::new(url, options.password_file.as_deref(), options.connections)
 }
 
 /// Whether an embedded store in this directory has been written to, so that its key must exist too.
@@ -131,15 +152,16 @@ mod tests {
             "sled:",
             "sled",
             "redis://localhost",
-            "mysql://x",
             "./data",
         ] {
             let opened = open(url).await;
             assert!(matches!(opened, Err(OpenError::UnknownUrl)), "{url}");
         }
-        let opened = open("postgres://secret@").await;
-        let error = opened.err().expect("a URL without a host").to_string();
-        assert!(error.contains("names no"), "{error}");
-        assert!(!error.contains("secret"), "{error}");
+        for url in ["postgres://secret@", "mysql://secret@"] {
+            let opened = open(url).await;
+            let error = opened.err().expect("a URL without a host").to_string();
+            assert!(error.contains("names no"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 }

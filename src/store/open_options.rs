@@ -40,7 +40,9 @@ impl Default for OpenOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// `store.url` names no engine that we have.
-    #[error("store.url is not understood: use \"sled:PATH\", \"postgres://...\" or \"memory:\"")]
+    #[error(
+        "store.url is not understood: use \"sled:PATH\", \"postgres://...\", \"mysql://...\" or \"memory:\""
+    )]
     UnknownUrl,
     /// `store.url` is no URL of the engine that it names.
     #[error("store.url {0}")]

@@ -63,6 +63,8 @@ mod menshen;
 mod message_ends;
 mod mistakes;
 mod monitoring;
+#[path = "../../src/store/engines/mysql/tests/server.rs"]
+mod mysql;
 mod names;
 mod operator_mistakes;
 mod ops;

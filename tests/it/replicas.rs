@@ -12,12 +12,84 @@ use tempfile::TempDir;
 use super::{
     backend::Backend,
     menshen::{Menshen, Setup, command},
-    postgres::Server,
+    mysql, postgres,
 };
+
+/// What the replicas share.
+#[derive(Clone, Copy)]
+enum Database {
+    Postgres,
+    Mysql,
+}
+
+impl Database {
+    /// The URL of an empty one.
+    fn empty(self) -> String {
+        block_on(async {
+            match self {
+                Self::Postgres => postgres::Server::shared().empty().await,
+                Self::Mysql => mysql::Server::shared().empty().await,
+            }
+        })
+    }
+
+    /// Ends the connections of the URL's role, and lets it make no others.
+    fn lock_out(self, url: &str) {
+        block_on(async {
+            match self {
+                Self::Postgres => {
+                    let role = postgres::Server::role(url);
+                    postgres::Server::shared().lock_out(role).await;
+                }
+                Self::Mysql => {
+                    let role = mysql::Server::role(url);
+                    mysql::Server::shared().lock_out(role).await;
+                }
+            }
+        });
+    }
+
+    /// Lets it make connections again.
+    fn let_in(self, url: &str) {
+        block_on(async {
+            match self {
+                Self::Postgres => {
+                    let role = postgres::Server::role(url);
+                    postgres::Server::shared().let_in(role).await;
+                }
+                Self::Mysql => {
+                    let role = mysql::Server::role(url);
+                    mysql::Server::shared().let_in(role).await;
+                }
+            }
+        });
+    }
+}
+
+/// A test of each case on each database.
+macro_rules! cases {
+    ($($case:ident,)+) => {
+        mod on_postgres {
+            $(#[test] fn $case() { super::$case(super::Database::Postgres); })+
+        }
+
+        mod on_mysql {
+            $(#[test] fn $case() { super::$case(super::Database::Mysql); })+
+        }
+    };
+}
+
+cases! {
+    replicas_are_one_menshen_to_users_and_backend,
+    first_logins_at_all_replicas_at_once_make_one_user,
+    without_the_database_tokens_are_checked_and_nothing_else_is_done,
+    a_replica_that_starts_without_the_database_waits_for_it,
+    replicas_need_the_same_key_and_say_so,
+}
 
 /// Replicas on one database.
 struct Replicas {
-    role: String,
+    url: String,
     menshens: Vec<Menshen>,
     backend: Backend,
 }
@@ -39,13 +111,13 @@ fn store(url: &str) -> String {
 }
 
 impl Replicas {
-    fn start(count: usize) -> Self {
-        let url = block_on(Server::shared().empty());
+    fn start(database: Database, count: usize) -> Self {
+        let url = database.empty();
         let backend = Backend::start();
         let start = |_| Setup::before(backend.address).with(&store(&url)).start();
         Self {
-            role: Server::role(&url).to_owned(),
             menshens: (0..count).map(start).collect(),
+            url,
             backend,
         }
     }
@@ -74,9 +146,8 @@ fn wait_until_refused(menshen: &Menshen, session: &Value) {
     }
 }
 
-#[test]
-fn replicas_are_one_menshen_to_users_and_backend() {
-    let replicas = Replicas::start(2);
+fn replicas_are_one_menshen_to_users_and_backend(database: Database) {
+    let replicas = Replicas::start(database, 2);
     let [one, other] = &replicas.menshens[..] else {
         panic!("two replicas")
     };
@@ -105,9 +176,8 @@ fn replicas_are_one_menshen_to_users_and_backend() {
     assert_eq!(refresh(one, &refreshed).status, 401);
 }
 
-#[test]
-fn first_logins_at_all_replicas_at_once_make_one_user() {
-    let replicas = Replicas::start(3);
+fn first_logins_at_all_replicas_at_once_make_one_user(database: Database) {
+    let replicas = Replicas::start(database, 3);
     let ids: Vec<_> = std::thread::scope(|scope| {
         let logins: Vec<_> = (0..12)
             .map(|n| {
@@ -124,13 +194,12 @@ fn first_logins_at_all_replicas_at_once_make_one_user() {
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
 
-#[test]
-fn without_the_database_tokens_are_checked_and_nothing_else_is_done() {
-    let mut replicas = Replicas::start(1);
+fn without_the_database_tokens_are_checked_and_nothing_else_is_done(database: Database) {
+    let mut replicas = Replicas::start(database, 1);
     let menshen = &mut replicas.menshens[0];
     menshen.expect_error("the store");
     let session = menshen.login("alice");
-    block_on(Server::shared().lock_out(&replicas.role));
+    database.lock_out(&replicas.url);
 
     assert_eq!(call(menshen, &session), 200);
     let refused = refresh(menshen, &session);
@@ -147,7 +216,7 @@ fn without_the_database_tokens_are_checked_and_nothing_else_is_done() {
     assert_eq!(alive.status, 200);
 
     // It goes on by itself, with the same session.
-    block_on(Server::shared().let_in(&replicas.role));
+    database.let_in(&replicas.url);
     let end = Instant::now() + Duration::from_secs(10);
     let again = loop {
         let again = refresh(menshen, &session);
@@ -161,16 +230,15 @@ fn without_the_database_tokens_are_checked_and_nothing_else_is_done() {
     assert_eq!((ready.status, &ready.json()["store"]), (200, &json!("ok")));
 }
 
-#[test]
-fn a_replica_that_starts_without_the_database_waits_for_it() {
-    let url = block_on(Server::shared().empty());
-    let role = Server::role(&url).to_owned();
-    block_on(Server::shared().lock_out(&role));
+fn a_replica_that_starts_without_the_database_waits_for_it(database: Database) {
+    let url = database.empty();
+    database.lock_out(&url);
     let backend = Backend::start();
     let reserved = TcpListener::bind("127.0.0.1:0").expect("a port");
     let admin = reserved.local_addr().expect("an address");
     drop(reserved);
     // Lets the role in when menshen says that it waits.
+    let locked_out = url.clone();
     let seen = std::thread::spawn(move || {
         let end = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(admin).is_err() {
@@ -181,7 +249,7 @@ fn a_replica_that_starts_without_the_database_waits_for_it() {
             let answer = super::wire::ask(admin, "GET", path, &[], b"");
             (answer.status, answer.json())
         });
-        block_on(Server::shared().let_in(&role));
+        database.let_in(&locked_out);
         seen
     });
     let admin = format!("[admin]\nlisten = \"{admin}\"\n");
@@ -196,9 +264,8 @@ fn a_replica_that_starts_without_the_database_waits_for_it() {
     assert_eq!(call(&menshen, &menshen.login("alice")), 200);
 }
 
-#[test]
-fn replicas_need_the_same_key_and_say_so() {
-    let url = block_on(Server::shared().empty());
+fn replicas_need_the_same_key_and_say_so(database: Database) {
+    let url = database.empty();
     let dir = tempfile::tempdir().expect("a directory");
     let run = |section: &str| {
         let setup = Setup::before(([127, 0, 0, 1], 1).into())

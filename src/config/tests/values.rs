@@ -227,7 +227,7 @@ const TOKENS_AND_STORE: &[(&str, &str)] = &[
     ),
     (
         "[store]\nurl = 'redis://:hunter2@db'",
-        "3: store.url: names a store that this version does not know: use sled:PATH, postgres://... or memory:",
+        "3: store.url: names a store that this version does not know: use sled:PATH, postgres://..., mysql://... or memory:",
     ),
     (
         "[store]\nurl = 'postgres://menshen@db/menshen'",

@@ -11,7 +11,7 @@ use crate::{
     store::{
         OpenOptions, WrappingKeys,
         engine_store::EngineStore,
-        engines::{postgres::tests::Server, versioned::VersionedMemory},
+        engines::{mysql, postgres, versioned::VersionedMemory},
         open,
     },
 };
@@ -37,7 +37,12 @@ pub(super) async fn shared() -> Subject {
 
 /// On a real server.
 pub(super) async fn postgres() -> Subject {
-    opened(&Server::shared().empty().await).await
+    opened(&postgres::tests::Server::shared().empty().await).await
+}
+
+/// On a real server, of MariaDB.
+pub(super) async fn mysql() -> Subject {
+    opened(&mysql::tests::Server::shared().empty().await).await
 }
 
 fn keys() -> WrappingKeys {

@@ -12,17 +12,16 @@
 
 mod commit_call;
 mod connection;
-mod open_error;
+mod name;
 mod schema;
 #[cfg(test)]
 pub(in crate::store) mod tests;
-mod tls;
 mod url;
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path};
 
 use async_trait::async_trait;
-use deadpool::managed::{Object, Pool, PoolError, Timeouts};
+use deadpool::managed::{Object, Pool};
 use tokio::time::timeout;
 use tokio_postgres::{
     Client, Row,
@@ -32,12 +31,12 @@ use tokio_postgres::{
 
 use self::{
     commit_call::CommitCall,
-    connection::{ConnectError, Connector},
-    open_error::{NAME, unavailable, unsuitable},
+    connection::Connector,
+    name::NAME,
     schema::{COMMIT, GET, READ, SCAN, SIZE},
 };
-use crate::{
-    store::{
+use super::{
+    super::{
         OpenError,
         engine::{
             Commit, CommitOutcome, Pair, ReadResult, SharedEngine, SharedSnapshot, Version,
@@ -45,26 +44,14 @@ use crate::{
         },
         error::EngineError,
     },
-    types::Timestamp,
+    database::{
+        self, COMMIT_TIMEOUT, READ_ONLY, READ_TIMEOUT, UNREACHABLE, discard, open_in_time,
+        prefix_end, read_result,
+    },
 };
+use crate::types::Timestamp;
 
 pub(in crate::store) use self::url::PostgresUrl;
-
-/// How long a call waits for a connection of the pool.
-const POOL_TIMEOUT: Duration = Duration::from_secs(2);
-/// After so long a read is given up, with its connection.
-const READ_TIMEOUT: Duration = Duration::from_secs(3);
-/// After so long the outcome of a commit counts as unknown. It is not cancelled: a commit that
-/// waits for a standby has happened on the primary. Longer than `lock_timeout` in the function, and
-/// short enough that its call has time to look for it.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(3);
-/// After so long the opening is given up, to be tried again.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
-const UNREACHABLE: EngineError = EngineError::Refused("the database cannot be reached");
-const BUSY: EngineError =
-    EngineError::Refused("all connections to the database are in use: see store.connections");
-const READ_ONLY: EngineError =
-    EngineError::Refused("the database takes no writes now: it is a standby, or read-only");
 
 type Connection = Object<Connector>;
 
@@ -82,25 +69,16 @@ impl Postgres {
         connections: usize,
     ) -> Result<Self, OpenError> {
         let connector = Connector::new(url, password_file)?;
-        let pool = Pool::builder(connector)
-            .max_size(connections)
-            .runtime(deadpool::Runtime::Tokio1)
-            .timeouts(Timeouts {
-                wait: Some(POOL_TIMEOUT),
-                // The connector has its own for each host.
-                create: None,
-                recycle: None,
-            })
-            .build()
-            .map_err(|error| unsuitable(error.to_string()))?;
+        let pool =
+            database::pool(connector, connections).map_err(|error| NAME.unsuitable(error))?;
         Ok(Self { pool })
     }
 
     /// Checks the server and makes or migrates the tables, if this role may. Repeating it does
     /// nothing.
     pub(in crate::store) async fn prepare(&self) -> Result<(), OpenError> {
-        in_time(async {
-            let mut connection = self.first_connection().await?;
+        open_in_time(NAME, async {
+            let mut connection = database::first_connection(&self.pool, NAME).await?;
             schema::check_server(connection.client()).await?;
             schema::migrate(connection.client_mut()).await
         })
@@ -109,30 +87,15 @@ impl Postgres {
 
     /// Checks the server; changes nothing.
     pub(in crate::store) async fn check(&self) -> Result<(), OpenError> {
-        in_time(async { schema::check_server(self.first_connection().await?.client()).await }).await
-    }
-
-    async fn first_connection(&self) -> Result<Connection, OpenError> {
-        self.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(error) => OpenError::from(error),
-            error => unavailable(error.to_string()),
+        open_in_time(NAME, async {
+            let connection = database::first_connection(&self.pool, NAME).await?;
+            schema::check_server(connection.client()).await
         })
+        .await
     }
 
     async fn connection(&self) -> Result<Connection, EngineError> {
-        match self.pool.get().await {
-            Ok(connection) => Ok(connection),
-            Err(PoolError::Timeout(deadpool::managed::TimeoutType::Wait)) => Err(BUSY),
-            Err(PoolError::Closed) => Err(EngineError::Closed),
-            Err(PoolError::Backend(error)) => {
-                tracing::warn!(%error, "no connection to the store's database");
-                Err(match error {
-                    ConnectError::NotPrimary => READ_ONLY,
-                    _ => UNREACHABLE,
-                })
-            }
-            Err(_) => Err(UNREACHABLE),
-        }
+        database::connection(&self.pool).await
     }
 
     /// Runs a statement that only reads, a second time on another connection if the first one is
@@ -204,11 +167,6 @@ impl Postgres {
     }
 }
 
-/// Closes a connection instead of giving it back.
-fn discard(connection: Connection) {
-    drop(Object::take(connection));
-}
-
 /// Gives a connection back when the server has answered what is under way on it. Until then it counts
 /// as one of the pool, because the server has it too.
 fn drain(connection: Connection) {
@@ -216,13 +174,6 @@ fn drain(connection: Connection) {
         let _ = connection.client().simple_query("").await;
         drop(connection);
     });
-}
-
-async fn in_time<T>(opening: impl Future<Output = Result<T, OpenError>>) -> Result<T, OpenError> {
-    // On the heap: all that opens a store would have it within.
-    timeout(OPEN_TIMEOUT, Box::pin(opening))
-        .await
-        .unwrap_or_else(|_| Err(unavailable("it does not answer")))
 }
 
 /// Whether the connection is gone, so that the outcome of its statement is not known: no report of
@@ -255,7 +206,7 @@ fn is_conflict(code: &SqlState) -> bool {
 #[async_trait]
 impl SharedEngine for Postgres {
     fn name(&self) -> &'static str {
-        NAME
+        NAME.0
     }
 
     async fn read(
@@ -277,21 +228,7 @@ impl SharedEngine for Postgres {
         let time = time
             .map(Timestamp::from_millis)
             .ok_or(EngineError::Refused("the database's clock cannot be read"))?;
-        let version = |key| {
-            found
-                .get(key)
-                .map_or(Version::ABSENT, |record: &Versioned| record.version)
-        };
-        let versions = versions.iter().map(version).collect();
-        let values = values
-            .iter()
-            .map(|key| found.remove(key).unwrap_or(Versioned::ABSENT))
-            .collect();
-        Ok(ReadResult {
-            values,
-            versions,
-            time,
-        })
+        Ok(read_result(found, time, values, versions))
     }
 
     async fn scan(
@@ -473,12 +410,4 @@ impl<'a> Scan<'a> {
             (&self.limit, Type::INT8),
         ]
     }
-}
-
-/// The smallest key that is behind every key with this prefix.
-fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
-    let mut end = prefix[..=last].to_vec();
-    end[last] += 1;
-    Some(end)
 }

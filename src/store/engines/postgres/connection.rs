@@ -10,16 +10,16 @@ use std::{
 };
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
-use tokio::{fs, runtime::Handle, time::timeout};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use tokio::runtime::Handle;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Socket, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{
-    open_error::unavailable,
-    tls,
-    url::{CONNECT_TIMEOUT, PostgresUrl},
+use super::{name::NAME, url::PostgresUrl};
+use crate::store::{
+    OpenError,
+    engines::database::{ConnectError, first_primary, password, tls::trusted_roots, url::TlsRoots},
 };
-use crate::store::OpenError;
 
 /// Makes connections for the pool.
 pub(super) struct Connector {
@@ -39,26 +39,10 @@ struct Access {
     tls: Option<MakeRustlsConnect>,
 }
 
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
-    #[error("{0}")]
-    Server(String),
-    #[error("the server takes no writes: it is a standby, or read-only")]
-    NotPrimary,
-    #[error("the password file cannot be read: {0}")]
-    PasswordFile(std::io::Error),
-}
-
-impl From<ConnectError> for OpenError {
-    fn from(error: ConnectError) -> Self {
-        unavailable(error.to_string())
-    }
-}
-
 impl Connector {
     pub(super) fn new(url: &PostgresUrl, password_file: Option<&Path>) -> Result<Self, OpenError> {
-        let tls = url.tls().map(tls::client_config).transpose()?;
+        let tls = url.tls().map(client_config).transpose();
+        let tls = tls.map_err(|error| NAME.unsuitable(error))?;
         Ok(Self {
             access: Access {
                 configs: url.configs().to_vec(),
@@ -72,30 +56,21 @@ impl Connector {
 
 impl Access {
     /// The first host that takes writes.
-    async fn connect(mut self) -> Result<PooledClient, ConnectError> {
-        let mut password = None;
-        if let Some(path) = &self.password_file {
-            // Read each time: a password that was changed is used without a restart.
-            password = Some(fs::read(path).await.map_err(ConnectError::PasswordFile)?);
-        }
-        let mut failed = ConnectError::Server("it does not answer".to_owned());
-        for mut config in std::mem::take(&mut self.configs) {
+    async fn connect(self) -> Result<PooledClient, ConnectError> {
+        let password = password(self.password_file.as_ref()).await?;
+        first_primary(self.configs, |mut config| {
             if let Some(password) = &password {
-                config.password(password.trim_ascii_end());
+                config.password(password);
             }
-            let connecting = async {
-                match &self.tls {
-                    Some(tls) => Self::connect_with(&config, tls.clone()).await,
+            let tls = self.tls.clone();
+            async move {
+                match tls {
+                    Some(tls) => Self::connect_with(&config, tls).await,
                     None => Self::connect_with(&config, NoTls).await,
                 }
-            };
-            match timeout(CONNECT_TIMEOUT, connecting).await {
-                Ok(Ok(client)) => return Ok(client),
-                Ok(Err(error)) => failed = error,
-                Err(_) => {}
             }
-        }
-        Err(failed)
+        })
+        .await
     }
 
     async fn connect_with<T>(
@@ -177,6 +152,19 @@ impl Manager for Connector {
         }
         Ok(())
     }
+}
+
+/// TLS that verifies the server's certificate, and the host's name in it.
+fn client_config(roots: &TlsRoots) -> Result<ClientConfig, String> {
+    let mut trusted = RootCertStore::empty();
+    trusted.add_parsable_certificates(trusted_roots(roots)?);
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    Ok(builder
+        .with_root_certificates(trusted)
+        .with_no_client_auth())
 }
 
 /// An error for the log: the server's message and code, or what happened to the connection. Never a

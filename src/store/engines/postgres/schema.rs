@@ -2,10 +2,7 @@
 
 use tokio_postgres::{Client, IsolationLevel, SimpleQueryMessage, error::SqlState};
 
-use super::{
-    connection::describe,
-    open_error::{unavailable, unsuitable},
-};
+use super::{connection::describe, name::NAME};
 use crate::store::OpenError;
 
 /// The version of what [`MIGRATIONS`] leave.
@@ -93,7 +90,7 @@ pub(super) async fn check_server(client: &Client) -> Result<(), OpenError> {
     let [version, number, synchronous, fsync, full_pages, isolation] =
         text_row(client, sql).await?;
     if !version.starts_with("PostgreSQL ") || version.contains("-YB-") {
-        return Err(unsuitable(format!(
+        return Err(NAME.unsuitable(format!(
             "the server is {version}, and only PostgreSQL itself is known to lock and to commit as menshen needs it"
         )));
     }
@@ -101,12 +98,12 @@ pub(super) async fn check_server(client: &Client) -> Result<(), OpenError> {
         .parse()
         .is_ok_and(|number: i32| number < MIN_SERVER_VERSION)
     {
-        return Err(unsuitable(format!(
+        return Err(NAME.unsuitable(format!(
             "the server is {version}, and menshen needs PostgreSQL 13 or later"
         )));
     }
     if isolation != "read committed" {
-        return Err(unsuitable(format!(
+        return Err(NAME.unsuitable(format!(
             "its transactions are {isolation} by default, and menshen's compare versions at READ COMMITTED: \
              ALTER ROLE … RESET default_transaction_isolation"
         )));
@@ -117,7 +114,7 @@ pub(super) async fn check_server(client: &Client) -> Result<(), OpenError> {
         ("full_page_writes", full_pages),
     ] {
         if value == "off" {
-            return Err(unsuitable(format!(
+            return Err(NAME.unsuitable(format!(
                 "{setting} is off on the server, so that it forgets commits in a crash: set it to on, for the server or by \
                  ALTER ROLE … SET {setting} = on"
             )));
@@ -167,19 +164,19 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
 
 fn migration_failed(error: &tokio_postgres::Error) -> OpenError {
     if error.code() == Some(&SqlState::INVALID_SCHEMA_NAME) {
-        return unsuitable(
+        return NAME.unsuitable(
             "the search_path of this role names no schema that exists: CREATE SCHEMA … AUTHORIZATION …, or ALTER ROLE … SET \
              search_path = …",
         );
     }
     if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
-        return unsuitable(format!(
+        return NAME.unsuitable(format!(
             "its tables are missing or of an older version, and this role may not make them ({}): run `menshen store migrate` \
              as the owner of the schema",
             describe(error)
         ));
     }
-    unavailable(format!("its tables cannot be made: {}", describe(error)))
+    NAME.unavailable(format!("its tables cannot be made: {}", describe(error)))
 }
 
 /// The version of the tables that are there; 0: none are.
@@ -195,7 +192,7 @@ async fn found_version(client: &Client) -> Result<i32, OpenError> {
     .await?;
     let version = version.parse().unwrap_or(i32::MAX);
     if version > SCHEMA_VERSION {
-        return Err(unsuitable(format!(
+        return Err(NAME.unsuitable(format!(
             "its tables are of version {version}, made by a newer menshen, and this one knows version {SCHEMA_VERSION}: use \
              the newer one"
         )));
@@ -211,7 +208,7 @@ async fn text_row<const COLUMNS: usize>(
     let answer = client
         .simple_query(sql)
         .await
-        .map_err(|error| unavailable(describe(&error)))?;
+        .map_err(|error| NAME.unavailable(describe(&error)))?;
     let row = answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,

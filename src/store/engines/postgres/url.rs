@@ -1,61 +1,22 @@
 //! `postgres://USER@HOST:PORT/DATABASE`: libpq's URL, and what of it is menshen's to decide.
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
 use tokio_postgres::{
     Config,
     config::{Host, SslMode, TargetSessionAttrs},
 };
 
-/// How long a connection to one host may take to be made: TCP, TLS, authentication.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::store::engines::database::url::{TlsRoots, UrlError, UrlParts, is_local_name};
+
+/// How to write one.
+const FORM: &str = "postgres://USER@HOST:5432/DATABASE";
 
 /// A database, and how to get in.
 pub(in crate::store) struct PostgresUrl {
     /// One for each host.
     configs: Vec<Config>,
     tls: Option<TlsRoots>,
-}
-
-/// Who may sign the server's certificate.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) enum TlsRoots {
-    /// The certificate authorities of this system.
-    System,
-    /// Those of a file in PEM.
-    File(PathBuf),
-}
-
-/// Why a URL is not taken. Never quotes the URL, which may hold a password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(in crate::store) enum UrlError {
-    #[error("is no URL of PostgreSQL: write postgres://USER@HOST:5432/DATABASE")]
-    Malformed,
-    #[error("names no host: write postgres://USER@HOST:5432/DATABASE")]
-    NoHost,
-    #[error("names no user: write postgres://USER@HOST:5432/DATABASE")]
-    NoUser,
-    #[error(
-        "has a password, and URLs are printed: put the password into a file, and name it with store.password_file"
-    )]
-    Password,
-    #[error("names no database: write postgres://USER@HOST:5432/DATABASE")]
-    NoDatabase,
-    #[error(
-        "has a sslmode that does not verify the server: use sslmode=verify-full, or sslmode=disable where nobody else is \
-         on the way"
-    )]
-    WeakTls,
-    #[error("has sslrootcert, but TLS is off: remove it, or write sslmode=verify-full")]
-    RootsWithoutTls,
-    #[error(
-        "has a host or a port among its parameters: write them before the database, as in postgres://USER@HOST:5432/DATABASE"
-    )]
-    HostParameter,
-    #[error(
-        "has `options`, which PgBouncer refuses: put settings into the role, by ALTER ROLE … SET …"
-    )]
-    Options,
 }
 
 impl PostgresUrl {
@@ -72,52 +33,40 @@ impl FromStr for PostgresUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let (base, query) = text.split_once('?').unwrap_or((text, ""));
+        let parts = UrlParts::parse(text, FORM)?;
+        let base = parts.base;
         if !base.starts_with("postgres://") && !base.starts_with("postgresql://") {
-            return Err(UrlError::Malformed);
+            return Err(UrlError::Malformed(FORM));
         }
-        // sslmode and sslrootcert are read here: the driver knows no mode that verifies.
-        let mut rest = Vec::new();
-        let (mut mode, mut roots) = (None, None);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("sslmode", value)) => mode = Some(value),
-                Some(("sslrootcert", value)) => roots = Some(decode(value)?),
-                Some(("options", _)) => return Err(UrlError::Options),
-                Some(("host" | "hostaddr" | "port", _)) => return Err(UrlError::HostParameter),
-                Some(_) | None => rest.push(pair),
+        for pair in &parts.parameters {
+            match pair.split('=').next() {
+                Some("options") => return Err(UrlError::Options),
+                Some("host" | "hostaddr" | "port") => return Err(UrlError::HostParameter(FORM)),
+                Some(_) | None => {}
             }
         }
-        let query = rest.join("&");
+        let query = parts.parameters.join("&");
         let mut configs = for_each_host(base)
             .map(|base| format!("{base}?{query}").parse())
             .collect::<Result<Vec<Config>, _>>()
-            .map_err(|_| UrlError::Malformed)?;
+            .map_err(|_| UrlError::Malformed(FORM))?;
         if configs.iter().any(|config| config.get_hosts().len() != 1) {
-            return Err(UrlError::NoHost);
+            return Err(UrlError::NoHost(FORM));
         }
-        let config = configs.first().ok_or(UrlError::NoHost)?;
+        let config = configs.first().ok_or(UrlError::NoHost(FORM))?;
         if config.get_password().is_some() {
             return Err(UrlError::Password);
         }
         if config.get_user().is_none_or(str::is_empty) {
-            return Err(UrlError::NoUser);
+            return Err(UrlError::NoUser(FORM));
         }
         if config.get_dbname().is_none_or(str::is_empty) {
-            return Err(UrlError::NoDatabase);
+            return Err(UrlError::NoDatabase(FORM));
         }
-        let is_verified = match mode {
-            None => !configs.iter().all(is_local) || roots.is_some(),
-            Some("disable") => false,
-            Some("verify-full") => true,
-            Some(_) => return Err(UrlError::WeakTls),
-        };
-        if !is_verified && roots.is_some() {
-            return Err(UrlError::RootsWithoutTls);
-        }
+        let tls = parts.tls(configs.iter().all(is_local))?;
         for config in &mut configs {
             config
-                .ssl_mode(if is_verified {
+                .ssl_mode(if tls.is_some() {
                     SslMode::Require
                 } else {
                     SslMode::Disable
@@ -129,13 +78,7 @@ impl FromStr for PostgresUrl {
                 .keepalives_interval(Duration::from_secs(5))
                 .keepalives_retries(2);
         }
-        Ok(Self {
-            configs,
-            tls: is_verified.then(|| match roots.as_deref() {
-                None | Some("system") => TlsRoots::System,
-                Some(path) => TlsRoots::File(path.into()),
-            }),
-        })
+        Ok(Self { configs, tls })
     }
 }
 
@@ -156,22 +99,9 @@ fn for_each_host(base: &str) -> impl Iterator<Item = String> {
 fn is_local(config: &Config) -> bool {
     let is_local_host = |host: &Host| match host {
         Host::Unix(_) => true,
-        Host::Tcp(name) => {
-            name == "localhost"
-                || name
-                    .parse()
-                    .is_ok_and(|address: IpAddr| address.is_loopback())
-        }
+        Host::Tcp(name) => is_local_name(name),
     };
     config.get_hosts().iter().all(is_local_host)
-}
-
-/// A value of the query, percent-decoded.
-fn decode(value: &str) -> Result<String, UrlError> {
-    percent_encoding::percent_decode_str(value)
-        .decode_utf8()
-        .map(std::borrow::Cow::into_owned)
-        .map_err(|_| UrlError::Malformed)
 }
 
 #[cfg(test)]
@@ -212,11 +142,11 @@ mod tests {
     #[test]
     fn a_url_that_is_not_taken_says_why() {
         for (url, error) in [
-            ("mysql://u@h/d", UrlError::Malformed),
-            ("postgres://u@h:port/d", UrlError::Malformed),
-            ("postgres:///d?user=u", UrlError::NoHost),
-            ("postgres://h/d", UrlError::NoUser),
-            ("postgres://u@h", UrlError::NoDatabase),
+            ("mysql://u@h/d", UrlError::Malformed(FORM)),
+            ("postgres://u@h:port/d", UrlError::Malformed(FORM)),
+            ("postgres:///d?user=u", UrlError::NoHost(FORM)),
+            ("postgres://h/d", UrlError::NoUser(FORM)),
+            ("postgres://u@h", UrlError::NoDatabase(FORM)),
             ("postgres://u:p@h/d", UrlError::Password),
             ("postgres://u@h/d?password=p", UrlError::Password),
             ("postgres://u@h/d?sslmode=require", UrlError::WeakTls),
@@ -228,11 +158,11 @@ mod tests {
             ("postgres://u@h/d?options=-c%20x", UrlError::Options),
             (
                 "postgres://u@h/d?hostaddr=10.0.0.1",
-                UrlError::HostParameter,
+                UrlError::HostParameter(FORM),
             ),
-            ("postgres://u@/d?host=h", UrlError::HostParameter),
-            ("postgres://u@h,/d", UrlError::NoHost),
-            ("postgres://u@h/d?nonsense=1", UrlError::Malformed),
+            ("postgres://u@/d?host=h", UrlError::HostParameter(FORM)),
+            ("postgres://u@h,/d", UrlError::NoHost(FORM)),
+            ("postgres://u@h/d?nonsense=1", UrlError::Malformed(FORM)),
         ] {
             assert_eq!(tls_of(url).err(), Some(error), "{url}");
         }
