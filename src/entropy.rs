@@ -9,6 +9,9 @@ use crate::types::{SMS_CODE_DIGITS, SessionId, SmsCode};
 #[derive(Debug, Clone, Default)]
 pub struct Entropy {
     source: SystemRandom,
+    /// In place of the system's, where a test needs the same bytes each time.
+    #[cfg(test)]
+    seeded: Option<std::sync::Arc<std::sync::Mutex<fastrand::Rng>>>,
 }
 
 /// The system gave no random bytes.
@@ -17,9 +20,24 @@ pub struct Entropy {
 pub struct NoEntropy;
 
 impl Entropy {
+    /// A source that always gives the same bytes for a seed.
+    #[cfg(test)]
+    pub(crate) fn seeded(seed: u64) -> Self {
+        let seeded = std::sync::Mutex::new(fastrand::Rng::with_seed(seed));
+        Self {
+            seeded: Some(std::sync::Arc::new(seeded)),
+            ..Self::default()
+        }
+    }
+
     /// `N` random bytes.
     pub fn bytes<const N: usize>(&self) -> Result<[u8; N], NoEntropy> {
         let mut bytes = [0; N];
+        #[cfg(test)]
+        if let Some(seeded) = &self.seeded {
+            seeded.lock().map_err(|_| NoEntropy)?.fill(&mut bytes);
+            return Ok(bytes);
+        }
         self.source.fill(&mut bytes).map_err(|_| NoEntropy)?;
         Ok(bytes)
     }

@@ -130,6 +130,20 @@ impl EngineStore {
         }
     }
 
+    /// The same process with another way to its engine.
+    #[cfg(test)]
+    fn over(&self, engine: Arc<dyn SharedEngine>) -> Self {
+        let Runner::Shared(runner) = &self.runner else {
+            panic!("the engine is shared")
+        };
+        Self {
+            runner: Runner::Shared(runner.over(engine)),
+            root: self.root.clone(),
+            engine_name: self.engine_name,
+            metrics: self.metrics.clone(),
+        }
+    }
+
     /// What other secrets are derived from, see [`super::OpenedStore::root`].
     pub(crate) const fn root(&self) -> &Key {
         &self.root
@@ -278,5 +292,7 @@ fn open_keyring(
     Ok(keyring)
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

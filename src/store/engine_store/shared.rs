@@ -128,6 +128,15 @@ impl SharedRunner {
         }
     }
 
+    /// The same runner with another way to its engine.
+    #[cfg(test)]
+    pub(super) fn over(&self, engine: Arc<dyn SharedEngine>) -> Self {
+        Self {
+            engine,
+            ..self.clone()
+        }
+    }
+
     /// An operation that only reads.
     pub(super) async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
     where

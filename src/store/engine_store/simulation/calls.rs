@@ -1,0 +1,466 @@
+//! What clients ask of the store, chosen at random: few people, few phones, few codes, so that calls
+//! meet.
+
+use std::time::Duration;
+
+use crate::{
+    store::{
+        BindOutcome, CodeHash, GuessId, LoginOutcome, LoginProof, NewAccount, NewLogin, NewUserId,
+        OutboxPolicy, PasswordHash, PhoneBinding, PhoneProof, ProfileChange, Renewal, RenewalProof,
+        RevocationEntry, RevocationScope, RightsChange, Rotation, RotationOutcome, SmsGuess, SmsId,
+        SmsLimits, SmsRefund, SmsReservation, Store, StoreError, TokenCheck, UserIdentity,
+        Withdrawal, WithdrawalOutcome, WithdrawalScope,
+        fixture::{login_of, wechat_of},
+    },
+    types::{Phone, Secret, SessionId, SmsPurpose, Timestamp, UnionId, UserId, UserType, Username},
+};
+
+const PEOPLE: u8 = 3;
+const PHONES: u8 = 2;
+const SMS_CODES: u8 = 2;
+const CODE_TTL: Duration = Duration::from_mins(5);
+
+/// One call of the store; all that it needs was decided beforehand.
+#[derive(Debug, Clone)]
+pub(super) enum Call {
+    Login(Box<NewLogin>),
+    CodeUsed(CodeHash, Timestamp),
+    ReserveSms(SmsReservation),
+    ReleaseSms(Phone, SmsId, SmsRefund, Timestamp),
+    BindPhone(Box<PhoneBinding>),
+    UnbindPhone(UserId, SessionId, Timestamp),
+    ProvePhone(UserId, SmsGuess, Timestamp),
+    WechatSession(UserId, SessionId, Timestamp),
+    LookupUser(UserId),
+    FindUser(UserIdentity),
+    CreateAccount(NewAccount),
+    ChangeRights(UserId, RightsChange, Timestamp),
+    EraseUser(UserId, Option<SessionId>, Timestamp),
+    UpdateProfile(UserId, ProfileChange, Timestamp),
+    Withdraw(Withdrawal, Timestamp),
+    Session(UserId, SessionId, Timestamp),
+    Sessions(UserId, Timestamp),
+    Rotate(Rotation),
+    Renew(Renewal),
+    Revoke(RevocationScope, Timestamp),
+    Upkeep(Upkeep),
+}
+
+/// Work that changes nothing that a client could see, so that it is not made once more.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Upkeep {
+    Sweep(Timestamp),
+    RotateStoreKey,
+    Reencrypt,
+}
+
+/// What a client was told.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    /// The outcome; equal texts are equal outcomes.
+    pub(super) text: String,
+    /// What is revoked from then on.
+    pub(super) entries: Vec<RevocationEntry>,
+    /// The refresh token that the client holds now: user, session, counter.
+    pub(super) token: Option<(UserId, SessionId, u64)>,
+}
+
+/// A number of something, for ids that have to differ.
+type Number = u64;
+
+/// What clients know.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    next: Number,
+    tokens: Vec<(UserId, SessionId, u64)>,
+    messages: Vec<(Phone, SmsId)>,
+}
+
+impl Known {
+    fn number(&mut self) -> Number {
+        self.next += 1;
+        self.next
+    }
+
+    /// Takes in what a client was told.
+    pub(super) fn note(&mut self, told: &Told) {
+        self.tokens.extend(told.token.clone());
+    }
+
+    fn token(&self, random: &mut fastrand::Rng) -> Option<(UserId, SessionId, u64)> {
+        // Mostly a young one.
+        let farthest = 1 + random.usize(..6);
+        let back = random.usize(..farthest);
+        let at = self.tokens.len().checked_sub(1 + back)?;
+        self.tokens.get(at).cloned()
+    }
+
+    fn user(&self, random: &mut fastrand::Rng) -> UserId {
+        let known = self.token(random).map(|(user, _, _)| user);
+        known.unwrap_or_else(|| UserId::parse("u1").expect("an id"))
+    }
+}
+
+fn phone(random: &mut fastrand::Rng) -> Phone {
+    let number = random.u8(..PHONES);
+    Phone::from_parts("86", &format!("1380013800{number}")).expect("a phone")
+}
+
+fn code(random: &mut fastrand::Rng) -> CodeHash {
+    CodeHash([random.u8(..SMS_CODES); 32])
+}
+
+fn guess(known: &mut Known, random: &mut fastrand::Rng) -> SmsGuess {
+    SmsGuess {
+        id: GuessId(known.number().into()),
+        phone: phone(random),
+        purpose: SmsPurpose::Login,
+        code: code(random),
+        max_attempts: 3,
+    }
+}
+
+fn login(known: &mut Known, random: &mut fastrand::Rng, now: Timestamp) -> NewLogin {
+    let person = random.u8(..PEOPLE);
+    let number = known.number();
+    let mut login = login_of(&format!("person-{person}"), number.into());
+    login.now = now;
+    login.max_sessions = 3;
+    login.merge = random.bool();
+    login.single_per_client_type = random.u8(..8) == 0;
+    login.outbox = OutboxPolicy {
+        created: true,
+        deleted: true,
+        merged: true,
+        withdrawn: true,
+    };
+    login.registration_open = random.u8(..8) != 0;
+    match random.u8(..4) {
+        0 => login.proof = LoginProof::Sms(guess(known, random)),
+        1 => {
+            // Two of the people are one at WeChat.
+            let union = UnionId::parse(&format!("union-{}", person / 2)).expect("a unionid");
+            wechat_of(&mut login).unionid = Some(union);
+        }
+        _ => {}
+    }
+    if random.bool() && !matches!(login.proof, LoginProof::Sms(_)) {
+        // A code that comes again names the same session, as it would.
+        let code = random.u8(..8);
+        login.code = Some((CodeHash([code; 32]), now.plus(CODE_TTL)));
+        login.session.id = SessionId::from_bits(1_000_000 + u128::from(code));
+    }
+    login
+}
+
+fn reservation(known: &mut Known, random: &mut fastrand::Rng, now: Timestamp) -> SmsReservation {
+    let message = SmsReservation {
+        id: SmsId(known.number().into()),
+        phone: phone(random),
+        purpose: SmsPurpose::Login,
+        code: code(random),
+        limits: SmsLimits {
+            code_ttl: CODE_TTL,
+            resend_after: Duration::from_secs(2),
+            per_phone_hour: 5,
+            per_phone_day: 10,
+            daily_budget: 100_000,
+            max_attempts: 3,
+        },
+        is_test: false,
+        now,
+    };
+    known.messages.push((message.phone.clone(), message.id));
+    message
+}
+
+fn binding(known: &mut Known, random: &mut fastrand::Rng, now: Timestamp) -> Option<PhoneBinding> {
+    let (user, session, _) = known.token(random)?;
+    let number = known.number();
+    Some(PhoneBinding {
+        user,
+        session,
+        proof: if random.bool() {
+            PhoneProof::Wechat(phone(random))
+        } else {
+            PhoneProof::Sms(guess(known, random))
+        },
+        merge: random
+            .bool()
+            .then(|| login_of("nobody", number.into()).session),
+        single_per_client_type: false,
+        outbox: OutboxPolicy::default(),
+        now,
+    })
+}
+
+fn withdrawal(known: &mut Known, random: &mut fastrand::Rng, now: Timestamp) -> Withdrawal {
+    let mut login = login_of(&format!("person-{}", random.u8(..PEOPLE)), 0);
+    let identity = wechat_of(&mut login);
+    Withdrawal {
+        app_id: identity.app_id.clone(),
+        openid: identity.openid.clone(),
+        scope: if random.bool() {
+            WithdrawalScope::Account
+        } else {
+            WithdrawalScope::Data {
+                profile: true,
+                phone: random.bool(),
+                kinds: vec![1],
+                key: known.number().to_string(),
+            }
+        },
+        account_created_until: now,
+        notice: (CodeHash([random.u8(..4); 32]), now.plus(CODE_TTL)),
+    }
+}
+
+fn scope(known: &Known, random: &mut fastrand::Rng) -> Option<RevocationScope> {
+    let (user, session, _) = known.token(random)?;
+    Some(match random.u8(..8) {
+        0..4 => RevocationScope::Session { user, session },
+        4..6 => RevocationScope::Others {
+            user,
+            keep: session,
+        },
+        6 => RevocationScope::User(user),
+        7.. => RevocationScope::Everything,
+    })
+}
+
+fn rights(random: &mut fastrand::Rng) -> RightsChange {
+    match random.u8(..4) {
+        0 => RightsChange::Ban,
+        1 | 2 => RightsChange::Unban,
+        3.. => RightsChange::UserType(UserType::user()),
+    }
+}
+
+impl Call {
+    /// A call of a client that knows this, at this time of the replica's clock.
+    pub(super) fn random(known: &mut Known, random: &mut fastrand::Rng, now: Timestamp) -> Self {
+        loop {
+            if let Some(call) = Self::choose(known, random, now) {
+                return call;
+            }
+        }
+    }
+
+    fn choose(known: &mut Known, random: &mut fastrand::Rng, now: Timestamp) -> Option<Self> {
+        Some(match random.u8(..40) {
+            0..9 => Self::Login(Box::new(login(known, random, now))),
+            9..15 => {
+                let (user, session, counter) = known.token(random)?;
+                Self::Rotate(Rotation {
+                    user,
+                    session,
+                    counter,
+                    check: TokenCheck::new(|_| true),
+                    replay_window: Some(Duration::from_secs(10)),
+                    idle_ttl: Duration::from_hours(1),
+                    now,
+                })
+            }
+            15 => {
+                let (user, session, _) = known.token(random)?;
+                Self::Renew(Renewal {
+                    user,
+                    session,
+                    proof: RenewalProof::AccessToken,
+                    idle_ttl: Duration::from_hours(1),
+                    now,
+                })
+            }
+            16..20 => Self::Revoke(scope(known, random)?, now),
+            20..23 => Self::ReserveSms(reservation(known, random, now)),
+            23 => {
+                let (phone, id) = random.choice(&known.messages)?.clone();
+                Self::ReleaseSms(phone, id, SmsRefund::All, now)
+            }
+            24 | 25 => {
+                let user = known.user(random);
+                Self::ProvePhone(user, guess(known, random), now)
+            }
+            26..29 => Self::BindPhone(Box::new(binding(known, random, now)?)),
+            29 => {
+                let (user, session, _) = known.token(random)?;
+                Self::UnbindPhone(user, session, now)
+            }
+            30 => Self::ChangeRights(known.user(random), rights(random), now),
+            31 => {
+                let (user, session, _) = known.token(random)?;
+                Self::EraseUser(user, random.bool().then_some(session), now)
+            }
+            32 => Self::Withdraw(withdrawal(known, random, now), now),
+            33 => {
+                let change = ProfileChange {
+                    nickname: Some(Some(known.number().to_string())),
+                    ..ProfileChange::default()
+                };
+                Self::UpdateProfile(known.user(random), change, now)
+            }
+            34 => Self::CreateAccount(NewAccount {
+                new_user: NewUserId::Generated(
+                    UserId::parse(&format!("a{}", known.number())).expect("an id"),
+                ),
+                username: Username::parse(&format!("admin{}", random.u8(..2))).expect("a name"),
+                password: PasswordHash(Secret::new("$argon2id$v=19$".to_owned())),
+                user_type: UserType::user(),
+                now,
+            }),
+            35..38 => Self::look(known, random, now)?,
+            38.. => Self::Upkeep(match random.u8(..6) {
+                0 => Upkeep::RotateStoreKey,
+                1..4 => Upkeep::Reencrypt,
+                4.. => Upkeep::Sweep(now),
+            }),
+        })
+    }
+
+    fn look(known: &Known, random: &mut fastrand::Rng, now: Timestamp) -> Option<Self> {
+        let (user, session, _) = known.token(random)?;
+        Some(match random.u8(..6) {
+            0 => Self::LookupUser(user),
+            1 => Self::FindUser(UserIdentity::Phone(phone(random))),
+            2 => Self::Session(user, session, now),
+            3 => Self::Sessions(user, now),
+            4 => Self::WechatSession(user, session, now),
+            5.. => Self::CodeUsed(CodeHash([random.u8(..8); 32]), now),
+        })
+    }
+
+    /// What all there is looks like at the end.
+    pub(super) fn inventory(known: &Known, now: Timestamp) -> Vec<Self> {
+        let mut users: Vec<_> = known.tokens.iter().map(|(user, _, _)| user).collect();
+        users.sort_unstable();
+        users.dedup();
+        let mut calls = Vec::new();
+        for user in users {
+            calls.push(Self::LookupUser(user.clone()));
+            calls.push(Self::Sessions(user.clone(), now));
+        }
+        for number in 0..PEOPLE {
+            let mut login = login_of(&format!("person-{number}"), 0);
+            let identity = wechat_of(&mut login);
+            calls.push(Self::FindUser(UserIdentity::OpenId(
+                identity.app_id.clone(),
+                identity.openid.clone(),
+            )));
+        }
+        for number in 0..PHONES {
+            let phone = Phone::from_parts("86", &format!("1380013800{number}"));
+            calls.push(Self::FindUser(UserIdentity::Phone(phone.expect("a phone"))));
+        }
+        calls
+    }
+
+    /// Makes the call.
+    pub(super) async fn make(&self, store: &dyn Store) -> Result<Told, StoreError> {
+        let mut entries = Vec::new();
+        let mut token = None;
+        let text = match self {
+            Self::Login(login) => {
+                let outcome = store.login(login).await?;
+                if let LoginOutcome::Opened(opened) = &outcome {
+                    let session = &opened.session;
+                    token = Some((session.user.clone(), session.id, session.counter));
+                    let merged = opened.merged.iter();
+                    entries.extend(merged.flat_map(|(_, revoked)| revoked.entries.clone()));
+                }
+                format!("{outcome:?}")
+            }
+            Self::CodeUsed(code, now) => format!("{:?}", store.is_code_used(code, *now).await?),
+            Self::ReserveSms(message) => format!("{:?}", store.reserve_sms(message).await?),
+            Self::ReleaseSms(phone, id, slots, now) => {
+                format!("{:?}", store.release_sms(phone, *id, *slots, *now).await?)
+            }
+            Self::BindPhone(binding) => {
+                let outcome = store.bind_phone(binding).await?;
+                if let BindOutcome::Merged(merged) = &outcome {
+                    entries.extend(merged.revoked.entries.clone());
+                    if let Some(session) = &merged.session {
+                        token = Some((session.user.clone(), session.id, session.counter));
+                    }
+                }
+                format!("{outcome:?}")
+            }
+            Self::UnbindPhone(user, session, now) => {
+                format!("{:?}", store.unbind_phone(user, *session, *now).await?)
+            }
+            Self::ProvePhone(user, guess, now) => {
+                format!("{:?}", store.prove_phone(user, guess, *now).await?)
+            }
+            Self::WechatSession(user, session, now) => {
+                format!("{:?}", store.wechat_session(user, *session, *now).await?)
+            }
+            Self::LookupUser(user) => format!("{:?}", store.lookup_user(user).await?),
+            Self::FindUser(by) => format!("{:?}", store.find_user(by).await?),
+            Self::CreateAccount(account) => {
+                format!("{:?}", store.create_account(account).await?)
+            }
+            Self::ChangeRights(user, change, now) => {
+                let outcome = store.change_rights(user, change, *now).await?;
+                entries.extend(outcome.iter().flat_map(|outcome| outcome.entries.clone()));
+                format!("{outcome:?}")
+            }
+            Self::EraseUser(user, session, now) => {
+                let policy = OutboxPolicy::default();
+                let outcome = store.erase_user(user, *session, policy, *now).await?;
+                entries.extend(outcome.iter().flat_map(|outcome| outcome.entries.clone()));
+                format!("{outcome:?}")
+            }
+            Self::UpdateProfile(user, change, now) => {
+                format!("{:?}", store.update_profile(user, change, *now).await?)
+            }
+            Self::Withdraw(withdrawal, now) => {
+                let policy = OutboxPolicy::default();
+                let outcome = store.withdraw(withdrawal, policy, *now).await?;
+                if let WithdrawalOutcome::Erased { revoked, .. } = &outcome {
+                    entries.extend(revoked.entries.clone());
+                }
+                format!("{outcome:?}")
+            }
+            Self::Session(user, session, now) => {
+                format!("{:?}", store.session(user, *session, *now).await?)
+            }
+            Self::Sessions(user, now) => format!("{:?}", store.sessions(user, *now).await?),
+            Self::Rotate(rotation) => {
+                let outcome = store.rotate(rotation).await?;
+                if let RotationOutcome::Rotated(renewed) | RotationOutcome::Replayed(renewed) =
+                    &outcome
+                {
+                    let session = &renewed.session;
+                    token = Some((session.user.clone(), session.id, session.counter));
+                }
+                format!("{outcome:?}")
+            }
+            Self::Renew(renewal) => format!("{:?}", store.renew(renewal).await?),
+            Self::Revoke(scope, now) => {
+                let outcome = store.revoke(scope, *now).await?;
+                entries.extend(outcome.entries.clone());
+                format!("{outcome:?}")
+            }
+            Self::Upkeep(upkeep) => {
+                upkeep.make(store).await?;
+                String::new()
+            }
+        };
+        Ok(Told {
+            text,
+            entries,
+            token,
+        })
+    }
+}
+
+impl Upkeep {
+    async fn make(self, store: &dyn Store) -> Result<(), StoreError> {
+        const LIMIT: usize = 20;
+        match self {
+            Self::Sweep(now) => drop(store.sweep(now, LIMIT).await?),
+            Self::RotateStoreKey => store.rotate_store_key().await?,
+            Self::Reencrypt => drop(store.reencrypt(LIMIT).await?),
+        }
+        Ok(())
+    }
+}

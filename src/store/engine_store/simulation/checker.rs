@@ -1,0 +1,125 @@
+//! Makes the calls of a history once more, one after the other, and compares what clients were told.
+
+use std::collections::HashSet;
+
+use super::{
+    calls::Call,
+    history::{Entry, History},
+    server::{Moment, locked},
+};
+use crate::{
+    crypto::Key,
+    entropy::Entropy,
+    store::{OpenOptions, StoreError, WrappingKeys, engine_store::EngineStore},
+};
+
+/// A call that took effect.
+struct Effect<'a> {
+    at: Moment,
+    entry: &'a Entry,
+    role: Role,
+}
+
+/// What an effect has to do with what the client was told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The client was told something else, or nothing.
+    Untold,
+    /// The client was told what came of this one.
+    Told,
+    /// The client was told what came of the commit, or, because others had overwritten that before
+    /// the call could find it, what came of the look after that.
+    Overwritten,
+    /// That look.
+    SecondLook,
+}
+
+fn effects(history: &History) -> Result<Vec<Effect<'_>>, String> {
+    let mut effects = Vec::new();
+    for entry in &history.entries {
+        let trace = locked(&entry.trace);
+        if trace.repeated {
+            return Err(format!("happened twice: {:?}", entry.call));
+        }
+        if let Some(Err(error @ (StoreError::Damaged(_) | StoreError::Closed))) = &entry.outcome {
+            return Err(format!("{error}: {:?}", entry.call));
+        }
+        if matches!(entry.call, Call::Upkeep(_)) {
+            continue;
+        }
+        let is_told = matches!(entry.outcome, Some(Ok(_)));
+        let mut moments: Vec<_> = trace
+            .commits
+            .iter()
+            .filter(|commit| !commit.is_log())
+            .map(|commit| commit.at)
+            .collect();
+        // A call that changed nothing saw what was there at its last read.
+        if moments.is_empty() && is_told {
+            moments.extend(trace.last_read);
+        }
+        let last = moments.last().copied();
+        let second_look = trace
+            .last_read
+            .filter(|read| is_told && !trace.saw_commit && last.is_some_and(|last| last < *read));
+        let role_of_last = match (is_told, second_look) {
+            (false, _) => Role::Untold,
+            (true, None) => Role::Told,
+            (true, Some(_)) => Role::Overwritten,
+        };
+        effects.extend(moments.into_iter().map(|at| Effect {
+            at,
+            entry,
+            role: if Some(at) == last {
+                role_of_last
+            } else {
+                Role::Untold
+            },
+        }));
+        effects.extend(second_look.map(|at| Effect {
+            at,
+            entry,
+            role: Role::SecondLook,
+        }));
+    }
+    effects.sort_by_key(|effect| effect.at);
+    Ok(effects)
+}
+
+/// Says what is wrong with a history.
+pub(super) async fn check(history: &History, options: &OpenOptions) -> Result<(), String> {
+    let fail = |what: String| Err(format!("{what}\n{}", history.describe()));
+    if let Some(violation) = history.violations.first() {
+        return fail(violation.clone());
+    }
+    let keys = WrappingKeys::derive(&Key::new([7; 32]), None);
+    let store = EngineStore::memory(options, &keys, Entropy::default()).expect("a store");
+    let effects = match effects(history) {
+        Ok(effects) => effects,
+        Err(wrong) => return fail(wrong),
+    };
+    // Of calls whose commit was overwritten: those that were told what came of it.
+    let mut is_settled = HashSet::new();
+    for Effect { at, entry, role } in effects {
+        let of = std::ptr::from_ref(entry);
+        if role == Role::SecondLook && is_settled.contains(&of) {
+            continue;
+        }
+        let expected = entry.call.make(&store).await.expect("memory works").text;
+        let Some(Ok(told)) = &entry.outcome else {
+            continue;
+        };
+        let is_same = told.text == expected;
+        match role {
+            Role::Overwritten if is_same => drop(is_settled.insert(of)),
+            Role::Told | Role::SecondLook if !is_same => {
+                return fail(format!(
+                    "at moment {at}, {:?}\nwas told {}\ninstead of {expected}",
+                    entry.call, told.text
+                ));
+            }
+            Role::Untold | Role::Overwritten | Role::Told | Role::SecondLook => {}
+        }
+    }
+    Ok(())
+}

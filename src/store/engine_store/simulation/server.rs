@@ -1,0 +1,389 @@
+//! The simulated server: records with versions, and a network that loses what it likes.
+//!
+//! Each call of the store has a connection of its own, so that it is known which call a commit
+//! belongs to, and when it took effect.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use crate::store::{
+    engine::{
+        Commit, CommitOutcome, ReadResult, SharedEngine, SharedSnapshot, Version, Versioned,
+        VersionedPairs,
+    },
+    error::EngineError,
+    fixture::NOW,
+    operations::layout,
+};
+
+/// The longest time that one way through the network takes as a rule.
+const LATENCY: Duration = Duration::from_millis(20);
+/// The longest time after which a commit that its caller gave up still happens.
+const LATE: Duration = Duration::from_secs(45);
+
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where something stands in the order of all that happened at the server.
+pub(super) type Moment = u64;
+
+#[derive(Default)]
+struct Records {
+    records: BTreeMap<Vec<u8>, Versioned>,
+    moment: Moment,
+}
+
+/// The server that all replicas share.
+pub(super) struct Server {
+    records: Mutex<Records>,
+    began: Instant,
+    random: Mutex<fastrand::Rng>,
+    /// Commits that are on their way although their callers have given up.
+    late: watch::Sender<usize>,
+    /// Nothing goes wrong any more.
+    is_calm: Mutex<bool>,
+}
+
+/// What became of one call at the server.
+#[derive(Debug, Default)]
+pub(super) struct Trace {
+    pub(super) last_read: Option<Moment>,
+    /// The last commit was there to be seen at the last read.
+    pub(super) saw_commit: bool,
+    /// The commits of it that happened.
+    pub(super) commits: Vec<Applied>,
+    /// A commit happened although an earlier one of the same call was there to be seen.
+    pub(super) repeated: bool,
+}
+
+/// A commit that happened.
+#[derive(Debug)]
+pub(super) struct Applied {
+    pub(super) at: Moment,
+    version: Version,
+    keys: Vec<Vec<u8>>,
+}
+
+/// A process, as the network sees it.
+pub(super) struct Host {
+    paused_until: Mutex<Instant>,
+    is_dead: AtomicBool,
+    /// Wakes in the order in which it was waited for.
+    death: Notify,
+}
+
+/// What a process has to the server for one call.
+pub(super) struct Connection {
+    pub(super) server: Arc<Server>,
+    pub(super) host: Arc<Host>,
+    pub(super) trace: Arc<Mutex<Trace>>,
+}
+
+/// What goes wrong with a commit.
+#[derive(Clone, Copy)]
+enum Fault {
+    Nothing,
+    Conflict,
+    Refuse,
+    /// It does not happen, and nobody says so.
+    Lose,
+    /// It happens, and nobody says so.
+    HappenUntold,
+    /// It happens after its caller has given up.
+    Late,
+}
+
+impl Records {
+    fn version(&self, key: &[u8]) -> Version {
+        let record = self.records.get(key);
+        record.map_or(Version::ABSENT, |record| record.version)
+    }
+}
+
+impl Applied {
+    /// Whether it is a line of the log alone, which a call writes again when it came late.
+    pub(super) fn is_log(&self) -> bool {
+        self.keys.iter().all(|key| key.starts_with(layout::LOG))
+    }
+
+    /// Whether something of it has not been overwritten.
+    fn is_in(&self, records: &Records) -> bool {
+        let mut versions = self.keys.iter().map(|key| records.version(key));
+        versions.any(|version| version == self.version)
+    }
+}
+
+impl Trace {
+    fn read(&mut self, records: &Records) {
+        self.last_read = Some(records.moment);
+        let last = self.commits.last();
+        self.saw_commit = last.is_some_and(|applied| applied.is_in(records));
+    }
+}
+
+impl Host {
+    pub(super) fn new() -> Self {
+        Self {
+            paused_until: Mutex::new(Instant::now()),
+            is_dead: AtomicBool::new(false),
+            death: Notify::new(),
+        }
+    }
+
+    /// As SIGSTOP, with SIGCONT after so long.
+    pub(super) fn pause(&self, span: Duration) {
+        *locked(&self.paused_until) = Instant::now() + span;
+    }
+
+    /// As SIGKILL: whatever it waits for never comes.
+    pub(super) fn kill(&self) {
+        self.is_dead.store(true, Ordering::SeqCst);
+        self.death.notify_waiters();
+    }
+
+    /// Ends when the process has died.
+    pub(super) async fn died(&self) {
+        let death = self.death.notified();
+        if !self.is_dead.load(Ordering::SeqCst) {
+            death.await;
+        }
+    }
+
+    /// Waits until the process runs; for ever where it is dead.
+    pub(super) async fn run(&self) {
+        loop {
+            if self.is_dead.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            let until = *locked(&self.paused_until);
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
+impl Server {
+    pub(super) fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self {
+            records: Mutex::default(),
+            began: Instant::now(),
+            random: Mutex::new(fastrand::Rng::with_seed(seed)),
+            late: watch::Sender::new(0),
+            is_calm: Mutex::new(false),
+        })
+    }
+
+    /// From now on nothing goes wrong; ends when nothing is on its way any more.
+    pub(super) async fn calm_down(&self) {
+        *locked(&self.is_calm) = true;
+        let mut late = self.late.subscribe();
+        // The sender lives as long as the server.
+        drop(late.wait_for(|late| *late == 0).await);
+    }
+
+    fn random<T>(&self, choose: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        choose(&mut locked(&self.random))
+    }
+
+    async fn travel(&self) {
+        let span = self.random(|random| match random.u8(..) {
+            0..64 => Duration::ZERO,
+            64..250 => LATENCY.mul_f64(random.f64()),
+            250.. => 20 * LATENCY.mul_f64(random.f64()),
+        });
+        if span.is_zero() {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(span).await;
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        if *locked(&self.is_calm) {
+            return Fault::Nothing;
+        }
+        self.random(|random| match random.u8(..) {
+            0..5 => Fault::Conflict,
+            5..7 => Fault::Refuse,
+            7..13 => Fault::Lose,
+            13..21 => Fault::HappenUntold,
+            21..27 => Fault::Late,
+            27.. => Fault::Nothing,
+        })
+    }
+
+    fn refuses_read(&self) -> bool {
+        !*locked(&self.is_calm) && self.random(|random| random.u8(..) < 2)
+    }
+
+    fn apply(&self, commit: &Commit, trace: &Mutex<Trace>) -> CommitOutcome {
+        let mut all = locked(&self.records);
+        let is_same = |(key, read): (&Vec<u8>, &Version)| all.version(key) == *read;
+        if !commit.reads.iter().all(is_same) {
+            return CommitOutcome::Conflict;
+        }
+        let mut trace = locked(trace);
+        if trace.commits.iter().any(|applied| applied.is_in(&all)) && !is_blind(commit) {
+            trace.repeated = true;
+        }
+        for (key, value) in &commit.changes {
+            match value {
+                Some(_) => {
+                    let record = Versioned {
+                        version: commit.version,
+                        value: value.clone(),
+                    };
+                    all.records.insert(key.clone(), record);
+                }
+                None => drop(all.records.remove(key)),
+            }
+        }
+        all.moment += 1;
+        trace.commits.push(Applied {
+            at: all.moment,
+            version: commit.version,
+            keys: commit.changes.keys().cloned().collect(),
+        });
+        CommitOutcome::Committed
+    }
+
+    fn pairs(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> VersionedPairs {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(prefix),
+        };
+        locked(&self.records)
+            .records
+            .range::<[u8], _>((start, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take(limit)
+            .map(|(key, record)| (key.clone(), record.clone()))
+            .collect()
+    }
+}
+
+/// Whether it changes nothing that it depends on: lines of the log, and what stands for phones
+/// without a code. Such a commit may happen twice.
+fn is_blind(commit: &Commit) -> bool {
+    let mut keys = commit.changes.keys();
+    !keys.any(|key| commit.reads.contains_key(key))
+}
+
+impl Connection {
+    async fn send(&self) {
+        self.host.run().await;
+        self.server.travel().await;
+    }
+
+    async fn receive(&self) {
+        self.server.travel().await;
+        self.host.run().await;
+    }
+}
+
+#[async_trait]
+impl SharedEngine for Connection {
+    fn name(&self) -> &'static str {
+        "simulated"
+    }
+
+    async fn read(
+        &self,
+        values: &[Vec<u8>],
+        versions: &[Vec<u8>],
+    ) -> Result<ReadResult, EngineError> {
+        self.send().await;
+        if self.server.refuses_read() {
+            self.receive().await;
+            return Err(EngineError::Refused("the server is away"));
+        }
+        let result = {
+            let mut all = locked(&self.server.records);
+            all.moment += 1;
+            locked(&self.trace).read(&all);
+            let record = |key| all.records.get(key).cloned().unwrap_or(Versioned::ABSENT);
+            ReadResult {
+                values: values.iter().map(record).collect(),
+                versions: versions.iter().map(|key| record(key).version).collect(),
+                time: NOW.plus(self.server.began.elapsed()),
+            }
+        };
+        self.receive().await;
+        Ok(result)
+    }
+
+    async fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<VersionedPairs, EngineError> {
+        self.send().await;
+        let found = self.server.pairs(prefix, after, limit);
+        self.receive().await;
+        Ok(found)
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<CommitOutcome, EngineError> {
+        self.send().await;
+        let outcome = match self.server.fault() {
+            Fault::Nothing => Ok(self.server.apply(commit, &self.trace)),
+            Fault::Conflict => Ok(CommitOutcome::Conflict),
+            Fault::Refuse => Err(EngineError::Refused("the server is away")),
+            Fault::Lose => Ok(CommitOutcome::Unknown),
+            Fault::HappenUntold => {
+                self.server.apply(commit, &self.trace);
+                Ok(CommitOutcome::Unknown)
+            }
+            Fault::Late => {
+                let (server, trace) = (Arc::clone(&self.server), Arc::clone(&self.trace));
+                let commit = commit.clone();
+                // Mostly soon, when the call looks for it.
+                let is_soon = server.random(|random| random.u8(..) < 192);
+                let longest = if is_soon { LATE / 90 } else { LATE };
+                let span = server.random(|random| longest.mul_f64(random.f64()));
+                server.late.send_modify(|late| *late += 1);
+                tokio::spawn(async move {
+                    tokio::time::sleep(span).await;
+                    server.apply(&commit, &trace);
+                    server.late.send_modify(|late| *late -= 1);
+                });
+                Ok(CommitOutcome::Unknown)
+            }
+        };
+        self.receive().await;
+        outcome
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn SharedSnapshot>, EngineError> {
+        Err(EngineError::Refused("no call of a history exports"))
+    }
+
+    async fn ready(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn size_bytes(&self) -> Result<u64, EngineError> {
+        Ok(0)
+    }
+
+    async fn close(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+}
