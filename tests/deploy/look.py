@@ -11,10 +11,11 @@ import sys
 import yaml
 
 
-def check_compose(text):
+def check_compose(documents):
     from compose_spec import PyCompose
 
-    PyCompose.from_yaml(text)
+    # Written again, because the types do not know YAML's merge key (`<<`), which Compose resolves.
+    PyCompose.from_yaml(yaml.safe_dump(documents[0]))
 
 
 def check_operator(documents):
@@ -38,7 +39,7 @@ def main():
         text = stream.read()
     documents = list(yaml.safe_load_all(text))
     if kind == "compose":
-        check_compose(text)
+        check_compose(documents)
     if kind == "operator":
         check_operator(documents)
     json.dump(documents, sys.stdout)

@@ -83,6 +83,7 @@ mod reload;
 mod replicas;
 mod report_only;
 mod resilience;
+mod rolling_update;
 mod rule_book;
 mod same_decision;
 mod same_decision_for_proxies;

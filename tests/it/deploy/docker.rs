@@ -1,13 +1,15 @@
 //! `deploy/docker`: what the image does, and that nothing in the Compose file opens what should be
 //! closed.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
 use serde_json::{Value, json};
 use toml_edit::DocumentMut;
 
 use super::{
     super::{
+        menshen::Setup,
+        postgres::Server,
         wechat::{APP_ID, SECRET, Wechat},
         wire,
     },
@@ -15,6 +17,13 @@ use super::{
     image::{Image, assert_confined, give, user_of},
     items, printed, repository, seconds, text, tool,
 };
+
+/// What each config reads from a secret, by section and key.
+const SECRET_FILES: [(&str, &str); 3] = [
+    ("admin", "token_file"),
+    ("store", "encryption_key_file"),
+    ("wechat", "secret_file"),
+];
 
 fn compose() -> Value {
     documents("compose", &repository("deploy/docker/compose.yaml")).remove(0)
@@ -238,11 +247,9 @@ fn the_binary_needs_no_file_that_the_builder_does_not_have() {
     assert!(read > 100, "{read}");
 }
 
-#[test]
-fn the_compose_file_is_valid_and_shows_nothing_but_the_gate() {
-    let compose = compose();
-    let services = compose["services"].as_object().expect("services");
-    assert_eq!(services.len(), 3);
+/// Every service runs as a user without rights, from a read-only root and a named version of its
+/// image, and publishes on this machine alone.
+fn assert_confined_services<'a>(services: impl IntoIterator<Item = (&'a String, &'a Value)>) {
     for (name, service) in services {
         assert_eq!(service["read_only"], true, "{name}");
         assert_eq!(service["cap_drop"], json!(["ALL"]), "{name}");
@@ -256,7 +263,9 @@ fn the_compose_file_is_valid_and_shows_nothing_but_the_gate() {
             .next()
             .and_then(|user| user.parse().ok())
             .expect("a number");
-        assert!(user >= 10_000, "{name}");
+        // The image of PostgreSQL has a user of its own, to whom its volume belongs.
+        let of_image = name == "database" && user == 999;
+        assert!(user >= 10_000 || of_image, "{name}");
         for port in items(&service["ports"]) {
             assert!(
                 port.as_str()
@@ -267,6 +276,46 @@ fn the_compose_file_is_valid_and_shows_nothing_but_the_gate() {
         let (image, tag) = text(service, "/image").rsplit_once(':').expect("a tag");
         assert!(!image.is_empty() && tag != "latest", "{name}");
     }
+}
+
+/// What waits for menshen's end is more patient than menshen.
+fn assert_stops_in_time(service: &Value, config: &DocumentMut) {
+    let stops =
+        seconds(config, "server", "unready_grace") + seconds(config, "server", "drain_timeout");
+    let patience: u64 = text(service, "/stop_grace_period")
+        .trim_end_matches('s')
+        .parse()
+        .expect("seconds");
+    assert!(
+        stops + 5 <= patience,
+        "{stops} s and time to close the store, of {patience}"
+    );
+}
+
+/// The config names secrets that the service is given and the file has.
+fn assert_secrets_are_given(
+    compose: &Value,
+    service: &Value,
+    config: &DocumentMut,
+    keys: &[(&str, &str)],
+) {
+    for (section, key) in keys {
+        let path = config[section][key].as_str().expect("a file");
+        let name = path.strip_prefix("/run/secrets/").expect("a secret");
+        assert!(items(&service["secrets"]).contains(&json!(name)), "{name}");
+        assert_eq!(
+            text(compose, &format!("/secrets/{name}/file")),
+            format!("./secrets/{name}")
+        );
+    }
+}
+
+#[test]
+fn the_compose_file_is_valid_and_shows_nothing_but_the_gate() {
+    let compose = compose();
+    let services = compose["services"].as_object().expect("services");
+    assert_eq!(services.len(), 3);
+    assert_confined_services(services);
     assert_eq!(services["backend"]["ports"], Value::Null);
     assert_eq!(services["backend"]["networks"], json!(["inside"]));
     assert_eq!(compose["networks"]["inside"]["internal"], true);
@@ -295,29 +344,8 @@ fn the_compose_file_is_valid_and_shows_nothing_but_the_gate() {
         Some("http://backend:3000")
     );
     assert!(items(&services["backend"]["command"]).contains(&json!("0.0.0.0:3000")));
-    for (section, key) in [
-        ("admin", "token_file"),
-        ("store", "encryption_key_file"),
-        ("wechat", "secret_file"),
-    ] {
-        let path = config[section][key].as_str().expect("a file");
-        let name = path.strip_prefix("/run/secrets/").expect("a secret");
-        assert!(items(&menshen["secrets"]).contains(&json!(name)), "{name}");
-        assert_eq!(
-            text(&compose, &format!("/secrets/{name}/file")),
-            format!("./secrets/{name}")
-        );
-    }
-    let stops =
-        seconds(&config, "server", "unready_grace") + seconds(&config, "server", "drain_timeout");
-    let patience: u64 = text(menshen, "/stop_grace_period")
-        .trim_end_matches('s')
-        .parse()
-        .expect("seconds");
-    assert!(
-        stops + 5 <= patience,
-        "{stops} s and time to close the store, of {patience}"
-    );
+    assert_secrets_are_given(&compose, menshen, &config, &SECRET_FILES);
+    assert_stops_in_time(menshen, &config);
 
     let scraped = documents(
         "yaml",
@@ -330,4 +358,135 @@ fn the_compose_file_is_valid_and_shows_nothing_but_the_gate() {
         .expect("a port");
     let target = text(&scraped, "/scrape_configs/0/static_configs/0/targets/0");
     assert_eq!(target, format!("menshen:{admin}"));
+}
+
+#[test]
+fn the_compose_file_with_two_replicas_lets_nginx_alone_reach_them() {
+    let here = "deploy/docker/replicas";
+    let compose = documents("compose", &repository(&format!("{here}/compose.yaml"))).remove(0);
+    let read =
+        |file: &str| fs::read_to_string(repository(&format!("{here}/{file}"))).expect("a file");
+    let config: DocumentMut = read("menshen/config.toml").parse().expect("TOML");
+    let services = compose["services"].as_object().expect("services");
+    let extended: Vec<_> = services
+        .iter()
+        .filter(|(_, service)| !service["extends"].is_null())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(extended, ["backend", "prometheus"]);
+    for name in extended {
+        let from = json!({ "file": "../compose.yaml", "service": name });
+        assert_eq!(services[name]["extends"], from, "{name}");
+    }
+    assert_confined_services(
+        services
+            .iter()
+            .filter(|(_, service)| service["extends"].is_null()),
+    );
+    let publish: Vec<_> = services
+        .iter()
+        .filter(|(_, service)| !service["ports"].is_null())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(publish, ["nginx"]);
+    let networks = |service: &str| -> BTreeSet<String> {
+        match &services[service]["networks"] {
+            Value::Object(named) => named.keys().cloned().collect(),
+            list => items(list)
+                .iter()
+                .map(|name| name.as_str().expect("a name").to_owned())
+                .collect(),
+        }
+    };
+    assert_eq!(networks("database"), BTreeSet::from(["data".to_owned()]));
+    assert_eq!(networks("nginx"), BTreeSet::from(["outside".to_owned()]));
+    for internal in ["inside", "data"] {
+        assert_eq!(compose["networks"][internal]["internal"], true);
+    }
+
+    // Both are one service but for the address, and what hardens it is as for one replica.
+    let (one, other) = (&services["menshen-1"], &services["menshen-2"]);
+    let single = self::compose()["services"]["menshen"].clone();
+    let nginx = read("nginx/nginx.conf");
+    for (name, service) in one.as_object().expect("a service") {
+        if name != "networks" {
+            assert_eq!(&other[name], service, "{name}");
+        }
+    }
+    for name in ["image", "user", "mem_limit", "environment", "restart"] {
+        assert_eq!(one[name], single[name], "{name}");
+    }
+    for (number, service) in [one, other].into_iter().enumerate() {
+        let name = format!("menshen-{}", number + 1);
+        assert_eq!(
+            networks(&name),
+            BTreeSet::from(["data", "inside", "outside"].map(str::to_owned))
+        );
+        let at = text(service, "/networks/outside/ipv4_address");
+        assert!(nginx.contains(&format!("server {at}:8080 ")), "{at}");
+        assert_stops_in_time(service, &config);
+        assert_secrets_are_given(&compose, service, &config, &SECRET_FILES);
+        let password = [("store", "password_file")];
+        assert_secrets_are_given(&compose, service, &config, &password);
+        let scraped = format!("\"{name}:9090\"");
+        assert!(read("prometheus/prometheus.yml").contains(&scraped));
+    }
+
+    // nginx has no idle connection left when menshen closes its own.
+    let kept: u64 = nginx
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("keepalive_timeout "))
+        .and_then(|time| time.strip_suffix("s;")?.parse().ok())
+        .expect("seconds");
+    assert!(kept < seconds(&config, "server", "unready_grace"));
+}
+
+#[test]
+fn the_database_has_a_role_for_menshen_that_owns_it_and_is_no_superuser() {
+    let url = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(Server::shared().empty());
+    let host = url.split(['@', '/']).nth(3).expect("a socket");
+    let socket = host.replace("%2F", "/");
+    let psql = |database: &str| {
+        let mut command = Command::new("psql");
+        command.args([
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-qtAX",
+            "-U",
+            "postgres",
+            "-d",
+            database,
+        ]);
+        command.arg("-h").arg(&socket);
+        command
+    };
+    printed(psql("postgres").args(["-c", "CREATE DATABASE menshen"]));
+    let dir = tempfile::tempdir().expect("a directory");
+    let password = dir.path().join("database.password");
+    fs::write(&password, "it's secret\n").expect("a file");
+    let script = dir.path().join("menshen.sql");
+    let sql =
+        fs::read_to_string(repository("deploy/docker/replicas/postgres/menshen.sql")).expect("SQL");
+    let here = password.to_str().expect("text");
+    fs::write(&script, sql.replace("/run/secrets/database.password", here)).expect("a file");
+    printed(psql("menshen").arg("-f").arg(&script));
+    let role = printed(psql("menshen").args([
+        "-c",
+        "SELECT rolsuper, rolcreaterole, rolcreatedb, rolcanlogin, rolpassword IS NOT NULL, \
+         (SELECT datdba = pg_authid.oid FROM pg_database WHERE datname = 'menshen') \
+         FROM pg_authid WHERE rolname = 'menshen'",
+    ]));
+    assert_eq!(role.trim(), "f|f|f|t|t|t");
+    // It makes its tables there.
+    let setup = Setup::before(([127, 0, 0, 1], 9).into());
+    let own = format!("postgres://menshen@{host}/menshen");
+    let section = format!(
+        "[store]\nurl = \"{own}\"\nencryption_key = \"{}\"",
+        "42".repeat(32)
+    );
+    drop(setup.with(&section).start());
 }

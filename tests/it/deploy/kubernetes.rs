@@ -1,8 +1,10 @@
 //! `deploy/kubernetes`: each variant as `kubectl kustomize` renders it. Valid by the schemas of
 //! Kubernetes, closed where it must be (`kubernetes/exposure.rs`), and run (`kubernetes/pod.rs`).
+//! `kubernetes/replicas.rs` is about the variant with several replicas alone.
 
 mod exposure;
 mod pod;
+mod replicas;
 
 use std::{collections::BTreeSet, fs, sync::LazyLock};
 
@@ -20,32 +22,45 @@ struct Variant {
     list: &'static str,
     /// Who else is in it.
     beside_the_application: bool,
+    /// Whether the store is on a volume of the pod; otherwise it is in a database.
+    is_embedded: bool,
 }
 
-const VARIANTS: [Variant; 4] = [
+const VARIANTS: [Variant; 5] = [
     Variant {
         name: "unix-socket",
         oldest: "1.30",
         list: "initContainers",
         beside_the_application: true,
+        is_embedded: true,
     },
     Variant {
         name: "loopback",
         oldest: "1.30",
         list: "initContainers",
         beside_the_application: true,
+        is_embedded: true,
     },
     Variant {
         name: "old-cluster",
         oldest: "1.27",
         list: "containers",
         beside_the_application: true,
+        is_embedded: true,
     },
     Variant {
         name: "standalone",
         oldest: "1.27",
         list: "containers",
         beside_the_application: false,
+        is_embedded: true,
+    },
+    Variant {
+        name: "replicas",
+        oldest: "1.27",
+        list: "containers",
+        beside_the_application: false,
+        is_embedded: false,
     },
 ];
 
@@ -194,7 +209,11 @@ fn every_variant_is_valid_by_the_schemas_of_its_oldest_and_the_newest_kubernetes
             "ConfigMap",
             "Deployment",
             "NetworkPolicy",
-            "PersistentVolumeClaim",
+            if variant.is_embedded {
+                "PersistentVolumeClaim"
+            } else {
+                "HorizontalPodAutoscaler"
+            },
             "PodDisruptionBudget",
             "PodMonitor",
             "Service",
@@ -233,7 +252,7 @@ fn every_variant_is_valid_by_the_schemas_of_its_oldest_and_the_newest_kubernetes
 
 #[test]
 fn one_replica_holds_the_store_and_can_be_evicted() {
-    for variant in &VARIANTS {
+    for variant in VARIANTS.iter().filter(|variant| variant.is_embedded) {
         let rendered = Rendered::of(variant.name);
         let (spec, name) = (&rendered.deployment(variant)["spec"], variant.name);
         assert_eq!(spec["replicas"], 1, "{name}");
@@ -332,7 +351,7 @@ fn what_ends_a_pod_adds_up() {
 
 #[test]
 fn the_same_container_is_added_in_every_way() {
-    let [socket, _, old, alone] = &VARIANTS;
+    let [socket, _, old, alone, replicas] = &VARIANTS;
     let mut sidecar = Rendered::of(socket.name).container(socket).clone();
     assert_eq!(sidecar["restartPolicy"], "Always");
     sidecar
@@ -343,6 +362,15 @@ fn the_same_container_is_added_in_every_way() {
     let mounts = sidecar["volumeMounts"].as_array_mut().expect("mounts");
     mounts.retain(|mount| mount["name"] != "menshen-socket");
     assert_eq!(&sidecar, Rendered::of(alone.name).container(alone));
+    // The autoscaler counts in parts of the request, and the store is elsewhere.
+    let mut replica = Rendered::of(replicas.name).container(replicas).clone();
+    for one in [&mut sidecar, &mut replica] {
+        one["resources"]["requests"]["cpu"].take();
+        let mounts = one["volumeMounts"].as_array_mut().expect("mounts");
+        mounts
+            .retain(|mount| mount["name"] != "menshen-data" && mount["name"] != "menshen-database");
+    }
+    assert_eq!(sidecar, replica);
 }
 
 #[test]

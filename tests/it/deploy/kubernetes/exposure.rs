@@ -100,7 +100,7 @@ fn no_container_can_do_more_than_it_needs() {
             );
         }
     }
-    assert_eq!(seen, 8);
+    assert_eq!(seen, 10);
 }
 
 fn the_application_listens_where_the_pods_address_does_not_lead(

@@ -12,11 +12,14 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use toml_edit::DocumentMut;
 
 use super::{
     super::{
         super::{
+            certificates::authority,
             menshen::Menshen,
+            postgres::Server,
             wechat::{APP_ID, SECRET, Wechat},
             wire,
         },
@@ -26,13 +29,16 @@ use super::{
     Rendered, VARIANTS, Variant, items, number, port_of, printed, repository, text,
 };
 
-/// The files of the Secret, as the README has them made, in a directory.
-fn make_secrets(dir: &Path) -> BTreeSet<String> {
+/// The files of a Secret, as the README has them made, in a directory. What it takes from a file
+/// is what `given` is.
+fn make_secrets(dir: &Path, secret: &str, given: impl Fn(&str) -> String) -> BTreeSet<String> {
     let readme = fs::read_to_string(repository("deploy/kubernetes/README.md")).expect("the README");
     let (_, after) = readme
-        .split_once("kubectl -n shop create secret generic menshen-secrets")
+        .split_once(&format!("kubectl -n shop create secret generic {secret}"))
         .expect("the command");
-    let (command, _) = after.split_once("```").expect("its end");
+    // Up to the next command, or the end of the block.
+    let command = after.split("```").next().expect("a part");
+    let command = command.split("kubectl").next().expect("a part");
     let mut names = BTreeSet::new();
     for part in command.split("--from-file=").skip(1) {
         let (name, from) = part.split_once('=').expect("NAME=FILE");
@@ -47,7 +53,7 @@ fn make_secrets(dir: &Path) -> BTreeSet<String> {
                 printed(Command::new("/bin/sh").args(["-c", command])),
             )
             .expect("a file"),
-            None => fs::write(&file, format!("{SECRET}\n")).expect("a file"),
+            None => fs::write(&file, given(name)).expect("a file"),
         }
         share(&file, 0o440);
         assert!(names.insert(name.to_owned()), "{name} twice");
@@ -64,12 +70,66 @@ fn lay_out_config(volume: &Path, config: &str) {
     symlink("..data/config.toml", volume.join("config.toml")).expect("a link");
 }
 
+/// The files that a config names, by section and key, below a directory of secrets.
+fn named_files(config: &DocumentMut, keys: &[(&str, &str)], directory: &str) -> BTreeSet<String> {
+    keys.iter()
+        .map(|(section, key)| config[section][key].as_str().expect("a file"))
+        .map(|path| path.strip_prefix(directory).expect("a secret").to_owned())
+        .collect()
+}
+
+/// The database in place of a volume, and its Secret.
+fn mount_database(image: &mut Image, config: &DocumentMut) {
+    let dir = image.directory("menshen-database");
+    let authorities = tempfile::tempdir().expect("a directory");
+    authority(authorities.path(), "ca");
+    let made = make_secrets(&dir, "menshen-database", |name| match name {
+        "ca.crt" => fs::read_to_string(authorities.path().join("ca.pem")).expect("a certificate"),
+        _ => "password\n".to_owned(),
+    });
+    let mut named = named_files(
+        config,
+        &[("store", "password_file")],
+        "/run/secrets/menshen-database/",
+    );
+    let (_, certificate) = config["store"]["url"]
+        .as_str()
+        .and_then(|url| url.split_once("sslrootcert=/run/secrets/menshen-database/"))
+        .expect("an authority");
+    named.insert(certificate.to_owned());
+    assert_eq!(made, named, "the README makes what the config reads");
+}
+
+/// The test's own server in place of the one that the config names.
+fn reach_database(image: &mut Image) {
+    let url = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(Server::shared().empty());
+    let (role, rest) = url.split_once('@').expect("a role");
+    let (socket, database) = rest.split_once('/').expect("a database");
+    let socket = PathBuf::from(socket.replace("%2F", "/"));
+    share(&socket, 0o710);
+    image.mount(&socket, "/run/postgresql", true);
+    image.variable(
+        "MENSHEN_STORE__URL",
+        format!("{role}@%2Frun%2Fpostgresql/{database}"),
+    );
+}
+
 /// The volumes, by what the pod says they are, and the mounts, by what the container says. The
 /// directories of the store and of the socket.
 fn mount_volumes(image: &mut Image, rendered: &Rendered, variant: &Variant) -> (PathBuf, PathBuf) {
     let place = |image: &Image, volume: &str| -> PathBuf { image.directory(volume) };
     lay_out_config(&place(image, "menshen-config"), rendered.config());
-    let secrets = make_secrets(&place(image, "menshen-secrets"));
+    let secrets = make_secrets(&place(image, "menshen-secrets"), "menshen-secrets", |_| {
+        format!("{SECRET}\n")
+    });
+    let config = rendered.parsed_config();
+    if !variant.is_embedded {
+        mount_database(image, &config);
+    }
     let data = place(image, "menshen-data");
     share(&data, 0o2770);
     let socket = place(image, "menshen-socket");
@@ -79,22 +139,14 @@ fn mount_volumes(image: &mut Image, rendered: &Rendered, variant: &Variant) -> (
         let (volume, to) = (text(mount, "/name"), text(mount, "/mountPath"));
         image.mount(&place(image, volume), to, mount["readOnly"] == true);
     }
-    let config = rendered.parsed_config();
-    let asked: BTreeSet<_> = [
+    let keys = [
         ("admin", "token_file"),
         ("store", "encryption_key_file"),
         ("wechat", "secret_file"),
-    ]
-    .iter()
-    .map(|(section, key)| config[section][key].as_str().expect("a file"))
-    .map(|path| {
-        path.strip_prefix("/run/secrets/menshen/")
-            .expect("a secret")
-            .to_owned()
-    })
-    .collect();
+    ];
     assert_eq!(
-        secrets, asked,
+        secrets,
+        named_files(&config, &keys, "/run/secrets/menshen/"),
         "{}: the README makes what the config reads",
         variant.name
     );
@@ -161,6 +213,9 @@ fn every_config_runs_in_the_image_with_the_mounts_of_its_pod() {
 
         let (data, socket) = mount_volumes(&mut image, rendered, variant);
         assert_config_is_good(&image, name);
+        if !variant.is_embedded {
+            reach_database(&mut image);
+        }
 
         let config = rendered.parsed_config();
         // Only what belongs to the machine is another: the ports, and where WeChat is.
@@ -196,9 +251,10 @@ fn every_config_runs_in_the_image_with_the_mounts_of_its_pod() {
         assert_eq!(menshen.get("/orders", &[]).status, 401, "{name}");
         menshen.stop();
         drop(backend);
-        assert!(
+        assert_eq!(
             fs::read_dir(&data).expect("the volume").count() > 0,
-            "{name}: the store is on the volume"
+            variant.is_embedded,
+            "{name}: the store is on the volume, or in the database"
         );
     }
     // The request for memory leaves room for what an idle one holds.

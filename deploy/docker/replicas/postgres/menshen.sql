@@ -1,0 +1,5 @@
+-- The image runs this once, when its volume is empty: a role that owns the database `menshen` and can do nothing else.
+\set ON_ERROR_STOP on
+\set password `cat /run/secrets/database.password`
+CREATE ROLE menshen LOGIN PASSWORD :'password';
+ALTER DATABASE menshen OWNER TO menshen;
