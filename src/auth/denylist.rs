@@ -40,8 +40,7 @@ pub struct Denylist {
     users: papaya::HashMap<UserId, UserEpoch, RandomState>,
     /// Tokens with a lower `gep` are revoked, for all users.
     global_epoch: AtomicU64,
-    /// The position in the log up to which it has been read.
-    read_to: Mutex<Option<LogCursor>>,
+    read_to: Mutex<ReadTo>,
     /// Signals every entry that is applied.
     changed: watch::Sender<()>,
 }
@@ -50,6 +49,15 @@ impl Default for Denylist {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// How much of the log has been read.
+#[derive(Debug, Default)]
+struct ReadTo {
+    /// Up to where; `None`: nothing yet.
+    cursor: Option<LogCursor>,
+    /// From how long ago on, in seconds before the first read.
+    max_age: u64,
 }
 
 /// Tokens of one user with a lower `ep` are revoked.
@@ -72,13 +80,13 @@ impl Denylist {
             sessions: papaya::HashMap::default(),
             users: papaya::HashMap::default(),
             global_epoch: AtomicU64::new(0),
-            read_to: Mutex::new(None),
+            read_to: Mutex::default(),
             changed: watch::Sender::new(()),
         }
     }
 
     /// Keeps entries for this long at least, which must be longer than any access token is
-    /// accepted.
+    /// accepted. The next [`load`](Self::load) reads what is older than what it has read so far.
     pub fn extend_retention(&self, retention: Duration) {
         self.retention.fetch_max(
             retention.min(REVOCATION_RETENTION).as_secs(),
@@ -163,16 +171,24 @@ impl Denylist {
     pub async fn load(&self, store: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
         let mut read_to = self.read_to.lock().await;
         let mut newest = None;
-        let max_age = Duration::from_secs(self.retention.load(Ordering::Acquire));
+        let max_age = self.retention.load(Ordering::Acquire);
+        if max_age > read_to.max_age {
+            // Older entries matter now.
+            *read_to = ReadTo {
+                cursor: None,
+                max_age,
+            };
+        }
+        let max_age = Duration::from_secs(max_age);
         loop {
             let page = store
-                .revocations(read_to.as_ref(), max_age, PAGE_SIZE)
+                .revocations(read_to.cursor.as_ref(), max_age, PAGE_SIZE)
                 .await?;
             for entry in &page.entries {
                 self.apply(entry);
                 newest = newest.max(Some(entry.at));
             }
-            *read_to = Some(page.next);
+            read_to.cursor = Some(page.next);
             if !page.more {
                 return Ok(newest);
             }

@@ -122,6 +122,21 @@ async fn loading_reads_every_page_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn what_matters_for_longer_is_read_again() {
+    let store = faulty::in_memory();
+    add(&store, [of_user(9)]).await;
+    let denylist = Denylist::with_retention(Duration::from_mins(10));
+    denylist.load(&store).await.unwrap();
+    denylist.prune(NOW.plus(Duration::from_mins(20)));
+    assert!(denylist.is_empty());
+    denylist.load(&store).await.unwrap();
+    assert!(denylist.is_empty(), "it goes on where it was");
+    denylist.extend_retention(Duration::from_hours(1));
+    denylist.load(&store).await.unwrap();
+    assert!(denylist.is_own_revoked(&fixture::claims()));
+}
+
+#[tokio::test]
 async fn a_failing_store_lets_nothing_through_that_was_refused() {
     let (store, faults) = faulty::with_faults();
     add(&store, [of_user(9)]).await;

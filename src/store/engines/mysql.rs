@@ -250,7 +250,11 @@ impl SharedEngine for Mysql {
         let rows = self.query(&statements::is_primary()).await?;
         match rows.first().and_then(|row| column(row, 0)) {
             Some(true) => Ok(()),
-            Some(false) | None => Err(READ_ONLY),
+            Some(false) | None => {
+                // What is idle leads to a server that is not the primary any more.
+                self.pool.retain(|_, _| false);
+                Err(READ_ONLY)
+            }
         }
     }
 

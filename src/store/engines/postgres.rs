@@ -294,7 +294,11 @@ impl SharedEngine for Postgres {
             .await?;
         match rows.first().and_then(|row| row.try_get(0).ok()) {
             Some(false) => Ok(()),
-            _ => Err(READ_ONLY),
+            _ => {
+                // What is idle leads to a server that is not the primary any more.
+                self.pool.retain(|_, _| false);
+                Err(READ_ONLY)
+            }
         }
     }
 

@@ -66,6 +66,8 @@ pub(in crate::store) struct VersionedMemory {
     reads: AtomicUsize,
     commits: Mutex<Vec<Commit>>,
     began: OnceLock<Instant>,
+    /// How far the clock was set back.
+    set_back: Mutex<Duration>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -126,7 +128,13 @@ impl VersionedMemory {
     /// The engine's clock, which goes with tokio's.
     pub(in crate::store) fn time(&self) -> Timestamp {
         let began = self.began.get_or_init(Instant::now);
-        Timestamp::from_secs(1_790_000_000).plus(began.elapsed())
+        let right = Timestamp::from_secs(1_790_000_000).plus(began.elapsed());
+        right.minus(*locked(&self.set_back))
+    }
+
+    /// Sets the engine's clock back.
+    pub(in crate::store) fn set_clock_back(&self, by: Duration) {
+        *locked(&self.set_back) = by;
     }
 
     /// How many reads there were.

@@ -117,14 +117,19 @@ impl Position {
         LogCursor(bytes)
     }
 
-    fn window_start(&self) -> Timestamp {
-        self.newest.minus(WINDOW)
+    /// From where on lines may be new: where the engine's clock was set back, from there.
+    fn window_start(&self, clock: Option<Timestamp>) -> Timestamp {
+        clock
+            .map_or(self.newest, |clock| clock.min(self.newest))
+            .minus(WINDOW)
     }
 
     fn note(&mut self, id: LogLineId) {
         self.newest = self.newest.max(id.at());
         self.seen.insert(id);
-        let start = self.window_start();
+    }
+
+    fn forget_before(&mut self, start: Timestamp) {
         self.seen.retain(|id| id.at() >= start);
     }
 }
@@ -138,14 +143,15 @@ pub(in crate::store) fn page(
     max_age: Duration,
     limit: usize,
 ) -> Result<RevocationPage, EngineError> {
+    let clock = view.shared_time()?;
     let before = match cursor {
         Some(cursor) => Position::from_cursor(cursor),
         None => Position {
-            newest: view.shared_time()?.unwrap_or_default().minus(max_age),
+            newest: clock.unwrap_or_default().minus(max_age),
             seen: BTreeSet::new(),
         },
     };
-    let mut after = layout::log_lines_at(before.window_start());
+    let mut after = layout::log_lines_at(before.window_start(clock));
     let (mut entries, mut lines) = (Vec::new(), Vec::new());
     let mut more = false;
     'log: loop {
@@ -170,6 +176,7 @@ pub(in crate::store) fn page(
     for id in lines {
         position.note(id);
     }
+    position.forget_before(position.window_start(clock));
     Ok(RevocationPage {
         entries,
         next: position.to_cursor(),
@@ -191,9 +198,13 @@ mod tests {
         for id in [line(100, 1), line(100, 2), line(120, 3), line(110, 4)] {
             position.note(id);
         }
+        position.forget_before(position.window_start(None));
         assert_eq!(position.newest, Timestamp::from_secs(120));
         assert_eq!(Position::from_cursor(&position.to_cursor()), position);
         position.note(line(135, 5));
+        let back = position.window_start(Some(Timestamp::from_secs(100)));
+        assert_eq!(back, Timestamp::from_secs(70), "the clock was set back");
+        position.forget_before(position.window_start(Some(Timestamp::from_secs(500))));
         let seen: Vec<_> = position.seen.iter().copied().collect();
         assert_eq!(seen, [line(110, 4), line(120, 3), line(135, 5)]);
         for strange in [b"".to_vec(), b"x".to_vec(), vec![0; 8 + 15]] {

@@ -193,6 +193,25 @@ async fn clocks_that_differ_hide_no_line() {
     assert_eq!(reader.sessions, [1, 2, 3, 4]);
 }
 
+/// As after a failover to a server whose clock is behind.
+#[tokio::test(start_paused = true)]
+async fn an_engine_whose_clock_is_set_back_hides_no_line() {
+    let (one, other, mut reader, engine) = processes().await;
+    revoke(&one, 1, NOW).await.unwrap();
+    reader.poll().await;
+    engine.set_clock_back(Duration::from_mins(5));
+    for (store, session) in [(&one, 2), (&other, 3)] {
+        revoke(store, session, NOW).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        reader.poll().await;
+    }
+    // And once it is right again.
+    engine.set_clock_back(Duration::ZERO);
+    revoke(&one, 4, NOW).await.unwrap();
+    reader.poll().await;
+    assert_eq!(reader.seen(), [1, 2, 3, 4].into());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_starts_reads_no_more_than_the_age_that_it_asks_for() {
     let (one, _, _, engine) = processes().await;

@@ -121,7 +121,8 @@ pub(super) struct PooledConnection {
 
 /// A batch that did not come to its end.
 pub(super) struct BatchError {
-    /// Which of its statements failed, from 0 on.
+    /// Which of its statements failed, from 0 on. The number of statements where the last one's rows
+    /// did not all come.
     pub(super) at: usize,
     pub(super) error: Error,
 }
@@ -144,9 +145,11 @@ impl PooledConnection {
 
     async fn collect(&mut self, batch: &Batch, at: &mut usize) -> Result<Vec<Row>, Error> {
         let mut results = self.connection.query_iter(batch.text.as_str()).await?;
+        // With the rows of a statement comes the head of the next one's result, or its error.
+        *at = 1;
         let mut rows = results.collect().await?;
         for next in 1..batch.count {
-            *at = next;
+            *at = next + 1;
             rows = results.collect().await?;
         }
         Ok(rows)
@@ -155,8 +158,8 @@ impl PooledConnection {
     /// Ends a transaction that a failed batch may have left open, so that the connection can be used
     /// again.
     pub(super) async fn roll_back(&mut self) {
-        // If it fails, the connection is closed, which ends the transaction too.
-        let _ = self.run(&Batch::new("ROLLBACK")).await;
+        // If it fails or takes too long, the connection is closed, which ends the transaction too.
+        let _ = timeout(PING_TIMEOUT, self.run(&Batch::new("ROLLBACK"))).await;
     }
 }
 

@@ -37,6 +37,30 @@ fn count(batch: &Batch, text: &str) -> usize {
     batch.text.matches(text).count()
 }
 
+/// An error of the COMMIT itself must not be taken for one of a statement before it.
+#[tokio::test]
+async fn an_error_is_of_the_statement_that_failed() {
+    let engine = engine().await;
+    for wrong in 0..3 {
+        let statements = (0..3).map(|at| {
+            if at == wrong {
+                "SELECT nosuch"
+            } else {
+                "SELECT 1"
+            }
+        });
+        let [first, rest @ ..] = &statements.collect::<Vec<_>>()[..] else {
+            panic!("three statements")
+        };
+        let batch = rest
+            .iter()
+            .fold(Batch::new(*first), |batch, text| batch.then(text));
+        let mut connection = engine.pool.get().await.expect("a connection");
+        let failed = connection.run(&batch).await.expect_err("an unknown column");
+        assert_eq!(failed.at, wrong);
+    }
+}
+
 #[tokio::test]
 async fn a_commit_of_more_keys_than_slots_locks_out_all_others() {
     let engine = engine().await;
