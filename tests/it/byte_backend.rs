@@ -198,10 +198,13 @@ fn converse(mut stream: TcpStream, answers: Answers, kept: &Kept) {
             let Some((message, length)) = whole else {
                 break;
             };
-            kept.change(|connection| connection.messages.push(message));
             bytes.drain(..length);
+            // Both before the answer: a client that has it may look at once.
+            kept.change(|connection| {
+                connection.messages.push(message);
+                connection.rest.clone_from(&bytes);
+            });
             if !answered_early && !say(&mut stream, &(answers.late)(&target)) {
-                kept.change(|connection| connection.rest.clone_from(&bytes));
                 return;
             }
             answered_early = false;

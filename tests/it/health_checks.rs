@@ -127,7 +127,7 @@ fn a_check_that_is_answered_400_names_the_key_of_its_host() {
         let (state, said) = doctor(menshen.directory());
         assert_eq!(state, "warning", "{said}");
         assert!(
-            said.contains("with 400") && said.contains(&format!(" {key} gives")),
+            said.contains("with 400") && said.contains(&format!(" {key} to one")),
             "{said}"
         );
         let hosts: Vec<_> = backend

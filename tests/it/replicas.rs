@@ -296,5 +296,5 @@ fn replicas_need_the_same_key_and_say_so(database: Database) {
     let missing = format!("[store]\nurl = \"{url}\"\nencryption_key_file = \"absent\"");
     let (code, text) = run(&missing);
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("not made here"), "{text}");
+    assert!(text.contains("not created here"), "{text}");
 }

@@ -123,7 +123,7 @@ fn a_change_of_the_stores_key_that_was_left_goes_on_with_the_command() {
     let (dir, early) = left_in_the_middle(&backend);
     let changed = stopped(dir.path(), &["keys", "rotate", "--store"], "");
     assert!(
-        changed.err.contains("a change was under way already"),
+        changed.err.contains("a change was already in progress"),
         "{}",
         changed.err
     );

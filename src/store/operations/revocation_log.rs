@@ -117,19 +117,24 @@ impl Position {
         LogCursor(bytes)
     }
 
-    /// From where on lines may be new: where the engine's clock was set back, from there.
-    fn window_start(&self, clock: Option<Timestamp>) -> Timestamp {
-        clock
-            .map_or(self.newest, |clock| clock.min(self.newest))
-            .minus(WINDOW)
+    /// Where the engine's clock was set back, new lines lie before those that were seen: reads them
+    /// from `max_age` ago on, like one that starts.
+    fn follow_clock(&mut self, clock: Option<Timestamp>, max_age: Duration) {
+        if let Some(clock) = clock.filter(|clock| *clock < self.newest) {
+            self.newest = clock.minus(max_age);
+        }
     }
 
-    fn note(&mut self, id: LogLineId) {
-        self.newest = self.newest.max(id.at());
+    fn window_start(&self) -> Timestamp {
+        self.newest.minus(WINDOW)
+    }
+
+    /// Takes in a line. One of a time that is still to come does not move the window.
+    fn note(&mut self, id: LogLineId, clock: Option<Timestamp>) {
+        let at = clock.map_or(id.at(), |clock| clock.min(id.at()));
+        self.newest = self.newest.max(at);
         self.seen.insert(id);
-    }
-
-    fn forget_before(&mut self, start: Timestamp) {
+        let start = self.window_start();
         self.seen.retain(|id| id.at() >= start);
     }
 }
@@ -144,14 +149,15 @@ pub(in crate::store) fn page(
     limit: usize,
 ) -> Result<RevocationPage, EngineError> {
     let clock = view.shared_time()?;
-    let before = match cursor {
+    let mut before = match cursor {
         Some(cursor) => Position::from_cursor(cursor),
         None => Position {
             newest: clock.unwrap_or_default().minus(max_age),
             seen: BTreeSet::new(),
         },
     };
-    let mut after = layout::log_lines_at(before.window_start(clock));
+    before.follow_clock(clock, max_age);
+    let mut after = layout::log_lines_at(before.window_start());
     let (mut entries, mut lines) = (Vec::new(), Vec::new());
     let mut more = false;
     'log: loop {
@@ -174,9 +180,8 @@ pub(in crate::store) fn page(
     }
     let mut position = before;
     for id in lines {
-        position.note(id);
+        position.note(id, clock);
     }
-    position.forget_before(position.window_start(clock));
     Ok(RevocationPage {
         entries,
         next: position.to_cursor(),
@@ -196,15 +201,11 @@ mod tests {
     fn a_position_reads_back_and_forgets_what_is_before_its_window() {
         let mut position = Position::default();
         for id in [line(100, 1), line(100, 2), line(120, 3), line(110, 4)] {
-            position.note(id);
+            position.note(id, None);
         }
-        position.forget_before(position.window_start(None));
         assert_eq!(position.newest, Timestamp::from_secs(120));
         assert_eq!(Position::from_cursor(&position.to_cursor()), position);
-        position.note(line(135, 5));
-        let back = position.window_start(Some(Timestamp::from_secs(100)));
-        assert_eq!(back, Timestamp::from_secs(70), "the clock was set back");
-        position.forget_before(position.window_start(Some(Timestamp::from_secs(500))));
+        position.note(line(135, 5), Some(Timestamp::from_secs(500)));
         let seen: Vec<_> = position.seen.iter().copied().collect();
         assert_eq!(seen, [line(110, 4), line(120, 3), line(135, 5)]);
         for strange in [b"".to_vec(), b"x".to_vec(), vec![0; 8 + 15]] {

@@ -121,8 +121,7 @@ pub(super) struct PooledConnection {
 
 /// A batch that did not come to its end.
 pub(super) struct BatchError {
-    /// Which of its statements failed, from 0 on. The number of statements where the last one's rows
-    /// did not all come.
+    /// Which of its statements failed, from 0 on.
     pub(super) at: usize,
     pub(super) error: Error,
 }
@@ -145,11 +144,9 @@ impl PooledConnection {
 
     async fn collect(&mut self, batch: &Batch, at: &mut usize) -> Result<Vec<Row>, Error> {
         let mut results = self.connection.query_iter(batch.text.as_str()).await?;
-        // With the rows of a statement comes the head of the next one's result, or its error.
-        *at = 1;
         let mut rows = results.collect().await?;
         for next in 1..batch.count {
-            *at = next + 1;
+            *at = next;
             rows = results.collect().await?;
         }
         Ok(rows)

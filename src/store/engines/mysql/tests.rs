@@ -41,23 +41,15 @@ fn count(batch: &Batch, text: &str) -> usize {
 #[tokio::test]
 async fn an_error_is_of_the_statement_that_failed() {
     let engine = engine().await;
-    for wrong in 0..3 {
-        let statements = (0..3).map(|at| {
-            if at == wrong {
-                "SELECT nosuch"
-            } else {
-                "SELECT 1"
-            }
-        });
-        let [first, rest @ ..] = &statements.collect::<Vec<_>>()[..] else {
-            panic!("three statements")
-        };
-        let batch = rest
-            .iter()
-            .fold(Batch::new(*first), |batch, text| batch.then(text));
+    let cases = ["SELECT 1", "SET @menshen_test = 1"]
+        .into_iter()
+        .flat_map(|right| (0..3).map(move |wrong| (right, wrong)));
+    for (right, wrong) in cases {
+        let text = |at| if at == wrong { "SELECT nosuch" } else { right };
+        let batch = Batch::new(text(0)).then(text(1)).then(text(2));
         let mut connection = engine.pool.get().await.expect("a connection");
         let failed = connection.run(&batch).await.expect_err("an unknown column");
-        assert_eq!(failed.at, wrong);
+        assert_eq!(failed.at, wrong, "{right}");
     }
 }
 
