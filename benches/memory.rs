@@ -8,7 +8,7 @@ use std::{fs, sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream};
 use menshen::{
-    auth::Limits,
+    auth::{Limits, limits::PhoneDecryptKey},
     clock::Clock,
     config::LimitsConfig,
     crypto::Key,
@@ -67,7 +67,7 @@ fn addresses() {
             limits.api_per_ip.check(&network),
             limits.admin_login_per_account.check(&name),
             limits.account_per_user.check(&user),
-            limits.check_phone_decrypt(session),
+            limits.check_phone_decrypt(&PhoneDecryptKey::Session(session)),
         ];
         assert_eq!(limits.refresh_per_session.check(&session), Ok(()));
         assert!(

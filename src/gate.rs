@@ -117,11 +117,9 @@ impl Gate {
         let keep_authorization = config.upstream.authorization == UpstreamAuthorization::Keep;
         let names = config.identity.headers.keys().map(String::as_str);
         let token_headers: Vec<_> = config.token_headers().map(|(_, name)| name).collect();
-        let removed = token_headers.iter().copied();
-        let removed = removed.filter(|_| !keep_authorization);
         let reserved = names
             .chain([AUTH_ASSERTION, "authorization"])
-            .chain(removed);
+            .chain(token_headers.iter().copied());
         let reserved = reserved.filter_map(|name| name.parse().ok());
         let mut token_cookies: Vec<_> = rules
             .rules()
@@ -313,9 +311,13 @@ impl Gate {
         };
         if let Some(route) = self.access.local_route(head.method, target.path) {
             observer.local_route_found(route);
-            let mut request =
-                self.headers
-                    .admitted_request(received, target, Admission::default(), observer);
+            let admission = Admission {
+                token_header: self.token_locations(target.path).header,
+                ..Admission::default()
+            };
+            let mut request = self
+                .headers
+                .admitted_request(received, target, admission, observer);
             request.cors = self.access.cors_fields(head, None);
             // The auth API gets all header fields of the client.
             request.forward.forwarded_headers = head
@@ -343,8 +345,10 @@ impl Gate {
                 rejection.identity = identity;
                 rejection
             })?;
+        let locations = self.access.token_locations(matched, target.path, kind);
         let admission = Admission {
             rule: Some(rule),
+            token_header: locations.header,
             identity,
             report_only,
         };

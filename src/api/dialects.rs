@@ -268,13 +268,14 @@ impl DialectRequest<'_> {
             let token = inputs.text(ACCESS_TOKEN).filter(|token| !token.is_empty());
             return token.map(str::to_owned).ok_or(ErrorCode::TokenMissing);
         }
-        let Dialect {
-            bare_token,
-            token_header,
-            ..
-        } = self.dialect;
-        let own = token_header.as_ref().or(self.api.token_header.as_ref());
-        caller::token(&self.head.headers, *bare_token, own).map(str::to_owned)
+        // As the gate does on this path, where prefixes of dialects are nested.
+        let of_gate = self.api.token_header.as_deref();
+        let own = self
+            .api
+            .local_routes
+            .token_header(&self.route.path)
+            .or(of_gate);
+        caller::token(&self.head.headers, self.dialect.bare_token, own).map(str::to_owned)
     }
 
     /// By the handle of a session where the route takes one, else by an access token.

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::FromRequestParts,
-    http::{HeaderName, request::Parts},
-};
+use axum::{extract::FromRequestParts, http::request::Parts};
 
 use super::problem::Problem;
 use crate::{
@@ -13,6 +10,7 @@ use crate::{
     dialect::{Dialects, TokenProfile},
     error::ErrorCode,
     metrics::Metrics,
+    policy::LocalRoutes,
     provider::wechat::PushReceiver,
     token::Keyrings,
     types::ClientIp,
@@ -30,10 +28,12 @@ pub struct ApiState {
     /// The response to a login has the `openid`.
     pub openid_in_answers: bool,
     /// The header that may carry an access token in addition to `Authorization`.
-    pub token_header: Option<HeaderName>,
+    pub token_header: Option<Arc<str>>,
     /// Of the tokens that the auth API's own routes issue.
     pub token_profile: Arc<TokenProfile>,
     pub dialects: Arc<Dialects>,
+    /// Of the same dialects.
+    pub local_routes: Arc<LocalRoutes>,
     /// `None`: WeChat's pushes are not accepted.
     pub pushes: Option<Arc<PushReceiver>>,
     pub metrics: Metrics,

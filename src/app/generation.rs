@@ -375,13 +375,10 @@ impl<'a> Builder<'a> {
             keyrings: keyrings.clone(),
             prefix: config.auth.prefix.clone(),
             openid_in_answers: config.auth.openid_in_answers,
-            token_header: config
-                .gate
-                .token_header
-                .as_deref()
-                .and_then(|name| name.parse().ok()),
+            token_header: config.gate.token_header.as_deref().map(Arc::from),
             token_profile: Arc::new(TokenProfile::default()),
             dialects: dialects.clone(),
+            local_routes: Arc::new(dialects.local_routes()),
         });
         let routes = dialects.local_routes();
         let gate = Gate::compile(config, routes, authorizer.clone(), metrics.clone())

@@ -1,15 +1,19 @@
 //! Binding a phone to the caller's account, by an SMS code or by WeChat; and unbinding it.
 
-use super::{Auth, AuthError, AuthenticatedCaller, ReauthenticationProof, SignedIn, count};
+use super::{
+    Auth, AuthError, AuthenticatedCaller, ReauthenticationProof, SignedIn, count,
+    limits::PhoneDecryptKey,
+};
 use crate::{
     audit::Event,
     error::ErrorCode,
     provider::wechat::{EncryptedPhone, PhoneCode, Watermark, WechatError},
     store::{
-        BindOutcome, MergedUser, PhoneBinding, PhoneProof, UnbindOutcome, User, WechatSession,
+        BindOutcome, MergedUser, PhoneBinding, PhoneProof, Session, UnbindOutcome, User,
+        WechatSession,
     },
     token::Grant,
-    types::{Phone, Secret, SmsCode, SmsPurpose, Timestamp},
+    types::{Phone, Secret, SmsCode, SmsPurpose},
 };
 
 /// The result of the phone number button.
@@ -22,6 +26,25 @@ pub enum WechatPhone {
         encrypted_data: Secret<String>,
         iv: String,
     },
+}
+
+/// A phone that has been bound, before tokens are signed for the session that a merge may have
+/// opened.
+pub(super) struct CommittedPhone {
+    phone: Phone,
+    watermark: Option<Watermark>,
+    /// The user that has it now.
+    pub(super) user: Box<User>,
+    /// Two accounts have been merged.
+    merged: bool,
+    /// In place of the caller's own session, which ended with its account.
+    pub(super) reopened: Option<ReopenedSession>,
+}
+
+/// A session that a merge has opened.
+pub(super) struct ReopenedSession {
+    pub(super) session: Session,
+    pub(super) global_epoch: u64,
 }
 
 /// The result of binding a phone.
@@ -70,7 +93,8 @@ impl Auth {
             self.count_verification(verified);
             result
         };
-        self.record_binding(caller, "sms", binding).await
+        let committed = self.record_binding(caller, "sms", binding).await?;
+        self.bound_phone(caller, committed).await
     }
 
     /// Binds the phone that the phone number button gave.
@@ -79,14 +103,67 @@ impl Auth {
         caller: AuthenticatedCaller<'_>,
         phone: &WechatPhone,
     ) -> Result<BoundPhone, AuthError> {
+        let tries = PhoneDecryptKey::Session(caller.session);
+        let committed = self.commit_wechat_phone(caller, phone, tries).await?;
+        self.bound_phone(caller, committed).await
+    }
+
+    /// Binds the phone that the phone number button gave, and signs no tokens. `tries`: whose tries
+    /// of legacy decryption are counted.
+    pub(super) async fn commit_wechat_phone(
+        &self,
+        caller: AuthenticatedCaller<'_>,
+        phone: &WechatPhone,
+        tries: PhoneDecryptKey,
+    ) -> Result<CommittedPhone, AuthError> {
         match phone {
             WechatPhone::Code(code) => self.bind_by_phone_code(caller, code).await,
             WechatPhone::Encrypted { encrypted_data, iv } => {
                 let encrypted_data = encrypted_data.expose();
-                self.bind_by_encrypted_data(caller, EncryptedPhone { encrypted_data, iv })
-                    .await
+                let encrypted = EncryptedPhone { encrypted_data, iv };
+                self.bind_by_encrypted_data(caller, encrypted, tries).await
             }
         }
+    }
+
+    /// Signs tokens for the session that a merge has opened.
+    async fn bound_phone(
+        &self,
+        caller: AuthenticatedCaller<'_>,
+        committed: CommittedPhone,
+    ) -> Result<BoundPhone, AuthError> {
+        let CommittedPhone {
+            phone,
+            watermark,
+            user,
+            merged,
+            reopened,
+        } = committed;
+        let signed_in = match &reopened {
+            Some(ReopenedSession {
+                session,
+                global_epoch,
+            }) => {
+                let openid = self
+                    .openid_for(&session.user, session.id, caller.token_profile)
+                    .await?;
+                let grant = Grant {
+                    user: &user,
+                    session,
+                    global_epoch: *global_epoch,
+                };
+                let profile = caller.token_profile;
+                Some(self.sign(&grant, openid, profile, self.now()).await?)
+            }
+            None => None,
+        };
+        Ok(BoundPhone {
+            phone,
+            user,
+            watermark,
+            merged,
+            signed_in,
+        })
     }
 
     /// Binds the phone of a code of the button. The code is the reauthentication: WeChat gives one
@@ -95,7 +172,7 @@ impl Auth {
         &self,
         caller: AuthenticatedCaller<'_>,
         code: &PhoneCode,
-    ) -> Result<BoundPhone, AuthError> {
+    ) -> Result<CommittedPhone, AuthError> {
         let binding = async {
             self.limits.account_per_user.check(caller.user)?;
             let WechatSession { app_id, openid, .. } = self.wechat_session(caller).await?;
@@ -123,14 +200,15 @@ impl Auth {
         &self,
         caller: AuthenticatedCaller<'_>,
         encrypted: EncryptedPhone<'_>,
-    ) -> Result<BoundPhone, AuthError> {
+        tries: PhoneDecryptKey,
+    ) -> Result<CommittedPhone, AuthError> {
         let binding = async {
             let Some(decryption) = self.wechat.phone_decryption() else {
                 return Err(ErrorCode::PhoneDecryptFailed.into());
             };
             self.limits.account_per_user.check(caller.user)?;
             // Counted first: with enough tries anything could be decrypted.
-            self.limits.check_phone_decrypt(caller.session)?;
+            self.limits.check_phone_decrypt(&tries)?;
             let WechatSession {
                 app_id,
                 session_keys,
@@ -139,13 +217,13 @@ impl Auth {
             let decrypted = decryption
                 .phone(&app_id, &session_keys, &encrypted)
                 .map_err(|_| ErrorCode::PhoneDecryptFailed)?;
-            self.limits.refund_phone_decrypt(caller.session);
-            let bound = self
+            self.limits.refund_phone_decrypt(&tries);
+            let committed = self
                 .bind(caller, PhoneProof::Wechat(decrypted.phone))
                 .await?;
-            Ok(BoundPhone {
+            Ok(CommittedPhone {
                 watermark: Some(decrypted.watermark),
-                ..bound
+                ..committed
             })
         };
         self.record_binding(caller, "wechat_legacy", binding).await
@@ -165,7 +243,7 @@ impl Auth {
         &self,
         caller: AuthenticatedCaller<'_>,
         proof: PhoneProof,
-    ) -> Result<BoundPhone, AuthError> {
+    ) -> Result<CommittedPhone, AuthError> {
         let now = self.now();
         // Where the merge deletes the caller's own account, the session is opened again, of the
         // same client type.
@@ -185,20 +263,14 @@ impl Auth {
         };
         let phone = binding.proof.phone().clone();
         match self.store.bind_phone(&binding).await? {
-            BindOutcome::Bound(user) => Ok(BoundPhone {
+            BindOutcome::Bound(user) => Ok(CommittedPhone {
                 phone,
                 user,
                 watermark: None,
                 merged: false,
-                signed_in: None,
+                reopened: None,
             }),
-            BindOutcome::Merged(merged) => Ok(BoundPhone {
-                phone,
-                signed_in: self.merged_accounts(caller, &merged, now).await?,
-                user: Box::new(merged.user),
-                watermark: None,
-                merged: true,
-            }),
+            BindOutcome::Merged(merged) => Ok(self.merged_accounts(caller, phone, *merged)),
             BindOutcome::CodeWrong => Err(ErrorCode::CodeInvalid.into()),
             BindOutcome::Conflict => Err(ErrorCode::PhoneConflict.into()),
             BindOutcome::Disabled => Err(ErrorCode::UserDisabled.into()),
@@ -206,33 +278,34 @@ impl Auth {
         }
     }
 
-    /// Applies and records a merge. New tokens, where the caller's own session ended with it.
-    async fn merged_accounts(
+    /// Applies and records a merge.
+    fn merged_accounts(
         &self,
         caller: AuthenticatedCaller<'_>,
-        merged: &MergedUser,
-        now: Timestamp,
-    ) -> Result<Option<SignedIn>, AuthError> {
+        phone: Phone,
+        merged: MergedUser,
+    ) -> CommittedPhone {
         self.apply_locally(&merged.revoked, "merged");
         self.audit.record(&Event::UsersMerged {
             user: &merged.user.id,
             gone: &merged.merged_id,
             from: caller.from,
         });
-        let Some(session) = &merged.session else {
-            return Ok(None);
-        };
-        self.metrics.sessions_opened.inc();
-        let grant = Grant {
-            user: &merged.user,
+        let global_epoch = merged.global_epoch;
+        let reopened = merged.session.map(|session| ReopenedSession {
             session,
-            global_epoch: merged.global_epoch,
-        };
-        let openid = self
-            .openid_for(&session.user, session.id, caller.token_profile)
-            .await?;
-        let signed_in = self.sign(&grant, openid, caller.token_profile, now).await?;
-        Ok(Some(signed_in))
+            global_epoch,
+        });
+        if reopened.is_some() {
+            self.metrics.sessions_opened.inc();
+        }
+        CommittedPhone {
+            phone,
+            user: Box::new(merged.user),
+            watermark: None,
+            merged: true,
+            reopened,
+        }
     }
 
     /// Records the result of a binding in metrics and in the audit log.
@@ -240,17 +313,17 @@ impl Auth {
         &self,
         caller: AuthenticatedCaller<'_>,
         method: &'static str,
-        binding: impl Future<Output = Result<BoundPhone, AuthError>>,
-    ) -> Result<BoundPhone, AuthError> {
+        binding: impl Future<Output = Result<CommittedPhone, AuthError>>,
+    ) -> Result<CommittedPhone, AuthError> {
         let (user, session, from) = (caller.user, caller.session, caller.from);
         let result = binding.await;
         let label = match &result {
-            Ok(bound) => {
+            Ok(committed) => {
                 // After a merge the caller's own user may have been deleted.
-                let (user, session) = bound
-                    .signed_in
+                let (user, session) = committed
+                    .reopened
                     .as_ref()
-                    .map_or((user, session), |now| (&now.user.id, now.session.id));
+                    .map_or((user, session), |now| (&committed.user.id, now.session.id));
                 self.audit.record(&Event::PhoneBound {
                     user,
                     session,

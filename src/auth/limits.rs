@@ -38,9 +38,18 @@ pub struct Limits {
     pub api_per_ip: RateLimit<IpAddr>,
     /// Changes by a user to their own account.
     pub account_per_user: RateLimit<UserId>,
-    phone_decrypt_per_session: SlidingWindowLimiter<SessionId>,
+    phone_decrypt_per_session: SlidingWindowLimiter<PhoneDecryptKey>,
     clock: Clock,
     metrics: Metrics,
+}
+
+/// Whose tries of legacy phone decryption are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PhoneDecryptKey {
+    /// Those in this session.
+    Session(SessionId),
+    /// Those of this user at logins, each of which has a new session.
+    Login(UserId),
 }
 
 /// One limit, for each of its keys.
@@ -81,18 +90,17 @@ impl Limits {
         }
     }
 
-    /// Takes one legacy decryption in this session, to be refunded when it has succeeded. Applies
-    /// even where limits are off: no proxy in front can do it, and unlimited tries decrypt
-    /// anything.
-    pub fn check_phone_decrypt(&self, session: SessionId) -> Result<(), RateLimited> {
+    /// Takes one legacy decryption of this key, to be refunded when it has succeeded. Applies even
+    /// where limits are off: no proxy in front can do it, and unlimited tries decrypt anything.
+    pub fn check_phone_decrypt(&self, key: &PhoneDecryptKey) -> Result<(), RateLimited> {
         self.phone_decrypt_per_session
-            .check(&session, self.clock.monotonic())
+            .check(key, self.clock.monotonic())
             .inspect_err(|_| count_rejection(&self.metrics, "phone_decrypt_per_session"))
     }
 
     /// Refunds a decryption that has succeeded.
-    pub fn refund_phone_decrypt(&self, session: SessionId) {
-        self.phone_decrypt_per_session.refund(&session);
+    pub fn refund_phone_decrypt(&self, key: &PhoneDecryptKey) {
+        self.phone_decrypt_per_session.refund(key);
     }
 }
 
@@ -278,10 +286,13 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_shuts_nobody_out() {
         let (limits, clock, _) = limits(100);
-        let (one, session) = (ip("192.0.2.1"), SessionId::from_bits(1));
+        let (one, session) = (
+            ip("192.0.2.1"),
+            PhoneDecryptKey::Session(SessionId::from_bits(1)),
+        );
         assert_eq!(login(&limits, one), Ok(()));
         for _ in 0..5 {
-            assert_eq!(limits.check_phone_decrypt(session), Ok(()));
+            assert_eq!(limits.check_phone_decrypt(&session), Ok(()));
         }
         clock.set_back(Duration::from_hours(24));
         assert_eq!([login(&limits, one), login(&limits, one)], [Ok(()), Ok(())]);
@@ -292,14 +303,14 @@ mod tests {
             })
         );
         assert_eq!(
-            limits.check_phone_decrypt(session),
+            limits.check_phone_decrypt(&session),
             Err(RateLimited {
                 retry_after: Duration::from_mins(1)
             })
         );
         clock.advance(Duration::from_mins(1));
         assert_eq!(
-            (login(&limits, one), limits.check_phone_decrypt(session)),
+            (login(&limits, one), limits.check_phone_decrypt(&session)),
             (Ok(()), Ok(()))
         );
     }
@@ -327,7 +338,10 @@ mod tests {
         let limits = Limits::new(&config, Clock::manual(START), Metrics::new());
         assert!((0..100).all(|_| login(&limits, ip("192.0.2.1")).is_ok()));
         let decrypted = (0..100)
-            .filter(|_| limits.check_phone_decrypt(SessionId::from_bits(1)).is_ok())
+            .filter(|_| {
+                let session = PhoneDecryptKey::Session(SessionId::from_bits(1));
+                limits.check_phone_decrypt(&session).is_ok()
+            })
             .count();
         assert_eq!(decrypted, 5, "but one that nothing in front can take over");
     }

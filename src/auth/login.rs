@@ -2,7 +2,9 @@
 
 use uuid::Builder;
 
-use super::{Auth, AuthError, AuthenticatedCaller, SignedIn, WechatPhone, count};
+use super::{
+    Auth, AuthError, AuthenticatedCaller, SignedIn, WechatPhone, count, limits::PhoneDecryptKey,
+};
 use crate::{
     audit::Event,
     dialect::TokenProfile,
@@ -60,7 +62,7 @@ impl Auth {
     }
 
     /// Logs in, and then binds the phone that came with the login. A phone that cannot be bound
-    /// does not undo the login.
+    /// does not undo the login, unless its session has ended or may have.
     pub(super) async fn sign_in(
         &self,
         new: &NewLogin,
@@ -96,20 +98,19 @@ impl Auth {
         from: ClientIp,
         token_profile: &TokenProfile,
     ) -> Result<SignedIn, AuthError> {
-        let now = new.now;
         let openid = match &new.proof {
             LoginProof::Wechat(identity) => Some(identity.openid.clone()),
             LoginProof::Sms(_) | LoginProof::Password(..) => None,
         };
         let OpenedSession {
             mut user,
-            session,
-            is_new_user,
-            global_epoch,
+            mut session,
+            mut is_new_user,
+            mut global_epoch,
             ended,
             merged,
         } = login;
-        self.apply_ended_sessions(&ended, "single_session", now);
+        self.apply_ended_sessions(&ended, "single_session", new.now);
         if let Some((gone, revoked)) = &merged {
             self.apply_locally(revoked, "merged");
             self.audit.record(&Event::UsersMerged {
@@ -127,18 +128,18 @@ impl Auth {
                 from,
                 token_profile,
             };
-            match self.bind_wechat_phone(caller, phone).await {
-                Ok(bound) => {
+            // Not by session: each login has another.
+            let tries = PhoneDecryptKey::Login(user.id.clone());
+            match self.commit_wechat_phone(caller, phone, tries).await {
+                Ok(committed) => {
+                    user = *committed.user;
                     // The older account of the phone is left, with a session of its own.
-                    if let Some(signed_in) = bound.signed_in {
-                        return Ok(SignedIn {
-                            openid: signed_in.openid.or(openid),
-                            ..signed_in
-                        });
+                    if let Some(reopened) = committed.reopened {
+                        (session, global_epoch) = (reopened.session, reopened.global_epoch);
+                        is_new_user = false;
                     }
-                    user = *bound.user;
                 }
-                Err(error) => phone_error = Some(error.code()),
+                Err(error) => phone_error = Some(phone_error_of_login(error)?),
             }
         }
         let grant = Grant {
@@ -146,10 +147,12 @@ impl Auth {
             session: &session,
             global_epoch,
         };
+        // WeChat may have taken its time over the phone.
+        let signed_in = self.sign(&grant, openid, token_profile, self.now()).await?;
         Ok(SignedIn {
             is_new_user,
             phone_error,
-            ..self.sign(&grant, openid, token_profile, now).await?
+            ..signed_in
         })
     }
 
@@ -210,6 +213,18 @@ impl Auth {
 
     pub(super) fn new_user_id(&self, now: Timestamp) -> Result<NewUserId, NoEntropy> {
         new_user_id(self.rules.first_integer, &self.entropy, now)
+    }
+}
+
+/// Why the phone of a login was not bound. `Err`: the session of the login has ended meanwhile, or
+/// may have ended in a merge, so the login fails.
+fn phone_error_of_login(error: AuthError) -> Result<ErrorCode, AuthError> {
+    match error {
+        // A login that brings a phone is one with WeChat.
+        AuthError::NotFromWechat => Err(ErrorCode::TokenRevoked.into()),
+        AuthError::Rejected(ErrorCode::TokenRevoked | ErrorCode::UserDisabled)
+        | AuthError::Store(_) => Err(error),
+        other => Ok(other.code()),
     }
 }
 

@@ -56,7 +56,11 @@ impl ForwardAuthConfig {
         }
         let removes = self.dialect == ForwardAuthDialect::Envoy;
         let is_kept = config.upstream.authorization == UpstreamAuthorization::Keep;
-        if self.enabled && !removes && !is_kept {
+        let mut names = config.token_headers().map(|(_, name)| name);
+        let first = names.next().unwrap_or_default();
+        // A backend that gets tokens gets that of the path alone.
+        let has_one = names.all(|name| name.eq_ignore_ascii_case(first));
+        if self.enabled && !removes && !(is_kept && has_one) {
             for (key, _) in config.token_headers() {
                 let message = "and forward_auth: the proxy sends the header on to the backend unless its own config removes it";
                 problems.warn(&key, message);

@@ -23,8 +23,8 @@ pub struct GateConfig {
     pub report_only: bool,
     /// Take the token from the header of this name too, on every path and by the auth API: alone or
     /// after `Bearer`. It is a credential like `Authorization`: a request that has both is refused
-    /// (400), the header goes on to the backend only with `upstream.authorization = "keep"`, and
-    /// CORS preflights allow it. nginx drops names with `_` (`_token`) from what it forwards unless
+    /// (400; 403 in forward-auth), CORS preflights allow it, and only with `upstream.authorization =
+    /// "keep"` it goes on to the backend, on paths where no rule or dialect has another. nginx drops names with `_` (`_token`) from what it forwards unless
     /// its config says `underscores_in_headers on;`.
     #[schemars(example = &"_token")]
     pub token_header: Option<String>,

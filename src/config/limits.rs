@@ -39,8 +39,8 @@ pub struct LimitsConfig {
     /// Wrong passwords for one name, from addresses that have not signed in with it lately. High,
     /// because anyone who knows the name could lock its owner out.
     pub admin_login_per_account: Rate,
-    /// Failed legacy decryptions of a phone number, in one session. Applies also while `enabled` is
-    /// false.
+    /// Failed legacy decryptions of a phone number, in one session; and as many of one user at
+    /// logins. Applies also while `enabled` is false.
     pub phone_decrypt_per_session: Rate,
     /// All other calls of the auth API from one address (profile, sessions, logout, keys). Fits a
     /// class of 50 with six calls each in a minute; a cloud function that all users come through

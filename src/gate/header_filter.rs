@@ -25,7 +25,7 @@ use crate::{
 /// Filters the requests of clients.
 pub(super) struct HeaderFilter {
     pub(super) policy: HeaderPolicy,
-    /// `Authorization` is forwarded.
+    /// `Authorization` and the token header of the path are forwarded.
     pub(super) keep_authorization: bool,
     /// Cookies that carry tokens, on any path; empty if the backend gets them.
     pub(super) token_cookies: Vec<Box<str>>,
@@ -39,6 +39,8 @@ pub(super) struct HeaderFilter {
 pub(super) struct Admission<'a> {
     /// `None`: no rule decided.
     pub(super) rule: Option<&'a Rule>,
+    /// The header that may carry a token on this path, in addition to `Authorization`.
+    pub(super) token_header: Option<&'a str>,
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) report_only: Option<ReportOnlyDecision>,
 }
@@ -57,6 +59,7 @@ impl HeaderFilter {
         } = received;
         let Admission {
             rule,
+            token_header,
             identity,
             report_only,
         } = admission;
@@ -77,7 +80,8 @@ impl HeaderFilter {
         let forward = &mut request.forward;
         forward.websocket = websocket;
         forward.idle_timeout = rule.and_then(|rule| rule.idle_timeout);
-        self.filter_headers(head, forward, !removes_token, observer);
+        let kept_token_header = token_header.filter(|_| self.keep_authorization);
+        self.filter_headers(head, forward, kept_token_header, !removes_token, observer);
         if removes_token {
             self.remove_token_cookies(head, forward, observer);
         }
@@ -88,6 +92,7 @@ impl HeaderFilter {
         &self,
         head: &Head<'_>,
         forward: &mut ForwardedRequest,
+        kept_token_header: Option<&str>,
         is_report_only: bool,
         observer: &mut impl DecisionObserver,
     ) {
@@ -95,6 +100,11 @@ impl HeaderFilter {
         let (mut nominates, mut spoofed, mut unenforced) = (false, 0, 0);
         for (index, header) in head.headers.iter().enumerate() {
             let mut verdict = self.policy.verdict(header.name);
+            if verdict == HeaderVerdict::Drop(DropReason::Credential)
+                && kept_token_header.is_some_and(|name| header.name.eq_ignore_ascii_case(name))
+            {
+                verdict = HeaderVerdict::Pass;
+            }
             if is_report_only && matches!(verdict, HeaderVerdict::Drop(_)) {
                 let strict = verdict;
                 verdict = self.policy.report_only_verdict(

@@ -263,7 +263,7 @@ metric_families! {
             [
                 closed("method", "wechat sms password"),
                 closed("result", "success code_invalid credentials_invalid internal not_found rate_limited refresh_invalid \
-                    registration_closed registration_unavailable store_unavailable user_disabled validation_failed \
+                    registration_closed registration_unavailable store_unavailable token_revoked user_disabled validation_failed \
                     wechat_blocked wechat_busy wechat_code_invalid wechat_misconfigured"),
             ],
             "Whether people can sign in, and why not: `success`, or the code that the client got.";

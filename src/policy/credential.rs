@@ -25,6 +25,10 @@ const SECOND: RejectReason = RejectReason::new(
     "A request has one credential at most.",
 );
 
+/// The rejection of a second field of one header, in report-only mode too.
+const REPEATED: RejectReason =
+    RejectReason::malformed("A header that may carry a token occurs once at most.");
+
 /// The credential of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Credential<'a> {
@@ -99,7 +103,7 @@ fn in_header<'a>(head: &Head<'a>, name: &str, bare: bool) -> Result<Credential<'
         return Ok(Credential::None);
     };
     if values.next().is_some() {
-        return Err(SECOND);
+        return Err(REPEATED);
     }
     if value.is_empty() {
         return Ok(Credential::None);

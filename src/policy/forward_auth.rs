@@ -410,7 +410,9 @@ mod tests {
 
     #[test]
     fn what_a_client_may_not_send_is_told_from_what_the_proxy_adds() {
-        let policy = HeaderPolicy::compile(&Config::default()).unwrap();
+        let mut config = Config::default();
+        config.gate.token_header = Some("X-Token".to_owned());
+        let policy = HeaderPolicy::compile(&config).unwrap();
         for (name, [nginx, traefik, envoy]) in [
             ("X-User-Id", [true; 3]),
             ("x_user_id", [true; 3]),
@@ -432,6 +434,9 @@ mod tests {
             ("EO-Connecting-IP", [false, false, true]),
             ("x_vercel_forwarded_for", [false, false, true]),
             ("Authorization", [false; 3]),
+            ("x-token", [false; 3]),
+            ("X_Token", [true; 3]),
+            ("X.Token", [true; 3]),
             ("Cookie", [false; 3]),
             ("Connection", [false; 3]),
         ] {

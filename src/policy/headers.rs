@@ -73,9 +73,10 @@ pub struct HeaderPolicy {
     prefixes: Vec<(Box<[u8]>, DropReason)>,
     /// The first and the third letters of the prefixes, which exclude nearly all other names.
     prefix_letters: [Letters; 2],
-    /// Names that pass in this spelling alone, in lower case: with odd characters, or of a token
-    /// that the backend gets.
+    /// Names with odd characters that pass in this spelling alone, in lower case.
     allowed: Vec<Box<str>>,
+    /// Names of token headers, in lower case. Another spelling of one is no credential.
+    token_headers: Vec<Box<str>>,
     /// The verdicts on the most frequent names.
     common: CommonNames,
 }
@@ -86,20 +87,19 @@ impl HeaderPolicy {
         let (allow_headers, identity) = (&config.server.allow_headers, &config.identity);
         let mut problems = check_names(config);
         let mut policy = Self::build(config);
-        let keep_authorization = config.upstream.authorization == UpstreamAuthorization::Keep;
-        let mut allowed = Vec::new();
+        let mut token_headers: Vec<&str> = Vec::new();
         for (key, name) in config.token_headers() {
-            if let Some(message) = policy.token_header_problem(name) {
+            let message = policy
+                .token_header_problem(name, identity)
+                .or_else(|| same_folded(name, &token_headers));
+            if let Some(message) = message {
                 problems.push((key, format!("{name:?} {message}")));
                 continue;
             }
-            if keep_authorization {
-                allowed.push(name.to_ascii_lowercase().into());
-            }
+            token_headers.push(name);
         }
-        // In every other spelling it goes nowhere, so that no backend takes another token than the
-        // gate.
-        for (_, name) in config.token_headers() {
+        for name in token_headers {
+            policy.token_headers.push(name.to_ascii_lowercase().into());
             policy.add_name(name, HeaderVerdict::Drop(DropReason::Credential));
         }
         for entry in allow_headers {
@@ -112,13 +112,17 @@ impl HeaderPolicy {
             return Err(problems);
         }
         let names = allow_headers.iter();
-        allowed.extend(names.map(|entry| entry.to_ascii_lowercase().into_boxed_str()));
-        policy.allowed = allowed;
+        policy.allowed = names
+            .map(|entry| entry.to_ascii_lowercase().into_boxed_str())
+            .collect();
         let common = CommonNames::new(|name| policy.plain_verdict(name));
         Ok(Self { common, ..policy })
     }
 
-    /// The verdict on a header of the client.
+    /// The verdict on a header of the client. A token header is dropped as a credential in its
+    /// configured spelling, in any case, and as an odd name in every other spelling: no backend
+    /// takes another token than the gate. Only the gate knows the path, and so whether a backend
+    /// that gets tokens gets this one.
     pub fn verdict(&self, name: &str) -> HeaderVerdict {
         if let Some(verdict) = self.common.get(name) {
             return verdict;
@@ -159,8 +163,8 @@ impl HeaderPolicy {
     }
 
     /// The headers that `Connection` names for removal (RFC 9110 section 7.6.1) and that may be
-    /// removed: never one that frames or routes the message, and never one of menshen's, which are
-    /// not set yet.
+    /// removed: never one that frames or routes the message or may carry a token, and never one of
+    /// menshen's, which are not set yet.
     pub fn nominated<'a>(&self, head: &Head<'a>) -> impl Iterator<Item = &'a str> {
         head.values("connection")
             .flat_map(|value| value.split(|&byte| byte == b','))
@@ -177,16 +181,11 @@ impl HeaderPolicy {
     fn odd_verdict(&self, name: &str) -> HeaderVerdict {
         match self.plain_verdict(name) {
             HeaderVerdict::Drop(reason) => HeaderVerdict::Drop(reason),
-            HeaderVerdict::Pass if self.is_allowed(name) => HeaderVerdict::Pass,
+            HeaderVerdict::Pass if is_listed(&self.allowed, name) => HeaderVerdict::Pass,
             HeaderVerdict::Pass | HeaderVerdict::Handshake => {
                 HeaderVerdict::Drop(DropReason::OddName)
             }
         }
-    }
-
-    fn is_allowed(&self, name: &str) -> bool {
-        let mut allowed = self.allowed.iter();
-        allowed.any(|allowed| allowed.eq_ignore_ascii_case(name))
     }
 
     /// The verdict on the folded name.
@@ -198,10 +197,10 @@ impl HeaderPolicy {
         let own = self.by_length.get(name.len()).into_iter().flatten();
         for (folded, verdict) in own {
             if starts_with_folded(name, folded) {
-                let is_kept_token = *verdict == HeaderVerdict::Drop(DropReason::Credential)
-                    && self.is_allowed(text);
-                return if is_kept_token {
-                    HeaderVerdict::Pass
+                let is_other_spelling = *verdict == HeaderVerdict::Drop(DropReason::Credential)
+                    && !is_listed(&self.token_headers, text);
+                return if is_other_spelling {
+                    HeaderVerdict::Drop(DropReason::OddName)
                 } else {
                     *verdict
                 };
@@ -232,6 +231,8 @@ impl HeaderPolicy {
             prefixes: Vec::new(),
             prefix_letters: [Letters(0); 2],
             allowed: Vec::new(),
+            // It has no other spelling.
+            token_headers: vec!["authorization".into()],
             common: CommonNames::default(),
         };
         let others = [AUTH_STATE, AUTH_ASSERTION, &upstream.shared_secret_header];
@@ -278,13 +279,21 @@ impl HeaderPolicy {
     }
 
     /// Why a header cannot carry a token.
-    fn token_header_problem(&self, name: &str) -> Option<&'static str> {
+    fn token_header_problem(&self, name: &str, identity: &IdentityConfig) -> Option<String> {
         if !is_header_name(name) || name.len() > 64 {
-            return Some("is not a header name of 1 to 64 characters");
+            return Some("is not a header name of 1 to 64 characters".to_owned());
         }
-        let has_meaning =
-            self.plain_verdict(name) != HeaderVerdict::Pass || is_standard(name.as_bytes());
-        has_meaning.then_some("has another meaning, here, in HTTP or to proxies")
+        let verdict = self.plain_verdict(name);
+        if verdict == HeaderVerdict::Drop(DropReason::ReservedPrefix) {
+            let mut prefixes = identity.reserved_prefixes.iter();
+            let prefix = prefixes
+                .find(|prefix| starts_with_folded(name.as_bytes(), fold(prefix).as_bytes()))?;
+            return Some(format!(
+                "is under {prefix:?} of identity.reserved_prefixes, which clients may not send"
+            ));
+        }
+        let has_meaning = verdict != HeaderVerdict::Pass || is_standard(name.as_bytes());
+        has_meaning.then(|| "has another meaning, here, in HTTP or to proxies".to_owned())
     }
 
     /// Why an entry of `server.allow_headers` is invalid.
@@ -397,6 +406,22 @@ fn check_names(config: &Config) -> ConfigProblems {
         problems.push((key, format!("{prefix:?} {message}")));
     }
     problems
+}
+
+/// Why a token header cannot be set beside these: a backend that folds names cannot distinguish
+/// them.
+fn same_folded(name: &str, others: &[&str]) -> Option<String> {
+    let mut others = others.iter();
+    let other =
+        others.find(|other| fold(other) == fold(name) && !other.eq_ignore_ascii_case(name))?;
+    Some(format!(
+        "and the token header {other:?} are one header to a backend that folds names"
+    ))
+}
+
+/// Whether a list has this name, in any case.
+fn is_listed(names: &[Box<str>], name: &str) -> bool {
+    names.iter().any(|listed| listed.eq_ignore_ascii_case(name))
 }
 
 /// Whether the text is a token (RFC 9110 section 5.6.2).

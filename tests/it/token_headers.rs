@@ -169,15 +169,27 @@ fn a_backend_that_gets_tokens_gets_the_header_in_its_one_spelling() {
         .with(CONFIG)
         .start();
     let token = menshen.token("alice");
-    let sent = [
-        ("_Token", token.as_str()),
-        ("-token", "another"),
-        ("X_Office", "another"),
-    ];
-    assert_eq!(menshen.get("/orders", &sent).status, 200);
-    let seen = backend.last();
-    assert_eq!(seen.folded("_token"), [token.as_str()]);
-    assert!(!seen.head.contains("another"), "{}", seen.head);
+    for (path, own) in [("/orders", "_Token"), ("/office/1", "X-Office")] {
+        let others = [
+            "_token",
+            "-token",
+            "X-Office",
+            "X_Office",
+            "X_Shop_Token",
+            "X-Shop-Token",
+        ];
+        let mut sent: Vec<_> = others
+            .into_iter()
+            .filter(|name| !name.eq_ignore_ascii_case(own))
+            .map(|name| (name, "another"))
+            .collect();
+        // It is end to end, whatever the client says.
+        sent.extend([(own, token.as_str()), ("Connection", own)]);
+        assert_eq!(menshen.get(path, &sent).status, 200, "{path}");
+        let seen = backend.last();
+        assert_eq!(seen.folded(own), [token.as_str()], "{}", seen.head);
+        assert!(!seen.head.contains("another"), "{}", seen.head);
+    }
 }
 
 #[test]
@@ -205,7 +217,8 @@ fn browsers_may_send_the_headers() {
 #[test]
 fn a_proxy_that_asks_shows_the_header_and_is_told_what_becomes_of_it() {
     let backend = Backend::start();
-    let gate = "[gate]\ntoken_header = \"_token\"\n";
+    let gate = "[gate]\ntoken_header = \"_token\"\n[[rule]]\nname = \"office\"\npath = \"/office/**\"\n\
+        token_header = \"X-Office\"\n";
     let keep = format!(
         "{gate}[upstream]\nurls = [\"http://{}\"]\nauthorization = \"keep\"",
         backend.address
@@ -221,20 +234,29 @@ fn a_proxy_that_asks_shows_the_header_and_is_told_what_becomes_of_it() {
                 ("/auth/verify", told)
             };
             let ask = |more: &[(&str, &str)]| menshen.get(path, &[told, more].concat());
-            let yes = ask(&[("_token", &token)]);
+            let yes = ask(&[("_token", &token), ("X-Office", "another")]);
             assert_eq!(
                 (yes.status, yes.header("X-Auth-State")),
                 (200, Some("authenticated")),
                 "{dialect}"
             );
             assert_eq!(yes.header("_token"), is_kept.then_some(token.as_str()));
+            assert_eq!(yes.header("X-Office"), None);
             if dialect == "envoy" {
                 let removed = yes.header("X-Envoy-Auth-Headers-To-Remove");
-                let is_listed = removed
-                    .unwrap_or_default()
-                    .split(',')
-                    .any(|name| name == "_token");
-                assert_eq!(is_listed, !is_kept, "{removed:?}");
+                let is_listed = |wanted| {
+                    let names = removed.unwrap_or_default();
+                    names.split(',').any(|name| name == wanted)
+                };
+                assert_eq!(is_listed("_token"), !is_kept, "{removed:?}");
+                assert!(is_listed("x-office"), "{removed:?}");
+            }
+            let odd = ask(&[("_token", &token), ("X_Office", "another")]);
+            let removed = odd.header("X-Envoy-Auth-Headers-To-Remove");
+            if dialect == "envoy" {
+                assert!(removed.is_some_and(|names| names.contains("x_office")));
+            } else {
+                assert_eq!(odd.status, 403, "nginx would forward it");
             }
             let bearer = format!("Bearer {token}");
             assert_eq!(

@@ -34,7 +34,7 @@ pub(in crate::api) async fn post(
 ) -> Result<StatusCode, Problem> {
     let from = context.client_ip;
     api.check_rate(from)?;
-    let token = caller::token(request.headers(), false, api.token_header.as_ref());
+    let token = caller::token(request.headers(), false, api.token_header.as_deref());
     let token = token.map(str::to_owned);
     let logout = read(BodyFields::read_if_any(request).await?)?;
     sign_out(

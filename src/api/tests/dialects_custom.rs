@@ -485,3 +485,38 @@ body = '"{code}"'
         "the older account is left"
     );
 }
+
+/// As the gate reads it.
+#[tokio::test]
+async fn a_dialect_below_another_takes_the_token_header_of_the_longest_prefix() {
+    let dialects = parse(
+        r#"
+[[dialect]]
+kind = "custom"
+prefix = "/x"
+access_token = "header.X-Shop"
+[[dialect.error]]
+body = '"{code}"'
+[[dialect]]
+kind = "custom"
+prefix = "/x/y"
+[[dialect.route]]
+method = "GET"
+path = "/me"
+action = "me"
+body = '{ "id": "{user.id}" }'
+[[dialect.error]]
+body = '"{code}"'
+"#,
+    );
+    let world = World::with(|config: &mut Config| {
+        config.gate.token_header = Some("X-Gate".to_owned());
+        config.dialect = dialects;
+    })
+    .await;
+    let alice = world.login("alice-1").await;
+    for (name, status) in [("x-shop", 200), ("x-gate", 401)] {
+        let ask = Ask::get("/x/y/me").header(name, alice.text("access_token"));
+        assert_eq!(world.send(ask).await.status.as_u16(), status, "{name}");
+    }
+}

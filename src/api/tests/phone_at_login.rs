@@ -1,6 +1,6 @@
 //! A login with WeChat that brings a phone: one call signs in and binds.
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use serde_json::{Value, json};
 
 use super::{
@@ -14,6 +14,16 @@ use crate::{
 
 const E164: &str = "+8613800138000";
 const CODE: &str = "phone.13800138000-1";
+
+/// WeChat takes its time over it.
+const SLOW_CODE: &str = "slow.400-9";
+
+/// Waits until menshen has asked WeChat about this phone.
+async fn until_asked(world: &World, code: &str) {
+    while world.wechat.calls_for(code) == 0 {
+        tokio::task::yield_now().await;
+    }
+}
 
 async fn login(world: &World, code: &str, phone: &str) -> Answered {
     let body = json!({ "code": code, "phone_code": phone });
@@ -166,6 +176,52 @@ async fn a_phone_of_another_account_joins_the_two_where_the_config_says_so() {
         ((200, "138****8000", ""), alice.user())
     );
     assert_eq!(world.audited("users.merged"), 1);
+}
+
+#[tokio::test]
+async fn a_login_whose_session_ends_before_the_phone_is_bound_fails() {
+    let world = World::new().await;
+    let alice = world.login("alice-1").await;
+    let sign_out = async {
+        until_asked(&world, SLOW_CODE).await;
+        let ask = Ask::post("/auth/logout", &json!({ "scope": "all" })).by(&alice);
+        assert_eq!(world.send(ask).await.status.as_u16(), 204);
+    };
+    let (again, ()) = join(login(&world, "alice-2", SLOW_CODE), sign_out).await;
+    assert_eq!(again.says(), (401, "token_revoked"), "its tokens are dead");
+    assert_eq!(world.audited("phone.bound"), 0);
+    assert_eq!(world.login("alice-3").await.says(), (200, ""));
+}
+
+#[tokio::test]
+async fn tokens_are_issued_after_wechat_has_told_the_phone() {
+    let world = World::new().await;
+    let wait = async {
+        until_asked(&world, SLOW_CODE).await;
+        world.advance(100);
+    };
+    let (alice, ()) = join(login(&world, "alice-1", SLOW_CODE), wait).await;
+    assert_eq!(told(&alice).2, "");
+    let claims = super::dialects::claims(alice.text("access_token"));
+    assert_eq!(claims["iat"], START.as_secs() + 100);
+}
+
+#[tokio::test]
+async fn tries_to_decrypt_a_phone_are_counted_over_all_logins_of_a_user() {
+    let world = World::with(|config| config.wechat.legacy_decrypt = true).await;
+    let send = |code: &str, key_of: &str| {
+        let mut body = encrypted(key_of, "13800138000");
+        body["code"] = json!(code);
+        world.send(Ask::post("/auth/wechat/login", &body))
+    };
+    for n in 0..5 {
+        let alice = send(&format!("alice-{n}"), "mallory-1").await;
+        assert_eq!(told(&alice), (200, "", "phone_decrypt_failed"), "{n}");
+    }
+    let alice = send("alice-5", "mallory-1").await;
+    assert_eq!(told(&alice), (200, "", "rate_limited"));
+    let bob = send("bob-1", "bob-1").await;
+    assert_eq!(told(&bob), (200, "138****8000", ""), "another user");
 }
 
 fn encrypted(login_code: &str, phone: &str) -> Value {

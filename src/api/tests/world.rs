@@ -179,12 +179,9 @@ impl World {
             keyrings,
             prefix: config.auth.prefix.clone(),
             openid_in_answers: config.auth.openid_in_answers,
-            token_header: config
-                .gate
-                .token_header
-                .as_deref()
-                .and_then(|name| name.parse().ok()),
+            token_header: config.gate.token_header.as_deref().map(Arc::from),
             token_profile: Arc::new(TokenProfile::default()),
+            local_routes: Arc::new(dialects.local_routes()),
             dialects,
         });
         Self {

@@ -465,6 +465,16 @@ fn connection_names_only_what_a_client_may_remove() {
         policy().nominated(&head).collect::<Vec<_>>(),
         ["X-Custom", "close", "x-two"]
     );
+    for authorization in [UpstreamAuthorization::Remove, UpstreamAuthorization::Keep] {
+        let mut config = Config::default();
+        config.upstream.authorization = authorization;
+        config.gate.token_header = Some("X-Two".to_owned());
+        let policy = HeaderPolicy::compile(&config).unwrap();
+        assert_eq!(
+            policy.nominated(&head).collect::<Vec<_>>(),
+            ["X-Custom", "close"]
+        );
+    }
 }
 
 #[test]

@@ -135,3 +135,38 @@ fn a_reserved_prefix_leaves_what_every_request_needs() {
         HeaderVerdict::Drop(DropReason::Reserved)
     );
 }
+
+#[test]
+fn a_token_header_has_one_spelling() {
+    let with = |of_gate: &str, of_rule: &str| {
+        let mut config: Config = toml_edit::de::from_str(
+            "[[rule]]\nname = 'a'\npath = '/a'\naccess = 'authenticated'\ntoken_header = 'x'",
+        )
+        .unwrap();
+        config.gate.token_header = Some(of_gate.to_owned());
+        config.rule[0].token_header = Some(of_rule.to_owned());
+        HeaderPolicy::compile(&config)
+    };
+    for same in ["X-Token", "x-token"] {
+        let policy = with("X-Token", same).expect(same);
+        for (name, reason) in [
+            ("X-TOKEN", DropReason::Credential),
+            ("X_Token", DropReason::OddName),
+            ("x.token", DropReason::OddName),
+        ] {
+            assert_eq!(policy.verdict(name), HeaderVerdict::Drop(reason), "{name}");
+        }
+    }
+    let odd = with("X_Token", "X_Token").unwrap();
+    assert_eq!(
+        [odd.verdict("x_token"), odd.verdict("X-Token")],
+        [DropReason::Credential, DropReason::OddName].map(HeaderVerdict::Drop)
+    );
+    let problems = with("X-Token", "X_Token").unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].0, "rule[0].token_header");
+    assert!(problems[0].1.contains("\"X-Token\""), "{problems:?}");
+    let problems = with("_token", "x_user_token").unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].1.contains("\"X-User-\""), "{problems:?}");
+}
