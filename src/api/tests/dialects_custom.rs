@@ -495,6 +495,11 @@ async fn a_dialect_below_another_takes_the_token_header_of_the_longest_prefix() 
 kind = "custom"
 prefix = "/x"
 access_token = "header.X-Shop"
+[[dialect.route]]
+method = "GET"
+path = "/me"
+action = "me"
+body = '{ "id": "{user.id}" }'
 [[dialect.error]]
 body = '"{code}"'
 [[dialect]]

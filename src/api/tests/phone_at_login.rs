@@ -184,7 +184,7 @@ async fn a_login_whose_session_ends_before_the_phone_is_bound_fails() {
     let alice = world.login("alice-1").await;
     let sign_out = async {
         until_asked(&world, SLOW_CODE).await;
-        let ask = Ask::post("/auth/logout", &json!({ "scope": "all" })).by(&alice);
+        let ask = Ask::post("/auth/logout", &json!({ "scope": "global" })).by(&alice);
         assert_eq!(world.send(ask).await.status.as_u16(), 204);
     };
     let (again, ()) = join(login(&world, "alice-2", SLOW_CODE), sign_out).await;

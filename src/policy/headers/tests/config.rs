@@ -140,7 +140,7 @@ fn a_reserved_prefix_leaves_what_every_request_needs() {
 fn a_token_header_has_one_spelling() {
     let with = |of_gate: &str, of_rule: &str| {
         let mut config: Config = toml_edit::de::from_str(
-            "[[rule]]\nname = 'a'\npath = '/a'\naccess = 'authenticated'\ntoken_header = 'x'",
+            "[[rule]]\nname = 'a'\npath = '/a'\naccess = 'required'\ntoken_header = 'x'",
         )
         .unwrap();
         config.gate.token_header = Some(of_gate.to_owned());
