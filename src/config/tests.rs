@@ -219,6 +219,11 @@ fn what_is_risky_is_allowed_with_a_warning() {
         let header = header.replace("[forward_auth]", tells_what_to_remove);
         assert_eq!(warnings(&development(&header)), Vec::<String>::new());
     }
+    // The header of another path stays in the request, though the backend gets tokens.
+    let two = format!(
+        "[upstream]\nauthorization = 'keep'\n{header}[[rule]]\nname = 'a'\npath = '/a'\ntoken_header = 'X-A'\n"
+    );
+    assert_eq!(warnings(&development(&two)).len(), 2);
     let query = "[upstream]\nprotocol = 'http2'\n[[rule]]\nname = 'a'\npath = '/a'\ntoken_in_query = true\n";
     let found = problems(&development(query), &[]);
     assert!(
