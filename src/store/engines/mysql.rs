@@ -248,14 +248,12 @@ impl SharedEngine for Mysql {
 
     async fn ready(&self) -> Result<(), EngineError> {
         let rows = self.query(&statements::is_primary()).await?;
-        match rows.first().and_then(|row| column(row, 0)) {
-            Some(true) => Ok(()),
-            Some(false) | None => {
-                // What is idle leads to a server that is not the primary any more.
-                self.pool.retain(|_, _| false);
-                Err(READ_ONLY)
-            }
+        if rows.first().and_then(|row| column(row, 0)) == Some(true) {
+            return Ok(());
         }
+        // What is idle leads to a server that is not the primary any more.
+        self.pool.retain(|_, _| false);
+        Err(READ_ONLY)
     }
 
     async fn size_bytes(&self) -> Result<u64, EngineError> {

@@ -292,14 +292,12 @@ impl SharedEngine for Postgres {
                 &[],
             )
             .await?;
-        match rows.first().and_then(|row| row.try_get(0).ok()) {
-            Some(false) => Ok(()),
-            _ => {
-                // What is idle leads to a server that is not the primary any more.
-                self.pool.retain(|_, _| false);
-                Err(READ_ONLY)
-            }
+        if rows.first().and_then(|row| row.try_get(0).ok()) == Some(false) {
+            return Ok(());
         }
+        // What is idle leads to a server that is not the primary any more.
+        self.pool.retain(|_, _| false);
+        Err(READ_ONLY)
     }
 
     async fn size_bytes(&self) -> Result<u64, EngineError> {

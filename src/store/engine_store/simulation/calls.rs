@@ -43,12 +43,12 @@ pub(super) enum Call {
     Rotate(Rotation),
     Renew(Renewal),
     Revoke(RevocationScope, Timestamp),
-    Upkeep(Upkeep),
+    Maintenance(Maintenance),
 }
 
 /// Work that changes nothing that a client could see, so that it is not made once more.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Upkeep {
+pub(super) enum Maintenance {
     Sweep(Timestamp),
     RotateStoreKey,
     Reencrypt,
@@ -56,7 +56,7 @@ pub(super) enum Upkeep {
 
 /// What a client was told.
 #[derive(Debug, Clone)]
-pub(super) struct Told {
+pub(super) struct Response {
     /// The outcome; equal texts are equal outcomes.
     pub(super) text: String,
     /// What is revoked from then on.
@@ -83,8 +83,8 @@ impl Known {
     }
 
     /// Takes in what a client was told.
-    pub(super) fn note(&mut self, told: &Told) {
-        self.tokens.extend(told.token.clone());
+    pub(super) fn note(&mut self, response: &Response) {
+        self.tokens.extend(response.token.clone());
     }
 
     fn token(&self, random: &mut fastrand::Rng) -> Option<(UserId, SessionId, u64)> {
@@ -309,10 +309,10 @@ impl Call {
                 now,
             }),
             35..38 => Self::look(known, random, now)?,
-            38.. => Self::Upkeep(match random.u8(..6) {
-                0 => Upkeep::RotateStoreKey,
-                1..4 => Upkeep::Reencrypt,
-                4.. => Upkeep::Sweep(now),
+            38.. => Self::Maintenance(match random.u8(..6) {
+                0 => Maintenance::RotateStoreKey,
+                1..4 => Maintenance::Reencrypt,
+                4.. => Maintenance::Sweep(now),
             }),
         })
     }
@@ -355,7 +355,7 @@ impl Call {
     }
 
     /// Makes the call.
-    pub(super) async fn make(&self, store: &dyn Store) -> Result<Told, StoreError> {
+    pub(super) async fn make(&self, store: &dyn Store) -> Result<Response, StoreError> {
         let mut entries = Vec::new();
         let mut token = None;
         let text = match self {
@@ -440,12 +440,12 @@ impl Call {
                 entries.extend(outcome.entries.clone());
                 format!("{outcome:?}")
             }
-            Self::Upkeep(upkeep) => {
-                upkeep.make(store).await?;
+            Self::Maintenance(maintenance) => {
+                maintenance.make(store).await?;
                 String::new()
             }
         };
-        Ok(Told {
+        Ok(Response {
             text,
             entries,
             token,
@@ -453,7 +453,7 @@ impl Call {
     }
 }
 
-impl Upkeep {
+impl Maintenance {
     async fn make(self, store: &dyn Store) -> Result<(), StoreError> {
         const LIMIT: usize = 20;
         match self {

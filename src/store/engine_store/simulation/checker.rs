@@ -24,9 +24,9 @@ struct Effect<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
     /// The client was told something else, or nothing.
-    Untold,
+    Unanswered,
     /// The client was told what came of this one.
-    Told,
+    Answered,
     /// The client was told what came of the commit, or, because others had overwritten that before
     /// the call could find it, what came of the look after that.
     Overwritten,
@@ -44,10 +44,10 @@ fn effects(history: &History) -> Result<Vec<Effect<'_>>, String> {
         if let Some(Err(error @ (StoreError::Damaged(_) | StoreError::Closed))) = &entry.outcome {
             return Err(format!("{error}: {:?}", entry.call));
         }
-        if matches!(entry.call, Call::Upkeep(_)) {
+        if matches!(entry.call, Call::Maintenance(_)) {
             continue;
         }
-        let is_told = matches!(entry.outcome, Some(Ok(_)));
+        let is_answered = matches!(entry.outcome, Some(Ok(_)));
         let mut moments: Vec<_> = trace
             .commits
             .iter()
@@ -55,16 +55,16 @@ fn effects(history: &History) -> Result<Vec<Effect<'_>>, String> {
             .map(|commit| commit.at)
             .collect();
         // A call that changed nothing saw what was there at its last read.
-        if moments.is_empty() && is_told {
+        if moments.is_empty() && is_answered {
             moments.extend(trace.last_read);
         }
         let last = moments.last().copied();
-        let second_look = trace
-            .last_read
-            .filter(|read| is_told && !trace.saw_commit && last.is_some_and(|last| last < *read));
-        let role_of_last = match (is_told, second_look) {
-            (false, _) => Role::Untold,
-            (true, None) => Role::Told,
+        let second_look = trace.last_read.filter(|read| {
+            is_answered && !trace.saw_commit && last.is_some_and(|last| last < *read)
+        });
+        let role_of_last = match (is_answered, second_look) {
+            (false, _) => Role::Unanswered,
+            (true, None) => Role::Answered,
             (true, Some(_)) => Role::Overwritten,
         };
         effects.extend(moments.into_iter().map(|at| Effect {
@@ -73,7 +73,7 @@ fn effects(history: &History) -> Result<Vec<Effect<'_>>, String> {
             role: if Some(at) == last {
                 role_of_last
             } else {
-                Role::Untold
+                Role::Unanswered
             },
         }));
         effects.extend(second_look.map(|at| Effect {
@@ -112,13 +112,13 @@ pub(super) async fn check(history: &History, options: &OpenOptions) -> Result<()
         let is_same = told.text == expected;
         match role {
             Role::Overwritten if is_same => drop(is_settled.insert(of)),
-            Role::Told | Role::SecondLook if !is_same => {
+            Role::Answered | Role::SecondLook if !is_same => {
                 return fail(format!(
                     "at moment {at}, {:?}\nwas told {}\ninstead of {expected}",
                     entry.call, told.text
                 ));
             }
-            Role::Untold | Role::Overwritten | Role::Told | Role::SecondLook => {}
+            Role::Unanswered | Role::Overwritten | Role::Answered | Role::SecondLook => {}
         }
     }
     Ok(())

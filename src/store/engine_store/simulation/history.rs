@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    calls::{Call, Known, Told},
+    calls::{Call, Known, Response},
     follower::{Follower, POLL},
     server::{Connection, Host, Server, Trace, locked},
 };
@@ -39,7 +39,7 @@ const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
 pub(super) struct Entry {
     pub(super) call: Call,
     /// `None`: the client heard nothing.
-    pub(super) outcome: Option<Result<Told, StoreError>>,
+    pub(super) outcome: Option<Result<Response, StoreError>>,
     pub(super) trace: Arc<Mutex<Trace>>,
     /// Where the call was made through this replica.
     replica: usize,
