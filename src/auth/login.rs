@@ -119,7 +119,7 @@ impl Auth {
                 from,
             });
         }
-        let mut phone_error = None;
+        let (mut phone_error, mut now) = (None, new.now);
         if let Some(phone) = phone {
             let caller = AuthenticatedCaller {
                 user: &user.id,
@@ -141,14 +141,15 @@ impl Auth {
                 }
                 Err(error) => phone_error = Some(phone_error_of_login(error)?),
             }
+            // WeChat may have taken its time.
+            now = self.now();
         }
         let grant = Grant {
             user: &user,
             session: &session,
             global_epoch,
         };
-        // WeChat may have taken its time over the phone.
-        let signed_in = self.sign(&grant, openid, token_profile, self.now()).await?;
+        let signed_in = self.sign(&grant, openid, token_profile, now).await?;
         Ok(SignedIn {
             is_new_user,
             phone_error,
