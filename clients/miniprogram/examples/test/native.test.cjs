@@ -43,7 +43,7 @@ function start({ person = "alice" } = {}) {
   });
   let profile = { id: person, user_type: "user", nickname: null, avatar_url: null, phone_masked: null };
   at("/auth/me", ({ method, data }) => {
-    if (method === "PATCH") profile = { ...profile, ...data };
+    if (method === "POST") profile = { ...profile, ...data };
     return { status: 200, data: profile };
   });
   let devices = ["s1", "s2"];
