@@ -101,7 +101,7 @@ impl Subject {
         owners.insert(session.id, session.user.clone());
     }
 
-    /// Whose session it is; nobody's, where the case has not opened it.
+    /// The user of a session; an unknown user's id, if the case has not opened it.
     fn owner(&self, session: SessionId) -> UserId {
         let owners = self.owners.lock().expect("no case panics here");
         owners.get(&session).cloned().unwrap_or_else(nobody)
@@ -186,7 +186,7 @@ fn genuine() -> TokenCheck {
     TokenCheck::new(|_| true)
 }
 
-/// A rotation of the session of whoever opened it, see [`rotated`].
+/// A rotation by the user who opened the session, see [`rotated`].
 fn rotation(session: SessionId, counter: u64, now: Timestamp) -> Rotation {
     Rotation {
         user: nobody(),

@@ -185,6 +185,10 @@ pub(in crate::store) struct Commit {
     pub(in crate::store) reads: BTreeMap<Vec<u8>, Version>,
     /// What it changes. Keys that are not in `reads` are written whatever is there.
     pub(in crate::store) changes: Changes,
+    /// On the engine's clock: after this it does not begin. So one that its caller gave up, and that
+    /// the network still brings, does not add a line to the revocation log where no reader looks any
+    /// more.
+    pub(in crate::store) not_after: Timestamp,
 }
 
 /// What became of an attempt to commit.
@@ -192,7 +196,8 @@ pub(in crate::store) struct Commit {
 pub(in crate::store) enum CommitOutcome {
     /// All of it happened, and survives a crash of the engine.
     Committed,
-    /// Nothing happened: something that was read has another version, or a lock was not to be had.
+    /// Nothing happened: something that was read has another version, a lock was not to be had, or it
+    /// came too late.
     Conflict,
     /// It may have happened, may not, and may yet happen: a time-out, a lost connection.
     Unknown,

@@ -266,7 +266,7 @@ case!(an_unknown_session_does_not_refresh, async |store| {
     assert!(!is_active(&store, id, NOW).await);
 });
 
-/// By the refresh token of whoever opened the session.
+/// By the refresh token of the user who opened the session.
 fn by_token(session: SessionId, counter: u64, now: Timestamp) -> Renewal {
     Renewal {
         user: nobody(),

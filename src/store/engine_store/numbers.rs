@@ -2,7 +2,7 @@
 //! ids of users, and messages of a day. So most operations that need one do not touch that record.
 //!
 //! Must stay true: a number is used by one operation that is committed, or by none. One whose
-//! operation came to nothing is given back; one whose commit got lost is used by nobody any more.
+//! operation came to nothing is given back; one whose commit got lost is not used again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -10,8 +10,8 @@
 //! Must stay true:
 //! - an operation sees one moment (`fetched`);
 //! - the fence is in the read set of every commit, so nobody commits under an old keyring or epoch;
-//! - a line of the revocation log is visible at most [`MAX_LOG_DELAY`] after the time in its key, or it
-//!   is written again before its call is answered;
+//! - a line of the revocation log is visible at most [`MAX_COMMIT_DELAY`] after the time in its key, or it
+//!   is written again before its call is answered; nothing begins to commit later than that;
 //! - a call whose commit got lost looks for its own number before anything else, in every attempt
 //!   that follows: a repeat that finds it gives the outcome of the attempt that happened;
 //! - a call that writes runs to its end though its caller gives up waiting.
@@ -56,9 +56,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 /// The longest wait between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_millis(160);
-/// After so long from the time in its key a line of the revocation log may be behind the window of
-/// readers, so it is written again.
-const MAX_LOG_DELAY: Duration = Duration::from_secs(10);
+/// How long after its first read an attempt may commit. The engine begins none later, and a line of
+/// the revocation log that becomes visible later is written again: it may be behind the window of
+/// readers.
+const MAX_COMMIT_DELAY: Duration = Duration::from_secs(10);
 /// So often a line is written again.
 pub(super) const MAX_LOG_REWRITES: usize = 3;
 /// More rounds of fetching than any operation needs.
@@ -93,7 +94,7 @@ struct LoggedEntries {
 impl LoggedEntries {
     /// The entries, if it is too late for readers to find their lines.
     fn if_late(self) -> Vec<RevocationEntry> {
-        if self.since.elapsed() > MAX_LOG_DELAY {
+        if self.since.elapsed() > MAX_COMMIT_DELAY {
             self.entries
         } else {
             Vec::new()
@@ -283,14 +284,16 @@ impl SharedRunner {
         if changes.is_empty() {
             return Ok(Attempt::Done(outcome, Vec::new()));
         }
+        let clock = fetched.clock().ok_or(EngineError::NotFetched)?;
         let log = LoggedEntries {
             entries: log,
-            since: fetched.clock().ok_or(EngineError::NotFetched)?.asked_at,
+            since: clock.asked_at,
         };
         let commit = Commit {
             version,
             reads: fetched.read_set(&changes),
             changes,
+            not_after: clock.time.plus(MAX_COMMIT_DELAY),
         };
         match self.engine.commit(&commit).await? {
             CommitOutcome::Committed => {

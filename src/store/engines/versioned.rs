@@ -28,7 +28,8 @@ use crate::{
     types::Timestamp,
 };
 
-type Records = BTreeMap<Vec<u8>, Versioned>;
+/// Records with their versions.
+pub(in crate::store) type Records = BTreeMap<Vec<u8>, Versioned>;
 
 /// What a commit does at its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,11 +87,22 @@ impl VersionedMemory {
         locked(&self.faults).extend(faults);
     }
 
+    /// Nothing goes wrong any more.
+    pub(in crate::store) fn recover(&self) {
+        locked(&self.faults).clear();
+    }
+
     /// Tries the commits that were late; says what became of each.
     pub(in crate::store) fn deliver_late(&self) -> Vec<CommitOutcome> {
         let late = std::mem::take(&mut *locked(&self.late));
         late.iter()
-            .map(|commit| self.apply(commit).expect("open"))
+            .map(|commit| {
+                if self.comes_in_time(commit) {
+                    self.apply(commit).expect("open")
+                } else {
+                    CommitOutcome::Conflict
+                }
+            })
             .collect()
     }
 
@@ -116,6 +128,7 @@ impl VersionedMemory {
             version,
             reads: BTreeMap::new(),
             changes,
+            not_after: self.time(),
         };
         assert_eq!(self.apply(&commit).expect("open"), CommitOutcome::Committed);
     }
@@ -140,6 +153,10 @@ impl VersionedMemory {
     /// How many reads there were.
     pub(in crate::store) fn reads(&self) -> usize {
         self.reads.load(Ordering::SeqCst)
+    }
+
+    fn comes_in_time(&self, commit: &Commit) -> bool {
+        self.time() <= commit.not_after
     }
 
     fn apply(&self, commit: &Commit) -> Result<CommitOutcome, EngineError> {
@@ -175,21 +192,29 @@ impl VersionedMemory {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<VersionedPairs, EngineError> {
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            Some(_) | None => Bound::Included(prefix),
-        };
         let records = locked(&self.records);
-        let found = records
-            .as_ref()
-            .ok_or(EngineError::Closed)?
-            .range::<[u8], _>((start, Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .take(limit)
-            .map(|(key, record)| (key.clone(), record.clone()))
-            .collect();
-        Ok(found)
+        let records = records.as_ref().ok_or(EngineError::Closed)?;
+        Ok(pairs(records, prefix, after, limit))
     }
+}
+
+/// Pairs whose key begins with `prefix` and is after `after`, in order, at most `limit`.
+pub(in crate::store) fn pairs(
+    records: &Records,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    limit: usize,
+) -> VersionedPairs {
+    let start = match after {
+        Some(after) if after >= prefix => Bound::Excluded(after),
+        Some(_) | None => Bound::Included(prefix),
+    };
+    records
+        .range::<[u8], _>((start, Bound::Unbounded))
+        .take_while(|(key, _)| key.starts_with(prefix))
+        .take(limit)
+        .map(|(key, record)| (key.clone(), record.clone()))
+        .collect()
 }
 
 #[async_trait]
@@ -242,6 +267,9 @@ impl SharedEngine for VersionedMemory {
     async fn commit(&self, commit: &Commit) -> Result<CommitOutcome, EngineError> {
         tokio::task::yield_now().await;
         let fault = locked(&self.faults).pop_front();
+        if !self.comes_in_time(commit) {
+            return Ok(CommitOutcome::Conflict);
+        }
         let outcome = match fault.unwrap_or(SharedFault::None) {
             SharedFault::None => self.apply(commit)?,
             SharedFault::Conflict => CommitOutcome::Conflict,

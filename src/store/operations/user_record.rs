@@ -349,7 +349,7 @@ impl UserRecord {
 }
 
 impl SessionRecord {
-    /// Revoked with everybody.
+    /// Revoked with all sessions.
     pub(in crate::store) const fn is_revoked(&self, global_epoch: u64) -> bool {
         self.global_epoch < global_epoch
     }

@@ -1,6 +1,6 @@
 //! The store's own keys on an engine that many processes share.
 
-use super::TOO_BUSY;
+use super::{MAX_COMMIT_DELAY, TOO_BUSY};
 use crate::store::{
     OpenError, StoreError, WrappingKeys,
     engine::{Commit, FENCE, SharedEngine, Version},
@@ -24,10 +24,12 @@ pub(in crate::store::engine_store) async fn open_keyring(
     let entropy = ciphers.entropy();
     let mut version = Version::first(entropy).map_err(|error| unavailable(error.into()))?;
     loop {
-        let fence = engine
+        let mut read = engine
             .read(&[FENCE.to_vec()], &[])
             .await
-            .map_err(unavailable)?
+            .map_err(unavailable)?;
+        let not_after = read.time.plus(MAX_COMMIT_DELAY);
+        let fence = read
             .values
             .pop()
             .ok_or(EngineError::Refused("the engine read nothing"))
@@ -74,6 +76,7 @@ pub(in crate::store::engine_store) async fn open_keyring(
             version,
             reads: [(FENCE.to_vec(), fence.version)].into(),
             changes: [(FENCE.to_vec(), Some(wrapped))].into(),
+            not_after,
         };
         // Whatever came of it, the next look tells.
         engine.commit(&commit).await.map_err(unavailable)?;

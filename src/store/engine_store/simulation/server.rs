@@ -4,8 +4,6 @@
 //! belongs to, and when it took effect.
 
 use std::{
-    collections::BTreeMap,
-    ops::Bound,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,14 +17,18 @@ use tokio::{
     time::Instant,
 };
 
-use crate::store::{
-    engine::{
-        Commit, CommitOutcome, ReadResult, SharedEngine, SharedSnapshot, Version, Versioned,
-        VersionedPairs,
+use crate::{
+    store::{
+        engine::{
+            Commit, CommitOutcome, ReadResult, SharedEngine, SharedSnapshot, Version, Versioned,
+            VersionedPairs,
+        },
+        engines::versioned,
+        error::EngineError,
+        fixture::NOW,
+        operations::layout,
     },
-    error::EngineError,
-    fixture::NOW,
-    operations::layout,
+    types::Timestamp,
 };
 
 /// The longest time that one way through the network takes as a rule.
@@ -43,7 +45,7 @@ pub(super) type Moment = u64;
 
 #[derive(Default)]
 struct Records {
-    records: BTreeMap<Vec<u8>, Versioned>,
+    records: versioned::Records,
     moment: Moment,
 }
 
@@ -99,9 +101,9 @@ enum Fault {
     Nothing,
     Conflict,
     Refuse,
-    /// It does not happen, and nobody says so.
+    /// It does not happen, and the caller is not told.
     Lose,
-    /// It happens, and nobody says so.
+    /// It happens, and the caller is not told.
     HappenUntold,
     /// It happens after its caller has given up.
     Late,
@@ -197,6 +199,10 @@ impl Server {
         drop(late.wait_for(|late| *late == 0).await);
     }
 
+    fn time(&self) -> Timestamp {
+        NOW.plus(self.began.elapsed())
+    }
+
     fn random<T>(&self, choose: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
         choose(&mut locked(&self.random))
     }
@@ -235,7 +241,7 @@ impl Server {
     fn apply(&self, commit: &Commit, trace: &Mutex<Trace>) -> CommitOutcome {
         let mut all = locked(&self.records);
         let is_same = |(key, read): (&Vec<u8>, &Version)| all.version(key) == *read;
-        if !commit.reads.iter().all(is_same) {
+        if self.time() > commit.not_after || !commit.reads.iter().all(is_same) {
             return CommitOutcome::Conflict;
         }
         let mut trace = locked(trace);
@@ -264,17 +270,7 @@ impl Server {
     }
 
     fn pairs(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> VersionedPairs {
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            Some(_) | None => Bound::Included(prefix),
-        };
-        locked(&self.records)
-            .records
-            .range::<[u8], _>((start, Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .take(limit)
-            .map(|(key, record)| (key.clone(), record.clone()))
-            .collect()
+        versioned::pairs(&locked(&self.records).records, prefix, after, limit)
     }
 }
 
@@ -321,7 +317,7 @@ impl SharedEngine for Connection {
             ReadResult {
                 values: values.iter().map(record).collect(),
                 versions: versions.iter().map(|key| record(key).version).collect(),
-                time: NOW.plus(self.server.began.elapsed()),
+                time: self.server.time(),
             }
         };
         self.receive().await;

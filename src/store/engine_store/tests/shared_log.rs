@@ -8,7 +8,7 @@ use super::{super::shared::MAX_LOG_REWRITES, footprint::shared, *};
 use crate::{
     store::{
         LogCursor, RevocationEntry, RevocationTarget,
-        engine::SharedEngine,
+        engine::{CommitOutcome, SharedEngine},
         engines::versioned::{SharedFault, VersionedMemory},
     },
     types::REVOCATION_RETENTION,
@@ -191,6 +191,30 @@ async fn clocks_that_differ_hide_no_line() {
         reader.poll().await;
     }
     assert_eq!(reader.sessions, [1, 2, 3, 4]);
+}
+
+/// The network brings it a minute after its call was given up: by then no reader looks where its line
+/// would lie.
+#[tokio::test(start_paused = true)]
+async fn a_revocation_that_was_given_up_does_not_happen_behind_the_window() {
+    let (one, other, mut reader, engine) = processes().await;
+    engine.fail_next([SharedFault::Late]);
+    engine.fail_next([SharedFault::Refuse; 400]);
+    let outcome = revoke(&one, 1, NOW).await;
+    assert!(
+        matches!(outcome, Err(StoreError::Unavailable(_))),
+        "{outcome:?}"
+    );
+    engine.recover();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    revoke(&other, 2, NOW).await.unwrap();
+    reader.poll().await;
+    assert_eq!(engine.deliver_late(), [CommitOutcome::Conflict]);
+    revoke(&one, 1, NOW.plus(Duration::from_mins(2)))
+        .await
+        .unwrap();
+    reader.poll().await;
+    assert_eq!(reader.seen(), [1, 2].into());
 }
 
 /// As after a failover to a server whose clock is behind.

@@ -1,6 +1,6 @@
 //! What the engines that are databases do alike, on a real server of each.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
 
@@ -10,6 +10,7 @@ use crate::{
         engine::{Commit, CommitOutcome, FENCE, SharedEngine, Version, Versioned},
         error::EngineError,
     },
+    types::Timestamp,
 };
 
 /// A test of each case, on the engine that this function makes.
@@ -20,6 +21,7 @@ macro_rules! engine_cases {
             what_is_committed_is_read_with_its_version,
             a_read_tells_the_time_of_the_server,
             a_commit_conflicts_if_anything_that_it_read_has_changed,
+            a_commit_that_comes_too_late_changes_nothing,
             scans_are_in_the_order_of_bytes_and_end_with_the_prefix,
             commits_that_race_happen_as_if_one_after_the_other,
         }
@@ -55,6 +57,7 @@ pub(in crate::store::engines) fn commit(
             .iter()
             .map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)))
             .collect(),
+        not_after: Timestamp::from_secs(4_000_000_000),
     }
 }
 
@@ -145,6 +148,22 @@ pub(in crate::store::engines) async fn a_commit_conflicts_if_anything_that_it_re
     assert_eq!(read_one(engine, b"a").await.value, Some(b"1".to_vec()));
     assert_eq!(read_one(engine, b"b").await.value, Some(b"1".to_vec()));
     assert_eq!(read_one(engine, b"c").await, Versioned::ABSENT);
+}
+
+pub(in crate::store::engines) async fn a_commit_that_comes_too_late_changes_nothing(
+    engine: &dyn SharedEngine,
+) {
+    let mut late = commit(&[], &[(b"a", Some(b"1"))]);
+    late.not_after = engine
+        .read(&[], &[])
+        .await
+        .unwrap()
+        .time
+        .minus(Duration::from_millis(1));
+    assert_eq!(engine.commit(&late).await, Ok(CommitOutcome::Conflict));
+    assert_eq!(read_one(engine, b"a").await, Versioned::ABSENT);
+    late.not_after = late.not_after.plus(Duration::from_mins(1));
+    assert_eq!(engine.commit(&late).await, Ok(CommitOutcome::Committed));
 }
 
 pub(in crate::store::engines) async fn scans_are_in_the_order_of_bytes_and_end_with_the_prefix(

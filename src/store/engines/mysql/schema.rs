@@ -268,6 +268,7 @@ pub(super) async fn check_tables(connection: &mut PooledConnection) -> Result<()
         version: Version::ABSENT,
         reads: [(FENCE.to_vec(), Version::from_i64(-1))].into(),
         changes: [(vec![0], Some(Vec::new())), (vec![1], None)].into(),
+        not_after: crate::types::Timestamp::default(),
     };
     run(connection, &statements::commit(&nothing))
         .await

@@ -11,6 +11,9 @@ use crate::{
     },
 };
 
+/// The server's clock in milliseconds since the epoch, when the statement began.
+const CLOCK: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000";
+
 /// Whether the server takes writes. A role may have the privilege to write in spite of `read_only`, so
 /// every commit compares it too. The two are numbers on some servers and words on others.
 const IS_PRIMARY: &str =
@@ -86,8 +89,7 @@ pub(super) fn read(values: &[Vec<u8>], versions: &[Vec<u8>]) -> Batch {
             list(keys)
         )
     };
-    let mut text = "SELECT NULL AS record_key, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000 AS version, NULL AS value"
-        .to_owned();
+    let mut text = format!("SELECT NULL AS record_key, {CLOCK} AS version, NULL AS value");
     if !values.is_empty() {
         text = text + " UNION ALL " + &select("value", values);
     }
@@ -186,7 +188,7 @@ pub(super) fn slot_of(key: &[u8]) -> u16 {
 }
 
 /// Sets `@menshen_ok`: of the keys that were read exactly those are there that were, in their versions,
-/// and the server takes writes. There is always a key, the fence.
+/// it is not too late, and the server takes writes. There is always a key, the fence.
 fn comparison(commit: &Commit) -> String {
     let present: Vec<_> = commit
         .reads
@@ -207,8 +209,9 @@ fn comparison(commit: &Commit) -> String {
         present.join(" OR ")
     };
     format!(
-        "SELECT COUNT(*) = {count} AND COALESCE(SUM({same}), 0) = {count} AND {IS_PRIMARY} INTO @menshen_ok \
+        "SELECT COUNT(*) = {count} AND COALESCE(SUM({same}), 0) = {count} AND {CLOCK} <= {} AND {IS_PRIMARY} INTO @menshen_ok \
          FROM menshen_records FORCE INDEX (PRIMARY) WHERE record_key IN ({})",
+        commit.not_after.as_millis(),
         list(commit.reads.keys())
     )
 }

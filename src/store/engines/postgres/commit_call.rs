@@ -23,6 +23,8 @@ pub(super) struct CommitCall<'a> {
     written_keys: Vec<&'a [u8]>,
     written_values: Vec<Option<&'a [u8]>>,
     version: i64,
+    /// Milliseconds since the epoch.
+    not_after: i64,
 }
 
 impl<'a> CommitCall<'a> {
@@ -46,10 +48,11 @@ impl<'a> CommitCall<'a> {
             written_keys,
             written_values,
             version: commit.version.as_i64(),
+            not_after: i64::try_from(commit.not_after.as_millis()).unwrap_or(i64::MAX),
         }
     }
 
-    pub(super) fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 7] {
+    pub(super) fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 8] {
         [
             (&self.locks, Type::INT8_ARRAY),
             (&self.exclusive, Type::BOOL_ARRAY),
@@ -58,6 +61,7 @@ impl<'a> CommitCall<'a> {
             (&self.written_keys, Type::BYTEA_ARRAY),
             (&self.written_values, Type::BYTEA_ARRAY),
             (&self.version, Type::INT8),
+            (&self.not_after, Type::INT8),
         ]
     }
 }

@@ -25,7 +25,7 @@ pub(super) const SCAN: &str = "SELECT key, version, value FROM menshen_records \
     WHERE key >= $1 AND ($2::bytea IS NULL OR key < $2) AND ($3::bytea IS NULL OR key > $3) \
     ORDER BY key LIMIT $4";
 
-pub(super) const COMMIT: &str = "SELECT menshen_commit($1, $2, $3, $4, $5, $6, $7)";
+pub(super) const COMMIT: &str = "SELECT menshen_commit($1, $2, $3, $4, $5, $6, $7, $8)";
 
 pub(super) const SIZE: &str = "SELECT pg_total_relation_size('menshen_records')";
 
@@ -41,7 +41,7 @@ ALTER TABLE menshen_records ALTER value SET STORAGE EXTERNAL;
 
 CREATE FUNCTION menshen_commit(
     locks bigint[], exclusive bool[], read_keys bytea[], read_versions bigint[],
-    written_keys bytea[], written_values bytea[], new_version bigint
+    written_keys bytea[], written_values bytea[], new_version bigint, not_after bigint
 ) RETURNS bool LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 DECLARE
     found_version bigint;
@@ -58,6 +58,9 @@ BEGIN
             PERFORM pg_advisory_xact_lock_shared(locks[i] # salt);
         END IF;
     END LOOP;
+    IF extract(epoch FROM clock_timestamp()) * 1000 > not_after THEN
+        RETURN false;
+    END IF;
     FOR i IN 1..cardinality(read_keys) LOOP
         SELECT version INTO found_version FROM menshen_records WHERE key = read_keys[i];
         IF coalesce(found_version, 0) <> read_versions[i] THEN
