@@ -58,6 +58,8 @@ struct ReadTo {
     cursor: Option<LogCursor>,
     /// From how long ago on, in seconds before the first read.
     max_age: u64,
+    /// The time of the newest entry so far.
+    newest: Option<Timestamp>,
 }
 
 /// Tokens of one user with a lower `ep` are revoked.
@@ -167,7 +169,8 @@ impl Denylist {
     }
 
     /// Reads the new entries of the log. The first call reads all that may still matter, and must
-    /// succeed before requests are served. Returns the time of the newest entry that it read.
+    /// succeed before requests are served. Returns the time of the newest entry, if that is newer
+    /// than all before.
     pub async fn load(&self, store: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
         let mut read_to = self.read_to.lock().await;
         let mut newest = None;
@@ -177,6 +180,7 @@ impl Denylist {
             *read_to = ReadTo {
                 cursor: None,
                 max_age,
+                newest: read_to.newest,
             };
         }
         let max_age = Duration::from_secs(max_age);
@@ -190,7 +194,10 @@ impl Denylist {
             }
             read_to.cursor = Some(page.next);
             if !page.more {
-                return Ok(newest);
+                // What is read again is not new.
+                let is_new = newest > read_to.newest;
+                read_to.newest = newest.max(read_to.newest);
+                return Ok(newest.filter(|_| is_new));
             }
         }
     }

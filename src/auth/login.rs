@@ -139,7 +139,14 @@ impl Auth {
                         is_new_user = false;
                     }
                 }
-                Err(error) => phone_error = Some(phone_error_of_login(error)?),
+                Err(error) => {
+                    phone_error = Some(phone_error_of_login(error)?);
+                    // The error may have come before the session was looked at.
+                    let is_active = self.store.session(&user.id, session.id, self.now()).await?;
+                    if is_active.is_none() {
+                        return Err(ErrorCode::TokenRevoked.into());
+                    }
+                }
             }
             // WeChat may have taken its time.
             now = self.now();

@@ -58,8 +58,9 @@ impl ForwardAuthConfig {
         let is_kept = config.upstream.authorization == UpstreamAuthorization::Keep;
         let mut names = config.token_headers().map(|(_, name)| name);
         let first = names.next().unwrap_or_default();
-        // A backend that gets tokens gets that of the path alone.
-        let has_one = names.all(|name| name.eq_ignore_ascii_case(first));
+        // A backend that gets tokens gets that of the path alone: one header that is for all paths.
+        let has_one = config.gate.token_header.is_some()
+            && names.all(|name| name.eq_ignore_ascii_case(first));
         if self.enabled && !removes && !(is_kept && has_one) {
             for (key, _) in config.token_headers() {
                 let message = "and forward_auth: the proxy sends the header on to the backend unless its own config removes it";

@@ -224,6 +224,8 @@ fn what_is_risky_is_allowed_with_a_warning() {
         "[upstream]\nauthorization = 'keep'\n{header}[[rule]]\nname = 'a'\npath = '/a'\ntoken_header = 'X-A'\n"
     );
     assert_eq!(warnings(&development(&two)).len(), 2);
+    let of_a_rule = two.replace("token_header = '_token'\n", "");
+    assert_eq!(warnings(&development(&of_a_rule)).len(), 1);
     let query = "[upstream]\nprotocol = 'http2'\n[[rule]]\nname = 'a'\npath = '/a'\ntoken_in_query = true\n";
     let found = problems(&development(query), &[]);
     assert!(

@@ -20,9 +20,14 @@ mod server;
 
 use std::{
     num::NonZero,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
+
+use self::{checker::Judged, server::locked};
 
 use crate::store::OpenOptions;
 
@@ -35,7 +40,7 @@ fn from_environment(name: &str) -> Option<u64> {
 }
 
 /// Makes the history of a seed and checks it; says what is wrong with it.
-fn check(seed: u64, options: &OpenOptions) -> Result<(), String> {
+fn check(seed: u64, options: &OpenOptions) -> Result<Judged, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -55,11 +60,13 @@ fn check(seed: u64, options: &OpenOptions) -> Result<(), String> {
 fn what_clients_are_told_is_what_one_store_would_have_said() {
     let options = OpenOptions::default();
     if let Some(seed) = from_environment("MENSHEN_SEED") {
-        check(seed, &options).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+        let judged = check(seed, &options).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+        println!("{judged:?}");
         return;
     }
     let seeds = from_environment("MENSHEN_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(0);
+    let total = Mutex::new(Judged::default());
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -69,14 +76,23 @@ fn what_clients_are_told_is_what_one_store_would_have_said() {
                     if seed >= seeds {
                         return;
                     }
-                    if let Err(wrong) = check(seed, &options) {
+                    let judged = check(seed, &options).unwrap_or_else(|wrong| {
                         next.store(seeds, Ordering::Relaxed);
-                        panic!("MENSHEN_SEED={seed} shows it: {wrong}");
-                    }
+                        panic!("MENSHEN_SEED={seed} shows it: {wrong}")
+                    });
+                    locked(&total).add(&judged);
                 }
             });
         }
     });
+    // A store that fails every call tells nothing wrong either.
+    let total = locked(&total);
+    let seeds = usize::try_from(seeds).expect("a count");
+    assert!(total.calls >= 8 * seeds, "{total:?}");
+    assert!(total.tokens >= 2 * seeds, "{total:?}");
+    assert!(total.revocations >= seeds / 4, "{total:?}");
+    assert!(total.overwritten >= seeds / 1000, "{total:?}");
+    assert!(total.unanswered >= seeds / 100, "{total:?}");
 }
 
 #[test]

@@ -473,6 +473,18 @@ fn the_database_has_a_role_for_menshen_that_owns_it_and_is_no_superuser() {
         fs::read_to_string(repository("deploy/docker/replicas/postgres/menshen.sql")).expect("SQL");
     let here = password.to_str().expect("text");
     fs::write(&script, sql.replace("/run/secrets/database.password", here)).expect("a file");
+    let unread = dir.path().join("unread.sql");
+    fs::write(
+        &unread,
+        sql.replace("/run/secrets/database.password", "/absent"),
+    )
+    .expect("a file");
+    let refused = psql("menshen")
+        .arg("-f")
+        .arg(&unread)
+        .output()
+        .expect("psql");
+    assert!(!refused.status.success(), "a role without a password");
     printed(psql("menshen").arg("-f").arg(&script));
     let role = printed(psql("menshen").args([
         "-c",

@@ -86,8 +86,33 @@ fn effects(history: &History) -> Result<Vec<Effect<'_>>, String> {
     Ok(effects)
 }
 
-/// Says what is wrong with a history.
-pub(super) async fn check(history: &History, options: &OpenOptions) -> Result<(), String> {
+/// How much was judged, so that histories in which nothing succeeds are no success.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    /// Calls whose outcome was compared.
+    pub(super) calls: usize,
+    /// Of those: sign-ins and renewals.
+    pub(super) tokens: usize,
+    /// Revocations that had to be in the log.
+    pub(super) revocations: usize,
+    /// Commits that others had overwritten before their calls found them.
+    pub(super) overwritten: usize,
+    /// Commits of calls whose client was not told.
+    pub(super) unanswered: usize,
+}
+
+impl Judged {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.tokens += other.tokens;
+        self.revocations += other.revocations;
+        self.overwritten += other.overwritten;
+        self.unanswered += other.unanswered;
+    }
+}
+
+/// Says how much of a history was judged, or what is wrong with it.
+pub(super) async fn check(history: &History, options: &OpenOptions) -> Result<Judged, String> {
     let fail = |what: String| Err(format!("{what}\n{}", history.describe()));
     if let Some(violation) = history.violations.first() {
         return fail(violation.clone());
@@ -98,6 +123,7 @@ pub(super) async fn check(history: &History, options: &OpenOptions) -> Result<()
         Ok(effects) => effects,
         Err(wrong) => return fail(wrong),
     };
+    let mut judged = Judged::default();
     // Of calls whose commit was overwritten: those that were told what came of it.
     let mut is_settled = HashSet::new();
     for Effect { at, entry, role } in effects {
@@ -106,11 +132,18 @@ pub(super) async fn check(history: &History, options: &OpenOptions) -> Result<()
             continue;
         }
         let expected = entry.call.make(&store).await.expect("memory works").text;
+        judged.overwritten += usize::from(role == Role::Overwritten);
+        judged.unanswered += usize::from(role == Role::Unanswered);
         let Some(Ok(told)) = &entry.outcome else {
             continue;
         };
         let is_same = told.text == expected;
         match role {
+            Role::Answered if is_same => {
+                judged.calls += 1;
+                judged.tokens += usize::from(told.token.is_some());
+                judged.revocations += told.entries.len();
+            }
             Role::Overwritten if is_same => drop(is_settled.insert(of)),
             Role::Answered | Role::SecondLook if !is_same => {
                 return fail(format!(
@@ -121,5 +154,5 @@ pub(super) async fn check(history: &History, options: &OpenOptions) -> Result<()
             Role::Unanswered | Role::Overwritten | Role::Answered | Role::SecondLook => {}
         }
     }
-    Ok(())
+    Ok(judged)
 }

@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// Pauses and kills replicas while there are clients.
+    /// Pauses and kills replicas, and sets the server's clock back, while there are clients.
     async fn disturb(self: Rc<Self>) {
         while !self.clients_ended.get() {
             tokio::time::sleep(self.up_to(4 * THINKING)).await;
@@ -219,6 +219,10 @@ impl World {
                 }
                 1 => host.pause(self.up_to(Duration::from_mins(1))),
                 2 => host.pause(self.up_to(THINKING)),
+                3 if self.random(|random| random.u8(..4) == 0) => {
+                    self.server
+                        .set_clock_back(self.up_to(Duration::from_mins(3)));
+                }
                 3.. => {}
             }
         }

@@ -53,6 +53,8 @@ struct Records {
 pub(super) struct Server {
     records: Mutex<Records>,
     began: Instant,
+    /// How far the clock was set back.
+    set_back: Mutex<Duration>,
     random: Mutex<fastrand::Rng>,
     /// Commits that are on their way although their callers have given up.
     late: watch::Sender<usize>,
@@ -185,6 +187,7 @@ impl Server {
         Arc::new(Self {
             records: Mutex::default(),
             began: Instant::now(),
+            set_back: Mutex::default(),
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
             late: watch::Sender::new(0),
             is_calm: Mutex::new(false),
@@ -200,7 +203,13 @@ impl Server {
     }
 
     fn time(&self) -> Timestamp {
-        NOW.plus(self.began.elapsed())
+        let right = NOW.plus(self.began.elapsed());
+        right.minus(*locked(&self.set_back))
+    }
+
+    /// Sets the server's clock back, as a failover to another server may.
+    pub(super) fn set_clock_back(&self, by: Duration) {
+        *locked(&self.set_back) += by;
     }
 
     fn random<T>(&self, choose: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
@@ -331,6 +340,10 @@ impl SharedEngine for Connection {
         limit: usize,
     ) -> Result<VersionedPairs, EngineError> {
         self.send().await;
+        if self.server.refuses_read() {
+            self.receive().await;
+            return Err(EngineError::Refused("the server is away"));
+        }
         let found = self.server.pairs(prefix, after, limit);
         self.receive().await;
         Ok(found)

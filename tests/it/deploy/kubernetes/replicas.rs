@@ -77,6 +77,17 @@ fn the_autoscaler_counts_cpu_and_the_database_has_room_for_its_most() {
     assert!(request < 1000 * whole("server", "threads"));
     assert!(container["resources"]["limits"]["cpu"].is_null());
 
+    // A Deployment does not count pods that are told to stop: one more becomes such a pod each time
+    // that a new one has been ready for `minReadySeconds`, and stays until its requests have ended.
     let surge = 1;
-    assert!(whole("store", "connections") * (most + surge) <= CONNECTIONS_OF_POSTGRESQL);
+    let seconds = |key: &str| -> u64 {
+        let span = config["server"][key].as_str().expect("a span");
+        let digits = span.strip_suffix('s').expect("seconds");
+        digits.parse().expect("seconds")
+    };
+    let spec = &rendered.deployment(variant)["spec"];
+    let ending = (seconds("unready_grace") + seconds("drain_timeout"))
+        .div_ceil(number(spec, "/minReadySeconds"));
+    let pods = most + surge + ending;
+    assert!(whole("store", "connections") * pods <= CONNECTIONS_OF_POSTGRESQL);
 }
