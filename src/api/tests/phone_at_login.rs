@@ -8,7 +8,7 @@ use super::{
     world::{APP, Answered, Ask, START, World},
 };
 use crate::{
-    config::{Config, Merge, Registration},
+    config::{Config, HumanDuration, Merge, Registration},
     dev::wechat::SimulatedWechat,
 };
 
@@ -195,6 +195,23 @@ async fn a_login_whose_session_ends_before_the_phone_is_bound_fails() {
     assert_eq!(again.says(), (401, "token_revoked"), "its tokens are dead");
     assert_eq!(world.audited("phone.bound"), 0);
     assert_eq!(world.login("alice-3").await.says(), (200, ""));
+}
+
+/// The phone is refused before the session would be looked at.
+#[tokio::test]
+async fn a_login_that_ends_while_wechat_fails_is_none() {
+    const NEVER_CODE: &str = "slow.9000-1";
+    let world = World::with(|config| config.wechat.timeout = HumanDuration::millis(3000)).await;
+    let alice = world.login("alice-1").await;
+    let sign_out = async {
+        until_asked(&world, NEVER_CODE).await;
+        let ask = Ask::post("/auth/logout", &json!({ "scope": "global" })).by(&alice);
+        assert_eq!(world.send(ask).await.status.as_u16(), 204);
+    };
+    let (again, ()) = join(login(&world, "alice-2", NEVER_CODE), sign_out).await;
+    assert_eq!(again.says(), (401, "token_revoked"), "its tokens are dead");
+    let alive = login(&world, "alice-3", "busy-1").await;
+    assert_eq!(told(&alive), (200, "", "wechat_busy"));
 }
 
 #[tokio::test]
