@@ -58,6 +58,6 @@ def one_menshen(args, **options):
     with ExitStack() as stack:
         upstream = Upstream(args.work)
         stack.callback(upstream.stop)
-        menshen = Menshen(args.menshen, args.work, key, upstream.port, data, **options)
+        menshen = Menshen(args.menshen, args.work, key, upstream.port, f"sled:{data}", **options)
         stack.callback(menshen.stop)
         yield menshen, upstream, key, menshen.login()

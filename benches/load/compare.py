@@ -41,7 +41,6 @@ from results import ROOT
 from upstream import Upstream
 
 MIB = 1024 * 1024
-USERS = 100_000
 
 
 class Measured:
@@ -84,7 +83,7 @@ def start_peers(args, keys, work, upstream, stack):
         data = work / f"data-{key.alg}"
         shutil.rmtree(data, ignore_errors=True)
         start(kinds.MENSHEN, lambda key=key, data=data: Menshen(
-            args.menshen, work, key, upstream.port, data, certificate=certificate if key.alg == "HS256" else None))
+            args.menshen, work, key, upstream.port, f"sled:{data}", certificate=certificate if key.alg == "HS256" else None))
     return started
 
 
@@ -133,63 +132,24 @@ def keeps_its_connection(port):
         connection.close()
 
 
-def measure_users_and_logins(args, keys, work, measured):
-    """Durable logins with one client and with 64, memory with 100,000 users, and memory after a minute of load on top."""
+def measure_logins(args, keys, work, measured):
+    """Durable logins of new users, with one client and with 64."""
     key = next((key for key in keys if key.alg == "EdDSA"), keys[0])
-    users = 1000 if args.quick else USERS
-    values = {}
-    # The rates are measured on a store of their own: how many users they leave depends on how fast they are.
-    rated, data = work / "data-logins", work / "data-users"
-    for directory in (rated, data):
-        shutil.rmtree(directory, ignore_errors=True)
+    data = work / "data-logins"
+    shutil.rmtree(data, ignore_errors=True)
+    rates = {1: [], clients.CONNECTIONS: []}
     with ExitStack() as stack:
         upstream = Upstream(work)
         stack.callback(upstream.stop)
-
-        def start(directory, cores, threads):
-            menshen = Menshen(args.menshen, work, key, upstream.port, directory, cores=cores, threads=threads)
-            stack.callback(menshen.stop)
-            return menshen
-
-        def login(menshen, seconds, prefix, connections):
-            summary = clients.wrk(menshen.http1, seconds, "logins.lua", prefix, connections=connections, path="/auth/wechat/login")
-            if summary.refused or summary.broken or not summary.requests:
-                raise Invalid(f"logins with {connections} clients failed: {summary}")
-            return summary.rate
-
         # Logins are the whole program's work, so they get the whole machine; the load shares it.
-        both = {PROXY_CORE, LOAD_CORE}
-        menshen = start(rated, both, 0)
-        rates = {1: [], clients.CONNECTIONS: []}
+        menshen = Menshen(args.menshen, work, key, upstream.port, f"sled:{data}", cores={PROXY_CORE, LOAD_CORE}, threads=0)
+        stack.callback(menshen.stop)
         for number in range(args.rounds):
             for connections, seen in rates.items():
-                seen.append(login(menshen, args.seconds, f"r{number}c{connections}n", connections))
-        menshen.stop()
-        for connections, seen in rates.items():
-            values[f"logins/{connections}"] = statistics.median(seen)
-            measured.figure(f"durable logins a second, {connections} clients", f"{statistics.median(seen):.0f}")
-
-        menshen, part = start(data, both, 0), 0
-        while (opened := menshen.metric("menshen_sessions_opened_total")) < users:
-            part += 1
-            # Slowly at the end, so that it does not overshoot by much.
-            login(menshen, 1, f"fill{part}n", 4 if opened > users * 0.8 else clients.CONNECTIONS)
-        measured.figure("users in the store", f"{opened:.0f}")
-        began = time.monotonic()
-        if code := menshen.stop():
-            raise Invalid(f"after SIGTERM menshen ended with {code}")
-        measured.figure("stopping takes", f"{time.monotonic() - began:.1f} s")
-
-        menshen = start(data, {PROXY_CORE}, 1)
-        measured.figure("start to ready with these users", f"{menshen.ready_after * 1000:.0f} ms")
-        time.sleep(args.idle)
-        values["users/idle"] = menshen.process.memory() / MIB
-        file = TokenFiles(key, work, menshen.login())["many"]
-        summary = clients.wrk(menshen.http1, args.minute, "tokens.lua", file, 0)
-        if summary.refused or summary.broken:
-            raise Invalid(f"the minute of load failed: {summary}")
-        values["users/load"] = menshen.process.memory() / MIB
-        measured.figure("memory at its highest in that time", f"{menshen.process.memory('VmHWM') / MIB:.1f} MiB")
+                seen.append(menshen.logins(args.seconds, f"r{number}c{connections}n", connections).rate)
+    values = {f"logins/{connections}": statistics.median(seen) for connections, seen in rates.items()}
+    for connections in rates:
+        measured.figure(f"durable logins a second, {connections} clients", f"{values[f'logins/{connections}']:.0f}")
     return values, rates
 
 
@@ -200,7 +160,7 @@ def measure_start_and_size(args, keys, work, _measured):
     for _ in range(2 if args.quick else 10):
         data = work / "data-empty"
         shutil.rmtree(data, ignore_errors=True)
-        menshen = Menshen(args.menshen, work, key, free_port(), data)
+        menshen = Menshen(args.menshen, work, key, free_port(), f"sled:{data}")
         took.append(menshen.ready_after * 1000)
         menshen.stop()
     stripped = work / "menshen.stripped"
@@ -208,7 +168,7 @@ def measure_start_and_size(args, keys, work, _measured):
     return {"start/ready": statistics.median(took), "start/binary": stripped.stat().st_size / MIB}, took
 
 
-PHASES = {"cpu": measure_cpu, "memory": measure_users_and_logins, "start": measure_start_and_size}
+PHASES = {"cpu": measure_cpu, "logins": measure_logins, "start": measure_start_and_size}
 
 
 def parse():
@@ -220,13 +180,11 @@ def parse():
     parser.add_argument("--without", nargs="+", choices=kinds.PEERS, default=[])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="length of one measurement")
-    parser.add_argument("--minute", type=int, default=60, help="length of the load before memory is read, in seconds")
-    parser.add_argument("--idle", type=int, default=5, help="rest before idle memory is read, in seconds")
     parser.add_argument("--bare", type=Path, default=ROOT / "target/bare-pingora/release/bare-pingora")
     parser.add_argument("--envoy", type=Path, default=ROOT / "target/backends/envoy/bin/envoy")
     args = command.parse(parser)
     if args.quick:
-        args.rounds, args.seconds, args.minute, args.idle = 1, 1, 2, 1
+        args.rounds, args.seconds = 1, 1
     return args
 
 

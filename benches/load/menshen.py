@@ -3,6 +3,7 @@
 import json
 import time
 
+import clients
 from peer import H2C, HTTP1, TLS, AccessLog, Peer
 from process import HOST, PROXY_CORE, Invalid, Process, free_port, get
 
@@ -20,7 +21,7 @@ urls = ["http://{host}:{upstream}"]
 algorithm = "{alg}"
 {key}
 [store]
-url = "sled:{data}"
+url = "{store}"
 [limits]
 enabled = false
 [telemetry]
@@ -30,11 +31,11 @@ log_format = "json"
 
 
 class Menshen(Peer):
-    """One menshen with one algorithm and its own store."""
+    """One menshen with one algorithm, on the store of this URL."""
 
     name = "menshen"
 
-    def __init__(self, binary, directory, key, upstream, data, *, cores=frozenset({PROXY_CORE}), threads=1, certificate=None,
+    def __init__(self, binary, directory, key, upstream, store, *, cores=frozenset({PROXY_CORE}), threads=1, certificate=None,
                  server="", wrapper=()):
         """With a certificate it also listens for TLS, and speaks h2c. `server`: more lines of the `[server]` section."""
         super().__init__()
@@ -50,7 +51,7 @@ class Menshen(Peer):
         key_line = f'secret_file = "{key.secret_file}"' if key.alg == "HS256" else f'key_dir = "{key.private_dir}"'
         config = directory / f"menshen-{key.alg}.toml"
         config.write_text(CONFIG.format(
-            host=HOST, listen=json.dumps(listen), admin=self.admin, upstream=upstream, alg=key.alg, key=key_line, data=data,
+            host=HOST, listen=json.dumps(listen), admin=self.admin, upstream=upstream, alg=key.alg, key=key_line, store=store,
             threads=threads, server=server), encoding="ascii")
         self.log = AccessLog(key.alg)
         started = time.monotonic()
@@ -67,6 +68,13 @@ class Menshen(Peer):
         status, body = get(self.http1, "/auth/wechat/login", {"Content-Type": "application/json"}, "POST", json.dumps({"code": code}))
         assert status == 200, (status, body)
         return json.loads(body)["access_token"]
+
+    def logins(self, seconds, prefix, connections):
+        """Logins of new users by `wrk`, whose codes begin with `prefix`."""
+        summary = clients.wrk(self.http1, seconds, "logins.lua", prefix, connections=connections, path="/auth/wechat/login")
+        if summary.refused or summary.broken or not summary.requests:
+            raise Invalid(f"logins with {connections} clients failed: {summary}")
+        return summary
 
     def metric(self, name, **labels):
         """The sum of a counter's series that carry these labels."""

@@ -1,4 +1,4 @@
-//! The table, the function that commits, and what the server has to be.
+//! The table, the functions that read and commit, and what the server has to be.
 
 use tokio_postgres::{Client, IsolationLevel, SimpleQueryMessage, error::SqlState};
 
@@ -14,9 +14,7 @@ const MIGRATION_LOCK: i64 = 0x006d_656e_7368_656e;
 
 /// Records with their values, and others without, in one statement, so of one moment; and, in the row
 /// without a key, the server's clock in milliseconds.
-pub(super) const READ: &str = "SELECT key, version, value FROM menshen_records WHERE key = ANY($1) \
-    UNION ALL SELECT key, version, NULL::bytea FROM menshen_records WHERE key = ANY($2) \
-    UNION ALL SELECT NULL::bytea, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, NULL::bytea";
+pub(super) const READ: &str = "SELECT key, version, value FROM menshen_read($1, $2)";
 
 /// A record with its value.
 pub(super) const GET: &str = "SELECT key, version, value FROM menshen_records WHERE key = $1";
@@ -39,6 +37,20 @@ CREATE TABLE menshen_records (
 -- Values are encrypted, so they do not compress.
 ALTER TABLE menshen_records ALTER value SET STORAGE EXTERNAL;
 
+-- A plan of this session, where the statement itself would be planned at each call, because a proxy may move a session from one
+-- connection to the next. STABLE: all of it is read as it was when the statement began.
+CREATE FUNCTION menshen_read(with_values bytea[], without_values bytea[])
+RETURNS TABLE (key bytea, version bigint, value bytea)
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY
+        SELECT r.key, r.version, r.value FROM menshen_records r WHERE r.key = ANY(with_values)
+        UNION ALL
+        SELECT r.key, r.version, NULL::bytea FROM menshen_records r WHERE r.key = ANY(without_values)
+        UNION ALL
+        SELECT NULL::bytea, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, NULL::bytea;
+END $$;
+
 CREATE FUNCTION menshen_commit(
     locks bigint[], exclusive bool[], read_keys bytea[], read_versions bigint[],
     written_keys bytea[], written_values bytea[], new_version bigint, not_after bigint
@@ -51,11 +63,12 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'menshen_commit needs READ COMMITTED';
     END IF;
+    -- Expressions: PERFORM would run a statement for each.
     FOR i IN 1..cardinality(locks) LOOP
         IF exclusive[i] THEN
-            PERFORM pg_advisory_xact_lock(locks[i] # salt);
+            CONTINUE WHEN pg_advisory_xact_lock(locks[i] # salt) IS NULL;
         ELSE
-            PERFORM pg_advisory_xact_lock_shared(locks[i] # salt);
+            CONTINUE WHEN pg_advisory_xact_lock_shared(locks[i] # salt) IS NULL;
         END IF;
     END LOOP;
     IF extract(epoch FROM clock_timestamp()) * 1000 > not_after THEN
@@ -78,8 +91,9 @@ BEGIN
     RETURN true;
 END $$;
 
--- Whoever calls it, it is about the table beside it.
+-- Whoever calls them, they are about the table beside them.
 DO $$ BEGIN
+    EXECUTE format('ALTER FUNCTION menshen_read SET search_path = %I, pg_temp', current_schema());
     EXECUTE format('ALTER FUNCTION menshen_commit SET search_path = %I, pg_temp', current_schema());
 END $$;
 "];

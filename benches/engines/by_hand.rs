@@ -1,0 +1,98 @@
+//! What somebody who knows the database would write for the same records: prepared statements in one
+//! transaction, rows locked where they are read. PostgreSQL's is in `benches/load/engines.py`, for
+//! `pgbench`.
+
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream};
+use mysql_async::{Pool, TxOpts, prelude::Queryable as _};
+
+use super::{Arguments, Kind, Operation};
+
+/// Bytes of the value of a small record: a code, a pointer to a user.
+const SMALL: usize = 120;
+
+pub(super) async fn operation(arguments: &Arguments, user_bytes: usize) -> Operation {
+    let pool = Pool::from_url(&arguments.url).expect("a URL of MySQL");
+    let mut connection = pool.get_conn().await.expect("a connection");
+    connection
+        .query_drop(
+            "CREATE TABLE by_hand (k VARBINARY(255) PRIMARY KEY, version BIGINT NOT NULL,
+             value MEDIUMBLOB NOT NULL) ENGINE=InnoDB",
+        )
+        .await
+        .expect("a table");
+    let made = stream::iter(0..arguments.users).map(|place| {
+        let pool = pool.clone();
+        async move {
+            let mut connection = pool.get_conn().await.expect("a connection");
+            let rows = [
+                (format!("o/{place}"), vec![1; SMALL]),
+                (format!("u/{place}"), vec![1; user_bytes]),
+            ];
+            connection
+                .exec_batch("INSERT INTO by_hand VALUES (?, 1, ?)", rows)
+                .await
+                .expect("a row");
+        }
+    });
+    made.buffer_unordered(64).for_each(async |()| ()).await;
+    let kind = arguments.kind;
+    Arc::new(move |place, number| {
+        let pool = pool.clone();
+        Box::pin(async move { transaction(&pool, kind, (place, number), user_bytes).await })
+    })
+}
+
+async fn transaction(pool: &Pool, kind: Kind, (place, number): (u64, u64), user_bytes: usize) {
+    const READ: &str = "SELECT version, value FROM by_hand WHERE k = ?";
+    const LOCK: &str = "SELECT version, value FROM by_hand WHERE k = ? FOR UPDATE";
+    const INSERT: &str = "INSERT INTO by_hand VALUES (?, 1, ?)";
+    const UPDATE: &str = "UPDATE by_hand SET version = version + 1, value = ? WHERE k = ?";
+    type Row = Option<(i64, Vec<u8>)>;
+    let (fresh, pointer, user) = (
+        format!("c/{number}"),
+        format!("o/{place}"),
+        format!("u/{place}"),
+    );
+    let mut tx = pool
+        .start_transaction(TxOpts::default())
+        .await
+        .expect("a transaction");
+    match kind {
+        Kind::Login => {
+            let _: Row = tx.exec_first(READ, (&fresh,)).await.expect("read");
+            let _: Row = tx.exec_first(READ, (&pointer,)).await.expect("read");
+            let _: Row = tx.exec_first(LOCK, (&user,)).await.expect("read");
+            tx.exec_drop(INSERT, (&fresh, vec![2; SMALL]))
+                .await
+                .expect("written");
+            tx.exec_drop(UPDATE, (vec![2; user_bytes], &user))
+                .await
+                .expect("written");
+        }
+        Kind::FirstLogin => {
+            let (pointer, user) = (format!("o/new-{number}"), format!("u/new-{number}"));
+            let _: Row = tx.exec_first(READ, (&fresh,)).await.expect("read");
+            let _: Row = tx.exec_first(READ, (&pointer,)).await.expect("read");
+            for (key, bytes) in [(&fresh, SMALL), (&pointer, SMALL), (&user, user_bytes)] {
+                tx.exec_drop(INSERT, (key, vec![2; bytes]))
+                    .await
+                    .expect("written");
+            }
+        }
+        Kind::Refresh => {
+            let _: Row = tx.exec_first(LOCK, (&user,)).await.expect("read");
+            tx.exec_drop(UPDATE, (vec![2; user_bytes], &user))
+                .await
+                .expect("written");
+        }
+        Kind::Code => {
+            let _: Row = tx.exec_first(READ, (&fresh,)).await.expect("read");
+            tx.exec_drop(INSERT, (&fresh, vec![2; user_bytes]))
+                .await
+                .expect("written");
+        }
+    }
+    tx.commit().await.expect("committed");
+}
