@@ -44,6 +44,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tower::{ServiceExt, service_fn};
 
 use crate::{
+    auth::Denylist,
     crypto,
     metrics::Metrics,
     store::{Store, StoreError},
@@ -79,6 +80,7 @@ named_enum! {
 pub struct Probes {
     pub stage: watch::Receiver<ProcessStage>,
     pub store: Arc<dyn Store>,
+    pub denylist: Arc<Denylist>,
     pub metrics: Metrics,
     pub details: Arc<ReadinessDetails>,
     pub issuers: Arc<TrustedIssuers>,
@@ -238,6 +240,15 @@ async fn metrics(State(probes): State<Probes>) -> Response {
             .store_size
             .set(i64::try_from(stats.size_bytes).unwrap_or(i64::MAX));
     }
+    if let Some(pool) = probes.store.connections() {
+        let gauge = |state| probes.metrics.store_connections.with_label_values(&[state]);
+        gauge("in_use").set(as_gauge(pool.in_use));
+        gauge("idle").set(as_gauge(pool.idle));
+        let waiting = &probes.metrics.store_connections_waiting;
+        waiting.set(as_gauge(pool.waiting));
+    }
+    let age = probes.denylist.age();
+    probes.metrics.revocations_age.set(age.as_secs_f64());
     let is_ready = is_good && *probes.stage.borrow() == ProcessStage::Serving;
     probes.metrics.ready.set(i64::from(is_ready));
     (
@@ -245,6 +256,10 @@ async fn metrics(State(probes): State<Probes>) -> Response {
         probes.metrics.render(),
     )
         .into_response()
+}
+
+fn as_gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 async fn livez(State(probes): State<Probes>) -> Response {

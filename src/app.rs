@@ -5,10 +5,12 @@ mod assertions;
 mod check;
 mod explain;
 mod generation;
+mod heartbeats;
 mod minting;
 mod offline;
 mod process;
 mod reload;
+mod replica_facts;
 mod secrets;
 mod startup;
 mod storage;
@@ -28,6 +30,7 @@ pub use check::check;
 pub use explain::{OfflineGate, offline_gate};
 pub use offline::operations;
 pub use reload::Reload;
+pub use replica_facts::{replica_facts, running_replicas};
 pub use storage::{
     check_store, export_key, export_key_from_file, migrate_store, open_store, with_key_file,
 };
@@ -43,6 +46,7 @@ use crate::{
     metrics::Metrics,
     outbound::AdminClient,
     proxy::{Listener, Server, ServerParts, Streams, Tls, install_crypto},
+    store::{ReplicaId, UpkeepLease},
     telemetry::Sink,
 };
 
@@ -115,13 +119,18 @@ impl App {
         let store = opened.store;
         let denylist = Arc::new(Denylist::with_retention(Duration::ZERO));
         let (stage, stage_seen) = watch::channel(ProcessStage::Starting);
+        let replica = ReplicaId::generate(&entropy)?;
+        let lease = Arc::new(UpkeepLease::new(replica));
         let outbox_dispatcher = Arc::new(OutboxDispatcher::new(
             store.clone(),
             metrics.clone(),
             audit.clone(),
             clock.clone(),
+            lease.clone(),
         ));
         let process = Arc::new(Process {
+            replica,
+            lease,
             outbox_dispatcher,
             store: store.clone(),
             root: opened.root,
@@ -142,10 +151,12 @@ impl App {
             Box::pin(Generation::build(&process, config, None)).await?;
         // The generation has set how long revocations are kept.
         denylist
-            .load(&*store)
+            .load(&*store, &metrics)
             .await
             .context("cannot read the revocations")?;
         denylist.prune(clock.now());
+        // Before the first upkeep; another process may have it.
+        process.lease.renew(&*store).await?;
         generation.start(&process);
         let server = Server::new(ServerParts {
             config: &generation.config,
@@ -246,6 +257,10 @@ impl App {
             () = skip_drain.as_mut() => tracing::warn!("second signal to stop: not waiting for requests in flight"),
         }
         tasks.shutdown().await;
+        let store = &*self.process.store;
+        if let Err(error) = self.process.lease.release(store).await {
+            tracing::warn!(%error, "the lease on upkeep could not be given back");
+        }
         self.process
             .store
             .close()
@@ -285,10 +300,11 @@ fn start(process: &Arc<Process>, current: &Arc<Current>, config: &Config, tasks:
         loop {
             ticks.tick().await;
             let administration = now.generation.load_full().administration.clone();
-            reencrypt(&administration).await;
+            reencrypt(&administration, &it.lease).await;
             sweep(&it).await;
         }
     });
+    tasks.spawn(heartbeats::run(process.clone(), current.clone()));
     let outbox_dispatcher = process.outbox_dispatcher.clone();
     tasks.spawn(async move { outbox_dispatcher.run().await });
     let outbox_dispatcher = process.outbox_dispatcher.clone();
@@ -304,9 +320,9 @@ fn start(process: &Arc<Process>, current: &Arc<Current>, config: &Config, tasks:
     });
 }
 
-/// Continues a change of the store's key that was interrupted.
-async fn reencrypt(administration: &Administration) {
-    loop {
+/// Continues a change of the store's key that was interrupted, while this process has the lease.
+async fn reencrypt(administration: &Administration, lease: &UpkeepLease) {
+    while lease.is_held() {
         match administration.reencrypt().await {
             Ok(step) if !step.finished => {}
             Ok(_) => return,
@@ -318,9 +334,9 @@ async fn reencrypt(administration: &Administration) {
     }
 }
 
-/// Removes expired records, a batch at a time.
+/// Removes expired records, a batch at a time, while this process has the lease.
 async fn sweep(process: &Process) {
-    loop {
+    while process.lease.is_held() {
         match process.store.sweep(process.clock.now(), SWEEP_BATCH).await {
             Ok(SWEEP_BATCH) => {}
             Ok(_) => return,

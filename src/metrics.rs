@@ -40,6 +40,11 @@ impl Metrics {
             .build_info
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
+        // What has no value yet is there at zero.
+        families.revocation_lag.with_label_values::<&str>(&[]);
+        for state in ["in_use", "idle"] {
+            families.store_connections.with_label_values(&[state]);
+        }
         // What has been read at start is in use.
         families.config_applied.set(1);
         Self(Arc::new(Registered {

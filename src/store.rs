@@ -33,6 +33,7 @@ mod error;
 pub mod fixture;
 mod imports;
 mod keyring;
+mod lease;
 mod logins;
 mod open;
 mod open_options;
@@ -40,6 +41,7 @@ mod operations;
 mod outbox;
 mod phones;
 mod record_cipher;
+mod replicas;
 mod revocations;
 mod sessions;
 mod transfer;
@@ -57,13 +59,15 @@ pub use self::{
         AccountOutcome, Credentials, Identities, NewAccount, PasswordHash, ReencryptionProgress,
         RightsChange, RightsOutcome, UserIdentity, UserLookup, WechatSession,
     },
+    engine::ConnectionPool,
     engines::sled::{CompactError, Compacted, compact},
     error::StoreError,
     imports::{IdentityKind, ImportConflict, ImportOutcome, ImportedUser},
     keyring::WrappingKeys,
+    lease::UpkeepLease,
     logins::{LoginOutcome, LoginProof, NewLogin, WechatIdentity},
-    open::{OpenedStore, check_engine, check_url, has_data, migrate, open},
-    open_options::{OpenError, OpenOptions},
+    open::{OpenedStore, check_engine, check_url, has_data, migrate, open, running_replicas},
+    open_options::{FORMAT, OpenError, OpenOptions},
     outbox::{
         Backlog, OutboxEntry, OutboxEvent, OutboxPolicy, OutboxReceipt, Withdrawal,
         WithdrawalOutcome, WithdrawalScope,
@@ -72,9 +76,10 @@ pub use self::{
         BindOutcome, GuessId, MergedUser, PhoneBinding, PhoneProof, SmsGuess, SmsId, SmsLimits,
         SmsRefund, SmsReservation, SmsReservationOutcome, UnbindOutcome,
     },
+    replicas::{Replica, ReplicaFacts, ReplicaId},
     revocations::{
         LogCursor, RevocationEntry, RevocationOutcome, RevocationPage, RevocationScope,
-        RevocationTarget,
+        RevocationTarget, UnreadableLines,
     },
     sessions::{
         NewSession, OpenedSession, RefreshSalt, Renewal, RenewalProof, RenewedSession, Rotation,
@@ -273,8 +278,9 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<RevocationOutcome, StoreError>;
 
     /// Revocations after `cursor`, in order of arrival, at most `limit`, but that those of one
-    /// operation come together. May return an entry twice, and never skips one. `None` starts at the
-    /// oldest that is younger than `max_age`, or at an older one.
+    /// operation come together. May return an entry twice, and never skips one: of lines that cannot
+    /// be read it tells which tokens they may reject. `None` starts at the oldest that is younger than
+    /// `max_age`, or at an older one.
     async fn revocations(
         &self,
         cursor: Option<&LogCursor>,
@@ -310,6 +316,32 @@ pub trait Store: Send + Sync + 'static {
 
     /// Figures for metrics.
     async fn stats(&self) -> Result<StoreStats, StoreError>;
+
+    /// The clock that all processes share; `None` where this process is alone.
+    async fn shared_time(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Tells the other processes what this one is; returns those that run. None where this process is
+    /// alone. `clock_ahead_ms`: how far its clock is ahead of [`shared_time`](Self::shared_time).
+    async fn heartbeat(
+        &self,
+        id: ReplicaId,
+        clock_ahead_ms: i64,
+        facts: &ReplicaFacts,
+    ) -> Result<Vec<Replica>, StoreError>;
+
+    /// Takes or renews the lease on upkeep for so long, at most 5 minutes, unless another process
+    /// holds it; whether this one does now. Always, where it is alone. See [`UpkeepLease`].
+    async fn hold_lease(&self, holder: ReplicaId, lasts: Duration) -> Result<bool, StoreError>;
+
+    /// Gives the lease on upkeep back, if this process holds it.
+    async fn release_lease(&self, holder: ReplicaId) -> Result<(), StoreError>;
+
+    /// The connections to a database, as they are now; `None` where there are none.
+    fn connections(&self) -> Option<ConnectionPool>;
+
+    /// Waits until another process may have written to the revocation log. A hint, which may get
+    /// lost: the log is polled as well. Never returns where processes cannot send any.
+    async fn wait_for_hint(&self);
 
     /// A snapshot of everything in the store; writes continue meanwhile.
     async fn export(&self) -> Result<Export, StoreError>;

@@ -190,7 +190,8 @@ async fn stored_keys(
     }
     let mut config = config.clone();
     config.store.lock_wait = HumanDuration::secs(1).min(config.store.lock_wait);
-    let store = open_store(&config, &Metrics::new(), entropy)
+    let metrics = Metrics::new();
+    let store = open_store(&config, &metrics, entropy)
         .await
         .context("no menshen answers on a plain address of server.listen, so its store was tried")?
         .store;
@@ -199,7 +200,7 @@ async fn stored_keys(
         let newest = keys
             .first()
             .context("no menshen has run with this store yet, so it has no keys")?;
-        denylist.load(&*store).await?;
+        denylist.load(&*store, &metrics).await?;
         // A start would create a key of another algorithm; here nothing is created.
         if newest.algorithm == config.tokens.algorithm.as_str() {
             Ok(Keyrings::open(&config.tokens, lifetimes, &*store, entropy, now).await?)

@@ -15,8 +15,8 @@ use axum::Router;
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    assertions::upstream_assertions, check::problems_error, process::Process, secrets,
-    storage::export_key,
+    assertions::upstream_assertions, check::problems_error, process::Process, replica_facts,
+    secrets, storage::export_key,
 };
 use crate::{
     admin::{self, AdminState, Probes},
@@ -33,6 +33,7 @@ use crate::{
         wechat::{PushReceiver, Wechat},
     },
     proxy::{Snapshot, SnapshotParts, Upstreams},
+    store::ReplicaFacts,
     telemetry::AccessLog,
     token::{
         Issuer, KeyMaintenance, Keyrings, Lifetimes, RESERVED_CLAIMS, RefreshTokens,
@@ -59,6 +60,8 @@ pub(super) struct Generation {
     /// Claims of external tokens that rules and headers of this config use.
     custom_claims: Arc<[Arc<str>]>,
     hooks: Option<Arc<Hooks>>,
+    /// What the other processes on the same store compare with theirs.
+    pub(super) replica_facts: ReplicaFacts,
     tasks: Vec<GenerationTask>,
 }
 
@@ -85,6 +88,7 @@ impl Generation {
         };
         let dialects = Arc::new(Dialects::compile(&config).map_err(problems_error)?);
         let lifetimes = dialects.lifetimes(&config.tokens);
+        let replica_facts = replica_facts::facts(&config, &dialects)?;
         builder.set_revocation_retention(lifetimes);
         let upstreams = builder.upstreams().await?;
         let keyrings = builder.keyrings(lifetimes).await?;
@@ -115,6 +119,7 @@ impl Generation {
             issuers,
             custom_claims,
             hooks,
+            replica_facts,
             tasks: Vec::new(),
         };
         Ok((generation, snapshot))
@@ -159,6 +164,7 @@ impl Generation {
         self.tasks.push(GenerationTask(tokio::spawn(async move {
             let maintenance = KeyMaintenance {
                 store: &*process.store,
+                lease: &process.lease,
                 clock: &process.clock,
                 entropy: &process.entropy,
                 audit: &process.audit,
@@ -430,6 +436,7 @@ impl<'a> Builder<'a> {
         let probes = Probes {
             stage: process.stage.clone(),
             store: process.store.clone(),
+            denylist: process.denylist.clone(),
             metrics: process.metrics.clone(),
             details: process.details.clone(),
             issuers: issuers.clone(),

@@ -14,13 +14,17 @@ use crate::{
     entropy::Entropy,
     metrics::Metrics,
     proxy::Streams,
-    store::Store,
+    store::{ReplicaId, Store, UpkeepLease},
     telemetry::Sink,
 };
 
 /// The parts that no reload replaces.
 pub(super) struct Process {
     pub(super) store: Arc<dyn Store>,
+    /// What this process is called by the others on the same store.
+    pub(super) replica: ReplicaId,
+    /// Whether this process does the upkeep of the store.
+    pub(super) lease: Arc<UpkeepLease>,
     /// The store's root secret, from which the keys of refresh tokens and codes are derived.
     pub(super) root: Key,
     pub(super) denylist: Arc<Denylist>,

@@ -42,7 +42,7 @@ pub async fn check_store(config: &StoreConfig) -> Result<(), OpenError> {
 }
 
 /// How to reach a shared engine.
-fn shared_options(config: &StoreConfig) -> OpenOptions {
+pub(super) fn shared_options(config: &StoreConfig) -> OpenOptions {
     OpenOptions {
         connections: config.connections,
         password_file: config.password_file.clone(),

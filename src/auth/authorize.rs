@@ -290,6 +290,10 @@ impl Authorizer {
             by.inspect(|counters| counters.checks.revoked.inc());
             return Err(ErrorCode::TokenRevoked);
         }
+        if self.denylist.is_doubtful(&identity.claims) {
+            self.checks.expired.inc();
+            return Err(ErrorCode::TokenExpired);
+        }
         passed.inc();
         by.inspect(|counters| counters.checks.verified.inc());
         Ok(identity)

@@ -1,11 +1,14 @@
 //! Revocations in memory, so that no request reads the store.
 //!
 //! Loaded from the revocation log of the store before serving, then polled, so that a logout or a
-//! ban on one replica takes effect on every other within one poll. On its own replica it takes
-//! effect at once, through [`Denylist::apply`].
+//! ban on one replica takes effect on every other within one poll, or at once where the store sends
+//! hints. On its own replica it takes effect at once, through [`Denylist::apply`].
+//!
+//! A line of the log that cannot be read may reject any token that was issued before it. Such a token
+//! is treated as expired: its client refreshes it, and the store knows whether the session goes on.
 //!
 //! Must stay true: an entry stays as long as a token that it rejects can be valid; while the store
-//! fails no entry is dropped.
+//! fails no entry is dropped; a line that cannot be read stops no other.
 
 use std::{
     future::Future,
@@ -16,18 +19,26 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use tokio::sync::{Mutex, watch};
+use tokio::{
+    sync::{Mutex, watch},
+    time::Instant,
+};
 
 use crate::{
     clock::Clock,
     metrics::Metrics,
-    store::{LogCursor, RevocationEntry, RevocationTarget, Store, StoreError},
+    store::{
+        LogCursor, RevocationEntry, RevocationPage, RevocationTarget, Store, StoreError,
+        UnreadableLines,
+    },
     token::{AccessClaims, VerifiedClaims},
     types::{REVOCATION_RETENTION, SessionId, Timestamp, UserId},
 };
 
 /// Entries per read of the log.
 const PAGE_SIZE: usize = 1000;
+/// How long a poll waits for further hints.
+const HINT_GATHER_TIME: Duration = Duration::from_millis(20);
 /// How often old entries are dropped.
 const PRUNE_INTERVAL: Duration = Duration::from_mins(10);
 
@@ -40,7 +51,12 @@ pub struct Denylist {
     users: papaya::HashMap<UserId, UserEpoch, RandomState>,
     /// Tokens with a lower `gep` are revoked, for all users.
     global_epoch: AtomicU64,
+    /// Own tokens that were issued until then are treated as expired, in milliseconds since the epoch.
+    doubtful_until: AtomicU64,
     read_to: Mutex<ReadTo>,
+    created_at: Instant,
+    /// When the whole log was read last, in milliseconds since `created_at`.
+    read_at: AtomicU64,
     /// Signals every entry that is applied.
     changed: watch::Sender<()>,
 }
@@ -58,8 +74,6 @@ struct ReadTo {
     cursor: Option<LogCursor>,
     /// From how long ago on, in seconds before the first read.
     max_age: u64,
-    /// The time of the newest entry so far.
-    newest: Option<Timestamp>,
 }
 
 /// Tokens of one user with a lower `ep` are revoked.
@@ -82,7 +96,10 @@ impl Denylist {
             sessions: papaya::HashMap::default(),
             users: papaya::HashMap::default(),
             global_epoch: AtomicU64::new(0),
+            doubtful_until: AtomicU64::new(0),
             read_to: Mutex::default(),
+            created_at: Instant::now(),
+            read_at: AtomicU64::new(0),
             changed: watch::Sender::new(()),
         }
     }
@@ -149,6 +166,22 @@ impl Denylist {
                 .is_some_and(|user| claims.ep < user.epoch)
     }
 
+    /// Whether a token with these claims may be revoked by a line of the log that cannot be read. One
+    /// of an external issuer is not meant: nothing says when it was issued, and its session is not
+    /// the store's.
+    pub fn is_doubtful(&self, claims: &VerifiedClaims) -> bool {
+        let until = self.doubtful_until.load(Ordering::Acquire);
+        claims
+            .own()
+            .is_some_and(|claims| claims.iat.as_millis() <= until)
+    }
+
+    /// How long ago the whole log was read.
+    pub fn age(&self) -> Duration {
+        let read_at = Duration::from_millis(self.read_at.load(Ordering::Acquire));
+        self.created_at.elapsed().saturating_sub(read_at)
+    }
+
     /// Drops entries older than any token that can still be valid. The global epoch is one number
     /// and stays.
     pub fn prune(&self, now: Timestamp) {
@@ -169,40 +202,67 @@ impl Denylist {
     }
 
     /// Reads the new entries of the log. The first call reads all that may still matter, and must
-    /// succeed before requests are served. Returns the time of the newest entry, if that is newer
-    /// than all before.
-    pub async fn load(&self, store: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
+    /// succeed before requests are served.
+    pub async fn load(&self, store: &dyn Store, metrics: &Metrics) -> Result<(), StoreError> {
+        let asked_at = self.created_at.elapsed();
         let mut read_to = self.read_to.lock().await;
-        let mut newest = None;
         let max_age = self.retention.load(Ordering::Acquire);
         if max_age > read_to.max_age {
             // Older entries matter now.
             *read_to = ReadTo {
                 cursor: None,
                 max_age,
-                newest: read_to.newest,
             };
         }
         let max_age = Duration::from_secs(max_age);
+        let is_following = read_to.cursor.is_some();
         loop {
             let page = store
                 .revocations(read_to.cursor.as_ref(), max_age, PAGE_SIZE)
                 .await?;
-            for entry in &page.entries {
-                self.apply(entry);
-                newest = newest.max(Some(entry.at));
+            self.apply_page(&page, metrics);
+            if is_following {
+                let lag = metrics.revocation_lag.with_label_values::<&str>(&[]);
+                page.ages
+                    .iter()
+                    .for_each(|age| lag.observe(age.as_secs_f64()));
             }
             read_to.cursor = Some(page.next);
             if !page.more {
-                // What is read again is not new.
-                let is_new = newest > read_to.newest;
-                read_to.newest = newest.max(read_to.newest);
-                return Ok(newest.filter(|_| is_new));
+                let asked_at = u64::try_from(asked_at.as_millis()).unwrap_or(u64::MAX);
+                self.read_at.store(asked_at, Ordering::Release);
+                return Ok(());
             }
         }
     }
 
-    /// Follows the log until `shutdown`. While the store fails the list stays as it is.
+    fn apply_page(&self, page: &RevocationPage, metrics: &Metrics) {
+        for entry in &page.entries {
+            self.apply(entry);
+        }
+        let Some(UnreadableLines {
+            count,
+            issued_until,
+        }) = page.unreadable
+        else {
+            return;
+        };
+        metrics.revocation_lines_unreadable.inc_by(count as u64);
+        tracing::error!(
+            count,
+            "lines of the revocation log cannot be read: tokens that were issued before them count as expired"
+        );
+        self.doubt_until(issued_until);
+    }
+
+    /// Treats own tokens that were issued until then as expired.
+    pub(super) fn doubt_until(&self, issued_until: Timestamp) {
+        let until = issued_until.as_millis();
+        self.doubtful_until.fetch_max(until, Ordering::AcqRel);
+    }
+
+    /// Follows the log until `shutdown`: once in each `poll`, and at once when the store hints that
+    /// there is something new. While the store fails the list stays as it is.
     pub async fn follow(
         &self,
         store: &dyn Store,
@@ -212,25 +272,26 @@ impl Denylist {
         shutdown: impl Future<Output = ()>,
     ) {
         let mut shutdown = pin!(shutdown);
+        // One wait for as many polls as it takes: begun anew, it might never be connected.
+        let mut hint = store.wait_for_hint();
         let mut failing = false;
         let mut forgotten_at = clock.now();
         loop {
             tokio::select! {
                 () = &mut shutdown => return,
+                () = &mut hint => {
+                    hint = store.wait_for_hint();
+                    // Many hints are one poll.
+                    tokio::time::sleep(HINT_GATHER_TIME.min(poll)).await;
+                }
                 () = tokio::time::sleep(poll) => {}
             }
-            match self.load(store).await {
-                Ok(newest) => {
-                    if failing {
-                        failing = false;
-                        tracing::info!("revocations are followed again");
-                    }
-                    if let Some(at) = newest {
-                        metrics
-                            .revocation_lag
-                            .set(clock.now().since(at).as_secs_f64());
-                    }
+            match self.load(store, metrics).await {
+                Ok(()) if failing => {
+                    failing = false;
+                    tracing::info!("revocations are followed again");
                 }
+                Ok(()) => {}
                 Err(error) if !failing => {
                     failing = true;
                     tracing::warn!(%error, "revocations cannot be read, those known stay in force");

@@ -22,7 +22,7 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     provider::hooks::{HookNotification, Hooks, LoginNotification},
-    store::{OutboxEntry, OutboxEvent, Store, StoreError, UserLookup},
+    store::{OutboxEntry, OutboxEvent, Store, StoreError, UpkeepLease, UserLookup},
     types::Timestamp,
 };
 
@@ -47,6 +47,7 @@ pub struct OutboxDispatcher {
     metrics: Metrics,
     audit: Audit,
     clock: Clock,
+    lease: Arc<UpkeepLease>,
     target: ArcSwapOption<HookTarget>,
     woken: Notify,
     logins: mpsc::Sender<LoginNotification>,
@@ -60,14 +61,22 @@ struct HookTarget {
 }
 
 impl OutboxDispatcher {
-    /// Sends nothing before [`OutboxDispatcher::set_target`].
-    pub fn new(store: Arc<dyn Store>, metrics: Metrics, audit: Audit, clock: Clock) -> Self {
+    /// Sends nothing before [`OutboxDispatcher::set_target`], and events of the outbox only while
+    /// this process holds the lease.
+    pub fn new(
+        store: Arc<dyn Store>,
+        metrics: Metrics,
+        audit: Audit,
+        clock: Clock,
+        lease: Arc<UpkeepLease>,
+    ) -> Self {
         let (logins, login_queue) = mpsc::channel(LOGIN_QUEUE_CAPACITY);
         Self {
             store,
             metrics,
             audit,
             clock,
+            lease,
             target: ArcSwapOption::empty(),
             woken: Notify::new(),
             logins,
@@ -136,13 +145,14 @@ impl OutboxDispatcher {
         }
     }
 
-    /// Sends every event that is due; returns how many the backend has accepted.
+    /// Sends every event that is due, while this process holds the lease; returns how many the backend
+    /// has accepted.
     pub async fn dispatch_due(self: &Arc<Self>) -> Result<usize, StoreError> {
         let Some(target) = self.target.load_full() else {
             return Ok(0);
         };
         let mut delivered = 0;
-        loop {
+        while self.lease.is_held() {
             let now = self.clock.now();
             let until = now.plus(target.hooks.timeout() + LEASE_MARGIN);
             let leased = self
@@ -161,6 +171,7 @@ impl OutboxDispatcher {
                 delivered += usize::from(delivery.unwrap_or(Ok(false))?);
             }
         }
+        Ok(delivered)
     }
 
     async fn update_backlog_metrics(&self) {

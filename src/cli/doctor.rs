@@ -17,6 +17,7 @@ mod finding;
 mod folding;
 mod hooks;
 mod issuers;
+mod replicas;
 mod running;
 mod server_probe;
 mod sms;
@@ -86,6 +87,7 @@ async fn examine(config: Config, echo: Option<String>) -> Vec<NamedFinding> {
         start("wechat", wechat::check(context.clone())),
         start_sync("clock", clock::check, context),
         start("store", store::check(context.clone())),
+        start("replicas", replicas::check(context.clone())),
         start_sync("certificate", certificate::check, context),
         start_sync("sockets", sockets::check, context),
         start("running", running::check(context.clone())),

@@ -52,11 +52,11 @@ const HOOK: Label = closed(
 );
 const OP: Label = closed("op", OPERATIONS);
 
-/// Operations of the store, as `store/embedded/operations.rs` names them.
+/// Operations of the store, as `store/engine_store/store_trait.rs` names them.
 const OPERATIONS: &str = "add_key backlog bind_phone change_rights check close code_spent create_account credentials erase_user \
-    export find_user import_users keys known login prove_phone prove_wechat release_sms \
-    remove_key renew reseal reserve_sms restore revocations revoke rotate rotate_store_key session sessions \
-    settle_outbox stats sweep take_outbox unbind_phone update_profile user users wechat_session withdraw";
+    export find_user heartbeat hold_lease import_users keys known login prove_phone prove_wechat release_lease release_sms \
+    remove_key renew replicas reseal reserve_sms restore revocations revoke rotate rotate_store_key session sessions \
+    settle_outbox shared_time stats sweep take_outbox unbind_phone update_profile user users wechat_session withdraw";
 
 macro_rules! metric_families {
     ($($title:literal {
@@ -88,7 +88,7 @@ macro_rules! metric_families {
     };
 }
 
-// Histograms without labels have buckets for the gate's decision, those with labels for calls.
+// A `Histogram` has buckets for the gate's decision, a `HistogramVec` for calls.
 metric_families! {
     "The process" {
         build_info: IntGaugeVec = "build_info",
@@ -248,10 +248,18 @@ metric_families! {
                     unban user_type"),
             ],
             "What ends sessions: users, operators, or menshen itself.";
-        revocation_lag: Gauge = "revocation_lag_seconds",
-            "Age of the newest revocation when it was found.",
+        revocations_age: Gauge = "revocations_age_seconds",
+            "How long ago the revocation log was read, as of this scrape.",
             [],
-            "How long a ban takes to reach this process. Keeps its value until the next revocation.";
+            "Beside `store.revocation_poll`: much more than it, and bans of other replicas do not reach this process.";
+        revocation_lag: HistogramVec = "revocation_lag_seconds",
+            "Age of lines of the revocation log when this process read them, by the database's clock; none with an embedded store.",
+            [],
+            "How long a ban takes to reach this process: at most `store.revocation_poll`, on PostgreSQL usually some milliseconds.";
+        revocation_lines_unreadable: IntCounter = "revocation_lines_unreadable_total",
+            "Lines of the revocation log that could not be read.",
+            [],
+            "Damaged, or written by a newer version. Access tokens that were issued before such a line count as expired, so clients refresh them.";
         proof_errors: CounterFamily = "proof_errors_total",
             "Signatures for the backend that failed.",
             [closed("kind", "assertion mint")],
@@ -386,6 +394,39 @@ metric_families! {
             "Store operations that failed.",
             [ENGINE, OP],
             "Logins and refreshes fail meanwhile, tokens are still checked. The log says why.";
+        store_attempts: CounterFamily = "store_attempts_total",
+            "Attempts of operations to commit on a database, by how they ended.",
+            [ENGINE, OP, closed("outcome", "committed conflict unknown")],
+            "`conflict`: something that was read has changed, and the operation begins anew; many, and others change the same records. \
+            `unknown`: the database did not say; the operation looks whether it happened.";
+        store_round_trips: CounterFamily = "store_round_trips_total",
+            "Round trips to the database.",
+            [ENGINE, OP],
+            "By the count of `menshen_store_op_duration_seconds`: how many an operation takes.";
+        store_connections: IntGaugeVec = "store_connections",
+            "Connections to the database, as of this scrape.",
+            [closed("state", "in_use idle")],
+            "Beside `store.connections`.";
+        store_connections_waiting: IntGauge = "store_connections_waiting",
+            "Operations that wait for a connection to the database, as of this scrape.",
+            [],
+            "Above zero for long: the database is slow, or `store.connections` is too low.";
+        store_replicas: IntGauge = "store_replicas",
+            "Processes on this database that wrote a heartbeat in the last 30 seconds, this one included; 0 with an embedded store.",
+            [],
+            "Beside the number that should run. A process that ended counts for 30 seconds more.";
+        store_replicas_differing: IntGaugeVec = "store_replicas_differing",
+            "Other processes on this database that differ from this one.",
+            [closed("aspect", "version issuer algorithm lifetimes config")],
+            "During an update some minutes of `version` and `config` are normal. The log says what differs.";
+        store_clock_ahead: Gauge = "store_clock_ahead_seconds",
+            "How far the clock of this process is ahead of the database's; negative: behind.",
+            [],
+            "More than a second either way: codes and tokens end early or late. Let NTP correct it.";
+        store_upkeep: IntGauge = "store_upkeep",
+            "Whether this process removes expired records, sends the outbox and rotates keys.",
+            [],
+            "1 at one of the processes on a database, and with an embedded store.";
         store_size: IntGauge = "store_size_bytes",
             "The store on disk.",
             [],

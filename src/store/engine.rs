@@ -173,6 +173,15 @@ pub(in crate::store) struct ReadResult {
     pub(in crate::store) time: Timestamp,
 }
 
+/// The connections of a pool, as they are now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionPool {
+    pub in_use: usize,
+    pub idle: usize,
+    /// Calls that wait for a connection.
+    pub waiting: usize,
+}
+
 /// Pairs of a scan, with their versions.
 pub(in crate::store) type VersionedPairs = Vec<(Vec<u8>, Versioned)>;
 
@@ -241,6 +250,19 @@ pub(in crate::store) trait SharedEngine: Send + Sync + 'static {
 
     /// Bytes that the records take; 0 where that is not known.
     async fn size_bytes(&self) -> Result<u64, EngineError>;
+
+    /// The pool of connections, where there is one.
+    fn connections(&self) -> Option<ConnectionPool> {
+        None
+    }
+
+    /// Tells the other processes that there is something new to read. They may not hear of it.
+    async fn send_hint(&self) {}
+
+    /// Waits until another process may have sent a hint. Never returns where the engine has none.
+    async fn wait_for_hint(&self) {
+        std::future::pending().await
+    }
 
     /// Gives connections back. Every call after it is [`EngineError::Closed`].
     async fn close(&self) -> Result<(), EngineError>;

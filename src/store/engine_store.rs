@@ -10,6 +10,7 @@ pub(crate) mod faulty;
 mod fetched;
 mod local;
 mod numbers;
+mod running;
 mod shared;
 mod snapshot;
 mod store_trait;
@@ -17,6 +18,7 @@ mod writer;
 
 use std::{path::Path, sync::Arc, time::Instant};
 
+pub(in crate::store) use self::running::read_replicas;
 use self::{local::LocalRunner, shared::SharedRunner};
 use super::{
     Export, OpenError, OpenOptions, StoreError, StoreStats, WrappingKeys,
@@ -111,7 +113,7 @@ impl EngineStore {
         let ciphers = Arc::new(CipherCache::new(keys.clone(), entropy));
         let keyring = shared::open_keyring::open_keyring(engine.as_ref(), keys, &ciphers).await?;
         let engine_name = engine.name();
-        let runner = Runner::Shared(SharedRunner::new(engine, ciphers));
+        let runner = Runner::Shared(SharedRunner::new(engine, ciphers, options.metrics.clone()));
         Ok(Self::new(runner, &keyring, engine_name, &options.metrics))
     }
 
@@ -169,7 +171,7 @@ impl EngineStore {
         T: Send + 'static,
         F: Fn(&dyn ReadView) -> Result<T, EngineError> + Send + Sync + 'static,
     {
-        self.timed(operation, self.run_read(query)).await
+        self.timed(operation, self.run_read(operation, query)).await
     }
 
     /// An operation that may change records.
@@ -178,28 +180,29 @@ impl EngineStore {
         T: Send + 'static,
         F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
     {
-        self.timed(operation, self.run_write(change)).await
+        self.timed(operation, self.run_write(operation, change))
+            .await
     }
 
-    async fn run_read<T, F>(&self, query: F) -> Result<T, StoreError>
+    async fn run_read<T, F>(&self, operation: &'static str, query: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(&dyn ReadView) -> Result<T, EngineError> + Send + Sync + 'static,
     {
         match &self.runner {
             Runner::Local(runner) => runner.read(query).await,
-            Runner::Shared(runner) => runner.read(query).await,
+            Runner::Shared(runner) => runner.read(operation, query).await,
         }
     }
 
-    async fn run_write<T, F>(&self, change: F) -> Result<T, StoreError>
+    async fn run_write<T, F>(&self, operation: &'static str, change: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
     {
         match &self.runner {
             Runner::Local(runner) => runner.write(change).await,
-            Runner::Shared(runner) => runner.write(change).await,
+            Runner::Shared(runner) => runner.write(operation, change).await,
         }
     }
 

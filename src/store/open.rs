@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    OpenError, OpenOptions, Store,
-    engine_store::EngineStore,
+    OpenError, OpenOptions, Replica, Store,
+    engine::SharedEngine,
+    engine_store::{EngineStore, read_replicas},
     engines::{
         database::url::UrlError,
         mysql::{Mysql, MysqlUrl},
@@ -16,7 +17,7 @@ use super::{
     },
     keyring::WrappingKeys,
 };
-use crate::{crypto::Key, entropy::Entropy};
+use crate::{crypto::Key, entropy::Entropy, types::Timestamp};
 
 /// A store that is open, and the secret that it keeps for everything that must outlive a change of
 /// its keys.
@@ -103,6 +104,22 @@ pub async fn check_engine(url: &str, options: &OpenOptions) -> Result<(), OpenEr
         EngineUrl::Postgres(url) => postgres(&url, options)?.check().await,
         EngineUrl::Mysql(url) => mysql(&url, options)?.check().await,
     }
+}
+
+/// The processes that run on a shared engine, and its clock; `None` where the URL names no such engine
+/// or no menshen has run on it. Changes nothing there.
+pub async fn running_replicas(
+    url: &str,
+    options: &OpenOptions,
+    keys: &WrappingKeys,
+    entropy: Entropy,
+) -> Result<Option<(Timestamp, Vec<Replica>)>, OpenError> {
+    let engine: Arc<dyn SharedEngine> = match EngineUrl::parse(url)? {
+        EngineUrl::Memory | EngineUrl::Sled(_) => return Ok(None),
+        EngineUrl::Postgres(url) => Arc::new(postgres(&url, options)?),
+        EngineUrl::Mysql(url) => Arc::new(mysql(&url, options)?),
+    };
+    read_replicas(engine, keys, entropy, &options.metrics).await
 }
 
 /// Makes the tables of a shared engine, or brings them to this version, for a menshen whose own role

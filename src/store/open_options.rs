@@ -6,7 +6,7 @@ use crate::metrics::Metrics;
 
 /// The format of the records that this version reads and writes. A store has its number beside its
 /// data.
-pub(super) const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 3;
 
 /// How to open a store.
 #[derive(Clone)]

@@ -1,5 +1,7 @@
 //! What revocations take and give, and the log that every replica follows.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::types::{SessionId, Timestamp, UserId};
@@ -55,8 +57,22 @@ pub struct LogCursor(pub Vec<u8>);
 #[derive(Debug, Clone)]
 pub struct RevocationPage {
     pub entries: Vec<RevocationEntry>,
+    /// Lines that are damaged, or written by a newer version.
+    pub unreadable: Option<UnreadableLines>,
+    /// How old each line was when it was read, by the clock that all processes share. Empty where a
+    /// process is alone, and where that clock was set back.
+    pub ages: Vec<Duration>,
     /// Where to go on.
     pub next: LogCursor,
     /// There is more now.
     pub more: bool,
+}
+
+/// Lines of the log that say something that cannot be read. Each may reject any token that was issued
+/// before it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnreadableLines {
+    pub count: usize,
+    /// Tokens that were issued later are not meant.
+    pub issued_until: Timestamp,
 }

@@ -42,7 +42,7 @@ use crate::{
     crypto::Key,
     entropy::Entropy,
     metrics::Metrics,
-    store::{Store, StoredKey},
+    store::{Store, StoredKey, UpkeepLease},
     types::Timestamp,
 };
 use source::{SigningKeySource, count_verifying, generate_key, key_pair};
@@ -74,6 +74,8 @@ pub struct Keyrings {
 #[derive(Clone, Copy)]
 pub struct KeyMaintenance<'a> {
     pub store: &'a dyn Store,
+    /// Only its holder adds and removes keys.
+    pub lease: &'a UpkeepLease,
     pub clock: &'a Clock,
     pub entropy: &'a Entropy,
     pub audit: &'a Audit,
@@ -335,6 +337,9 @@ impl Keyrings {
                 kid = self.current().signing_kid(),
                 "the signing keys have changed"
             );
+        }
+        if !with.lease.is_held() {
+            return Ok(());
         }
         if let Some(key) = self.prepare_next(store, with.entropy, now).await? {
             audit.record(&Event::KeyAdded {

@@ -85,6 +85,8 @@ cases! {
     without_the_database_tokens_are_checked_and_nothing_else_is_done,
     a_replica_that_starts_without_the_database_waits_for_it,
     replicas_need_the_same_key_and_say_so,
+    replicas_know_each_other_and_one_does_the_upkeep,
+    the_doctor_compares_replicas,
 }
 
 /// Replicas on one database.
@@ -100,6 +102,41 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .build()
         .expect("a runtime")
         .block_on(future)
+}
+
+/// By polling alone a revocation would take a minute.
+#[test]
+fn on_postgres_a_revocation_does_not_wait_for_the_poll() {
+    let url = Database::Postgres.empty();
+    let backend = Backend::start();
+    let slow = store(&url).replace("50ms", "1m");
+    let [one, other] = [(), ()].map(|()| Setup::before(backend.address).with(&slow).start());
+    let session = one.login("alice");
+    assert_eq!(call(&other, &session), 200);
+    let bearer = format!(
+        "Bearer {}",
+        session["access_token"].as_str().expect("a token")
+    );
+    let out = one.post("/auth/logout", &[("Authorization", &bearer)], &json!({}));
+    assert_eq!(out.status, 204);
+    wait_until_refused(&other, &session);
+}
+
+/// Each knows of the other; one of them does the upkeep, and when it stops the other takes it over.
+fn replicas_know_each_other_and_one_does_the_upkeep(database: Database) {
+    let Replicas { mut menshens, .. } = Replicas::start(database, 2);
+    let upkeep = |menshen: &Menshen| menshen.metric("menshen_store_upkeep") > 0.0;
+    let second = menshens.pop().expect("the second");
+    let mut first = menshens.pop().expect("the first");
+    second.wait_for_metric("menshen_store_replicas", 2.0);
+    assert!(second.metric("menshen_store_clock_ahead_seconds").abs() < 1.0);
+    assert!(upkeep(&first) && !upkeep(&second));
+    first.stop();
+    let end = Instant::now() + Duration::from_secs(25);
+    while !upkeep(&second) {
+        assert!(Instant::now() < end, "nothing does the upkeep");
+        std::thread::yield_now();
+    }
 }
 
 /// The section of the config for this database, with the key that all replicas have.
@@ -297,4 +334,49 @@ fn replicas_need_the_same_key_and_say_so(database: Database) {
     let (code, text) = run(&missing);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("not created here"), "{text}");
+}
+
+/// With each other, and with the config that it is given.
+fn the_doctor_compares_replicas(database: Database) {
+    let url = database.empty();
+    let backend = Backend::start();
+    let with = |issuer: &str| {
+        let section = format!("[tokens]\nissuer = \"{issuer}\"\n{}", store(&url));
+        Setup::before(backend.address).with(&section)
+    };
+    let says = |issuer: &str| {
+        let setup = with(issuer);
+        let config = setup.config();
+        let args = [
+            "doctor",
+            "--json",
+            "--config",
+            config.to_str().expect("text"),
+        ];
+        let output = command(setup.directory().path(), &args, &[]);
+        let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let checks = said["checks"].as_array().expect("a list").clone();
+        let of_replicas = checks
+            .into_iter()
+            .filter(|found| found["check"] == "replicas");
+        of_replicas.collect::<Vec<_>>()
+    };
+    let states = |found: &[Value]| -> Vec<String> {
+        let states = found.iter().filter_map(|found| found["state"].as_str());
+        states.map(str::to_owned).collect()
+    };
+    assert_eq!(states(&says("a")), ["skipped"], "no tables");
+    let first = with("a").start();
+    first.wait_for_metric("menshen_store_replicas", 1.0);
+    let found = says("a");
+    assert_eq!(states(&found), ["ok", "ok"], "{found:#?}");
+    let other = says("b");
+    assert_eq!(states(&other), ["ok", "warning"], "{other:#?}");
+
+    let second = with("b").start();
+    second.wait_for_metric("menshen_store_replicas_differing{aspect=\"issuer\"}", 1.0);
+    let found = says("a");
+    assert_eq!(states(&found), ["ok", "failed"], "{found:#?}");
+    let seen = found[1]["seen"].as_str().expect("text");
+    assert!(seen.contains("issuer") && seen.contains("b for"), "{seen}");
 }

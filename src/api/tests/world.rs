@@ -30,7 +30,7 @@ use crate::{
         sms::Sms,
         wechat::{PushReceiver, Wechat},
     },
-    store::{self, OpenOptions, Store, WrappingKeys},
+    store::{self, OpenOptions, ReplicaId, Store, UpkeepLease, WrappingKeys},
     token::{Issuer, Keyrings, RESERVED_CLAIMS, RefreshTokens, SessionHandles, Verifier},
     types::{ClientIp, Timestamp},
 };
@@ -133,11 +133,14 @@ impl World {
             &metrics,
         ));
         let hooks = hooks(config, &metrics, &clock);
+        let lease = Arc::new(UpkeepLease::new(ReplicaId(1)));
+        lease.renew(&*store).await.unwrap();
         let outbox_dispatcher = Arc::new(OutboxDispatcher::new(
             Arc::clone(&store),
             metrics.clone(),
             Audit::new(metrics.clone()),
             clock.clone(),
+            lease,
         ));
         outbox_dispatcher.set_target(hooks.clone(), config.hooks.give_up_after.get());
         let auth = Arc::new(Auth {

@@ -173,6 +173,23 @@ async fn a_revocation_bites_whether_or_not_the_token_was_seen_before() {
     }
 }
 
+/// Its client refreshes it, and the store knows whether its session goes on.
+#[tokio::test]
+async fn a_token_that_a_line_which_cannot_be_read_may_reject_is_expired() {
+    let world = World::new(10).await;
+    let token = world.token();
+    assert!(world.authorizer.authorize(&token, NOW).is_ok());
+    world.authorizer.denylist.doubt_until(NOW);
+    assert_eq!(
+        world.authorizer.authorize(&token, NOW),
+        Err(ErrorCode::TokenExpired)
+    );
+    assert_eq!(world.counted().last(), Some(&("expired", 1)));
+    let (claims, proof) = world.authorizer.verify_for_logout(&token, NOW).unwrap();
+    assert_eq!(claims.sid, fixture::session().id, "it can still sign out");
+    assert_eq!(proof, LogoutProof::ExpiredAccessToken);
+}
+
 #[tokio::test]
 async fn a_token_of_a_removed_key_is_refused_though_it_was_seen() {
     let world = World::new(10).await;

@@ -18,8 +18,8 @@ use crate::{
     metrics::Metrics,
     store::{
         OpenOptions, WrappingKeys,
-        engine::{Changes, LocalEngine, Pair, Source},
-        engines::memory::MemoryEngine,
+        engine::{Changes, LocalEngine, Pair, SharedEngine, Source},
+        engines::{memory::MemoryEngine, versioned::VersionedMemory},
         error::EngineError,
     },
 };
@@ -33,6 +33,25 @@ pub(crate) fn in_memory() -> EngineStore {
 pub(crate) fn with_faults() -> (EngineStore, Arc<Faults>) {
     let faults = Arc::new(Faults::default());
     (over(&faults), faults)
+}
+
+/// A store on an engine that processes share, in memory; and its hints.
+pub(crate) async fn shared_in_memory() -> (EngineStore, Hints) {
+    let engine = Arc::new(VersionedMemory::new());
+    let shared: Arc<dyn SharedEngine> = Arc::<VersionedMemory>::clone(&engine);
+    let options = OpenOptions::default();
+    let store = EngineStore::shared(shared, &options, &keys(), Entropy::default()).await;
+    (store.unwrap(), Hints(engine))
+}
+
+/// The hints of an engine.
+pub(crate) struct Hints(Arc<VersionedMemory>);
+
+impl Hints {
+    /// None arrives from here on.
+    pub(crate) fn lose(&self) {
+        self.0.lose_hints();
+    }
 }
 
 /// A store with one commit, counted from 0, that goes wrong. The first one writes the keyring.

@@ -16,6 +16,10 @@
 //!   that follows: a repeat that finds it gives the outcome of the attempt that happened;
 //! - a call that writes runs to its end though its caller gives up waiting.
 
+mod attempt;
+mod backoff;
+mod blocking_snapshot;
+mod call_meter;
 pub(super) mod open_keyring;
 
 use std::{
@@ -31,17 +35,21 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use self::{
+    attempt::{Attempt, Evaluated, LoggedEntries, LostAttempt, MAX_COMMIT_DELAY},
+    backoff::Backoff,
+    blocking_snapshot::BlockingSnapshot,
+    call_meter::CallMeter,
+};
 use super::{
     export,
     fetched::{ClockReading, Fetched, Missing},
     numbers::Numbers,
 };
+use crate::metrics::Metrics;
 use crate::store::{
     Export, RevocationEntry, StoreError,
-    engine::{
-        Changes, Commit, CommitOutcome, Pair, ReadResult, SharedEngine, SharedSnapshot, Source,
-        Version,
-    },
+    engine::{Changes, Commit, CommitOutcome, ConnectionPool, ReadResult, SharedEngine, Version},
     error::EngineError,
     operations::{
         revocation_log,
@@ -52,14 +60,6 @@ use crate::store::{
 
 /// After so long a call begins no further attempt: its caller gets 503 and may repeat it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest wait after the first conflict; it doubles with each further one.
-const FIRST_BACKOFF: Duration = Duration::from_millis(10);
-/// The longest wait between two attempts.
-const MAX_BACKOFF: Duration = Duration::from_millis(160);
-/// How long after its first read an attempt may commit. The engine begins none later, and a line of
-/// the revocation log that becomes visible later is written again: it may be behind the window of
-/// readers.
-const MAX_COMMIT_DELAY: Duration = Duration::from_secs(10);
 /// So often a line is written again.
 pub(super) const MAX_LOG_REWRITES: usize = 3;
 /// More rounds of fetching than any operation needs.
@@ -75,57 +75,22 @@ pub(super) struct SharedRunner {
     ciphers: Arc<CipherCache>,
     numbers: Arc<Numbers>,
     queues: Arc<[Arc<Mutex<()>>]>,
-}
-
-/// What an operation came to over one view of the records.
-struct Evaluated<T> {
-    outcome: Result<T, EngineError>,
-    changes: Changes,
-    log: Vec<RevocationEntry>,
-}
-
-/// Entries that a commit adds to the revocation log, in lines with one time in their keys.
-struct LoggedEntries {
-    entries: Vec<RevocationEntry>,
-    /// Not after the time in their keys, by the clock of this process.
-    since: Instant,
-}
-
-impl LoggedEntries {
-    /// The entries, if it is too late for readers to find their lines.
-    fn if_late(self) -> Vec<RevocationEntry> {
-        if self.since.elapsed() > MAX_COMMIT_DELAY {
-            self.entries
-        } else {
-            Vec::new()
-        }
-    }
-}
-
-/// An attempt whose commit may have happened.
-struct LostAttempt<T> {
-    version: Version,
-    written: Vec<Vec<u8>>,
-    log: LoggedEntries,
-    outcome: T,
-}
-
-/// What an attempt came to.
-enum Attempt<T> {
-    /// It is committed, or had nothing to commit. With the entries whose lines came too late.
-    Done(T, Vec<RevocationEntry>),
-    /// Something that it read has changed, or its commit got lost: begin anew. With the records
-    /// that it would have changed.
-    Again(Vec<Vec<u8>>),
+    metrics: Metrics,
 }
 
 impl SharedRunner {
-    pub(super) fn new(engine: Arc<dyn SharedEngine>, ciphers: Arc<CipherCache>) -> Self {
+    pub(super) fn new(
+        engine: Arc<dyn SharedEngine>,
+        ciphers: Arc<CipherCache>,
+        metrics: Metrics,
+    ) -> Self {
+        call_meter::initialize(&metrics, engine.name());
         Self {
             engine,
             ciphers,
             numbers: Arc::default(),
             queues: (0..QUEUES).map(|_| Arc::default()).collect(),
+            metrics,
         }
     }
 
@@ -138,32 +103,50 @@ impl SharedRunner {
         }
     }
 
-    /// An operation that only reads.
-    pub(super) async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
+    fn meter(&self, operation: &'static str) -> CallMeter<'_> {
+        CallMeter {
+            metrics: &self.metrics,
+            engine: self.engine.name(),
+            operation,
+        }
+    }
+
+    /// An operation that only reads. `operation` is its name in the metrics.
+    pub(super) async fn read<T, F>(
+        &self,
+        operation: &'static str,
+        query: F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(&dyn ReadView) -> Result<T, EngineError> + Send + Sync + 'static,
     {
+        let meter = self.meter(operation);
         let deadline = Instant::now() + CALL_TIMEOUT;
         let mut backoff = Backoff::default();
         loop {
             let mut fetched = Fetched::new(Arc::clone(&self.numbers));
             let query = |tx: &mut Transaction<'_>| query(tx);
-            if let Some(evaluated) = self.evaluate(&mut fetched, &[], &query).await? {
+            if let Some(evaluated) = self.evaluate(&meter, &mut fetched, &[], &query).await? {
                 return evaluated.outcome.map_err(StoreError::from);
             }
+            meter.count_conflict();
             self.wait(&mut backoff, deadline).await?;
         }
     }
 
-    /// An operation that may change records.
-    pub(super) async fn write<T, F>(&self, change: F) -> Result<T, StoreError>
+    /// An operation that may change records. `operation` is its name in the metrics.
+    pub(super) async fn write<T, F>(
+        &self,
+        operation: &'static str,
+        change: F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
     {
         let runner = self.clone();
-        let call = tokio::spawn(async move { runner.run_call(&change).await });
+        let call = tokio::spawn(async move { runner.run_call(operation, &change).await });
         match call.await {
             Ok(outcome) => outcome.map_err(StoreError::from),
             Err(_) => Err(StoreError::Unavailable(
@@ -173,12 +156,13 @@ impl SharedRunner {
     }
 
     /// Runs a call to its end, and writes lines of the revocation log again that came too late.
-    async fn run_call<T, F>(&self, change: &F) -> Result<T, EngineError>
+    async fn run_call<T, F>(&self, operation: &'static str, change: &F) -> Result<T, EngineError>
     where
         T: Send,
         F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Sync,
     {
-        let (outcome, mut late) = self.commit_call(change).await?;
+        let meter = self.meter(operation);
+        let (outcome, mut late) = self.commit_call(&meter, change).await?;
         let mut rewrites = 0;
         while !late.is_empty() {
             if rewrites == MAX_LOG_REWRITES {
@@ -195,13 +179,17 @@ impl SharedRunner {
                 }
                 Ok(())
             };
-            ((), late) = self.commit_call(&write_again).await?;
+            ((), late) = self.commit_call(&meter, &write_again).await?;
         }
         Ok(outcome)
     }
 
     /// Runs a call until an attempt is committed. With the entries whose lines came too late.
-    async fn commit_call<T, F>(&self, change: &F) -> Result<(T, Vec<RevocationEntry>), EngineError>
+    async fn commit_call<T, F>(
+        &self,
+        meter: &CallMeter<'_>,
+        change: &F,
+    ) -> Result<(T, Vec<RevocationEntry>), EngineError>
     where
         T: Send,
         F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Sync,
@@ -212,7 +200,7 @@ impl SharedRunner {
         let mut lost = Vec::new();
         let mut turn = Vec::new();
         loop {
-            let contested = match self.attempt(change, version, &mut lost).await {
+            let contested = match self.attempt(meter, change, version, &mut lost).await {
                 Ok(Attempt::Done(outcome, late)) => return Ok((outcome, late)),
                 Ok(Attempt::Again(contested)) => contested,
                 // An attempt may have happened: it is looked for as long as there is time.
@@ -254,6 +242,7 @@ impl SharedRunner {
 
     async fn attempt<T, F>(
         &self,
+        meter: &CallMeter<'_>,
         change: &F,
         version: Version,
         lost: &mut Vec<LostAttempt<T>>,
@@ -268,8 +257,9 @@ impl SharedRunner {
             outcome,
             changes,
             log,
-        }) = self.evaluate(&mut fetched, &written, change).await?
+        }) = self.evaluate(meter, &mut fetched, &written, change).await?
         else {
+            meter.count_conflict();
             return Ok(Attempt::Again(Vec::new()));
         };
         let happened = |one: &LostAttempt<T>| {
@@ -278,6 +268,7 @@ impl SharedRunner {
         };
         if let Some(at) = lost.iter().position(happened) {
             let LostAttempt { outcome, log, .. } = lost.swap_remove(at);
+            self.send_hint(&log);
             return Ok(Attempt::Done(outcome, log.if_late()));
         }
         let outcome = outcome?;
@@ -295,9 +286,13 @@ impl SharedRunner {
             changes,
             not_after: clock.time.plus(MAX_COMMIT_DELAY),
         };
-        match self.engine.commit(&commit).await? {
+        meter.count_round_trip();
+        let committed = self.engine.commit(&commit).await?;
+        meter.count_attempt(committed);
+        match committed {
             CommitOutcome::Committed => {
                 fetched.keep_numbers();
+                self.send_hint(&log);
                 Ok(Attempt::Done(outcome, log.if_late()))
             }
             CommitOutcome::Conflict => {
@@ -319,10 +314,20 @@ impl SharedRunner {
         }
     }
 
+    /// Lets other processes look at the log now, if something was written there. The caller does not
+    /// wait for that.
+    fn send_hint(&self, log: &LoggedEntries) {
+        if !log.entries.is_empty() {
+            let engine = Arc::clone(&self.engine);
+            tokio::spawn(async move { engine.send_hint().await });
+        }
+    }
+
     /// Runs an operation until all that it reads is at hand; `None`: that has changed meanwhile.
     /// The keys in `unread` are fetched as well.
     async fn evaluate<T, F>(
         &self,
+        meter: &CallMeter<'_>,
         fetched: &mut Fetched,
         unread: &[Vec<u8>],
         operation: &F,
@@ -362,7 +367,7 @@ impl SharedRunner {
                 return Ok(Some(evaluated));
             }
             drop(evaluated);
-            if !self.fetch(fetched, missing).await? {
+            if !self.fetch(meter, fetched, missing).await? {
                 return Ok(None);
             }
             cipher = Some(self.ciphers.cipher(fetched.fence())?);
@@ -373,9 +378,15 @@ impl SharedRunner {
     }
 
     /// Fetches what is missing; `false`: something that was fetched before has changed since.
-    async fn fetch(&self, fetched: &mut Fetched, missing: Missing) -> Result<bool, EngineError> {
+    async fn fetch(
+        &self,
+        meter: &CallMeter<'_>,
+        fetched: &mut Fetched,
+        missing: Missing,
+    ) -> Result<bool, EngineError> {
         for scan in missing.scans {
             let (prefix, after, limit) = &scan;
+            meter.count_round_trip();
             let pairs = self.engine.scan(prefix, after.as_deref(), *limit).await?;
             if !fetched.insert_scan(scan, pairs) {
                 return Ok(false);
@@ -389,6 +400,7 @@ impl SharedRunner {
             return Ok(true);
         }
         let asked_at = Instant::now();
+        meter.count_round_trip();
         let ReadResult {
             values: mut found,
             versions,
@@ -441,6 +453,16 @@ impl SharedRunner {
         Ok(self.engine.ready().await?)
     }
 
+    /// Waits until another process may have written to the revocation log.
+    pub(super) async fn wait_for_hint(&self) {
+        self.engine.wait_for_hint().await;
+    }
+
+    /// The engine's pool of connections.
+    pub(super) fn connections(&self) -> Option<ConnectionPool> {
+        self.engine.connections()
+    }
+
     /// Bytes that the records take.
     pub(super) async fn size_bytes(&self) -> Result<u64, StoreError> {
         Ok(self.engine.size_bytes().await?)
@@ -454,45 +476,6 @@ impl SharedRunner {
 
 const TOO_BUSY: EngineError =
     EngineError::Refused("others change the same records, or the engine does not answer");
-
-/// How long to wait before the next attempt: a random time, up to a bound that doubles.
-struct Backoff(Duration);
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(FIRST_BACKOFF)
-    }
-}
-
-impl Backoff {
-    fn next(&mut self, random: u32) -> Duration {
-        let longest = self.0;
-        self.0 = (longest * 2).min(MAX_BACKOFF);
-        longest.mul_f64(f64::from(random) / f64::from(u32::MAX))
-    }
-}
-
-/// A snapshot that is read on a thread of its own.
-struct BlockingSnapshot {
-    snapshot: Box<dyn SharedSnapshot>,
-    runtime: Handle,
-}
-
-impl Source for BlockingSnapshot {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        self.runtime.block_on(self.snapshot.get(key))
-    }
-
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Pair>, EngineError> {
-        self.runtime
-            .block_on(self.snapshot.scan(prefix, after, limit))
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -5,20 +5,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::EngineStore;
+use super::{EngineStore, Runner};
 use crate::{
     store::{
-        AccountOutcome, Backlog, BindOutcome, CodeHash, Credentials, Export, ExportRecord,
-        ImportOutcome, ImportedUser, LogCursor, LoginOutcome, NewAccount, NewLogin, OutboxEntry,
-        OutboxPolicy, OutboxReceipt, PhoneBinding, ProfileChange, ReencryptionProgress, Renewal,
-        RevocationOutcome, RevocationPage, RevocationScope, RightsChange, RightsOutcome, Rotation,
-        RotationOutcome, Session, SmsGuess, SmsId, SmsRefund, SmsReservation,
-        SmsReservationOutcome, Store, StoreError, StoreStats, StoredKey, UnbindOutcome, User,
-        UserIdentity, UserLookup, WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
+        AccountOutcome, Backlog, BindOutcome, CodeHash, ConnectionPool, Credentials, Export,
+        ExportRecord, ImportOutcome, ImportedUser, LogCursor, LoginOutcome, NewAccount, NewLogin,
+        OutboxEntry, OutboxPolicy, OutboxReceipt, PhoneBinding, ProfileChange,
+        ReencryptionProgress, Renewal, Replica, ReplicaFacts, ReplicaId, RevocationOutcome,
+        RevocationPage, RevocationScope, RightsChange, RightsOutcome, Rotation, RotationOutcome,
+        Session, SmsGuess, SmsId, SmsRefund, SmsReservation, SmsReservationOutcome, Store,
+        StoreError, StoreStats, StoredKey, UnbindOutcome, User, UserIdentity, UserLookup,
+        WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
         operations::{
-            accounts, import, layout::LOGIN_CODES, login, outbox, phone, profile, reencrypt,
-            revocation_log, revoke, rotate, sessions, signing_keys, single_use, sms, sweep,
-            transfer, user_record, withdraw,
+            accounts, import, layout::LOGIN_CODES, lease, login, outbox, phone, profile, reencrypt,
+            replicas, revocation_log, revoke, rotate, sessions, signing_keys, single_use, sms,
+            sweep, transfer, user_record, withdraw,
         },
     },
     types::{Phone, SessionId, Timestamp, UserId, Username},
@@ -173,7 +174,7 @@ impl Store for EngineStore {
             let mut outcomes = Vec::with_capacity(users.len());
             for users in users.chunks(batch.max(1)) {
                 let users = users.to_vec();
-                let imported = self.run_write(move |tx| {
+                let imported = self.run_write("import_users", move |tx| {
                     let outcomes = import::import_users(tx, &users)?;
                     if is_trial {
                         tx.rollback();
@@ -242,11 +243,14 @@ impl Store for EngineStore {
         limit: usize,
     ) -> Result<Vec<OutboxEntry>, StoreError> {
         self.timed("take_outbox", async {
-            if !self.run_read(move |view| outbox::is_due(view, now)).await? {
+            let is_due = self.run_read("take_outbox", move |view| outbox::is_due(view, now));
+            if !is_due.await? {
                 return Ok(Vec::new());
             }
-            self.run_write(move |tx| outbox::take(tx, now, lease_until, limit))
-                .await
+            self.run_write("take_outbox", move |tx| {
+                outbox::take(tx, now, lease_until, limit)
+            })
+            .await
         })
         .await
     }
@@ -361,7 +365,8 @@ impl Store for EngineStore {
             let mut records = 0;
             loop {
                 let batch = self.batch(limit.saturating_sub(records));
-                let step = self.run_write(move |tx| reencrypt::step(tx, batch)).await?;
+                let step = self.run_write("reseal", move |tx| reencrypt::step(tx, batch));
+                let step = step.await?;
                 records += step.records;
                 if step.finished || records >= limit {
                     return Ok(ReencryptionProgress { records, ..step });
@@ -377,7 +382,7 @@ impl Store for EngineStore {
             loop {
                 let batch = self.batch(limit.saturating_sub(removed));
                 let some = self
-                    .run_write(move |tx| sweep::sweep(tx, now, batch))
+                    .run_write("sweep", move |tx| sweep::sweep(tx, now, batch))
                     .await?;
                 removed += some;
                 if some < batch || removed >= limit {
@@ -396,6 +401,47 @@ impl Store for EngineStore {
         self.timed("stats", self.run_stats()).await
     }
 
+    async fn shared_time(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read("shared_time", |view| view.shared_time()).await
+    }
+
+    async fn heartbeat(
+        &self,
+        id: ReplicaId,
+        clock_ahead_ms: i64,
+        facts: &ReplicaFacts,
+    ) -> Result<Vec<Replica>, StoreError> {
+        let facts = facts.clone();
+        self.write("heartbeat", move |tx| {
+            replicas::beat(tx, id, clock_ahead_ms, &facts)
+        })
+        .await
+    }
+
+    async fn hold_lease(&self, holder: ReplicaId, lasts: Duration) -> Result<bool, StoreError> {
+        self.write("hold_lease", move |tx| lease::hold(tx, holder, lasts))
+            .await
+    }
+
+    async fn release_lease(&self, holder: ReplicaId) -> Result<(), StoreError> {
+        self.write("release_lease", move |tx| lease::release(tx, holder))
+            .await
+    }
+
+    fn connections(&self) -> Option<ConnectionPool> {
+        match &self.runner {
+            Runner::Local(_) => None,
+            Runner::Shared(runner) => runner.connections(),
+        }
+    }
+
+    async fn wait_for_hint(&self) {
+        match &self.runner {
+            Runner::Local(_) => std::future::pending().await,
+            Runner::Shared(runner) => runner.wait_for_hint().await,
+        }
+    }
+
     async fn export(&self) -> Result<Export, StoreError> {
         self.timed("export", self.run_export()).await
     }
@@ -405,7 +451,7 @@ impl Store for EngineStore {
             let batch = self.batch(records.len());
             for records in records.chunks(batch.max(1)) {
                 let records = records.to_vec();
-                self.run_write(move |tx| transfer::restore(tx, &records))
+                self.run_write("restore", move |tx| transfer::restore(tx, &records))
                     .await?;
             }
             Ok(())

@@ -6,6 +6,7 @@ mod directory;
 mod faults;
 mod footprint;
 mod repeats;
+mod replicas;
 mod shared_log;
 mod two_versions;
 

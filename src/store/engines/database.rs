@@ -15,7 +15,7 @@ use tokio::{fs, time::timeout};
 use self::open_error::EngineName;
 use super::super::{
     OpenError,
-    engine::{ReadResult, Version, Versioned},
+    engine::{ConnectionPool, ReadResult, Version, Versioned},
     error::EngineError,
 };
 use crate::types::Timestamp;
@@ -36,6 +36,10 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) const UNREACHABLE: EngineError = EngineError::Refused("the database cannot be reached");
 pub(super) const READ_ONLY: EngineError =
     EngineError::Refused("the database takes no writes now: it is a standby, or read-only");
+/// Settings were changed since the start: see docs/operations.md.
+pub(super) const NOT_DURABLE: EngineError = EngineError::Refused(
+    "the database would forget commits in a crash: its settings were changed, and `menshen doctor` says which",
+);
 const BUSY: EngineError =
     EngineError::Refused("all connections to the database are in use: see store.connections");
 
@@ -100,6 +104,16 @@ where
         PoolError::Backend(error) => engine.unavailable(error.to_string()),
         error => engine.unavailable(error.to_string()),
     })
+}
+
+/// The connections of a pool.
+pub(super) fn connections<M: Manager>(pool: &Pool<M>) -> ConnectionPool {
+    let status = pool.status();
+    ConnectionPool {
+        in_use: status.size.saturating_sub(status.available),
+        idle: status.available,
+        waiting: status.waiting,
+    }
 }
 
 /// Closes a connection instead of giving it back.

@@ -36,14 +36,14 @@ use super::{
     super::{
         OpenError,
         engine::{
-            Commit, CommitOutcome, Pair, ReadResult, SharedEngine, SharedSnapshot, Version,
-            Versioned, VersionedPairs,
+            Commit, CommitOutcome, ConnectionPool, Pair, ReadResult, SharedEngine, SharedSnapshot,
+            Version, Versioned, VersionedPairs,
         },
         error::EngineError,
     },
     database::{
-        self, COMMIT_TIMEOUT, READ_ONLY, READ_TIMEOUT, UNREACHABLE, discard, open_in_time,
-        read_result,
+        self, COMMIT_TIMEOUT, NOT_DURABLE, READ_ONLY, READ_TIMEOUT, UNREACHABLE, discard,
+        open_in_time, read_result,
     },
 };
 use crate::types::Timestamp;
@@ -102,6 +102,24 @@ impl Mysql {
 
     async fn first_connection(&self) -> Result<Connection, OpenError> {
         database::first_connection(&self.pool, NAME).await
+    }
+
+    /// Runs a batch that only reads, a second time on another connection if the first one leads to a
+    /// server that is not the primary any more. The row without a key says that.
+    async fn read_rows(&self, batch: &Batch) -> Result<Vec<Row>, EngineError> {
+        for _ in 0..2 {
+            let rows = self.query(batch).await?;
+            let is_marker = |row: &Row| {
+                matches!(row.as_ref(0), Some(Value::NULL))
+                    && !matches!(row.as_ref(2), Some(Value::NULL))
+            };
+            if !rows.iter().any(is_marker) {
+                return Ok(rows);
+            }
+            self.pool.retain(|_, _| false);
+        }
+        tracing::warn!("a read of the store reached a server that is not the primary");
+        Err(READ_ONLY)
     }
 
     /// Runs a batch that only reads, a second time on another connection if the first one is lost.
@@ -172,10 +190,11 @@ impl Mysql {
         connection: Connection,
     ) -> Result<CommitOutcome, EngineError> {
         let row = rows.first();
-        match row.and_then(|row| Some((column(row, 0)?, column(row, 1)?))) {
-            Some((true, _)) => Ok(CommitOutcome::Committed),
-            Some((false, true)) => Ok(CommitOutcome::Conflict),
-            Some((false, false)) => {
+        match row.and_then(|row| Some((column(row, 0)?, column(row, 1)?, column(row, 2)?))) {
+            Some((true, ..)) => Ok(CommitOutcome::Committed),
+            Some((false, true, true)) => Ok(CommitOutcome::Conflict),
+            Some((false, true, false)) => Err(NOT_DURABLE),
+            Some((false, false, _)) => {
                 // The primary is another server now: all connections lead to the old one.
                 self.discard_all(connection);
                 Err(READ_ONLY)
@@ -196,7 +215,7 @@ impl SharedEngine for Mysql {
         values: &[Vec<u8>],
         versions: &[Vec<u8>],
     ) -> Result<ReadResult, EngineError> {
-        let rows = self.query(&statements::read(values, versions)).await?;
+        let rows = self.read_rows(&statements::read(values, versions)).await?;
         let (found, time) = read_rows(rows)?;
         Ok(read_result(found, time, values, versions))
     }
@@ -207,7 +226,9 @@ impl SharedEngine for Mysql {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<VersionedPairs, EngineError> {
-        let rows = self.query(&statements::scan(prefix, after, limit)).await?;
+        let rows = self
+            .read_rows(&statements::scan(prefix, after, limit))
+            .await?;
         rows.into_iter().map(read_row).collect()
     }
 
@@ -247,19 +268,27 @@ impl SharedEngine for Mysql {
     }
 
     async fn ready(&self) -> Result<(), EngineError> {
-        let rows = self.query(&statements::is_primary()).await?;
-        if rows.first().and_then(|row| column(row, 0)) == Some(true) {
-            return Ok(());
+        let rows = self.query(&statements::is_ready()).await?;
+        let row = rows.first();
+        match row.and_then(|row| Some((column(row, 0)?, column(row, 1)?))) {
+            Some((true, true)) => Ok(()),
+            Some((true, false)) => Err(NOT_DURABLE),
+            Some((false, _)) | None => {
+                // What is idle leads to a server that is not the primary any more.
+                self.pool.retain(|_, _| false);
+                Err(READ_ONLY)
+            }
         }
-        // What is idle leads to a server that is not the primary any more.
-        self.pool.retain(|_, _| false);
-        Err(READ_ONLY)
     }
 
     async fn size_bytes(&self) -> Result<u64, EngineError> {
         let rows = self.query(&statements::size()).await?;
         let size = rows.first().and_then(|row| column(row, 0));
         Ok(size.unwrap_or_default())
+    }
+
+    fn connections(&self) -> Option<ConnectionPool> {
+        Some(database::connections(&self.pool))
     }
 
     async fn close(&self) -> Result<(), EngineError> {

@@ -12,6 +12,7 @@
 
 mod commit_call;
 mod connection;
+mod hints;
 mod name;
 mod schema;
 #[cfg(test)]
@@ -32,21 +33,22 @@ use tokio_postgres::{
 use self::{
     commit_call::CommitCall,
     connection::Connector,
+    hints::Hints,
     name::NAME,
-    schema::{COMMIT, GET, READ, SCAN, SIZE},
+    schema::{COMMIT, GET, READ, READY, SCAN, SIZE},
 };
 use super::{
     super::{
         OpenError,
         engine::{
-            Commit, CommitOutcome, Pair, ReadResult, SharedEngine, SharedSnapshot, Version,
-            Versioned, VersionedPairs,
+            Commit, CommitOutcome, ConnectionPool, Pair, ReadResult, SharedEngine, SharedSnapshot,
+            Version, Versioned, VersionedPairs,
         },
         error::EngineError,
     },
     database::{
-        self, COMMIT_TIMEOUT, READ_ONLY, READ_TIMEOUT, UNREACHABLE, discard, open_in_time,
-        prefix_end, read_result,
+        self, COMMIT_TIMEOUT, NOT_DURABLE, READ_ONLY, READ_TIMEOUT, UNREACHABLE, discard,
+        open_in_time, prefix_end, read_result,
     },
 };
 use crate::types::Timestamp;
@@ -58,6 +60,7 @@ type Connection = Object<Connector>;
 /// Records in a database of PostgreSQL.
 pub(in crate::store) struct Postgres {
     pool: Pool<Connector>,
+    hints: Hints,
 }
 
 impl Postgres {
@@ -71,7 +74,10 @@ impl Postgres {
         let connector = Connector::new(url, password_file)?;
         let pool =
             database::pool(connector, connections).map_err(|error| NAME.unsuitable(error))?;
-        Ok(Self { pool })
+        Ok(Self {
+            pool,
+            hints: Hints::default(),
+        })
     }
 
     /// Checks the server and makes or migrates the tables, if this role may. Repeating it does
@@ -96,6 +102,28 @@ impl Postgres {
 
     async fn connection(&self) -> Result<Connection, EngineError> {
         database::connection(&self.pool).await
+    }
+
+    /// Runs a statement that only reads, a second time on another connection if the first one leads
+    /// to a server that is not the primary any more. The row without a key says that.
+    async fn read_rows(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, EngineError> {
+        for _ in 0..2 {
+            let rows = self.query(sql, parameters).await?;
+            let Some(last) = rows.last() else {
+                return Ok(rows);
+            };
+            let is_marker = column::<Option<&[u8]>>(last, 0)?.is_none();
+            if !is_marker || column::<Option<&[u8]>>(last, 2)?.is_none() {
+                return Ok(rows);
+            }
+            self.pool.retain(|_, _| false);
+        }
+        tracing::warn!("a read of the store reached a server that is not the primary");
+        Err(READ_ONLY)
     }
 
     /// Runs a statement that only reads, a second time on another connection if the first one is
@@ -217,7 +245,7 @@ impl SharedEngine for Postgres {
         let parameters: [(&(dyn ToSql + Sync), Type); 2] =
             [(&values, Type::BYTEA_ARRAY), (&versions, Type::BYTEA_ARRAY)];
         let (mut found, mut time) = (BTreeMap::new(), None);
-        for row in self.query(READ, &parameters).await? {
+        for row in self.read_rows(READ, &parameters).await? {
             if let Some(key) = column::<Option<Vec<u8>>>(&row, 0)? {
                 let (version, value) = (Version::from_i64(column(&row, 1)?), column(&row, 2)?);
                 found.insert(key, Versioned { version, value });
@@ -238,7 +266,7 @@ impl SharedEngine for Postgres {
         limit: usize,
     ) -> Result<VersionedPairs, EngineError> {
         let scan = Scan::new(prefix, after, limit);
-        let rows = self.query(SCAN, &scan.parameters()).await?;
+        let rows = self.read_rows(SCAN, &scan.parameters()).await?;
         rows.iter().map(read_row).collect()
     }
 
@@ -262,8 +290,9 @@ impl SharedEngine for Postgres {
         }
         let is_committed = rows.first().and_then(|row| row.try_get(0).ok());
         match is_committed {
-            Some(true) => Ok(CommitOutcome::Committed),
-            Some(false) => Ok(CommitOutcome::Conflict),
+            Some(Some(true)) => Ok(CommitOutcome::Committed),
+            Some(Some(false)) => Ok(CommitOutcome::Conflict),
+            Some(None) => Err(NOT_DURABLE),
             None => Ok(CommitOutcome::Unknown),
         }
     }
@@ -286,18 +315,17 @@ impl SharedEngine for Postgres {
     }
 
     async fn ready(&self) -> Result<(), EngineError> {
-        let rows = self
-            .query(
-                "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool",
-                &[],
-            )
-            .await?;
-        if rows.first().and_then(|row| row.try_get(0).ok()) == Some(false) {
-            return Ok(());
+        let rows = self.query(READY, &[]).await?;
+        let row = rows.first();
+        match row.and_then(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?))) {
+            Some((true, false)) => Ok(()),
+            Some((true, true)) => Err(NOT_DURABLE),
+            Some((false, _)) | None => {
+                // What is idle leads to a server that is not the primary any more.
+                self.pool.retain(|_, _| false);
+                Err(READ_ONLY)
+            }
         }
-        // What is idle leads to a server that is not the primary any more.
-        self.pool.retain(|_, _| false);
-        Err(READ_ONLY)
     }
 
     async fn size_bytes(&self) -> Result<u64, EngineError> {
@@ -306,6 +334,18 @@ impl SharedEngine for Postgres {
         Ok(size
             .and_then(|size| size.try_into().ok())
             .unwrap_or_default())
+    }
+
+    fn connections(&self) -> Option<ConnectionPool> {
+        Some(database::connections(&self.pool))
+    }
+
+    async fn send_hint(&self) {
+        self.hints.send(&self.pool).await;
+    }
+
+    async fn wait_for_hint(&self) {
+        self.hints.wait(self.pool.manager()).await;
     }
 
     async fn close(&self) -> Result<(), EngineError> {

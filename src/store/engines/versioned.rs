@@ -9,13 +9,16 @@ use std::{
     ops::Bound,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 use crate::{
     store::{
@@ -69,6 +72,8 @@ pub(in crate::store) struct VersionedMemory {
     began: OnceLock<Instant>,
     /// How far the clock was set back.
     set_back: Mutex<Duration>,
+    hint: Notify,
+    loses_hints: AtomicBool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -148,6 +153,11 @@ impl VersionedMemory {
     /// Sets the engine's clock back.
     pub(in crate::store) fn set_clock_back(&self, by: Duration) {
         *locked(&self.set_back) = by;
+    }
+
+    /// No hint arrives from here on.
+    pub(in crate::store) fn lose_hints(&self) {
+        self.loses_hints.store(true, Ordering::SeqCst);
     }
 
     /// How many reads there were.
@@ -313,6 +323,16 @@ impl SharedEngine for VersionedMemory {
 
     async fn size_bytes(&self) -> Result<u64, EngineError> {
         self.ready().await.map(|()| 0)
+    }
+
+    async fn send_hint(&self) {
+        if !self.loses_hints.load(Ordering::SeqCst) {
+            self.hint.notify_one();
+        }
+    }
+
+    async fn wait_for_hint(&self) {
+        self.hint.notified().await;
     }
 
     async fn close(&self) -> Result<(), EngineError> {

@@ -25,6 +25,10 @@ pub(in crate::store) const OUTBOX: &[u8] = b"e/";
 pub(in crate::store) const LOG: &[u8] = b"r/";
 /// All signing keys.
 pub(in crate::store) const SIGNING_KEYS: &[u8] = b"m/signing_keys";
+/// Which process does the upkeep.
+pub(in crate::store) const UPKEEP_LEASE: &[u8] = b"m/upkeep_lease";
+/// Heartbeats of processes, by their ids.
+pub(in crate::store) const HEARTBEATS: &[u8] = b"h/";
 /// Users by id, and ids that were users'.
 pub(in crate::store) const USERS: &[u8] = b"u/";
 /// Codes and messages of phones, by day and keyed hash of the phone.
@@ -33,6 +37,17 @@ pub(in crate::store) const SMS: &[u8] = b"v/";
 /// A user.
 pub(in crate::store) fn user(id: &UserId) -> Vec<u8> {
     [USERS, id.as_str().as_bytes()].concat()
+}
+
+/// The heartbeat of a process.
+pub(in crate::store) fn heartbeat(replica: u128) -> Vec<u8> {
+    [HEARTBEATS, &replica.to_be_bytes()].concat()
+}
+
+/// The process of the heartbeat at this key.
+pub(in crate::store) fn heartbeat_id(key: &[u8]) -> Option<u128> {
+    let id = key.strip_prefix(HEARTBEATS)?.try_into().ok()?;
+    Some(u128::from_be_bytes(id))
 }
 
 /// The day in which codes and messages of a phone are written: what says something of the last
@@ -216,6 +231,8 @@ mod tests {
         assert_eq!(line.at(), Timestamp::from_millis(7));
         assert!(log_line(line).starts_with(&log_lines_at(line.at())));
         assert_eq!(LogLineId::from_key(b"r/short"), None);
+        assert_eq!(heartbeat_id(&heartbeat(7)), Some(7));
+        assert_eq!(heartbeat_id(b"h/short"), None);
         assert_eq!(
             outbox_at(&outbox(Timestamp::from_millis(7), 9)),
             Some((Timestamp::from_millis(7), 9))

@@ -16,7 +16,7 @@ use super::{
     transaction::{ReadView, Transaction},
 };
 use crate::{
-    store::{LogCursor, RevocationEntry, RevocationPage, error::EngineError},
+    store::{LogCursor, RevocationEntry, RevocationPage, UnreadableLines, error::EngineError},
     types::{REVOCATION_RETENTION, Timestamp},
 };
 
@@ -24,6 +24,10 @@ use crate::{
 const WINDOW: Duration = Duration::from_secs(30);
 /// Most entries of a line: more of one commit are several lines.
 const MAX_LINE_ENTRIES: usize = 128;
+/// How long after the time in its key a line is visible at the latest (`shared`).
+const MAX_WRITING_TIME: Duration = Duration::from_secs(10);
+/// By how much clocks of processes that issue tokens may differ.
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
 /// Lines that are read at once.
 const SCAN_SIZE: usize = 1000;
 
@@ -118,11 +122,13 @@ impl Position {
     }
 
     /// Where the engine's clock was set back, new lines lie before those that were seen: reads them
-    /// from `max_age` ago on, like one that starts.
-    fn follow_clock(&mut self, clock: Option<Timestamp>, max_age: Duration) {
-        if let Some(clock) = clock.filter(|clock| *clock < self.newest) {
+    /// from `max_age` ago on, like one that starts. Whether that is so.
+    fn follow_clock(&mut self, clock: Option<Timestamp>, max_age: Duration) -> bool {
+        let set_back = clock.filter(|clock| *clock < self.newest);
+        if let Some(clock) = set_back {
             self.newest = clock.minus(max_age);
         }
+        set_back.is_some()
     }
 
     fn window_start(&self) -> Timestamp {
@@ -139,9 +145,18 @@ impl Position {
     }
 }
 
+/// Until when tokens were issued that a line may reject: its commit was visible by then, and what is
+/// issued after that knows of it. `clock` is the time of the read.
+fn issued_until(id: LogLineId, clock: Option<Timestamp>) -> Timestamp {
+    let visible = id.at().plus(MAX_WRITING_TIME);
+    clock
+        .map_or(visible, |clock| clock.min(visible))
+        .plus(MAX_CLOCK_DIFFERENCE)
+}
+
 /// The log after a cursor, or from `max_age` ago on. A process that is alone reads all of it in place of
 /// that: it has no clock but its own, which may have been set. A line comes whole, so the last one may bring more entries than
-/// `limit`.
+/// `limit`. One that cannot be read does not stop the others.
 pub(in crate::store) fn page(
     view: &dyn ReadView,
     cursor: Option<&LogCursor>,
@@ -156,9 +171,9 @@ pub(in crate::store) fn page(
             seen: BTreeSet::new(),
         },
     };
-    before.follow_clock(clock, max_age);
+    let is_reset = before.follow_clock(clock, max_age);
     let mut after = layout::log_lines_at(before.window_start());
-    let (mut entries, mut lines) = (Vec::new(), Vec::new());
+    let (mut entries, mut lines, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     let mut more = false;
     'log: loop {
         let pairs = view.scan(layout::LOG, Some(&after), SCAN_SIZE)?;
@@ -170,7 +185,11 @@ pub(in crate::store) fn page(
                 more = true;
                 break 'log;
             }
-            entries.extend(read_line(view, key, bytes)?);
+            match read_line(view, key, bytes) {
+                Ok(line) => entries.extend(line),
+                Err(EngineError::Damaged(_)) => unreadable.push(issued_until(id, clock)),
+                Err(error) => return Err(error),
+            }
             lines.push(id);
         }
         match pairs.last() {
@@ -178,12 +197,20 @@ pub(in crate::store) fn page(
             Some(_) | None => break,
         }
     }
+    let age = |id: &LogLineId| Some(clock?.since(id.at()));
+    let ages = lines.iter().filter(|_| !is_reset).filter_map(age).collect();
     let mut position = before;
     for id in lines {
         position.note(id, clock);
     }
+    let unreadable = unreadable.iter().max().map(|issued_until| UnreadableLines {
+        count: unreadable.len(),
+        issued_until: *issued_until,
+    });
     Ok(RevocationPage {
         entries,
+        unreadable,
+        ages,
         next: position.to_cursor(),
         more,
     })

@@ -7,6 +7,7 @@ use crate::{
         EngineStore,
         faulty::{self, Faults},
     },
+    store::{ReplicaId, UpkeepLease},
     token::{fixture::NOW, key},
 };
 
@@ -387,8 +388,10 @@ async fn following_reads_a_new_key_when_it_is_asked_for_and_ends_when_it_is_told
     let audit = Audit::new(Metrics::new());
     let reloaded = until(|| keyrings.version() > 0);
     let (clock, entropy, metrics) = (Clock::manual(NOW), Entropy::default(), Metrics::new());
+    let lease = held_lease(&store).await;
     let with = KeyMaintenance {
         store: &store,
+        lease: &lease,
         clock: &clock,
         entropy: &entropy,
         audit: &audit,
@@ -399,6 +402,14 @@ async fn following_reads_a_new_key_when_it_is_asked_for_and_ends_when_it_is_told
         keyrings.current().signing_kid(),
         other.current().signing_kid()
     );
+}
+
+/// The lease of a process that is alone.
+async fn held_lease(store: &EngineStore) -> UpkeepLease {
+    let lease = UpkeepLease::new(ReplicaId(1));
+    lease.renew(store).await.unwrap();
+    assert!(lease.is_held());
+    lease
 }
 
 #[tokio::test]
@@ -418,8 +429,10 @@ async fn following_retires_what_is_over() {
         Entropy::default(),
         Audit::new(metrics.clone()),
     );
+    let lease = held_lease(&store).await;
     let with = KeyMaintenance {
         store: &store,
+        lease: &lease,
         clock: &later,
         entropy: &entropy,
         audit: &audit,
@@ -471,8 +484,10 @@ impl<'a> Process<'a> {
             Entropy::default(),
             Audit::new(self.metrics.clone()),
         );
+        let lease = held_lease(self.store).await;
         let with = KeyMaintenance {
             store: self.store,
+            lease: &lease,
             clock: &clock,
             entropy: &entropy,
             audit: &audit,

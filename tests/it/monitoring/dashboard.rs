@@ -196,6 +196,7 @@ fn grafana_can_show_every_panel() {
             "What does the gate add?",
             "The backend",
             "The store",
+            "Replicas",
             "Connections and streams",
             "The process",
         ]

@@ -1,6 +1,6 @@
 //! The store's own keys on an engine that many processes share.
 
-use super::{MAX_COMMIT_DELAY, TOO_BUSY};
+use super::{TOO_BUSY, attempt::MAX_COMMIT_DELAY};
 use crate::store::{
     OpenError, StoreError, WrappingKeys,
     engine::{Commit, FENCE, SharedEngine, Version},

@@ -2,7 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{open_keyring::open_keyring, *};
+use super::{
+    backoff::{FIRST_BACKOFF, MAX_BACKOFF},
+    open_keyring::open_keyring,
+    *,
+};
 use crate::{
     crypto::Key,
     entropy::Entropy,
@@ -29,7 +33,11 @@ async fn another(engine: &Arc<VersionedMemory>) -> SharedRunner {
     open_keyring(engine.as_ref(), &keys(), &ciphers)
         .await
         .unwrap();
-    SharedRunner::new(Arc::<VersionedMemory>::clone(engine), ciphers)
+    SharedRunner::new(
+        Arc::<VersionedMemory>::clone(engine),
+        ciphers,
+        Metrics::new(),
+    )
 }
 
 /// Adds one to the number at a key; says what it is then.
@@ -43,7 +51,7 @@ fn increment(key: &'static str) -> impl Fn(&mut Transaction<'_>) -> Result<u64, 
 
 async fn number(runner: &SharedRunner, key: &'static str) -> Option<u64> {
     runner
-        .read(move |view| view.record(key.as_bytes()))
+        .read("user", move |view| view.record(key.as_bytes()))
         .await
         .unwrap()
 }
@@ -63,7 +71,7 @@ async fn of_two_processes_that_start_together_one_makes_the_keyring() {
     let opened = futures::future::join_all((0..8).map(|_| another(&engine))).await;
     assert_eq!(engine.commits().len(), 1);
     for runner in &opened {
-        runner.write(increment("n")).await.unwrap();
+        runner.write("login", increment("n")).await.unwrap();
     }
     assert_eq!(number(&opened[0], "n").await, Some(8));
 }
@@ -97,7 +105,7 @@ async fn all_of_many_at_once_on_one_record_are_done() {
     let calls: tokio::task::JoinSet<_> = (0..64)
         .map(|_| {
             let runner = runner.clone();
-            async move { runner.write(increment("n")).await }
+            async move { runner.write("login", increment("n")).await }
         })
         .collect();
     let mut numbers: Vec<_> = calls
@@ -122,7 +130,7 @@ async fn an_absent_record_counts_as_read() {
     let calls = AtomicUsize::new(0);
     let intruder = Arc::clone(intruder);
     let outcome = runner
-        .write(move |tx| {
+        .write("login", move |tx| {
             let found = tx.record::<u64>(b"n")?;
             if calls.fetch_add(1, Ordering::SeqCst) == 0 {
                 // It has just found nothing there; another process is quicker.
@@ -148,8 +156,8 @@ async fn runner_ready(runner: &SharedRunner) -> SharedRunner {
 #[tokio::test]
 async fn an_operation_sees_one_moment() {
     let (runner, engine) = runner().await;
-    runner.write(increment("a")).await.unwrap();
-    runner.write(increment("b")).await.unwrap();
+    runner.write("login", increment("a")).await.unwrap();
+    runner.write("login", increment("b")).await.unwrap();
     let (version, mut both) = changed(&runner, "a", 2);
     both.extend(changed(&runner, "b", 2).1);
     for is_write in [false, true] {
@@ -160,13 +168,13 @@ async fn an_operation_sees_one_moment() {
             Ok((a, view.record::<u64>(b"b")?))
         };
         let (a, b) = if is_write {
-            runner.write(move |tx| pair(tx)).await.unwrap()
+            runner.write("login", move |tx| pair(tx)).await.unwrap()
         } else {
-            runner.read(pair).await.unwrap()
+            runner.read("user", pair).await.unwrap()
         };
         assert_eq!((a, b), (Some(2), Some(2)));
-        runner.write(increment("a")).await.unwrap();
-        runner.write(increment("b")).await.unwrap();
+        runner.write("login", increment("a")).await.unwrap();
+        runner.write("login", increment("b")).await.unwrap();
         let (one, other) = (number(&runner, "a").await, number(&runner, "b").await);
         assert_eq!((one, other), (Some(3), Some(3)));
     }
@@ -178,7 +186,7 @@ async fn what_is_known_beforehand_comes_in_one_read() {
     runner_ready(&runner).await;
     let before = engine.reads();
     runner
-        .write(|tx| {
+        .write("login", |tx| {
             tx.want(&[b"a".to_vec(), b"b".to_vec(), b"unused".to_vec()]);
             let sum = tx.record::<u64>(b"a")?.unwrap_or_default()
                 + tx.record::<u64>(b"b")?.unwrap_or_default();
@@ -206,7 +214,11 @@ async fn a_commit_that_got_lost_happens_once() {
     ] {
         let (runner, engine) = runner().await;
         engine.fail_next(faults.clone());
-        assert_eq!(runner.write(increment("n")).await.unwrap(), 1, "{faults:?}");
+        assert_eq!(
+            runner.write("login", increment("n")).await.unwrap(),
+            1,
+            "{faults:?}"
+        );
         assert_eq!(number(&runner, "n").await, Some(1), "{faults:?}");
         assert_eq!(engine.commits().len(), 1 + commits, "{faults:?}");
     }
@@ -216,7 +228,7 @@ async fn a_commit_that_got_lost_happens_once() {
 async fn a_commit_that_comes_late_is_refused_by_what_came_first() {
     let (runner, engine) = runner().await;
     engine.fail_next([SharedFault::Late]);
-    assert_eq!(runner.write(increment("n")).await.unwrap(), 1);
+    assert_eq!(runner.write("login", increment("n")).await.unwrap(), 1);
     assert_eq!(engine.deliver_late(), [CommitOutcome::Conflict]);
     assert_eq!(number(&runner, "n").await, Some(1));
 }
@@ -231,7 +243,7 @@ async fn a_commit_that_comes_between_two_attempts_is_recognised() {
     engine.interrupt(2, |engine| {
         assert_eq!(engine.deliver_late(), [CommitOutcome::Committed]);
     });
-    assert_eq!(runner.write(increment("n")).await.unwrap(), 1);
+    assert_eq!(runner.write("login", increment("n")).await.unwrap(), 1);
     assert_eq!(number(&runner, "n").await, Some(1));
 }
 
@@ -240,7 +252,7 @@ async fn a_call_gives_up_in_time() {
     let (runner, engine) = runner().await;
     engine.fail_next([SharedFault::Conflict; 400]);
     let began = Instant::now();
-    let outcome = runner.write(increment("n")).await;
+    let outcome = runner.write("login", increment("n")).await;
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))));
     let took = began.elapsed();
     assert!(
@@ -255,10 +267,10 @@ async fn an_engine_that_is_away_is_said_to_be_so_at_once() {
     let (runner, engine) = runner().await;
     engine.fail_next([SharedFault::Refuse]);
     let began = Instant::now();
-    let outcome = runner.write(increment("n")).await;
+    let outcome = runner.write("login", increment("n")).await;
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))));
     assert!(began.elapsed() < FIRST_BACKOFF);
-    assert_eq!(runner.write(increment("n")).await.unwrap(), 1);
+    assert_eq!(runner.write("login", increment("n")).await.unwrap(), 1);
 }
 
 /// A process that has not heard of a new keyring neither reads with the old one nor writes under
@@ -267,15 +279,15 @@ async fn an_engine_that_is_away_is_said_to_be_so_at_once() {
 async fn nothing_is_committed_under_an_old_keyring() {
     let (one, engine) = runner().await;
     let other = another(&engine).await;
-    other.write(increment("n")).await.unwrap();
-    one.write(|tx| {
+    other.write("login", increment("n")).await.unwrap();
+    one.write("login", |tx| {
         let keyring = tx.cipher().keyring().with_new_key(&Entropy::default())?;
         tx.put_keyring(keyring.with_global_epoch(5))
     })
     .await
     .unwrap();
     other
-        .write(|tx| {
+        .write("login", |tx| {
             let epoch = tx.cipher().keyring().global_epoch();
             tx.put(b"epoch".to_vec(), &epoch)
         })
@@ -290,7 +302,7 @@ async fn nothing_is_committed_under_an_old_keyring() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_nobody_waits_for_runs_to_its_end() {
     let (runner, _engine) = runner().await;
-    let mut waiting = Box::pin(runner.write(increment("n")));
+    let mut waiting = Box::pin(runner.write("login", increment("n")));
     assert!(futures::poll!(&mut waiting).is_pending());
     drop(waiting);
     tokio::time::sleep(CALL_TIMEOUT).await;
@@ -301,7 +313,7 @@ async fn a_call_that_nobody_waits_for_runs_to_its_end() {
 async fn an_operation_that_fails_changes_nothing() {
     let (runner, engine) = runner().await;
     let outcome = runner
-        .write(|tx| {
+        .write("login", |tx| {
             tx.put(b"half".to_vec(), &1)?;
             Err::<(), _>(EngineError::Refused("on purpose"))
         })

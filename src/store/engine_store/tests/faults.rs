@@ -73,9 +73,9 @@ async fn an_operation_that_fails_leaves_nothing_of_itself_in_the_group() {
     };
     let whole = |tx: &mut Transaction<'_>| tx.put(b"u/whole".to_vec(), &1);
     let (a, b, c) = tokio::join!(
-        store.run_write(whole),
-        store.run_write(half),
-        store.run_write(whole)
+        store.run_write("login", whole),
+        store.run_write("login", half),
+        store.run_write("login", whole)
     );
     assert!(a.is_ok() && b.is_err() && c.is_ok());
     assert_eq!(raw_keys(&store), [FENCE, b"u/whole"]);

@@ -7,15 +7,15 @@ use futures::future::join;
 use super::{super::shared::MAX_LOG_REWRITES, footprint::shared, *};
 use crate::{
     store::{
-        LogCursor, RevocationEntry, RevocationTarget,
-        engine::{CommitOutcome, SharedEngine},
+        LogCursor, RevocationEntry, RevocationTarget, UnreadableLines,
+        engine::{CommitOutcome, SharedEngine, Version},
         engines::versioned::{SharedFault, VersionedMemory},
     },
     types::REVOCATION_RETENTION,
 };
 
 /// Another process on the same engine.
-async fn another(engine: &Arc<VersionedMemory>) -> EngineStore {
+pub(super) async fn another(engine: &Arc<VersionedMemory>) -> EngineStore {
     let engine: Arc<dyn SharedEngine> = Arc::<VersionedMemory>::clone(engine);
     let store = EngineStore::shared(engine, &options(), &keys(), Entropy::default()).await;
     store.unwrap()
@@ -270,4 +270,58 @@ async fn a_position_in_the_window_is_kept_from_page_to_page() {
     }
     seen.sort_unstable();
     assert_eq!(seen, [1, 2, 3, 4]);
+}
+
+/// A line that is damaged, or written by a newer version, stops no other; what it may reject is told.
+#[tokio::test(start_paused = true)]
+async fn a_line_that_cannot_be_read_stops_no_other() {
+    let (one, other, mut reader, engine) = processes().await;
+    revoke(&one, 1, NOW).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let damaged_at = engine.time();
+    let key = layout::log_line(layout::LogLineId::new(damaged_at, [7; 8]));
+    let version = Version::first(&Entropy::default()).unwrap();
+    engine.write(version, [(key, Some(b"damaged".to_vec()))].into());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    revoke(&other, 2, NOW).await.unwrap();
+    let cursor = reader.cursor.clone().unwrap();
+    let page = |cursor| {
+        let store = &reader.store;
+        async move {
+            let page = store.revocations(Some(&cursor), REVOCATION_RETENTION, 10);
+            page.await.unwrap()
+        }
+    };
+    let first = page(cursor).await;
+    assert_eq!(first.entries.len(), 2);
+    let read_at = engine.time();
+    assert_eq!(
+        first.unreadable,
+        Some(UnreadableLines {
+            count: 1,
+            issued_until: read_at.plus(Duration::from_secs(2)),
+        })
+    );
+    let ages: Vec<_> = first.ages.iter().map(Duration::as_secs).collect();
+    assert_eq!(ages, [2, 1, 0]);
+    // Known from here on, and to one that starts later no longer of now.
+    assert_eq!(page(first.next).await.unreadable, None);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let later = another(&engine).await;
+    let page = later.revocations(None, REVOCATION_RETENTION, 10).await;
+    let issued_until = page.unwrap().unreadable.unwrap().issued_until;
+    assert_eq!(issued_until, damaged_at.plus(Duration::from_secs(12)));
+    reader.poll().await;
+    assert_eq!(reader.seen(), [1, 2].into());
+}
+
+#[tokio::test]
+async fn only_what_writes_to_the_log_sends_a_hint() {
+    let (one, _, reader, _) = processes().await;
+    let mut hint = reader.store.wait_for_hint();
+    one.login(&login_of("person-1", 9)).await.unwrap();
+    tokio::task::yield_now().await;
+    assert!(futures::poll!(&mut hint).is_pending());
+    revoke(&one, 1, NOW).await.unwrap();
+    hint.await;
 }

@@ -115,6 +115,8 @@ pub(in crate::store::engines) async fn what_is_committed_is_read_with_its_versio
     assert_eq!(result.values[0].version, first.version);
     assert_eq!(result.values[0].value.as_ref(), Some(&value));
     assert_eq!(read_one(engine, &other_key).await.value, Some(key.clone()));
+    let scanned = engine.scan(&key, None, 9).await.unwrap();
+    assert_eq!(scanned[0].1.value.as_ref(), Some(&value));
     // A key that only looks alike is another one.
     for similar in [b" ".as_slice(), b"\0"] {
         assert_eq!(read_one(engine, similar).await, Versioned::ABSENT);
@@ -124,6 +126,9 @@ pub(in crate::store::engines) async fn what_is_committed_is_read_with_its_versio
     assert_eq!(engine.commit(&removal).await, Ok(CommitOutcome::Committed));
     assert_eq!(read_one(engine, &key).await, Versioned::ABSENT);
     assert!(engine.size_bytes().await.unwrap() > 0);
+    let pool = engine.connections().unwrap();
+    assert_eq!((pool.in_use, pool.waiting), (0, 0));
+    assert!(pool.idle > 0);
     assert_eq!(engine.ready().await, Ok(()));
     engine.close().await.unwrap();
     assert_eq!(engine.ready().await, Err(EngineError::Closed));

@@ -19,6 +19,9 @@ const CLOCK: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) 
 const IS_PRIMARY: &str =
     "CONCAT(@@GLOBAL.read_only) IN ('0', 'OFF') AND CONCAT(@@innodb_read_only) IN ('0', 'OFF')";
 
+/// Whether the server keeps what it acknowledges in a crash.
+const IS_DURABLE: &str = "@@GLOBAL.innodb_flush_log_at_trx_commit = 1 AND (@@GLOBAL.log_bin = 0 OR @@GLOBAL.sync_binlog = 1)";
+
 /// Slots that are locked for keys, from 1 on. Slot 0 is the fence's.
 pub(super) const KEY_SLOTS: u16 = 4096;
 /// Most slots that one commit locks. One of more locks the fence's exclusively instead, which all
@@ -60,9 +63,9 @@ pub(super) fn set_up() -> Batch {
     .then(&format!("SELECT {IS_PRIMARY}, @@max_allowed_packet"))
 }
 
-/// One row: whether the server takes writes.
-pub(super) fn is_primary() -> Batch {
-    Batch::new(format!("SELECT {IS_PRIMARY}"))
+/// One row: whether the server takes writes, and whether it keeps them in a crash.
+pub(super) fn is_ready() -> Batch {
+    Batch::new(format!("SELECT {IS_PRIMARY}, {IS_DURABLE}"))
 }
 
 /// One row: the bytes of the table of records.
@@ -80,7 +83,7 @@ pub(super) fn snapshot() -> Batch {
 }
 
 /// The server's clock as a row without a key, in UTC, because local time is ambiguous for an hour of
-/// the year; then records with their values, and others without. It is one statement, so all of it is
+/// the year, with a value where the server takes no writes: what it has may be old; then records with their values, and others without. It is one statement, so all of it is
 /// of one moment.
 pub(super) fn read(values: &[Vec<u8>], versions: &[Vec<u8>]) -> Batch {
     let select = |value: &str, keys: &[Vec<u8>]| {
@@ -89,7 +92,9 @@ pub(super) fn read(values: &[Vec<u8>], versions: &[Vec<u8>]) -> Batch {
             list(keys)
         )
     };
-    let mut text = format!("SELECT NULL AS record_key, {CLOCK} AS version, NULL AS value");
+    let mut text = format!(
+        "SELECT NULL AS record_key, {CLOCK} AS version, IF({IS_PRIMARY}, NULL, '') AS value"
+    );
     if !values.is_empty() {
         text = text + " UNION ALL " + &select("value", values);
     }
@@ -99,10 +104,11 @@ pub(super) fn read(values: &[Vec<u8>], versions: &[Vec<u8>]) -> Batch {
     Batch::new(text)
 }
 
-/// Records whose key begins with `prefix` and is after `after`, in order, at most `limit`.
+/// Records whose key begins with `prefix` and is after `after`, in order, at most `limit`; and the row
+/// without a key where the server takes no writes.
 pub(super) fn scan(prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Batch {
     let mut text = format!(
-        "SELECT record_key, version, value FROM menshen_records WHERE record_key >= {}",
+        "(SELECT record_key, version, value FROM menshen_records WHERE record_key >= {}",
         literal(prefix)
     );
     // Writing to a String does not fail.
@@ -112,12 +118,15 @@ pub(super) fn scan(prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Batch {
     if let Some(after) = after {
         let _ = write!(text, " AND record_key > {}", literal(after));
     }
-    let _ = write!(text, " ORDER BY record_key LIMIT {limit}");
+    let _ = write!(
+        text,
+        " ORDER BY record_key LIMIT {limit}) UNION ALL SELECT NULL, 0, '' FROM DUAL WHERE NOT ({IS_PRIMARY})"
+    );
     Batch::new(text)
 }
 
 /// A commit: locks on slots, then a comparison of versions, then changes. Its row: whether it happened,
-/// and whether the server takes writes.
+/// whether the server takes writes, and whether it keeps them in a crash.
 pub(super) fn commit(commit: &Commit) -> Batch {
     let mut batch = Batch::new("START TRANSACTION");
     for lock in locks(commit) {
@@ -145,7 +154,7 @@ pub(super) fn commit(commit: &Commit) -> Batch {
     }
     batch
         .then("COMMIT")
-        .then(&format!("SELECT @menshen_ok, {IS_PRIMARY}"))
+        .then(&format!("SELECT @menshen_ok, {IS_PRIMARY}, {IS_DURABLE}"))
 }
 
 /// Of a batch that [`commit`] made: which of its statements, from 0 on, is the COMMIT.
@@ -188,7 +197,7 @@ pub(super) fn slot_of(key: &[u8]) -> u16 {
 }
 
 /// Sets `@menshen_ok`: of the keys that were read exactly those are there that were, in their versions,
-/// it is not too late, and the server takes writes. There is always a key, the fence.
+/// it is not too late, and the server takes writes and keeps them. There is always a key, the fence.
 fn comparison(commit: &Commit) -> String {
     let present: Vec<_> = commit
         .reads
@@ -209,7 +218,7 @@ fn comparison(commit: &Commit) -> String {
         present.join(" OR ")
     };
     format!(
-        "SELECT COUNT(*) = {count} AND COALESCE(SUM({same}), 0) = {count} AND {CLOCK} <= {} AND {IS_PRIMARY} INTO @menshen_ok \
+        "SELECT COUNT(*) = {count} AND COALESCE(SUM({same}), 0) = {count} AND {CLOCK} <= {} AND {IS_PRIMARY} AND {IS_DURABLE} INTO @menshen_ok \
          FROM menshen_records FORCE INDEX (PRIMARY) WHERE record_key IN ({})",
         commit.not_after.as_millis(),
         list(commit.reads.keys())

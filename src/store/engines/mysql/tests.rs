@@ -360,8 +360,36 @@ async fn a_server_that_takes_no_writes_any_more_is_left() {
     assert_eq!(engine.commit(&write).await, Err(READ_ONLY));
     assert_eq!(privileged.commit(&write).await, Err(READ_ONLY));
     assert_eq!(privileged.ready().await, Err(READ_ONLY));
+    for engine in [&engine, &privileged] {
+        let read = engine.read(&[b"a".to_vec()], &[]).await;
+        assert_eq!(read.map(drop), Err(READ_ONLY), "it may be old");
+        assert_eq!(engine.scan(b"a", None, 9).await, Err(READ_ONLY));
+    }
     server.execute("SET GLOBAL read_only = 0").await;
     assert_eq!(read_one(&*privileged, b"a").await, Versioned::ABSENT);
+    assert_eq!(engine.commit(&write).await, Ok(CommitOutcome::Committed));
+}
+
+#[tokio::test]
+async fn settings_that_are_changed_later_are_noticed() {
+    let server = Server::start();
+    let url = server.empty().await;
+    let engine = open(&url).await.unwrap();
+    let write = commit(&[], &[(b"a", Some(b"1"))]);
+    for (wrong, right) in [
+        (
+            "innodb_flush_log_at_trx_commit = 0",
+            "innodb_flush_log_at_trx_commit = 1",
+        ),
+        ("sync_binlog = 100", "sync_binlog = 1"),
+    ] {
+        server.execute(&format!("SET GLOBAL {wrong}")).await;
+        assert_eq!(engine.commit(&write).await, Err(NOT_DURABLE), "{wrong}");
+        assert_eq!(engine.ready().await, Err(NOT_DURABLE), "{wrong}");
+        assert_eq!(read_one(&*engine, b"a").await, Versioned::ABSENT);
+        server.execute(&format!("SET GLOBAL {right}")).await;
+        assert_eq!(engine.ready().await, Ok(()));
+    }
     assert_eq!(engine.commit(&write).await, Ok(CommitOutcome::Committed));
 }
 

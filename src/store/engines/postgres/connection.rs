@@ -11,7 +11,7 @@ use std::{
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Notify};
 use tokio_postgres::{AsyncMessage, Client, NoTls, Socket, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -54,6 +54,16 @@ impl Connector {
     }
 }
 
+impl Connector {
+    /// A connection to the first host that takes writes.
+    pub(super) async fn connect(&self) -> Result<PooledClient, ConnectError> {
+        let connecting = self.runtime.spawn(self.access.clone().connect());
+        connecting
+            .await
+            .unwrap_or_else(|error| Err(ConnectError::Server(error.to_string())))
+    }
+}
+
 impl Access {
     /// The first host that takes writes.
     async fn connect(self) -> Result<PooledClient, ConnectError> {
@@ -91,20 +101,28 @@ impl Access {
             }
         })?;
         let unreplicated = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&unreplicated);
+        let notified = Arc::new(Notify::new());
+        let (seen, notify) = (Arc::clone(&unreplicated), Arc::clone(&notified));
         tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
-                if let AsyncMessage::Notice(notice) = message
+                match message {
                     // The text is in the server's language, this is not.
-                    && notice.routine() == Some("SyncRepWaitForLSN")
-                {
-                    seen.store(true, Ordering::Release);
+                    AsyncMessage::Notice(notice)
+                        if notice.routine() == Some("SyncRepWaitForLSN") =>
+                    {
+                        seen.store(true, Ordering::Release);
+                    }
+                    AsyncMessage::Notification(_) => notify.notify_one(),
+                    _ => {}
                 }
             }
+            // What listens looks why.
+            notify.notify_one();
         });
         Ok(PooledClient {
             client,
             unreplicated,
+            notified,
         })
     }
 }
@@ -114,9 +132,16 @@ pub(super) struct PooledClient {
     client: Client,
     /// The server said that it gave up waiting for a standby. It says so before its answer.
     unreplicated: Arc<AtomicBool>,
+    /// The server sent a notification, because this session listens, or the connection ended.
+    notified: Arc<Notify>,
 }
 
 impl PooledClient {
+    /// Waits for a notification, or for the end of the connection.
+    pub(super) async fn notified(&self) {
+        self.notified.notified().await;
+    }
+
     pub(super) const fn client(&self) -> &Client {
         &self.client
     }
@@ -136,10 +161,7 @@ impl Manager for Connector {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<PooledClient, ConnectError> {
-        let connecting = self.runtime.spawn(self.access.clone().connect());
-        connecting
-            .await
-            .unwrap_or_else(|error| Err(ConnectError::Server(error.to_string())))
+        self.connect().await
     }
 
     async fn recycle(

@@ -171,3 +171,98 @@ async fn a_role_that_may_not_make_tables_needs_them_made() {
     let first = commit(&[], &[(b"a", Some(b"1"))]);
     assert_eq!(engine.commit(&first).await, Ok(CommitOutcome::Committed));
 }
+
+/// Of the one connection that the engine has: a setting of its session.
+async fn set_in_session(engine: &Postgres, setting: &str) {
+    let connection = engine.connection().await.expect("a connection");
+    let sql = format!("SET {setting}");
+    connection.client().batch_execute(&sql).await.expect("set");
+}
+
+#[tokio::test]
+async fn settings_that_are_changed_later_are_noticed() {
+    let url = Server::shared().empty().await;
+    let engine = Postgres::new(&url.parse().expect("a URL"), None, 1).unwrap();
+    engine.prepare().await.unwrap();
+    set_in_session(&engine, "synchronous_commit = off").await;
+    let write = commit(&[], &[(b"a", Some(b"1"))]);
+    assert_eq!(engine.commit(&write).await, Err(NOT_DURABLE));
+    assert_eq!(engine.ready().await, Err(NOT_DURABLE));
+    assert_eq!(read_one(&engine, b"a").await, Versioned::ABSENT);
+    set_in_session(&engine, "synchronous_commit = on").await;
+    assert_eq!(engine.ready().await, Ok(()));
+    assert_eq!(engine.commit(&write).await, Ok(CommitOutcome::Committed));
+}
+
+/// The primary is another server now; the connection still leads to the old one.
+#[tokio::test]
+async fn reads_of_a_server_that_takes_no_writes_are_refused() {
+    let server = Server::shared();
+    let url = server.empty().await;
+    let engine = Postgres::new(&url.parse().expect("a URL"), None, 1).unwrap();
+    engine.prepare().await.unwrap();
+    let write = commit(&[], &[(b"a", Some(b"1"))]);
+    assert_eq!(engine.commit(&write).await, Ok(CommitOutcome::Committed));
+    let read_only = "default_transaction_read_only = on";
+    set_in_session(&engine, read_only).await;
+    // A new connection leads to one that takes writes.
+    assert_eq!(read_one(&engine, b"a").await.version, write.version);
+
+    set_in_session(&engine, read_only).await;
+    let role = Server::role(&url);
+    server
+        .execute(&format!("ALTER ROLE {role} SET {read_only}"))
+        .await;
+    let refused = engine.read(&[b"a".to_vec()], &[]).await;
+    assert_eq!(refused.map(drop), Err(READ_ONLY));
+}
+
+#[tokio::test]
+async fn a_hint_reaches_other_processes_on_the_same_schema_alone() {
+    let (url, elsewhere) = (
+        Server::shared().empty().await,
+        Server::shared().empty().await,
+    );
+    let (one, other) = (open(&url).await.unwrap(), open(&url).await.unwrap());
+    let stranger = open(&elsewhere).await.unwrap();
+    // The first one is that a session is there.
+    for engine in [&other, &stranger] {
+        engine.wait_for_hint().await;
+    }
+    let mut hint = other.wait_for_hint();
+    assert!(futures::poll!(&mut hint).is_pending());
+    stranger.send_hint().await;
+    stranger.wait_for_hint().await;
+    assert!(futures::poll!(&mut hint).is_pending());
+    one.send_hint().await;
+    hint.await;
+    // Many at once are few: one is under way, and one is next.
+    let mut sent = 0;
+    join_all((0..50).map(|_| one.send_hint())).await;
+    let mut last = other.wait_for_hint();
+    while futures::poll!(&mut last).is_ready() {
+        sent += 1;
+        last = other.wait_for_hint();
+    }
+    assert!(sent < 50, "{sent}");
+}
+
+#[tokio::test]
+async fn a_session_that_is_lost_is_begun_anew() {
+    let server = Server::shared();
+    let url = server.empty().await;
+    let engine = open(&url).await.unwrap();
+    engine.wait_for_hint().await;
+    let role = Server::role(&url);
+    server
+        .execute(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}' AND query LIKE 'LISTEN%'"
+        ))
+        .await;
+    // It is there again, and a hint may have been lost meanwhile.
+    engine.wait_for_hint().await;
+    let mut hint = engine.wait_for_hint();
+    assert!(futures::poll!(&mut hint).is_pending());
+    engine.send_hint().await;
+    hint.await;
+}
