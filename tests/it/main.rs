@@ -70,6 +70,7 @@ mod operator_mistakes;
 mod ops;
 mod passthrough;
 mod patterns;
+mod pgbouncer;
 mod phones;
 #[path = "../../src/store/engines/postgres/tests/server.rs"]
 mod postgres;

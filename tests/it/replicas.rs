@@ -12,7 +12,9 @@ use tempfile::TempDir;
 use super::{
     backend::Backend,
     menshen::{Menshen, Setup, command},
-    mysql, postgres,
+    mysql,
+    pgbouncer::PgBouncer,
+    postgres,
 };
 
 /// What the replicas share.
@@ -122,6 +124,21 @@ fn on_postgres_a_revocation_does_not_wait_for_the_poll() {
     wait_until_refused(&other, &session);
 }
 
+/// There LISTEN leads nowhere, and polling is enough.
+#[test]
+fn behind_pgbouncer_in_transaction_mode_replicas_are_one_menshen() {
+    let direct = Database::Postgres.empty();
+    let pooler = PgBouncer::before(&direct);
+    let url = pooler.url(postgres::Server::role(&direct));
+    let backend = Backend::start();
+    let start = |()| Setup::before(backend.address).with(&store(&url)).start();
+    are_one_menshen(&Replicas {
+        menshens: [(), ()].map(start).into(),
+        url,
+        backend,
+    });
+}
+
 /// Each knows of the other; one of them does the upkeep, and when it stops the other takes it over.
 fn replicas_know_each_other_and_one_does_the_upkeep(database: Database) {
     let Replicas { mut menshens, .. } = Replicas::start(database, 2);
@@ -184,7 +201,10 @@ fn wait_until_refused(menshen: &Menshen, session: &Value) {
 }
 
 fn replicas_are_one_menshen_to_users_and_backend(database: Database) {
-    let replicas = Replicas::start(database, 2);
+    are_one_menshen(&Replicas::start(database, 2));
+}
+
+fn are_one_menshen(replicas: &Replicas) {
     let [one, other] = &replicas.menshens[..] else {
         panic!("two replicas")
     };

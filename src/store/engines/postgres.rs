@@ -32,7 +32,7 @@ use tokio_postgres::{
 
 use self::{
     commit_call::CommitCall,
-    connection::Connector,
+    connection::{Connector, drain},
     hints::Hints,
     name::NAME,
     schema::{COMMIT, GET, READ, READY, SCAN, SIZE},
@@ -193,15 +193,6 @@ impl Postgres {
             "the database refused a commit: see the log",
         ))
     }
-}
-
-/// Gives a connection back when the server has answered what is under way on it. Until then it counts
-/// as one of the pool, because the server has it too.
-fn drain(connection: Connection) {
-    tokio::spawn(async move {
-        let _ = connection.client().simple_query("").await;
-        drop(connection);
-    });
 }
 
 /// Whether the connection is gone, so that the outcome of its statement is not known: no report of

@@ -175,7 +175,7 @@ impl Manual {
             );
             for matcher in &selector.matchers {
                 let label = matcher.label.as_str();
-                if OF_THE_TARGET.contains(&label) {
+                if OF_THE_TARGET.contains(&label) || (is_histogram && label == "le") {
                     continue;
                 }
                 let known = metric

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use deadpool::managed::{Manager, Metrics, Object, RecycleError, RecycleResult};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use tokio::{runtime::Handle, sync::Notify};
 use tokio_postgres::{AsyncMessage, Client, NoTls, Socket, tls::MakeTlsConnect};
@@ -174,6 +174,15 @@ impl Manager for Connector {
         }
         Ok(())
     }
+}
+
+/// Gives a connection back when the server has answered what is under way on it. Until then it counts
+/// as one of the pool, because the server has it too.
+pub(super) fn drain(connection: Object<Connector>) {
+    tokio::spawn(async move {
+        let _ = connection.client().simple_query("").await;
+        drop(connection);
+    });
 }
 
 /// TLS that verifies the server's certificate, and the host's name in it.

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_postgres::{SimpleQueryMessage, types::Type};
 
-use super::connection::{Connector, PooledClient, describe};
+use super::connection::{Connector, PooledClient, describe, drain};
 use crate::store::engines::database::{self, READ_TIMEOUT};
 
 /// The channel is that of one schema: two stores in one database do not wake each other.
@@ -58,7 +58,7 @@ impl Hints {
             Ok(Err(error)) => {
                 tracing::debug!(error = %describe(&error), "a hint for other replicas was not sent");
             }
-            Err(_) => super::drain(connection),
+            Err(_) => drain(connection),
         }
     }
 
