@@ -291,12 +291,11 @@ impl Denylist {
                     failing = false;
                     tracing::info!("revocations are followed again");
                 }
-                Ok(()) => {}
                 Err(error) if !failing => {
                     failing = true;
                     tracing::warn!(%error, "revocations cannot be read, those known stay in force");
                 }
-                Err(_) => {}
+                Ok(()) | Err(_) => {}
             }
             if clock.now().since(forgotten_at) >= PRUNE_INTERVAL {
                 forgotten_at = clock.now();

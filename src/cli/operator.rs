@@ -68,7 +68,8 @@ pub(super) fn with_operator_for(
 ) -> CommandResult {
     let runtime = runtime()?;
     let done = runtime.block_on(async {
-        let operator = Operator::connect(config).await?;
+        // Large, and awaited once.
+        let operator = Box::pin(Operator::connect(config)).await?;
         let done = work(&operator).await;
         operator.close().await?;
         done

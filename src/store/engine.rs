@@ -261,7 +261,7 @@ pub(in crate::store) trait SharedEngine: Send + Sync + 'static {
 
     /// Waits until another process may have sent a hint. Never returns where the engine has none.
     async fn wait_for_hint(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Gives connections back. Every call after it is [`EngineError::Closed`].

@@ -25,7 +25,7 @@ const CHANNEL: &str = "'menshen_log_' || \
     (SELECT relnamespace FROM pg_class WHERE oid = 'menshen_records'::regclass)";
 /// The wait before a new session after the first failure; it doubles with each further one.
 const FIRST_RETRY_DELAY: Duration = Duration::from_secs(1);
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
+const MAX_RETRY_DELAY: Duration = Duration::from_mins(1);
 /// How often the session is asked whether it is still there.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
