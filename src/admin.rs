@@ -8,6 +8,7 @@
 //! `/admin`: the operations of the CLI's commands on a running process, for the bearer of the admin
 //! token. No URL holds personal data. A rejection is `{"error": text}`.
 
+mod chunk_stream;
 pub mod import;
 mod json_body;
 pub mod keys;
@@ -21,7 +22,7 @@ pub mod users;
 use std::{
     collections::BTreeMap,
     io,
-    net::TcpListener,
+    net::{IpAddr, TcpListener},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -29,12 +30,14 @@ use std::{
 use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Request, State},
-    http::{StatusCode, header},
+    body::Body,
+    extract::{DefaultBodyLimit, State},
+    http::{Request, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -54,6 +57,7 @@ use crate::{
 use json_body::MAX_BODY_LEN;
 use rejection::AdminRejection;
 
+pub use chunk_stream::ChunkStream;
 pub use state::AdminState;
 
 /// Time for a request head, so that a slow client does not hold a connection.
@@ -75,6 +79,10 @@ named_enum! {
     }
 }
 
+/// The address of the client of a request, an extension of the request.
+#[derive(Debug, Clone, Copy)]
+pub struct AdminPeer(pub IpAddr);
+
 /// What the probes report.
 #[derive(Clone)]
 pub struct Probes {
@@ -84,6 +92,23 @@ pub struct Probes {
     pub metrics: Metrics,
     pub details: Arc<ReadinessDetails>,
     pub issuers: Arc<TrustedIssuers>,
+}
+
+impl Probes {
+    /// Whether the store lets requests come here, and the name of its state.
+    pub(crate) async fn store_state(&self) -> (bool, &'static str) {
+        // Without its store menshen rejects logins, but still checks tokens: taking it out of service
+        // would stop all requests.
+        match timeout(STORE_TIMEOUT, self.store.check()).await {
+            Ok(Ok(())) => (true, "ok"),
+            Ok(Err(StoreError::Failed(_) | StoreError::Closed)) => {
+                (false, "failed until a restart")
+            }
+            Ok(Err(StoreError::Unavailable(_) | StoreError::Damaged(_))) | Err(_) => {
+                (true, "failing")
+            }
+        }
+    }
 }
 
 /// The parts that `/readyz` reports and that do not make menshen unready: one short line each,
@@ -109,7 +134,7 @@ impl ReadinessDetails {
 }
 
 /// The routes of the listener. Without a token there is no admin API, only metrics and probes.
-pub fn router(probes: Probes, token: Option<Secret<String>>, state: AdminState) -> Router {
+pub fn router(probes: Probes, token: Option<Secret<String>>, state: Arc<AdminState>) -> Router {
     let open = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
@@ -126,7 +151,7 @@ pub fn router(probes: Probes, token: Option<Secret<String>>, state: AdminState) 
 }
 
 /// The admin API without authentication.
-pub fn operator_routes(state: AdminState) -> Router {
+pub fn operator_routes(state: Arc<AdminState>) -> Router {
     Router::new()
         .route("/admin/keys", get(keys::list))
         .route("/admin/keys/rotate", post(keys::rotate))
@@ -149,11 +174,11 @@ pub fn operator_routes(state: AdminState) -> Router {
                 .layer(DefaultBodyLimit::max(import::MAX_BODY_LEN)),
         )
         .layer(middleware::from_fn(run_to_completion))
-        .with_state(Arc::new(state))
+        .with_state(state)
 }
 
 /// Completes, records and applies an operation even if its client has disconnected meanwhile.
-async fn run_to_completion(request: Request, next: Next) -> Response {
+pub(crate) async fn run_to_completion(request: Request<Body>, next: Next) -> Response {
     let done = tokio::spawn(next.run(request)).await;
     done.unwrap_or_else(|_| {
         AdminRejection::new(
@@ -167,7 +192,7 @@ async fn run_to_completion(request: Request, next: Next) -> Response {
 /// Rejects requests without this token.
 async fn require_token(
     State(token): State<Arc<Secret<String>>>,
-    request: Request,
+    request: Request<Body>,
     next: Next,
 ) -> Response {
     let sent = request
@@ -208,9 +233,12 @@ pub async fn serve(listener: TcpListener, routes: Arc<ArcSwap<Router>>) -> io::R
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     let routes = routes.clone();
-                    let service = TowerToHyperService::new(service_fn(move |request| routes.load().as_ref().clone().oneshot(request)));
+                    let service = TowerToHyperService::new(service_fn(move |mut request: Request<Incoming>| {
+                        request.extensions_mut().insert(AdminPeer(peer.ip()));
+                        routes.load().as_ref().clone().oneshot(request)
+                    }));
                     connections.spawn(async move {
                         let mut server = hyper::server::conn::http1::Builder::new();
                         server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -232,7 +260,7 @@ async fn metrics(State(probes): State<Probes>) -> Response {
     // A disk that hangs must not block the other metrics.
     let (stats, (is_good, _)) = tokio::join!(
         timeout(STORE_TIMEOUT, probes.store.stats()),
-        store_state(&probes)
+        probes.store_state()
     );
     if let Ok(Ok(stats)) = stats {
         probes
@@ -285,7 +313,7 @@ async fn readyz(State(probes): State<Probes>) -> Response {
     if stage != ProcessStage::Serving {
         return report(false, "stage", stage.as_str());
     }
-    let (good, store) = store_state(&probes).await;
+    let (good, store) = probes.store_state().await;
     let mut report = json!({ "ok": good, "store": store });
     let details = probes.details.all();
     if !details.is_empty() {
@@ -303,17 +331,6 @@ async fn readyz(State(probes): State<Probes>) -> Response {
     (status(good), Json(report)).into_response()
 }
 
-/// Whether the store lets requests come here, and the name of its state.
-async fn store_state(probes: &Probes) -> (bool, &'static str) {
-    // Without its store menshen rejects logins, but still checks tokens: taking it out of service
-    // would stop all requests.
-    match timeout(STORE_TIMEOUT, probes.store.check()).await {
-        Ok(Ok(())) => (true, "ok"),
-        Ok(Err(StoreError::Failed(_) | StoreError::Closed)) => (false, "failed until a restart"),
-        Ok(Err(StoreError::Unavailable(_) | StoreError::Damaged(_))) | Err(_) => (true, "failing"),
-    }
-}
-
 const fn status(good: bool) -> StatusCode {
     if good {
         StatusCode::OK
@@ -328,7 +345,6 @@ fn report(good: bool, part: &'static str, state: &'static str) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
     use tokio::sync::Notify;
 
     use super::*;

@@ -1,6 +1,7 @@
 //! The composition root: creates every part of the process in order, and ends them in the reverse
 //! order.
 
+mod admin_routes;
 mod assertions;
 mod check;
 mod explain;
@@ -15,7 +16,9 @@ mod secrets;
 mod startup;
 mod storage;
 
-use std::{net::TcpListener, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet, net::TcpListener, path::PathBuf, pin::pin, sync::Arc, time::Duration,
+};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -41,7 +44,8 @@ use crate::{
     audit::Audit,
     auth::{Administration, Denylist, OutboxDispatcher, Passwords},
     clock::Clock,
-    config::Config,
+    config::{Config, Loaded},
+    console::ConsoleMemory,
     entropy::Entropy,
     metrics::Metrics,
     outbound::AdminClient,
@@ -63,6 +67,8 @@ pub struct App {
     server: Server,
     admin: TcpListener,
     stage: watch::Sender<ProcessStage>,
+    /// The files that the config was read from, besides its own.
+    files: BTreeSet<PathBuf>,
     reload: Option<Reload>,
 }
 
@@ -102,7 +108,14 @@ fn tls(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Arc<Tls>>> {
 
 impl App {
     /// Creates every part. `sink` takes the log lines.
-    pub async fn build(mut config: Config, clock: Clock, sink: &Sink) -> anyhow::Result<Self> {
+    pub async fn build(loaded: Loaded, clock: Clock, sink: &Sink) -> anyhow::Result<Self> {
+        let Loaded {
+            mut config,
+            files,
+            origins,
+            source,
+            warnings: _,
+        } = loaded;
         let entropy = Entropy::default();
         let metrics = Metrics::new();
         let audit = Audit::new(metrics.clone());
@@ -145,10 +158,12 @@ impl App {
             sink: sink.clone(),
             stage: stage_seen,
             details: Arc::default(),
+            console: Arc::new(ConsoleMemory::new(clock.clone())),
+            source,
         });
         // Large, and awaited once.
         let (mut generation, snapshot) =
-            Box::pin(Generation::build(&process, config, None)).await?;
+            Box::pin(Generation::build(&process, config, origins, None)).await?;
         // The generation has set how long revocations are kept.
         denylist
             .load(&*store, &metrics)
@@ -177,6 +192,7 @@ impl App {
             server,
             admin,
             stage,
+            files,
             reload: None,
         })
     }
@@ -212,7 +228,7 @@ impl App {
         stop: impl Future<Output = ()>,
         skip_drain: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let addresses = self.addresses();
+        let (addresses, admin_address) = (self.addresses(), self.admin_address());
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_admin(
             self.admin.try_clone()?,
@@ -223,6 +239,7 @@ impl App {
         if let Some(reload) = self.reload.take() {
             tasks.spawn(reload::watch(
                 reload,
+                self.files,
                 self.process.clone(),
                 self.current.clone(),
                 config.reload.interval.get(),
@@ -233,7 +250,7 @@ impl App {
         tracing::info!(
             http = addresses.first(),
             listening = addresses.join(", "),
-            admin = self.admin_address(),
+            admin = admin_address,
             version = env!("CARGO_PKG_VERSION"),
             "ready"
         );

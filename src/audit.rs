@@ -6,8 +6,18 @@
 
 use crate::{
     metrics::Metrics,
-    types::{ClientIp, SessionId, Timestamp, UserId, UserType},
+    types::{ClientIp, SessionId, Timestamp, UserId, UserType, named_enum},
 };
+
+named_enum! {
+    /// How an operator acts: `by` of an event.
+    pub enum Actor {
+        /// By the admin API, which the commands call too.
+        Operator = "operator",
+        /// By the pages of the console.
+        Console = "console",
+    }
+}
 
 /// Writes events to the log and counts them.
 #[derive(Clone)]
@@ -116,10 +126,10 @@ events! {
     AccountExported { user: &'a UserId, from: ClientIp }
         => info "account.exported" [user = %user, client_ip = %from,] "user {user} took a copy of the account";
     /// An operator looked at what is personal about a user.
-    AccountShown { user: &'a UserId }
-        => info "account.shown" [user = %user,] "an operator looked at account {user}";
-    /// An account and all that is personal about it was erased, by its `user`, an `operator` or
-    /// `wechat` (its user cancelled there).
+    AccountShown { user: &'a UserId, by: Actor }
+        => info "account.shown" [user = %user, by = by.as_str(),] "an operator looked at account {user}";
+    /// An account and all that is personal about it was erased, by its `user`, an `operator`, the
+    /// `console` or `wechat` (its user cancelled there).
     AccountErased { user: &'a UserId, by: &'static str }
         => warn "account.erased" [user = %user, by,] "account {user} erased";
     /// A request with the user's token to erase the account was refused; `reason` is a wire code.
@@ -134,11 +144,11 @@ events! {
     UsersImported { created: usize, linked: usize, refused: usize }
         => info "users.imported" [created, linked, refused,] "users imported by an operator: {created} created";
     /// An operator changed a user's rights: `ban`, `unban`, `user_type`, `password`.
-    RightsChanged { user: &'a UserId, change: &'static str, ended: usize }
-        => warn "rights.changed" [user = %user, change, ended,] "rights of user {user} changed: {change}";
+    RightsChanged { user: &'a UserId, change: &'static str, ended: usize, by: Actor }
+        => warn "rights.changed" [user = %user, change, ended, by = by.as_str(),] "rights of user {user} changed: {change}";
     /// An operator ended sessions: `session`, `user` or `everything`.
-    SessionsRevoked { scope: &'static str, user: Option<&'a UserId>, ended: usize }
-        => warn "sessions.revoked" [scope, user = user.map(tracing::field::display), ended,]
+    SessionsRevoked { scope: &'static str, user: Option<&'a UserId>, ended: usize, by: Actor }
+        => warn "sessions.revoked" [scope, user = user.map(tracing::field::display), ended, by = by.as_str(),]
             "sessions ended by an operator";
     /// A change of the store's key began (`begun`) or ended (`finished`).
     StoreKeyChanged { step: &'static str }
@@ -149,9 +159,16 @@ events! {
     /// An operator exported the whole store, encrypted.
     StoreExported
         => warn "store.exported" [] "an operator took a copy of the store";
-    /// A signing key was added, by an operator or on schedule, and signs from this time on.
-    KeyAdded { kid: &'a str, algorithm: &'a str, signs_from: Timestamp }
-        => info "key.added" [kid, algorithm, signs_from = signs_from.rfc3339(),] "signing key {kid} added";
+    /// A signing key was added, by an `operator`, the `console` or on `schedule`, and signs from this
+    /// time on.
+    KeyAdded { kid: &'a str, algorithm: &'a str, signs_from: Timestamp, by: &'static str }
+        => info "key.added" [kid, algorithm, signs_from = signs_from.rfc3339(), by,] "signing key {kid} added";
+    /// An operator signed in to the console.
+    ConsoleSignedIn { from: ClientIp }
+        => info "console.signed_in" [client_ip = %from,] "an operator signed in to the console";
+    /// A wrong token was given to the console.
+    ConsoleRefused { from: ClientIp }
+        => warn "console.refused" [client_ip = %from,] "a wrong token was given to the console";
     /// A signing key was removed and does not verify any more.
     KeyRemoved { kid: &'a str }
         => info "key.removed" [kid,] "signing key {kid} removed";

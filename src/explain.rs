@@ -6,6 +6,9 @@
 
 mod text;
 mod trace;
+mod written;
+
+pub use written::WrittenRequest;
 
 use std::{mem::MaybeUninit, net::IpAddr};
 

@@ -16,6 +16,7 @@ pub mod types;
 // Configuration and what operators see.
 pub mod audit;
 pub mod config;
+pub mod console;
 pub mod metrics;
 pub mod telemetry;
 

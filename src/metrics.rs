@@ -7,6 +7,7 @@
 mod catalog;
 mod counters;
 mod family;
+mod readings;
 mod reference;
 
 use std::{ops::Deref, sync::Arc, time::Duration};
@@ -14,6 +15,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 pub use catalog::MetricFamilies;
 pub use counters::CounterFamily;
 use prometheus::{Registry, TextEncoder};
+pub use readings::{Part, Readings};
 pub use reference::markdown;
 
 /// All metrics of one process, created once by `App` and handed down.
@@ -56,10 +58,14 @@ impl Metrics {
 
     /// Everything in the text exposition format 0.0.4.
     pub fn render(&self) -> String {
-        let families = [self.0.registry.gather(), self.0.system.gather()].concat();
         TextEncoder::new()
-            .encode_to_string(&families)
+            .encode_to_string(&self.readings().0)
             .unwrap_or_default()
+    }
+
+    /// The values of this moment.
+    pub fn readings(&self) -> Readings {
+        Readings([self.0.registry.gather(), self.0.system.gather()].concat())
     }
 
     /// One store operation.

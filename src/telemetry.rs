@@ -7,11 +7,13 @@
 mod access;
 #[cfg(test)]
 mod log_capture;
+mod recent;
 mod sink;
 
 pub use access::{AccessLine, AccessLog};
 #[cfg(test)]
 pub(crate) use log_capture::LogCapture;
+pub use recent::{AuditLine, FailedRequest, RecentLines};
 pub use sink::Sink;
 
 use tracing_subscriber::{

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     rejection::{AdminRejection, JsonResult},
-    state::SharedState,
+    state::{AdminState, SharedState},
 };
 use crate::{
-    audit::Event,
+    audit::{Actor, Event},
     token::{KeyringError, Keyrings, RotationResult},
 };
 
@@ -61,25 +61,29 @@ pub(super) async fn list(State(state): SharedState) -> Json<Keys> {
 }
 
 pub(super) async fn rotate(State(state): SharedState) -> JsonResult<KeyRotation> {
-    let now = state.clock.now();
-    match state
-        .keyrings
-        .rotate(&*state.store, &state.entropy, now)
-        .await
-    {
-        Ok(RotationResult::Added { kid }) => {
-            let algorithm = state.keyrings.current().algorithm().as_str();
+    match rotate_signing_key(&state, Actor::Operator).await {
+        Ok(kid) => Ok(Json(KeyRotation { signing: kid })),
+        Err(error @ KeyringError::NotOurs) => {
+            Err(AdminRejection::new(StatusCode::CONFLICT, error.to_string()))
+        }
+        Err(error) => Err(AdminRejection::internal(&error)),
+    }
+}
+
+/// Adds a key that signs from now on, with a line of the audit log. The id of the key that signs
+/// now; where another process rotates at the same moment, it is the key of that one.
+pub async fn rotate_signing_key(state: &AdminState, by: Actor) -> Result<String, KeyringError> {
+    let (keyrings, now) = (&state.keyrings, state.clock.now());
+    match keyrings.rotate(&*state.store, &state.entropy, now).await? {
+        RotationResult::Added { kid } => {
             state.audit.record(&Event::KeyAdded {
                 kid: &kid,
-                algorithm,
+                algorithm: keyrings.current().algorithm().as_str(),
                 signs_from: now,
+                by: by.as_str(),
             });
-            Ok(Json(KeyRotation { signing: kid }))
+            Ok(kid)
         }
-        Ok(RotationResult::Overtaken { kid }) => Ok(Json(KeyRotation { signing: kid })),
-        Err(fault @ KeyringError::NotOurs) => {
-            Err(AdminRejection::new(StatusCode::CONFLICT, fault.to_string()))
-        }
-        Err(fault) => Err(AdminRejection::internal(&fault)),
+        RotationResult::Overtaken { kid } => Ok(kid),
     }
 }

@@ -14,6 +14,7 @@ use super::{
     users::EndedSessions,
 };
 use crate::{
+    audit::Actor,
     store::Session,
     types::{AppId, ClientType, Malformed, SessionId, UserId},
 };
@@ -71,10 +72,16 @@ pub(super) async fn revoke(
     let sessions = match (user, session, everything) {
         (Some(user), Some(session), None) => {
             let (user, session) = (UserId::parse(&user)?, SessionId::parse(&session)?);
-            administration.revoke_session(&user, session).await?
+            administration
+                .revoke_session(&user, session, Actor::Operator)
+                .await?
         }
-        (Some(user), None, None) => administration.revoke_user(&UserId::parse(&user)?).await?,
-        (None, None, Some(true)) => administration.revoke_everything().await?,
+        (Some(user), None, None) => {
+            administration
+                .revoke_user(&UserId::parse(&user)?, Actor::Operator)
+                .await?
+        }
+        (None, None, Some(true)) => administration.revoke_everything(Actor::Operator).await?,
         (None, None, Some(false)) => {
             return Err(AdminRejection::from(Malformed(
                 "everything must be true, or left out",

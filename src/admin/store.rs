@@ -2,11 +2,7 @@
 //! --store`; and an encrypted export of the store, for `menshen export`. The admin token is not
 //! enough to read an export: that needs the encryption key too.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::io;
 
 use axum::{
     Json,
@@ -15,12 +11,12 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use hyper::body::Frame;
 use serde::{Deserialize, Serialize};
 
 use tokio::sync::mpsc;
 
 use super::{
+    chunk_stream::ChunkStream,
     rejection::{AdminRejection, JsonResult},
     state::SharedState,
 };
@@ -103,21 +99,4 @@ pub(super) async fn export(State(state): SharedState) -> Result<Response, AdminR
         Body::new(ChunkStream(body)),
     )
         .into_response())
-}
-
-/// A body that is sent while it is produced.
-struct ChunkStream(mpsc::Receiver<io::Result<Bytes>>);
-
-impl axum::body::HttpBody for ChunkStream {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.0
-            .poll_recv(context)
-            .map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
-    }
 }

@@ -13,7 +13,7 @@ use super::{
     state::SharedState,
 };
 use crate::{
-    audit::Event,
+    audit::{Actor, Event},
     auth::Password,
     store::{Identities, Profile, RightsChange, User, UserIdentity},
     types::{AppId, Malformed, OpenId, Phone, Secret, UnionId, UserId, UserType, Username},
@@ -159,6 +159,7 @@ pub(super) async fn show(
     if query.personal {
         state.audit.record(&Event::AccountShown {
             user: &found.user.id,
+            by: Actor::Operator,
         });
     }
     Ok(Json(UserDetails::new(found, query.personal)))
@@ -211,7 +212,10 @@ pub(super) async fn password(
     JsonBody(new): JsonBody<NewPassword>,
 ) -> JsonResult<EndedSessions> {
     let (password, id) = (parse_password(new.password)?, UserId::parse(&id)?);
-    let sessions = state.administration.set_password(&id, &password).await?;
+    let changed = state
+        .administration
+        .set_password(&id, &password, Actor::Operator);
+    let sessions = changed.await?;
     Ok(Json(EndedSessions { sessions }))
 }
 
@@ -219,7 +223,8 @@ pub(super) async fn erase(
     State(state): SharedState,
     Path(id): Path<String>,
 ) -> JsonResult<EndedSessions> {
-    let sessions = state.administration.erase(&UserId::parse(&id)?).await?;
+    let id = UserId::parse(&id)?;
+    let sessions = state.administration.erase(&id, Actor::Operator).await?;
     Ok(Json(EndedSessions { sessions }))
 }
 
@@ -229,7 +234,8 @@ async fn change(
     change: RightsChange,
 ) -> JsonResult<EndedSessions> {
     let id = UserId::parse(&id)?;
-    let sessions = state.administration.change(&id, &change).await?;
+    let changed = state.administration.change(&id, &change, Actor::Operator);
+    let sessions = changed.await?;
     Ok(Json(EndedSessions { sessions }))
 }
 

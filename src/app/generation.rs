@@ -10,22 +10,21 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use axum::Router;
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    assertions::upstream_assertions, check::problems_error, process::Process, replica_facts,
-    secrets, storage::export_key,
+    admin_routes::AdminRoutes, assertions::upstream_assertions, check::problems_error,
+    process::Process, replica_facts,
 };
 use crate::{
-    admin::{self, AdminState, Probes},
     api::{self, ApiState, ErrorRenderer},
     auth::{Administration, Auth, AuthRules, Authorizer, Limits},
-    config::Config,
+    config::{Config, ValueOrigins},
     crypto,
     dialect::{Dialects, TokenProfile},
     gate::{self, Gate},
+    metrics::Metrics,
     policy::IdentityHeaders,
     provider::{
         hooks::{CreatedResponseRules, Hooks},
@@ -39,7 +38,7 @@ use crate::{
         Issuer, KeyMaintenance, Keyrings, Lifetimes, RESERVED_CLAIMS, RefreshTokens,
         SessionHandles, TrustedIssuers, Verifier,
     },
-    types::{REVOCATION_RETENTION, Secret},
+    types::REVOCATION_RETENTION,
 };
 
 /// How long a start waits for the keys of external issuers.
@@ -79,6 +78,7 @@ impl Generation {
     pub(super) async fn build(
         process: &Arc<Process>,
         config: Config,
+        origins: ValueOrigins,
         previous: Option<&Self>,
     ) -> anyhow::Result<(Self, Snapshot)> {
         let builder = Builder {
@@ -105,7 +105,17 @@ impl Generation {
             .snapshot(&dialects, &auth, &authorizer, &keyrings, &upstreams)
             .await?;
         let administration = builder.administration();
-        let admin_routes = builder.admin_routes(&administration, &keyrings, &wechat, &issuers)?;
+        let admin_routes = AdminRoutes {
+            process,
+            config: &config,
+            origins: &origins,
+            administration: &administration,
+            keyrings: &keyrings,
+            wechat: &wechat,
+            issuers: &issuers,
+            gate: builder.gate(&dialects, &authorizer, &Metrics::new())?,
+        };
+        let admin_routes = admin_routes.build()?;
         let generation = Self {
             config,
             auth,
@@ -148,6 +158,14 @@ impl Generation {
             .outbox_dispatcher
             .set_target(self.hooks.clone(), self.config.hooks.give_up_after.get());
         self.publish_report_only(process);
+        process.console.begin_generation(process.clock.now());
+        if self.config.admin.has_token() {
+            let (console, metrics) = (process.console.clone(), process.metrics.clone());
+            let (store, stage) = (process.store.clone(), process.stage.clone());
+            self.tasks.push(GenerationTask(tokio::spawn(async move {
+                console.sample(&metrics, &*store, stage).await;
+            })));
+        }
         let sms = &self.config.sms;
         let budget = if sms.enabled_providers(self.config.mode).is_empty() {
             0
@@ -363,6 +381,17 @@ impl<'a> Builder<'a> {
         }))
     }
 
+    fn gate(
+        &self,
+        dialects: &Dialects,
+        authorizer: &Arc<Authorizer>,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Gate> {
+        let routes = dialects.local_routes();
+        let (config, authorizer) = (self.config, authorizer.clone());
+        Gate::compile(config, routes, authorizer, metrics.clone()).map_err(problems_error)
+    }
+
     async fn snapshot(
         &self,
         dialects: &Arc<Dialects>,
@@ -386,9 +415,7 @@ impl<'a> Builder<'a> {
             dialects: dialects.clone(),
             local_routes: Arc::new(dialects.local_routes()),
         });
-        let routes = dialects.local_routes();
-        let gate = Gate::compile(config, routes, authorizer.clone(), metrics.clone())
-            .map_err(problems_error)?;
+        let gate = self.gate(dialects, authorizer, metrics)?;
         let access_log = (config.telemetry.access_log)
             .then(|| (process.sink.clone(), config.telemetry.log_format));
         Ok(Snapshot::new(SnapshotParts {
@@ -422,44 +449,6 @@ impl<'a> Builder<'a> {
             first_integer: rules.first_integer,
             outbox: rules.outbox,
             is_changing_key: AtomicBool::default(),
-        })
-    }
-
-    fn admin_routes(
-        &self,
-        administration: &Arc<Administration>,
-        keyrings: &Arc<Keyrings>,
-        wechat: &Arc<Wechat>,
-        issuers: &Arc<TrustedIssuers>,
-    ) -> anyhow::Result<Router> {
-        let (config, process) = (self.config, self.process);
-        let probes = Probes {
-            stage: process.stage.clone(),
-            store: process.store.clone(),
-            denylist: process.denylist.clone(),
-            metrics: process.metrics.clone(),
-            details: process.details.clone(),
-            issuers: issuers.clone(),
-        };
-        let token =
-            secrets::admin_token(&config.admin, &process.entropy).context("admin.token_file")?;
-        let operations = AdminState {
-            administration: administration.clone(),
-            keyrings: keyrings.clone(),
-            store: process.store.clone(),
-            audit: process.audit.clone(),
-            clock: process.clock.clone(),
-            entropy: process.entropy.clone(),
-            export_key: export_key(config)?,
-            is_live: true,
-        };
-        let routes = admin::router(probes, token, operations);
-        Ok(match &config.wechat.lend_token {
-            Some(secret) => routes.merge(admin::lending::router(
-                wechat.clone(),
-                Secret::new(secret.expose().clone()),
-            )),
-            None => routes,
         })
     }
 }

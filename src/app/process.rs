@@ -10,6 +10,8 @@ use crate::{
     audit::Audit,
     auth::{AuthMemory, Denylist, OutboxDispatcher, Passwords},
     clock::Clock,
+    config::Source,
+    console::ConsoleMemory,
     crypto::Key,
     entropy::Entropy,
     metrics::Metrics,
@@ -40,4 +42,7 @@ pub(super) struct Process {
     pub(super) sink: Sink,
     pub(super) stage: watch::Receiver<ProcessStage>,
     pub(super) details: Arc<ReadinessDetails>,
+    pub(super) console: Arc<ConsoleMemory>,
+    /// Where the config comes from.
+    pub(super) source: Source,
 }

@@ -27,6 +27,7 @@ use super::{check::check, generation::Generation, process::Process};
 use crate::{
     audit::Event,
     config::{Config, Loaded, Source, StoreConfig},
+    console::LastReload,
     proxy::ReloadHandle,
     telemetry::LogLevel,
 };
@@ -34,12 +35,9 @@ use crate::{
 /// Problems of one invalid config that are logged, each on a line.
 const MAX_LOGGED_PROBLEMS: usize = 20;
 
-/// Where a new config is read from, and when.
+/// When a new config is read, besides when its files change.
 #[derive(Debug)]
 pub struct Reload {
-    pub source: Source,
-    /// The files that the config in use was read from, besides the one of `source`.
-    pub files: BTreeSet<PathBuf>,
     /// Notified on SIGHUP.
     pub requested: Arc<Notify>,
     pub log_level: LogLevel,
@@ -54,12 +52,13 @@ pub(super) struct Current {
 
 /// Reloads on changes and on request until the task is dropped.
 pub(super) async fn watch(
-    mut reload: Reload,
+    reload: Reload,
+    mut files: BTreeSet<PathBuf>,
     process: Arc<Process>,
     current: Arc<Current>,
     every: Duration,
 ) {
-    let mut last_read = FileFingerprints::read(&reload);
+    let mut last_read = FileFingerprints::read(&process.source, &files);
     let mut changing = None;
     // Without an interval, only SIGHUP reloads.
     let mut ticks = interval(if every.is_zero() {
@@ -72,7 +71,7 @@ pub(super) async fn watch(
         tokio::select! {
             () = reload.requested.notified() => tracing::info!("SIGHUP: reading the config again"),
             _ = ticks.tick() => {
-                let fingerprints = FileFingerprints::read(&reload);
+                let fingerprints = FileFingerprints::read(&process.source, &files);
                 if every.is_zero() || fingerprints == last_read {
                     changing = None;
                     continue;
@@ -85,10 +84,11 @@ pub(super) async fn watch(
             }
         }
         // A change during the reading will be detected as another change.
-        last_read = FileFingerprints::read(&reload);
+        last_read = FileFingerprints::read(&process.source, &files);
         changing = None;
-        let now = process.clock.now().rfc3339();
-        let reloaded = reload_config(&mut reload, &process, &current).await;
+        let at = process.clock.now();
+        let now = at.rfc3339();
+        let reloaded = reload_config(&reload.log_level, &mut files, &process, &current).await;
         process
             .metrics
             .config_applied
@@ -101,7 +101,7 @@ pub(super) async fn watch(
                 let state = format!("read again at {now}; need a restart: {keys}");
                 ("applied", state)
             }
-            Err(why) => {
+            Err(ReloadError { why, .. }) => {
                 let state = "was refused, the one before is in use";
                 ("refused", format!("the one of {now} {state}: {why}"))
             }
@@ -109,29 +109,51 @@ pub(super) async fn watch(
         process.details.set("config", state);
         match &reloaded {
             Ok(_) => tracing::info!("the new config is in use"),
-            Err(why) => {
+            Err(ReloadError { why, .. }) => {
                 tracing::error!("the new config is refused and the one before stays in use: {why}");
             }
         }
         let reloads = &process.metrics.config_reloads;
         reloads.with_label_values(&[result]).inc();
         process.audit.record(&Event::ConfigReloaded { result });
+        process.console.record_reload(match reloaded {
+            Ok(restart_keys) => LastReload::Applied { at, restart_keys },
+            Err(ReloadError { why, problems }) => LastReload::Refused { at, why, problems },
+        });
     }
 }
 
-/// Reads the config and swaps to it. The changed keys that need a restart; an error: why the config
-/// in use stays.
+/// Why the config in use stays.
+struct ReloadError {
+    why: String,
+    /// Each on a line.
+    problems: Vec<String>,
+}
+
+impl ReloadError {
+    fn new(why: &str, problem: String) -> Self {
+        Self {
+            why: why.to_owned(),
+            problems: vec![problem],
+        }
+    }
+}
+
+/// Reads the config and swaps to it. The changed keys that need a restart.
 async fn reload_config(
-    reload: &mut Reload,
+    log_level: &LogLevel,
+    files: &mut BTreeSet<PathBuf>,
     process: &Arc<Process>,
     current: &Current,
-) -> Result<Vec<&'static str>, String> {
-    let source = reload.source.clone();
+) -> Result<Vec<&'static str>, ReloadError> {
+    let source = process.source.clone();
     let loaded = tokio::task::spawn_blocking(move || Config::load_with(&source, check)).await;
     let Loaded {
         config,
         warnings,
-        files,
+        files: new_files,
+        origins,
+        source: _,
     } = match loaded {
         Ok(Ok(loaded)) => loaded,
         Ok(Err(problems)) => {
@@ -139,23 +161,29 @@ async fn reload_config(
             for problem in problems.iter().take(MAX_LOGGED_PROBLEMS) {
                 tracing::error!("{problem}");
             }
-            return Err(format!(
-                "{count} problems in it: see the log, or `menshen check`"
-            ));
+            return Err(ReloadError {
+                why: format!("{count} problems in it: see the log, or `menshen check`"),
+                problems: problems
+                    .iter()
+                    .take(MAX_LOGGED_PROBLEMS)
+                    .map(ToString::to_string)
+                    .collect(),
+            });
         }
-        Err(_) => return Err("reading it failed".to_owned()),
+        Err(error) => return Err(ReloadError::new("reading it failed", error.to_string())),
     };
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
     let previous = current.generation.load_full();
     let (config, restart_keys) = keep_restart_only_keys(&previous.config, config);
-    let (mut generation, snapshot) = match Generation::build(process, config, Some(&previous)).await
-    {
+    let built = Generation::build(process, config, origins, Some(&previous)).await;
+    let (mut generation, snapshot) = match built {
         Ok(built) => built,
         Err(error) => {
             tracing::error!("{error:#}");
-            return Err("it cannot be used: see the log".to_owned());
+            let problem = format!("{error:#}");
+            return Err(ReloadError::new("it cannot be used: see the log", problem));
         }
     };
     if let Err(error) = current
@@ -163,16 +191,17 @@ async fn reload_config(
         .reload_certificate(&generation.config.server.tls)
     {
         tracing::error!("server.tls: {error}");
-        return Err("its certificate cannot be used: see the log".to_owned());
+        let why = "its certificate cannot be used: see the log";
+        return Err(ReloadError::new(why, format!("server.tls: {error}")));
     }
     generation.start(process);
-    reload.log_level.set(&generation.config.telemetry.log_level);
+    log_level.set(&generation.config.telemetry.log_level);
     current.server.set_snapshot(snapshot);
     current
         .admin_routes
         .store(Arc::new(generation.admin_routes.clone()));
     current.generation.store(Arc::new(generation));
-    reload.files = files;
+    *files = new_files;
     Ok(restart_keys)
 }
 
@@ -240,13 +269,12 @@ struct FileFingerprint {
 }
 
 impl FileFingerprints {
-    fn read(reload: &Reload) -> Self {
+    fn read(source: &Source, files: &BTreeSet<PathBuf>) -> Self {
         Self(
-            reload
-                .source
+            source
                 .file
                 .iter()
-                .chain(&reload.files)
+                .chain(files)
                 .map(|path| FileFingerprint::read(path))
                 .collect(),
         )

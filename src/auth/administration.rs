@@ -13,7 +13,7 @@ use std::sync::{
 
 use super::{Denylist, Password, PasswordError, Passwords, login::new_user_id};
 use crate::{
-    audit::{Audit, Event},
+    audit::{Actor, Audit, Event},
     clock::Clock,
     entropy::{Entropy, NoEntropy},
     metrics::Metrics,
@@ -158,13 +158,23 @@ impl Administration {
     }
 
     /// Sets a new password. Returns how many sessions ended.
-    pub async fn set_password(&self, id: &UserId, password: &Password) -> AdminResult<usize> {
+    pub async fn set_password(
+        &self,
+        id: &UserId,
+        password: &Password,
+        by: Actor,
+    ) -> AdminResult<usize> {
         let hash = self.passwords.hash(password).await?;
-        self.change(id, &RightsChange::Password(hash)).await
+        self.change(id, &RightsChange::Password(hash), by).await
     }
 
     /// Changes a user's rights. Returns how many sessions ended.
-    pub async fn change(&self, id: &UserId, change: &RightsChange) -> AdminResult<usize> {
+    pub async fn change(
+        &self,
+        id: &UserId,
+        change: &RightsChange,
+        by: Actor,
+    ) -> AdminResult<usize> {
         let name = match change {
             RightsChange::Ban => "ban",
             RightsChange::Unban => "unban",
@@ -180,12 +190,13 @@ impl Administration {
             user: id,
             change: name,
             ended,
+            by,
         });
         Ok(ended)
     }
 
     /// Deletes a user. Returns how many sessions ended.
-    pub async fn erase(&self, id: &UserId) -> AdminResult<usize> {
+    pub async fn erase(&self, id: &UserId, by: Actor) -> AdminResult<usize> {
         let erased = self.store.erase_user(id, None, self.outbox, self.now());
         let Some(revoked) = erased.await? else {
             return Err(self.why_not(id, AdministrationError::NoSuchUser).await);
@@ -194,7 +205,7 @@ impl Administration {
         self.apply_locally(&revoked.entries, "erased", ended);
         self.audit.record(&Event::AccountErased {
             user: id,
-            by: "operator",
+            by: by.as_str(),
         });
         Ok(ended)
     }
@@ -212,25 +223,30 @@ impl Administration {
     }
 
     /// Ends one session of a user.
-    pub async fn revoke_session(&self, user: &UserId, session: SessionId) -> AdminResult<usize> {
+    pub async fn revoke_session(
+        &self,
+        user: &UserId,
+        session: SessionId,
+        by: Actor,
+    ) -> AdminResult<usize> {
         let found = self.store.session(user, session, self.now()).await?;
         let user = found.ok_or(AdministrationError::NoSession)?.user;
-        self.revoke(&RevocationScope::Session { user, session })
+        self.revoke(&RevocationScope::Session { user, session }, by)
             .await
     }
 
     /// Ends all sessions of a user, and revokes every access token issued for them.
-    pub async fn revoke_user(&self, id: &UserId) -> AdminResult<usize> {
+    pub async fn revoke_user(&self, id: &UserId, by: Actor) -> AdminResult<usize> {
         self.user(id).await?;
-        self.revoke(&RevocationScope::User(id.clone())).await
+        self.revoke(&RevocationScope::User(id.clone()), by).await
     }
 
     /// Ends all sessions of all users, which are not counted.
-    pub async fn revoke_everything(&self) -> AdminResult<usize> {
-        self.revoke(&RevocationScope::Everything).await
+    pub async fn revoke_everything(&self, by: Actor) -> AdminResult<usize> {
+        self.revoke(&RevocationScope::Everything, by).await
     }
 
-    async fn revoke(&self, what: &RevocationScope) -> AdminResult<usize> {
+    async fn revoke(&self, what: &RevocationScope, by: Actor) -> AdminResult<usize> {
         let revoked = self.store.revoke(what, self.now()).await?;
         let ended = revoked.sessions.len();
         let (scope, user, reason, count) = match what {
@@ -241,8 +257,12 @@ impl Administration {
             RevocationScope::Everything => ("everything", None, "everything", 1),
         };
         self.apply_locally(&revoked.entries, reason, count);
-        self.audit
-            .record(&Event::SessionsRevoked { scope, user, ended });
+        self.audit.record(&Event::SessionsRevoked {
+            scope,
+            user,
+            ended,
+            by,
+        });
         Ok(ended)
     }
 

@@ -115,9 +115,9 @@ async fn serve_with_tour(
     sink: &Sink,
     interrupts: &mut Interrupts,
 ) -> Result<(), DemoError> {
-    let config = sandbox.config()?;
-    telemetry::init(&config.telemetry, sink);
-    let app = App::build(config, Clock::System, sink).await?;
+    let loaded = sandbox.config()?;
+    telemetry::init(&loaded.config.telemetry, sink);
+    let app = App::build(loaded, Clock::System, sink).await?;
     telemetry::count_panics(app.metrics());
     let http = app.addresses().pop().context("menshen has no address")?;
     let admin = app.admin_address();

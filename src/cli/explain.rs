@@ -1,7 +1,7 @@
 //! `menshen explain`: which rule decides on a request, why, and what the backend would get.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, Write},
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -14,8 +14,7 @@ use crate::{
     app::{self, OfflineGate},
     clock::Clock,
     config::Config,
-    explain::{self, Explanation, HeaderNote},
-    types::Secret,
+    explain::{self, Explanation, HeaderNote, WrittenRequest},
 };
 
 #[derive(clap::Args)]
@@ -48,7 +47,16 @@ impl std::fmt::Debug for Args {
 
 pub(super) fn run(console: &mut Console<'_>, args: &Args) -> CommandResult {
     let config = console.load()?;
-    let head = head(args, &mut io::stdin())?;
+    let token = read_token(args.token.as_deref().unwrap_or_default(), &mut io::stdin())?;
+    let written = WrittenRequest {
+        method: &args.method,
+        target: &args.path,
+        headers: &args.headers,
+        token: args.token.as_ref().map(|_| token.as_str()),
+    };
+    let head = written
+        .head()
+        .map_err(|error| CommandError::Usage(error.to_string()))?;
     let has_credential = args.token.is_some()
         || names(args).any(|name| {
             let own = config.token_headers().map(|(_, own)| own);
@@ -74,42 +82,6 @@ pub(super) fn run(console: &mut Console<'_>, args: &Args) -> CommandResult {
         print_text(&explanation, &offline_gate, &config, console.out)?;
     }
     Ok(exit_code(explanation.passes))
-}
-
-/// The request head as a client sends it.
-fn head(args: &Args, input: &mut impl Read) -> Result<Secret<Vec<u8>>, CommandError> {
-    let token = read_token(args.token.as_deref().unwrap_or_default(), input)?;
-    let breaks = |text: &str| text.contains(['\r', '\n', '\0']);
-    if [&args.method, &args.path]
-        .into_iter()
-        .chain(&args.headers)
-        .any(|text| breaks(text))
-        || breaks(token.trim())
-    {
-        return Err(CommandError::Usage(
-            "a line break or NUL would make another request of it".to_owned(),
-        ));
-    }
-    if names(args).any(str::is_empty) || args.headers.iter().any(|header| !header.contains(':')) {
-        return Err(CommandError::Usage(
-            "--header must be NAME: VALUE".to_owned(),
-        ));
-    }
-    let mut head = format!("{} {} HTTP/1.1\r\n", args.method, args.path);
-    if !names(args).any(|name| name.eq_ignore_ascii_case("host")) {
-        head.push_str("Host: localhost\r\n");
-    }
-    for header in &args.headers {
-        head.push_str(header);
-        head.push_str("\r\n");
-    }
-    if args.token.is_some() {
-        head.push_str("Authorization: Bearer ");
-        head.push_str(token.trim());
-        head.push_str("\r\n");
-    }
-    head.push_str("\r\n");
-    Ok(Secret::new(head.into_bytes()))
 }
 
 /// The names of the headers of `--header`.

@@ -109,7 +109,7 @@ impl Operator {
             Ok(operations) => {
                 let store = operations.store.clone();
                 Ok(Self::Offline {
-                    routes: admin::operator_routes(operations),
+                    routes: admin::operator_routes(Arc::new(operations)),
                     store,
                     log,
                 })

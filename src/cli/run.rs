@@ -11,7 +11,7 @@ use super::{command_error::CommandResult, console::Console};
 use crate::{
     app::{App, Reload},
     clock::Clock,
-    config::{Config, Loaded},
+    config::Loaded,
     telemetry::{self, Sink},
 };
 
@@ -21,26 +21,20 @@ pub(super) fn runtime() -> io::Result<Runtime> {
 }
 
 pub(super) fn run(console: &mut Console<'_>) -> CommandResult {
-    let Loaded {
-        config,
-        files,
-        warnings: _,
-    } = console.load_all()?;
+    let loaded = console.load_all()?;
     // The allocator requests huge pages; with them an idle menshen uses twice the memory. Failure
     // is harmless.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let sink = Sink::stdout()?;
-    let log_level = telemetry::init(&config.telemetry, &sink);
+    let log_level = telemetry::init(&loaded.config.telemetry, &sink);
     // One thread beside the workers: signals, probes, metrics and maintenance run while every
     // worker is busy.
     let control = runtime()?;
     let reload = Reload {
-        source: console.source.clone(),
-        files,
         requested: Arc::default(),
         log_level,
     };
-    let served = control.block_on(serve(config, reload, &sink));
+    let served = control.block_on(serve(loaded, reload, &sink));
     // A stop while it waits for the store ends the waiting.
     control.shutdown_background();
     sink.close();
@@ -48,14 +42,14 @@ pub(super) fn run(console: &mut Console<'_>) -> CommandResult {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config, reload: Reload, sink: &Sink) -> anyhow::Result<()> {
+async fn serve(loaded: Loaded, reload: Reload, sink: &Sink) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // From here on SIGHUP does not end the process; one during the start reloads as soon as it
     // serves.
     let (mut hangup, requested) = (signal(SignalKind::hangup())?, reload.requested.clone());
     let app = tokio::select! {
-        app = App::build(config, Clock::System, sink) => app?.reloading(reload),
+        app = App::build(loaded, Clock::System, sink) => app?.reloading(reload),
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };

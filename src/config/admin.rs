@@ -20,6 +20,9 @@ pub struct AdminConfig {
     /// Read `token` from this file. A missing file is made on first start, for its owner alone.
     #[schemars(extend("format" = "path", "x-made-on-first-start" = true), example = &"admin.token")]
     pub token_file: Option<PathBuf>,
+    /// Host names under which the console (`/console`, where there is a token) may be opened, in
+    /// addition to addresses and `localhost`: `ops.example.com`, without a port.
+    pub hosts: Vec<String>,
 }
 
 /// Shortest token that the admin listener takes, in characters.
@@ -36,9 +39,34 @@ pub(super) fn check_bearer_token(key: &str, token: Option<&SecretText>, problems
     SecretForm::BearerToken.check(key, token, problems);
 }
 
+/// Whether a text is a host name (RFC 1123 section 2.1).
+fn is_host_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(is_inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
 impl AdminConfig {
+    /// Whether there is an admin API, and with it the console.
+    pub const fn has_token(&self) -> bool {
+        self.token.is_some() || self.token_file.is_some()
+    }
+
     pub(super) fn check(&self, server: &ServerConfig, problems: &mut Problems) {
         check_bearer_token("admin.token", self.token.as_ref(), problems);
+        for (n, host) in self.hosts.iter().enumerate() {
+            if !is_host_name(host) {
+                problems.add(
+                    &format!("admin.hosts[{n}]"),
+                    format!("{host:?} is not a host name: write it without scheme, port and path"),
+                );
+            }
+        }
         let Ok(address) = self.listen.parse::<SocketAddr>() else {
             problems.add(
                 "admin.listen",
@@ -74,6 +102,7 @@ impl Default for AdminConfig {
             listen: "127.0.0.1:9090".to_owned(),
             token: None,
             token_file: None,
+            hosts: Vec::new(),
         }
     }
 }

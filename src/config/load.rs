@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Config, environment,
-    problems::{Problem, Problems, ValueOrigin},
+    problems::{Problem, Problems, ValueOrigin, ValueOrigins},
     schema::Schema,
     toml_tree::{self, TomlNode, TomlValue},
     validator::Validator,
@@ -51,6 +51,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The files and directories that it names.
     pub files: BTreeSet<PathBuf>,
+    pub origins: ValueOrigins,
+    pub source: Source,
 }
 
 impl Config {
@@ -68,9 +70,34 @@ impl Config {
         extra_checks: impl FnOnce(&Self, &mut Problems),
     ) -> Result<Loaded, Problems> {
         let mut problems = Problems::for_file(source.file.clone());
-        let Some(mut tree) = read(source.file.as_deref(), &mut problems) else {
-            return Err(problems);
-        };
+        match read(source.file.as_deref(), &mut problems) {
+            Some(tree) => Self::from_tree(source, tree, problems, extra_checks),
+            None => Err(problems),
+        }
+    }
+
+    /// Checks `text` as if it stood in the file of `source`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load_text(
+        source: &Source,
+        text: &str,
+        extra_checks: impl FnOnce(&Self, &mut Problems),
+    ) -> Result<Loaded, Problems> {
+        let mut problems = Problems::for_file(source.file.clone());
+        match parse(text, &mut problems) {
+            Some(tree) => Self::from_tree(source, tree, problems, extra_checks),
+            None => Err(problems),
+        }
+    }
+
+    fn from_tree(
+        source: &Source,
+        mut tree: TomlNode,
+        mut problems: Problems,
+        extra_checks: impl FnOnce(&Self, &mut Problems),
+    ) -> Result<Loaded, Problems> {
         environment::overlay(&mut tree, &source.environment, &mut problems);
         let directory = source
             .file
@@ -96,10 +123,13 @@ impl Config {
         config.check(&mut problems);
         extra_checks(&config, &mut problems);
         if problems.is_empty() {
+            let (warnings, origins) = problems.into_parts();
             Ok(Loaded {
                 config,
-                warnings: problems.into_warnings(),
+                warnings,
                 files,
+                origins,
+                source: source.clone(),
             })
         } else {
             Err(problems)
@@ -130,7 +160,11 @@ fn read(file: Option<&Path>, problems: &mut Problems) -> Option<TomlNode> {
         problems.push_at(ValueOrigin::Nowhere, "is not UTF-8 text");
         return None;
     };
-    match toml_tree::parse(&text) {
+    parse(&text, problems)
+}
+
+fn parse(text: &str, problems: &mut Problems) -> Option<TomlNode> {
+    match toml_tree::parse(text) {
         Ok(tree) => Some(tree),
         Err(error) => {
             problems.push_at(ValueOrigin::Place(error.line, error.column), error.message);

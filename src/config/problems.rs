@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// The position of a value.
@@ -74,6 +74,31 @@ impl fmt::Display for EscapeControls<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The position of each key of a config that has one.
+#[derive(Debug, Clone, Default)]
+pub struct ValueOrigins {
+    file: Option<PathBuf>,
+    origins: BTreeMap<String, ValueOrigin>,
+}
+
+impl ValueOrigins {
+    /// `config.toml:12`, or the variable's name; `None`: the key is in neither, so it has its
+    /// default.
+    pub(super) fn describe(&self, key: &str) -> Option<String> {
+        let file = || {
+            let file = self.file.as_deref().unwrap_or_else(|| Path::new(""));
+            file.display()
+        };
+        match self.origins.get(key)? {
+            ValueOrigin::Line(line) | ValueOrigin::Place(line, _) => {
+                Some(format!("{}:{line}", file()))
+            }
+            ValueOrigin::Variable(name) => Some(name.clone()),
+            ValueOrigin::Nowhere => None,
+        }
     }
 }
 
@@ -147,9 +172,13 @@ impl Problems {
         sorted.into_iter()
     }
 
-    /// The warnings alone.
-    pub(super) fn into_warnings(self) -> Vec<Problem> {
-        self.warnings
+    /// The warnings, and the position of each key.
+    pub(super) fn into_parts(self) -> (Vec<Problem>, ValueOrigins) {
+        let origins = ValueOrigins {
+            file: self.file,
+            origins: self.origins,
+        };
+        (self.warnings, origins)
     }
 
     /// Sets the position of `key`.
@@ -323,7 +352,8 @@ mod tests {
         problems.warn("tokens.leeway", "is long");
         assert!(problems.is_empty());
         let warnings: Vec<_> = problems
-            .into_warnings()
+            .into_parts()
+            .0
             .iter()
             .map(ToString::to_string)
             .collect();

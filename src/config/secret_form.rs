@@ -103,7 +103,7 @@ mod tests {
             &mut problems,
         );
         assert!(problems.is_empty(), "never an error");
-        problems.into_warnings().first().map(ToString::to_string)
+        problems.into_parts().0.first().map(ToString::to_string)
     }
 
     #[test]

@@ -119,7 +119,7 @@ metric_families! {
             "Lines of the audit log.",
             [
                 closed("event", "account.created account.erased account.exported account.not_erased account.shown config.reloaded \
-                    data.withdrawn hook.given_up hook.id_taken key.added key.removed login.failed login.succeeded logout \
+                    console.refused console.signed_in data.withdrawn hook.given_up hook.id_taken key.added key.removed login.failed login.succeeded logout \
                     phone.bound phone.not_unbound phone.refused phone.unbound profile.changed refresh.reused rights.changed \
                     sessions.revoked sms.requested store.exported store_key.changed users.imported users.merged"),
             ],

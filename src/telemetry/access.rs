@@ -5,7 +5,7 @@
 
 use std::{cell::RefCell, io::Write};
 
-use super::Sink;
+use super::{Sink, recent::LineKind};
 use crate::{
     config::LogFormat,
     types::{ClientIp, Timestamp},
@@ -66,10 +66,16 @@ impl AccessLog {
         let Some((sink, format)) = &self.to else {
             return;
         };
-        sink.offer(match format {
+        let kind = if line.error.or(line.would_refuse).is_some() {
+            LineKind::AccessError
+        } else {
+            LineKind::Access
+        };
+        let line = match format {
             LogFormat::Json => json(line),
             LogFormat::Text => text(line),
-        });
+        };
+        sink.offer(line, kind);
     }
 }
 
@@ -241,7 +247,7 @@ fn text(line: &AccessLine<'_>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::RecentLines, *};
 
     const LINE: AccessLine<'static> = AccessLine {
         at: Timestamp::from_millis(1_700_000_000_123),
@@ -272,6 +278,36 @@ mod tests {
         assert_eq!(value["path"], "/a\"b");
         assert_eq!(value["timestamp"], "2023-11-14T22:13:20.123Z");
         assert_eq!(memchr::memchr_iter(b'\n', &line).count(), 1);
+    }
+
+    #[test]
+    fn a_line_of_an_error_is_read_again_the_same_in_both_formats() {
+        let full = AccessLine {
+            user: Some("u1"),
+            path: "/a b/(x)",
+            would_refuse: Some("forbidden"),
+            upstream: Some("http://b"),
+            upstream_us: Some(3),
+            ..LINE
+        };
+        let unreadable = AccessLine {
+            method: "",
+            path: "",
+            rule: "none",
+            ..LINE
+        };
+        for line in [LINE, full, unreadable] {
+            let read = |bytes: Vec<u8>| {
+                let recent = RecentLines::default();
+                recent.keep(&bytes, LineKind::AccessError);
+                recent.failed_requests().pop().expect("a line")
+            };
+            let (from_json, from_text) = (read(json(&line)), read(text(&line)));
+            assert_eq!(from_json, from_text);
+            assert_eq!(from_json.path, line.path);
+            assert_eq!(from_json.error.as_deref(), line.error);
+            assert_eq!(from_json.request_id, "r1");
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::recent::{LineKind, RecentLines};
+
 /// Lines that can wait to be written.
 const QUEUE_CAPACITY: usize = 16_384;
 /// How many of them can be access lines: a flood of requests leaves room for audit events and
@@ -33,13 +35,14 @@ pub struct Sink {
     lines: SyncSender<Message>,
     queued: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
+    recent: Arc<RecentLines>,
     /// Disconnected when the thread has ended.
     ended: Arc<Mutex<Receiver<()>>>,
 }
 
 #[derive(Debug)]
 enum Message {
-    Line(Vec<u8>),
+    Line(Vec<u8>, LineKind),
     Stop,
 }
 
@@ -55,40 +58,48 @@ impl Sink {
         let (ending, ended) = sync_channel::<()>(0);
         let queued = Arc::new(AtomicUsize::new(0));
         let waiting = queued.clone();
+        let recent = Arc::<RecentLines>::default();
+        let keeping = recent.clone();
         std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || {
-                write_all(&queue, &waiting, out);
+                write_all(&queue, &waiting, &keeping, out);
                 drop(ending);
             })?;
         Ok(Self {
             lines,
             queued,
             dropped: Arc::default(),
+            recent,
             ended: Arc::new(Mutex::new(ended)),
         })
     }
 
     /// Queues an access line (with its newline), or drops it where the rest of the queue is for
     /// other lines.
-    pub fn offer(&self, line: Vec<u8>) {
+    pub(super) fn offer(&self, line: Vec<u8>, kind: LineKind) {
         if self.queued.load(Ordering::Relaxed) < ACCESS_LINE_CAPACITY {
-            self.send(line);
+            self.send(line, kind);
         } else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Queues a line, or drops it where the queue is full.
-    fn send(&self, line: Vec<u8>) {
+    fn send(&self, line: Vec<u8>, kind: LineKind) {
         self.queued.fetch_add(1, Ordering::Relaxed);
-        if let Err(refused) = self.lines.try_send(Message::Line(line)) {
+        if let Err(refused) = self.lines.try_send(Message::Line(line, kind)) {
             self.queued.fetch_sub(1, Ordering::Relaxed);
             // A disconnected queue means that `close` was called: that line is not counted.
             if let TrySendError::Full(_) = refused {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// The last lines that were written, of those that the console shows.
+    pub fn recent(&self) -> &Arc<RecentLines> {
+        &self.recent
     }
 
     /// How many lines were dropped since the last call.
@@ -112,14 +123,20 @@ impl Sink {
     }
 }
 
-fn write_all(queue: &Receiver<Message>, queued: &AtomicUsize, mut out: impl Write) {
+fn write_all(
+    queue: &Receiver<Message>,
+    queued: &AtomicUsize,
+    recent: &RecentLines,
+    mut out: impl Write,
+) {
     let mut batch = Vec::with_capacity(64 * 1024);
     while let Ok(first) = queue.recv() {
         let mut stop = false;
         for message in std::iter::once(first).chain(queue.try_iter()) {
             match message {
-                Message::Line(line) => {
+                Message::Line(line, kind) => {
                     queued.fetch_sub(1, Ordering::Relaxed);
+                    recent.keep(&line, kind);
                     batch.extend_from_slice(&line);
                 }
                 Message::Stop => {
@@ -171,7 +188,8 @@ impl Write for Line<'_> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         if !self.text.is_empty() {
-            self.sink.send(std::mem::take(&mut self.text));
+            self.sink
+                .send(std::mem::take(&mut self.text), LineKind::Other);
         }
     }
 }
@@ -197,7 +215,7 @@ mod tests {
         let out = Shared::default();
         let sink = Sink::to(out.clone()).expect("a thread");
         for n in 0..1000 {
-            sink.offer(format!("{n}\n").into_bytes());
+            sink.offer(format!("{n}\n").into_bytes(), LineKind::Access);
         }
         sink.close();
         let text = String::from_utf8(out.0.lock().unwrap().clone()).expect("text");
@@ -224,7 +242,7 @@ mod tests {
         let sink = Sink::to(Stuck(gate.clone())).expect("a thread");
         let line = vec![b'x'; 1024];
         for _ in 0..3 * QUEUE_CAPACITY {
-            sink.offer(line.clone());
+            sink.offer(line.clone(), LineKind::Access);
             drop(sink.make_writer().write(&line));
         }
         let dropped = sink.take_dropped();

@@ -346,6 +346,7 @@ impl Keyrings {
                 kid: &key.kid,
                 algorithm: &key.algorithm,
                 signs_from: key.signs_from,
+                by: "schedule",
             });
         }
         for kid in self.retire(store, now).await? {

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::{
     app,
     clock::Clock,
-    config::{Config, Source},
+    config::{Config, Loaded, Source},
     dev::{
         backend::SampleBackend,
         sms::{self, SimulatedSms},
@@ -62,7 +62,7 @@ impl Sandbox {
     }
 
     /// Writes the config file and loads it.
-    pub(super) fn config(&self) -> anyhow::Result<Config> {
+    pub(super) fn config(&self) -> anyhow::Result<Loaded> {
         let file = self.path().join("config.toml");
         fs::write(&file, self.config_text())
             .with_context(|| format!("cannot write {}", file.display()))?;
@@ -70,9 +70,7 @@ impl Sandbox {
             file: Some(file),
             environment: Vec::new(),
         };
-        Ok(Config::load_with(&source, app::check)
-            .map_err(|problems| anyhow!("{problems}"))?
-            .config)
+        Config::load_with(&source, app::check).map_err(|problems| anyhow!("{problems}"))
     }
 
     fn config_text(&self) -> String {

@@ -1,0 +1,163 @@
+//! The config in use, the outcome of the last reload, and a check of a config that is not applied.
+
+use axum::{
+    Extension,
+    extract::{Query, State, rejection::QueryRejection},
+    response::Html,
+};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::{
+    form::SessionForm,
+    memory::{LastReload, ReloadState},
+    page::{Section, page as framed, time, token_field},
+    state::SharedConsole,
+    visit::Visit,
+};
+use crate::config::{SecretText, ValueInForce};
+
+/// Which values to show.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Shown {
+    /// The defaults too.
+    all: Option<String>,
+}
+
+/// A config to check.
+#[derive(Deserialize)]
+pub(super) struct PastedConfig {
+    config: SecretText,
+}
+
+pub(super) async fn page(
+    State(console): SharedConsole,
+    Extension(visit): Extension<Visit>,
+    shown: Result<Query<Shown>, QueryRejection>,
+) -> Html<String> {
+    let texts = visit.texts();
+    let with_defaults = shown.is_ok_and(|Query(shown)| shown.all.is_some());
+    let reload = console.parts.memory.reload_state();
+    let content = html! {
+        h1 { (texts.config) }
+        (last_reload(&reload, &visit))
+        (values(&console.parts.values, with_defaults, &visit))
+        (check_form(&visit))
+    };
+    framed(&visit, Section::Config, texts.config, content)
+}
+
+fn last_reload(reload: &ReloadState, visit: &Visit) -> Markup {
+    let texts = visit.texts();
+    html! {
+        section.card aria-labelledby="reload" {
+            h2 id="reload" { (texts.last_reload) }
+            p { (texts.config_generation) " " strong { (reload.generation) } ", " (texts.since) " " (time(&reload.since.rfc3339())) "." }
+            @match &reload.last {
+                None => p.empty { (texts.no_reload) },
+                Some(LastReload::Applied { at, restart_keys }) => {
+                    p.notice.good { (texts.reload_applied) " " (time(&at.rfc3339())) }
+                    @if !restart_keys.is_empty() {
+                        p.notice { (texts.needs_restart) " " @for key in restart_keys { code { (key) } " " } }
+                    }
+                },
+                Some(LastReload::Refused { at, why, problems }) => {
+                    p.notice.bad role="alert" { (texts.reload_refused) " " (time(&at.rfc3339())) ": " span lang="en" { (why) } }
+                    (problem_list(problems))
+                },
+            }
+        }
+    }
+}
+
+fn problem_list(problems: &[String]) -> Markup {
+    html! {
+        ul.problems lang="en" { @for problem in problems { li { code { (problem) } } } }
+    }
+}
+
+fn values(values: &[ValueInForce], with_defaults: bool, visit: &Visit) -> Markup {
+    let texts = visit.texts();
+    let shown = values
+        .iter()
+        .filter(|value| with_defaults || value.origin.is_some());
+    html! {
+        section.card aria-labelledby="values" {
+            h2 id="values" { (texts.in_force) }
+            p.filters {
+                a href="/console/config" aria-current=[(!with_defaults).then_some("true")] { (texts.only_set) }
+                a href="/console/config?all=yes" aria-current=[with_defaults.then_some("true")] { (texts.with_defaults) }
+            }
+            div.scroll tabindex="0" role="region" aria-labelledby="values" {
+                table.config {
+                    thead { tr {
+                        th scope="col" { (texts.key) }
+                        th scope="col" { (texts.value) }
+                        th scope="col" { (texts.origin) }
+                    } }
+                    tbody {
+                        @for value in shown {
+                            tr {
+                                th scope="row" { code { (value.key) } }
+                                td { code.value { (value.value) } }
+                                td { @match &value.origin { Some(origin) => code { (origin) }, None => span.quiet { (texts.default) } } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn check_form(visit: &Visit) -> Markup {
+    let texts = visit.texts();
+    html! {
+        section.card aria-labelledby="check" {
+            h2 id="check" { (texts.check_config) }
+            p.lead { (texts.check_config_lead) }
+            form method="post" action="/console/config/check" {
+                (token_field(visit))
+                label for="config" { "config.toml" }
+                textarea id="config" name="config" rows="12" required spellcheck="false" autocomplete="off" {}
+                button type="submit" { (texts.check) }
+            }
+        }
+    }
+}
+
+pub(super) async fn check(
+    State(console): SharedConsole,
+    Extension(visit): Extension<Visit>,
+    SessionForm(PastedConfig { config }): SessionForm<PastedConfig>,
+) -> Html<String> {
+    let texts = visit.texts();
+    // It reads the files that the config names.
+    let checked =
+        tokio::task::spawn_blocking(move || match (console.parts.check)(config.expose()) {
+            Ok(loaded) => Ok(loaded.warnings.iter().map(ToString::to_string).collect()),
+            Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
+        });
+    let checked: Result<Vec<String>, Vec<String>> = checked
+        .await
+        .unwrap_or_else(|error| Err(vec![error.to_string()]));
+    let content = html! {
+        h1 { (texts.check_config) }
+        p { a href="/console/config" { "← " (texts.config) } }
+        section.card {
+            @match &checked {
+                Ok(warnings) => {
+                    p.notice.good role="status" { (texts.config_is_valid) }
+                    @if !warnings.is_empty() { h2 { (texts.warnings) } (problem_list(warnings)) }
+                },
+                Err(problems) => {
+                    p.notice.bad role="alert" { (texts.config_is_invalid) " " (problems.len()) }
+                    (problem_list(problems))
+                },
+            }
+        }
+        (check_form(&visit))
+    };
+    framed(&visit, Section::Config, texts.check_config, content)
+}
