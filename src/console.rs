@@ -34,6 +34,8 @@ mod sign_in;
 mod sign_in_limit;
 mod state;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod texts;
 mod visit;
 mod why;
@@ -69,7 +71,10 @@ pub fn router(console: Console) -> Router {
         .route("/console/people", get(people::page))
         .route("/console/people/find", post(people::find))
         .route("/console/people/{id}", get(person::page))
-        .route("/console/people/{id}/delete", get(person::confirm_deletion))
+        .route(
+            "/console/people/{id}/delete",
+            get(person::confirm_deletion).post(person::delete),
+        )
         .route("/console/people/{id}/{act}", post(person::act))
         .route(
             "/console/people/{id}/sessions/{session}/end",
@@ -83,6 +88,7 @@ pub fn router(console: Console) -> Router {
             get(keys::confirm).post(keys::rotate),
         )
         .route("/console/sign-out", post(sign_in::sign_out))
+        .route("/console/{*rest}", get(error_page::not_found))
         .layer(DefaultBodyLimit::max(MAX_FORM_LEN))
         .merge(
             Router::new()

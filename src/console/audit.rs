@@ -71,7 +71,7 @@ pub(super) async fn page(
         section.card aria-labelledby="events" {
             h2 id="events" { (texts.last_events) }
             @if shown.is_empty() { p.empty { (texts.no_events) } } @else {
-                div.scroll tabindex="0" role="region" aria-labelledby="events" {
+                div.scroll.tall tabindex="0" role="region" aria-labelledby="events" {
                     table {
                         thead { tr {
                             th scope="col" { (texts.time) }

@@ -16,7 +16,7 @@ pub(super) struct Line {
     pub(super) points: Vec<Option<f64>>,
 }
 
-/// A chart with its scale and legend. `id` is unique on the page; `format` writes a value.
+/// A chart with its scale. `id` is unique on the page; `format` writes a value.
 pub(super) fn chart(
     id: &str,
     title: &str,
@@ -28,7 +28,7 @@ pub(super) fn chart(
     let top = values().copied().fold(0.0, f64::max);
     let scale = if top > 0.0 { top } else { 1.0 };
     html! {
-        figure.chart {
+        div.chart {
             svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } preserveAspectRatio="none" role="img"
                 aria-labelledby={ (id) "-title " (id) "-text" } {
                 title id={ (id) "-title" } { (title) }
@@ -42,13 +42,17 @@ pub(super) fn chart(
                 }
             }
             span.top aria-hidden="true" { (format(top)) }
-            figcaption {
-                @if lines.len() > 1 {
-                    @for (n, line) in lines.iter().enumerate() {
-                        span class={ "legend legend-" (n + 1) } { (line.name) }
-                    }
-                }
-                span.span aria-hidden="true" { "−60 min" }
+            div.axis aria-hidden="true" { span { "−60 min" } span { "0" } }
+        }
+    }
+}
+
+/// The names of the lines, where there are several.
+pub(super) fn legend(lines: &[Line]) -> Markup {
+    html! {
+        @if lines.len() > 1 {
+            @for (n, line) in lines.iter().enumerate() {
+                span class={ "legend legend-" (n + 1) } { (line.name) }
             }
         }
     }

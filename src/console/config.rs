@@ -89,7 +89,7 @@ fn values(values: &[ValueInForce], with_defaults: bool, visit: &Visit) -> Markup
                 a href="/console/config" aria-current=[(!with_defaults).then_some("true")] { (texts.only_set) }
                 a href="/console/config?all=yes" aria-current=[with_defaults.then_some("true")] { (texts.with_defaults) }
             }
-            div.scroll tabindex="0" role="region" aria-labelledby="values" {
+            div.scroll.tall tabindex="0" role="region" aria-labelledby="values" {
                 table.config {
                     thead { tr {
                         th scope="col" { (texts.key) }

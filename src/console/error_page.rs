@@ -1,6 +1,7 @@
 //! The page of a request that failed.
 
 use axum::{
+    Extension,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -40,4 +41,9 @@ pub(super) fn operation_failed(visit: &Visit, error: &AdministrationError) -> Re
         }
     };
     error_page(visit, status, message)
+}
+
+/// The page of a path that leads nowhere.
+pub(super) async fn not_found(Extension(visit): Extension<Visit>) -> Response {
+    error_page(&visit, StatusCode::NOT_FOUND, visit.texts().no_such_page)
 }

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::{
     alarm::{self, Alarm, ProcessFacts, alarms},
-    chart::{Line, chart},
+    chart::{Line, chart, legend},
     figures::Figure,
     memory::ReloadState,
     page::{Section, fact, page as framed, time},
@@ -168,7 +168,7 @@ fn charts(samples: &Samples, texts: &Texts) -> Markup {
         @for panel in panels(samples, texts).into_iter().chain(process_panels(samples, texts)) {
             section.card.panel aria-labelledby={ (panel.id) "-name" } {
                 h3 id={ (panel.id) "-name" } { (panel.title) }
-                p.now { span.value { ((panel.format)(panel.now)) } " " span.unit { (panel.unit) } }
+                p.now { span.value { ((panel.format)(panel.now)) } span.unit { (panel.unit) } span.legends { (legend(&panel.lines)) } }
                 @let text = description(&panel, texts);
                 (chart(panel.id, panel.title, &text, &panel.lines, panel.format))
             }

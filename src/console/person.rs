@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     audit::{Actor, Event},
-    auth::{Administration, AdministrationError},
+    auth::AdministrationError,
     store::{Identities, RightsChange, Session},
     types::{SessionId, UserId},
 };
@@ -250,7 +250,7 @@ pub(super) async fn act(
     State(console): SharedConsole,
     Extension(visit): Extension<Visit>,
     Path((id, act)): Path<(String, String)>,
-    SessionForm(confirmation): SessionForm<Confirmation>,
+    SessionForm(Nothing {}): SessionForm<Nothing>,
 ) -> Response {
     let texts = visit.texts();
     let administration = &console.parts.admin.administration;
@@ -262,10 +262,6 @@ pub(super) async fn act(
         "ban" => administration.change(&id, &RightsChange::Ban, by).await,
         "unban" => administration.change(&id, &RightsChange::Unban, by).await,
         "sign-out" => administration.revoke_user(&id, by).await,
-        "delete" if !confirmation.is_given() => {
-            return question(&visit, StatusCode::BAD_REQUEST, &id);
-        }
-        "delete" => return delete(administration, &id, &visit).await,
         _ => return error_page(&visit, StatusCode::NOT_FOUND, texts.no_such_page),
     };
     match ended {
@@ -274,10 +270,22 @@ pub(super) async fn act(
     }
 }
 
-async fn delete(administration: &Administration, id: &UserId, visit: &Visit) -> Response {
-    match administration.erase(id, Actor::Console).await {
+pub(super) async fn delete(
+    State(console): SharedConsole,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+    SessionForm(confirmation): SessionForm<Confirmation>,
+) -> Response {
+    let Ok(id) = UserId::parse(&id) else {
+        return error_page(&visit, StatusCode::NOT_FOUND, visit.texts().no_such_person);
+    };
+    if !confirmation.is_given() {
+        return question(&visit, StatusCode::BAD_REQUEST, &id);
+    }
+    let administration = &console.parts.admin.administration;
+    match administration.erase(&id, Actor::Console).await {
         Ok(_) => Redirect::to("/console/people?done=deleted").into_response(),
-        Err(error) => operation_failed(visit, &error),
+        Err(error) => operation_failed(&visit, &error),
     }
 }
 

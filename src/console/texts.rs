@@ -78,7 +78,7 @@ texts! {
     form_is_unreadable: "The form cannot be read.", "无法读取表单。";
     gate: "Gate", "网关";
     gate_adds: "What the gate adds", "网关增加的时间";
-    gate_refuses: "refuses", "按规则拒绝";
+    gate_refuses: "enforces", "正常执行";
     gate_reports: "reports only", "仅报告";
     head: "Request head", "请求头部";
     headers: "Headers, one on each line", "请求头，每行一个";

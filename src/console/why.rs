@@ -90,7 +90,7 @@ fn recent(requests: &[FailedRequest], wanted: &str, visit: &Visit) -> Markup {
                         a href={ "/console/why?code=" (code) } aria-current=[(code == wanted).then_some("true")] { (code) }
                     }
                 }
-                div.scroll tabindex="0" role="region" aria-labelledby="refusals" {
+                div.scroll.tall tabindex="0" role="region" aria-labelledby="refusals" {
                     table {
                         thead { tr {
                             th scope="col" { (texts.time) }

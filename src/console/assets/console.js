@@ -3,7 +3,10 @@
 "use strict";
 
 const localTimes = (root) => {
-  const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
+  const { lang } = document.documentElement;
+  // As the person writes dates, if that is in the language of the page.
+  const locale = navigator.languages.find((wanted) => wanted.slice(0, 2) === lang.slice(0, 2)) ?? lang;
+  const format = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
   for (const time of root.querySelectorAll("time[datetime]")) {
     const at = new Date(time.dateTime);
     if (!Number.isNaN(at.getTime())) {
