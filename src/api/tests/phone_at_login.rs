@@ -210,8 +210,8 @@ async fn a_login_that_ends_while_wechat_fails_is_none() {
     };
     let (again, ()) = join(login(&world, "alice-2", NEVER_CODE), sign_out).await;
     assert_eq!(again.says(), (401, "token_revoked"), "its tokens are dead");
-    let third = login(&world, "alice-3", "busy-1").await;
-    assert_eq!(told(&third), (200, "", "wechat_busy"));
+    let signed_in = login(&world, "alice-3", "busy-1").await;
+    assert_eq!(told(&signed_in), (200, "", "wechat_busy"));
 }
 
 #[tokio::test]
