@@ -25,6 +25,7 @@ mod language;
 mod memory;
 mod now;
 mod page;
+mod page_context;
 mod people;
 mod person;
 mod redact;
@@ -37,7 +38,6 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod texts;
-mod visit;
 mod why;
 
 use std::sync::Arc;

@@ -117,7 +117,7 @@ async fn serve_with_tour(
 ) -> Result<(), DemoError> {
     let loaded = sandbox.config()?;
     telemetry::init(&loaded.config.telemetry, sink);
-    let app = App::build(loaded, Clock::System, sink).await?;
+    let app = Box::pin(App::build(loaded, Clock::System, sink)).await?;
     telemetry::count_panics(app.metrics());
     let http = app.addresses().pop().context("menshen has no address")?;
     let admin = app.admin_address();

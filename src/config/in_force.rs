@@ -85,7 +85,7 @@ fn text(schema: Schema, value: &Value, key: &str) -> String {
     if matches!(schema.value_type(), ValueType::Text(TextFormat::Secret)) {
         return "***".to_owned();
     }
-    if key.ends_with(".phone") {
+    if key.rsplit('.').next() == Some("phone") {
         return Phone::parse_any(text).map_or_else(|_| "***".to_owned(), |phone| phone.masked());
     }
     format!("{:?}", without_credentials(text))

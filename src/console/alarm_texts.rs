@@ -99,7 +99,7 @@ alarms! {
         zh: "一个后端不健康", "多个后端之一不再收到请求。", "检查该实例，或 `upstream.health.path`（2xx 和 3xx 为健康）。日志里有检查结果。400：后端只接受某些 `Host`（Django 的 `ALLOWED_HOSTS`），请把其中一个设为 `upstream.health.host`。`menshen doctor` 发送同样的请求。";
     }
     SmsVendorRefuses = "MenshenSmsVendorRefuses", true {
-        en: "The SMS vendor {label} refuses this account", "The reason is {label}. Messages go to the next vendor, if there is one.", "`balance`: pay. `perm`, `config`: the key or its rights. `content`: signature or template not approved. Put another vendor first in `sms.providers` meanwhile (a reload).";
+        en: "The SMS vendor {label} refuses this account", "The reason is {value}. Messages go to the next vendor, if there is one.", "`balance`: pay. `perm`, `config`: the key or its rights. `content`: signature or template not approved. Put another vendor first in `sms.providers` meanwhile (a reload).";
         zh: "短信服务商 {label} 拒绝了本账户", "原因是 {value}。如有下一个服务商，短信会改由它发送。", "`balance`：充值。`perm`、`config`：密钥或其权限。`content`：签名或模板未通过审核。同时在 `sms.providers` 中把另一个服务商放到最前（重载即可）。";
     }
     SmsVendorDown = "An SMS vendor does not answer", true {
@@ -176,11 +176,11 @@ mod tests {
             .replace(" on {{ $labels.instance }}", "");
         while let Some(start) = text.find("{{ $") {
             let end = start + text[start..].find("}}").unwrap() + 2;
-            let ours = if text[start..].starts_with("{{ $value") {
-                "{value}"
-            } else {
-                "{label}"
-            };
+            // An alarm has one label and one value.
+            let is_value = ["{{ $value", "{{ $labels.result"]
+                .iter()
+                .any(|name| text[start..].starts_with(name));
+            let ours = if is_value { "{value}" } else { "{label}" };
             text.replace_range(start..end, ours);
         }
         text

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use super::{
     error_page::error_page,
     page::{Section, page as framed, time},
+    page_context::PageContext,
     redact,
     state::SharedConsole,
-    visit::Visit,
 };
 use crate::telemetry::AuditLine;
 
@@ -32,12 +32,12 @@ pub(super) struct Filter {
 
 pub(super) async fn page(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     filter: Result<Query<Filter>, QueryRejection>,
 ) -> Response {
-    let texts = visit.texts();
+    let texts = context.texts();
     let Ok(Query(filter)) = filter else {
-        return error_page(&visit, StatusCode::BAD_REQUEST, texts.form_is_unreadable);
+        return error_page(&context, StatusCode::BAD_REQUEST, texts.form_is_unreadable);
     };
     let (event, person) = (filter.event.trim(), filter.person.trim());
     let events = console.parts.recent.audit_lines();
@@ -86,7 +86,7 @@ pub(super) async fn page(
             p.hint { (texts.events_are_in_the_log) }
         }
     };
-    framed(&visit, Section::Audit, texts.audit, content).into_response()
+    framed(&context, Section::Audit, texts.audit, &content).into_response()
 }
 
 fn row(line: &AuditLine, person: &str) -> Markup {

@@ -12,8 +12,8 @@ use super::{
     form::SessionForm,
     memory::{LastReload, ReloadState},
     page::{Section, page as framed, time, token_field},
+    page_context::PageContext,
     state::SharedConsole,
-    visit::Visit,
 };
 use crate::config::{SecretText, ValueInForce};
 
@@ -33,23 +33,23 @@ pub(super) struct PastedConfig {
 
 pub(super) async fn page(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     shown: Result<Query<Shown>, QueryRejection>,
 ) -> Html<String> {
-    let texts = visit.texts();
+    let texts = context.texts();
     let with_defaults = shown.is_ok_and(|Query(shown)| shown.all.is_some());
     let reload = console.parts.memory.reload_state();
     let content = html! {
         h1 { (texts.config) }
-        (last_reload(&reload, &visit))
-        (values(&console.parts.values, with_defaults, &visit))
-        (check_form(&visit))
+        (last_reload(&reload, &context))
+        (values(&console.parts.values, with_defaults, &context))
+        (check_form(&context))
     };
-    framed(&visit, Section::Config, texts.config, content)
+    framed(&context, Section::Config, texts.config, &content)
 }
 
-fn last_reload(reload: &ReloadState, visit: &Visit) -> Markup {
-    let texts = visit.texts();
+fn last_reload(reload: &ReloadState, context: &PageContext) -> Markup {
+    let texts = context.texts();
     html! {
         section.card aria-labelledby="reload" {
             h2 id="reload" { (texts.last_reload) }
@@ -77,8 +77,8 @@ fn problem_list(problems: &[String]) -> Markup {
     }
 }
 
-fn values(values: &[ValueInForce], with_defaults: bool, visit: &Visit) -> Markup {
-    let texts = visit.texts();
+fn values(values: &[ValueInForce], with_defaults: bool, context: &PageContext) -> Markup {
+    let texts = context.texts();
     let shown = values
         .iter()
         .filter(|value| with_defaults || value.origin.is_some());
@@ -111,14 +111,14 @@ fn values(values: &[ValueInForce], with_defaults: bool, visit: &Visit) -> Markup
     }
 }
 
-fn check_form(visit: &Visit) -> Markup {
-    let texts = visit.texts();
+fn check_form(context: &PageContext) -> Markup {
+    let texts = context.texts();
     html! {
         section.card aria-labelledby="check" {
             h2 id="check" { (texts.check_config) }
             p.lead { (texts.check_config_lead) }
             form method="post" action="/console/config/check" {
-                (token_field(visit))
+                (token_field(context))
                 label for="config" { "config.toml" }
                 textarea id="config" name="config" rows="12" required spellcheck="false" autocomplete="off" {}
                 button type="submit" { (texts.check) }
@@ -129,10 +129,10 @@ fn check_form(visit: &Visit) -> Markup {
 
 pub(super) async fn check(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     SessionForm(PastedConfig { config }): SessionForm<PastedConfig>,
 ) -> Html<String> {
-    let texts = visit.texts();
+    let texts = context.texts();
     // It reads the files that the config names.
     let checked =
         tokio::task::spawn_blocking(move || match (console.parts.check)(config.expose()) {
@@ -157,7 +157,7 @@ pub(super) async fn check(
                 },
             }
         }
-        (check_form(&visit))
+        (check_form(&context))
     };
-    framed(&visit, Section::Config, texts.check_config, content)
+    framed(&context, Section::Config, texts.check_config, &content)
 }

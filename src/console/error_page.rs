@@ -9,13 +9,13 @@ use maud::html;
 
 use super::{
     page::{Section, page},
-    visit::Visit,
+    page_context::PageContext,
 };
 use crate::auth::AdministrationError;
 
 /// A page that says why.
-pub(super) fn error_page(visit: &Visit, status: StatusCode, message: &str) -> Response {
-    let texts = visit.texts();
+pub(super) fn error_page(context: &PageContext, status: StatusCode, message: &str) -> Response {
+    let texts = context.texts();
     let content = html! {
         h1 { (texts.did_not_work) }
         p.notice.bad role="alert" { (message) }
@@ -23,14 +23,14 @@ pub(super) fn error_page(visit: &Visit, status: StatusCode, message: &str) -> Re
     };
     (
         status,
-        page(visit, Section::None, texts.did_not_work, content),
+        page(context, Section::None, texts.did_not_work, &content),
     )
         .into_response()
 }
 
 /// The page for an operation that failed.
-pub(super) fn operation_failed(visit: &Visit, error: &AdministrationError) -> Response {
-    let texts = visit.texts();
+pub(super) fn operation_failed(context: &PageContext, error: &AdministrationError) -> Response {
+    let texts = context.texts();
     let (status, message) = match error {
         AdministrationError::NoSuchUser => (StatusCode::NOT_FOUND, texts.no_such_person),
         AdministrationError::NoSession => (StatusCode::NOT_FOUND, texts.no_such_session),
@@ -40,10 +40,14 @@ pub(super) fn operation_failed(visit: &Visit, error: &AdministrationError) -> Re
             (StatusCode::SERVICE_UNAVAILABLE, texts.store_failed)
         }
     };
-    error_page(visit, status, message)
+    error_page(context, status, message)
 }
 
 /// The page of a path that leads nowhere.
-pub(super) async fn not_found(Extension(visit): Extension<Visit>) -> Response {
-    error_page(&visit, StatusCode::NOT_FOUND, visit.texts().no_such_page)
+pub(super) async fn not_found(Extension(context): Extension<PageContext>) -> Response {
+    error_page(
+        &context,
+        StatusCode::NOT_FOUND,
+        context.texts().no_such_page,
+    )
 }

@@ -15,8 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{
     now,
+    page_context::PageContext,
     state::{Console, SharedConsole},
-    visit::Visit,
 };
 use crate::admin::ChunkStream;
 
@@ -25,7 +25,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(15);
 
 pub(super) async fn stream(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
 ) -> Response {
     let Ok(permit) = console.streams.clone().try_acquire_owned() else {
         return (
@@ -35,7 +35,7 @@ pub(super) async fn stream(
             .into_response();
     };
     let (parts, body) = mpsc::channel(1);
-    tokio::spawn(send(console, visit, parts, permit));
+    tokio::spawn(send(console, context, parts, permit));
     (
         [(header::CONTENT_TYPE, "text/event-stream")],
         Body::new(ChunkStream(body)),
@@ -45,7 +45,7 @@ pub(super) async fn stream(
 
 async fn send(
     console: Arc<Console>,
-    visit: Visit,
+    context: PageContext,
     parts: mpsc::Sender<io::Result<Bytes>>,
     _permit: OwnedSemaphorePermit,
 ) {
@@ -58,12 +58,12 @@ async fn send(
             () = parts.closed() => return,
         }
         let (sessions, token) = (&console.parts.memory.sessions, &console.parts.token);
-        let is_open = visit
+        let is_open = context
             .session
             .as_ref()
             .is_some_and(|session| sessions.find_by_key(session.key, token, false).is_some());
         let event = if is_open {
-            let figures = now::figures(&console, &visit).await.into_string();
+            let figures = now::figures(&console, &context).await.into_string();
             format!(
                 "event: figures\ndata: {}\n\n",
                 figures.replace(['\r', '\n'], " ")

@@ -17,10 +17,10 @@ use super::{
     error_page::error_page,
     form::SessionForm,
     page::{Section, fact, page as framed, time, token_field},
+    page_context::PageContext,
     redact,
     state::SharedConsole,
     texts::Texts,
-    visit::Visit,
 };
 use crate::{
     config::SecretText,
@@ -53,11 +53,11 @@ impl Default for RequestForm {
 }
 
 /// The form, with these values in it.
-pub(super) fn explain_form(visit: &Visit, method: &str, path: &str) -> Markup {
-    let texts = visit.texts();
+pub(super) fn explain_form(context: &PageContext, method: &str, path: &str) -> Markup {
+    let texts = context.texts();
     html! {
         form.explain method="post" action="/console/why/explain" {
-            (token_field(visit))
+            (token_field(context))
             div.row {
                 p.field.method {
                     label for="method" { (texts.http_method) }
@@ -91,16 +91,16 @@ pub(super) fn explain_form(visit: &Visit, method: &str, path: &str) -> Markup {
 
 pub(super) async fn explain(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     SessionForm(form): SessionForm<RequestForm>,
 ) -> Response {
-    let texts = visit.texts();
+    let texts = context.texts();
     let from = match form.from.trim() {
         "" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         text => text.parse(),
     };
     let Ok(from) = from else {
-        return error_page(&visit, StatusCode::BAD_REQUEST, texts.no_address);
+        return error_page(&context, StatusCode::BAD_REQUEST, texts.no_address);
     };
     let lines = form.headers.expose().lines().map(str::trim);
     let headers: Vec<_> = lines
@@ -116,7 +116,7 @@ pub(super) async fn explain(
     };
     let head = match written.head() {
         Ok(head) => head,
-        Err(Malformed(message)) => return error_page(&visit, StatusCode::BAD_REQUEST, message),
+        Err(Malformed(message)) => return error_page(&context, StatusCode::BAD_REQUEST, message),
     };
     let parts = &console.parts;
     let now = parts.admin.clock.now();
@@ -127,10 +127,10 @@ pub(super) async fn explain(
         (result(&explanation, texts))
         section.card {
             h2 { (texts.explain_another) }
-            (explain_form(&visit, &explanation.method, &redact::path(&explanation.path)))
+            (explain_form(&context, &explanation.method, &redact::path(&explanation.path)))
         }
     };
-    framed(&visit, Section::Why, texts.explain, content).into_response()
+    framed(&context, Section::Why, texts.explain, &content).into_response()
 }
 
 fn result(explanation: &Explanation, texts: &Texts) -> Markup {
@@ -150,15 +150,15 @@ fn result(explanation: &Explanation, texts: &Texts) -> Markup {
                     " " span.status { (status) } " " code { (code) }
                 }
             }
-            @if let Some(detail) = &explanation.detail { p.lead lang="en" { (detail) } }
+            @if let Some(detail) = &explanation.detail { p.lead lang="en" { (without_user(detail, explanation)) } }
             @if let Some(code) = explanation.would_refuse { p.notice { (texts.was_not_enforced) " " code { (code) } } }
             dl.facts {
-                (fact(texts.request, html! { code.path { (explanation.method) " " (redact::path(&explanation.path)) } }))
-                (fact(texts.head, html! { span lang="en" { (explanation.head) } }))
-                @if let Some(reading) = &explanation.path_reading { (fact(texts.path, html! { span lang="en" { (reading) } })) }
-                (fact(texts.rule, html! { (explanation.rule.as_deref().unwrap_or("–")) }))
-                @if let Some(asks) = &explanation.asks { (fact(texts.rule_asks, html! { span lang="en" { (asks) } })) }
-                (fact(texts.access_token, token(explanation, texts)))
+                (fact(texts.request, &html! { code.path { (explanation.method) " " (redact::path(&explanation.path)) } }))
+                (fact(texts.head, &html! { span lang="en" { (explanation.head) } }))
+                @if let Some(reading) = &explanation.path_reading { (fact(texts.path, &html! { span lang="en" { (reading) } })) }
+                (fact(texts.rule, &html! { (explanation.rule.as_deref().unwrap_or("–")) }))
+                @if let Some(asks) = &explanation.asks { (fact(texts.rule_asks, &html! { span lang="en" { (asks) } })) }
+                (fact(texts.access_token, &token(explanation, texts)))
             }
             @if !explanation.rules.is_empty() {
                 h3 { (texts.rules) }
@@ -200,16 +200,24 @@ fn headers(title: &str, notes: &[HeaderNote]) -> Markup {
         @if !notes.is_empty() {
             h3 { (title) }
             dl.facts.headers {
-                @for note in notes { (fact(&note.name, html! { span lang="en" { (shown(note)) } })) }
+                @for note in notes { (fact(&note.name, &html! { span lang="en" { (shown(note)) } })) }
             }
         }
     }
 }
 
-/// The value of a header without what is personal: the id of a user and a phone.
+/// A text with the end of the user's id in place of the id.
+fn without_user(text: &str, explanation: &Explanation) -> String {
+    match &explanation.token.user {
+        Some(user) => text.replace(user, &redact::user_id(user)),
+        None => text.to_owned(),
+    }
+}
+
+/// The value of a header without what is personal: the ids of user and session, and a phone.
 fn shown(note: &HeaderNote) -> String {
     let name = note.name.to_ascii_lowercase();
-    if name.contains("user-id") {
+    if name.contains("user-id") || name.contains("session-id") {
         return redact::user_id(&note.value);
     }
     match Phone::parse_any(&note.value) {

@@ -13,14 +13,11 @@ use axum::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{error_page::error_page, state::Console, visit::Visit};
+use super::{error_page::error_page, page_context::PageContext, state::Console};
 use crate::crypto;
 
 /// Time for the whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The name of the field with the form's token.
-pub(super) const TOKEN_FIELD: &str = "form_token";
 
 /// The fields of a form of the session.
 pub(super) struct SessionForm<T>(pub(super) T);
@@ -37,20 +34,20 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<Console>> for Session
     type Rejection = Response;
 
     async fn from_request(mut request: Request, _: &Arc<Console>) -> Result<Self, Response> {
-        let Ok(Extension(visit)) = request.extract_parts::<Extension<Visit>>().await else {
+        let Ok(Extension(context)) = request.extract_parts::<Extension<PageContext>>().await else {
             return Err(axum::response::IntoResponse::into_response(
                 StatusCode::INTERNAL_SERVER_ERROR,
             ));
         };
-        let posted: Posted<T> = read_form(request, &visit).await?;
-        let expected = visit.form_token();
+        let posted: Posted<T> = read_form(request, &context).await?;
+        let expected = context.form_token();
         let is_ours = !expected.is_empty()
             && crypto::constant_time_eq(expected.as_bytes(), posted.form_token.as_bytes());
         if !is_ours {
             return Err(error_page(
-                &visit,
+                &context,
                 StatusCode::FORBIDDEN,
-                visit.texts().form_is_old,
+                context.texts().form_is_old,
             ));
         }
         Ok(Self(posted.fields))
@@ -60,21 +57,25 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<Console>> for Session
 /// Reads the fields of any form.
 pub(super) async fn read_form<T: DeserializeOwned + 'static>(
     request: Request,
-    visit: &Visit,
+    context: &PageContext,
 ) -> Result<T, Response> {
-    let texts = visit.texts();
+    let texts = context.texts();
     match tokio::time::timeout(BODY_TIMEOUT, request.extract::<Form<T>, _>()).await {
         Ok(Ok(Form(fields))) => Ok(fields),
-        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(
-            error_page(visit, StatusCode::PAYLOAD_TOO_LARGE, texts.form_is_too_long),
-        ),
+        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(error_page(
+                context,
+                StatusCode::PAYLOAD_TOO_LARGE,
+                texts.form_is_too_long,
+            ))
+        }
         Ok(Err(_)) => Err(error_page(
-            visit,
+            context,
             StatusCode::BAD_REQUEST,
             texts.form_is_unreadable,
         )),
         Err(_) => Err(error_page(
-            visit,
+            context,
             StatusCode::REQUEST_TIMEOUT,
             texts.form_is_unreadable,
         )),

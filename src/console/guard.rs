@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{language::Language, sign_in, state::Console, visit::Visit};
+use super::{language::Language, page_context::PageContext, sign_in, state::Console};
 use crate::{admin::AdminPeer, types::ClientIp};
 
 /// The path of what a page updates itself with, which keeps no session open.
@@ -55,8 +55,8 @@ pub(super) async fn guard(
         Err(rejection) => (rejection.into_response(), None),
         Ok(host) => {
             let chosen = chosen_language(request.uri());
-            let visit = visit(&console, &request, &host, chosen);
-            request.extensions_mut().insert(visit);
+            let context = context(&console, &request, &host, chosen);
+            request.extensions_mut().insert(context);
             (next.run(request).await, chosen)
         }
     };
@@ -79,15 +79,15 @@ pub(super) async fn guard(
 
 /// Shows the sign-in page where nobody is signed in.
 pub(super) async fn require_session(
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     request: Request,
     next: Next,
 ) -> Response {
-    if visit.session.is_some() {
+    if context.session.is_some() {
         return next.run(request).await;
     }
-    let is_page = request.method() == Method::GET && visit.path != UPDATES;
-    sign_in::page(&visit, is_page)
+    let is_page = request.method() == Method::GET && context.path != UPDATES;
+    sign_in::page(&context, is_page)
 }
 
 fn check(
@@ -200,12 +200,12 @@ fn chosen_language(uri: &Uri) -> Option<Language> {
     Language::from_tag(tag)
 }
 
-fn visit(
+fn context(
     console: &Console,
     request: &Request<Body>,
     host: &Authority,
     chosen: Option<Language>,
-) -> Visit {
+) -> PageContext {
     let headers = request.headers();
     let path = request.uri().path().to_owned();
     // Browsers send a cookie to every port of a host: each console has its own.
@@ -217,7 +217,7 @@ fn visit(
         .or_else(|| Language::from_tag(cookie(headers, LANGUAGE_COOKIE)?))
         .unwrap_or_else(|| Language::accepted(headers));
     let peer = request.extensions().get::<AdminPeer>();
-    Visit {
+    PageContext {
         language,
         path,
         from: peer.map_or(ClientIp::LOOPBACK, |peer| ClientIp::new(peer.0)),

@@ -13,10 +13,10 @@ use super::{
     error_page::error_page,
     form::SessionForm,
     page::{Section, fact, page as framed, time, token_field},
+    page_context::PageContext,
     person::Confirmation,
     state::{Console, SharedConsole},
     tables::duration,
-    visit::Visit,
 };
 use crate::{
     admin::keys::{Keys, rotate_signing_key},
@@ -34,23 +34,23 @@ pub(super) struct Done {
 
 pub(super) async fn page(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     done: Result<Query<Done>, QueryRejection>,
 ) -> Html<String> {
-    let texts = visit.texts();
+    let texts = context.texts();
     let is_rotated = done.is_ok_and(|Query(done)| done.done == "rotated");
     let content = html! {
         h1 { (texts.keys) }
         @if is_rotated { p.notice.good role="status" { (texts.key_was_rotated) } }
-        (key_table(&console, &visit).await)
+        (key_table(&console, &context).await)
         p { a.button href="/console/keys/rotate" { (texts.rotate) } }
         p.hint { (texts.rotate_hint) }
     };
-    framed(&visit, Section::Keys, texts.keys, content)
+    framed(&context, Section::Keys, texts.keys, &content)
 }
 
-async fn key_table(console: &Console, visit: &Visit) -> Markup {
-    let (admin, texts) = (&console.parts.admin, visit.texts());
+async fn key_table(console: &Console, context: &PageContext) -> Markup {
+    let (admin, texts) = (&console.parts.admin, context.texts());
     let keys = Keys::from_keyrings(&admin.keyrings);
     // Keys of the config have no dates.
     let stored = admin.store.keys().await.unwrap_or_default();
@@ -62,7 +62,7 @@ async fn key_table(console: &Console, visit: &Visit) -> Markup {
     html! {
         section.card aria-labelledby="signing" {
             h2 id="signing" { (texts.signing_keys) }
-            dl.facts { (fact(texts.algorithm, html! { code { (keys.algorithm) } })) }
+            dl.facts { (fact(texts.algorithm, &html! { code { (keys.algorithm) } })) }
             div.scroll tabindex="0" role="region" aria-labelledby="signing" {
                 table {
                     thead { tr {
@@ -93,18 +93,18 @@ async fn key_table(console: &Console, visit: &Visit) -> Markup {
 }
 
 /// The second question before a rotation.
-pub(super) async fn confirm(Extension(visit): Extension<Visit>) -> Response {
-    question(&visit, StatusCode::OK)
+pub(super) async fn confirm(Extension(context): Extension<PageContext>) -> Response {
+    question(&context, StatusCode::OK)
 }
 
-fn question(visit: &Visit, status: StatusCode) -> Response {
-    let texts = visit.texts();
+fn question(context: &PageContext, status: StatusCode) -> Response {
+    let texts = context.texts();
     let content = html! {
         h1 { (texts.rotate_question) }
         section.card {
             p.lead { (texts.rotate_consequences) }
             form method="post" action="/console/keys/rotate" {
-                (token_field(visit))
+                (token_field(context))
                 label.check { input type="checkbox" name="confirm" value="yes" required; span { (texts.rotate_confirm) } }
                 p.buttons {
                     button type="submit" { (texts.rotate) }
@@ -115,28 +115,32 @@ fn question(visit: &Visit, status: StatusCode) -> Response {
     };
     (
         status,
-        framed(visit, Section::Keys, texts.rotate_question, content),
+        framed(context, Section::Keys, texts.rotate_question, &content),
     )
         .into_response()
 }
 
 pub(super) async fn rotate(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     SessionForm(confirmation): SessionForm<Confirmation>,
 ) -> Response {
-    let texts = visit.texts();
+    let texts = context.texts();
     if !confirmation.is_given() {
-        return question(&visit, StatusCode::BAD_REQUEST);
+        return question(&context, StatusCode::BAD_REQUEST);
     }
     match rotate_signing_key(&console.parts.admin, Actor::Console).await {
         Ok(_) => Redirect::to("/console/keys?done=rotated").into_response(),
         Err(KeyringError::NotOurs) => {
-            error_page(&visit, StatusCode::CONFLICT, texts.keys_are_of_the_config)
+            error_page(&context, StatusCode::CONFLICT, texts.keys_are_of_the_config)
         }
         Err(error) => {
             tracing::error!(error = %error, "the console failed: {error}");
-            error_page(&visit, StatusCode::SERVICE_UNAVAILABLE, texts.store_failed)
+            error_page(
+                &context,
+                StatusCode::SERVICE_UNAVAILABLE,
+                texts.store_failed,
+            )
         }
     }
 }

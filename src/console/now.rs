@@ -11,11 +11,11 @@ use super::{
     figures::Figure,
     memory::ReloadState,
     page::{Section, fact, page as framed, time},
+    page_context::PageContext,
     samples::Samples,
     state::{Console, SharedConsole},
     tables::{bytes, coded, counts, duration, number, rate},
     texts::Texts,
-    visit::Visit,
 };
 use crate::admin::ProcessStage;
 
@@ -24,20 +24,20 @@ const MINUTE: Duration = Duration::from_mins(1);
 
 pub(super) async fn page(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
 ) -> Html<String> {
-    let texts = visit.texts();
-    let figures = figures(&console, &visit).await;
+    let texts = context.texts();
+    let figures = figures(&console, &context).await;
     let content = html! {
         h1 { (texts.now) }
         div id="figures" { (figures) }
         p.hint.no-script { a href="/console" { (texts.reload_page) } }
     };
-    framed(&visit, Section::Now, texts.now, content)
+    framed(&context, Section::Now, texts.now, &content)
 }
 
 /// What the page shows and updates.
-pub(super) async fn figures(console: &Arc<Console>, visit: &Visit) -> Markup {
+pub(super) async fn figures(console: &Arc<Console>, context: &PageContext) -> Markup {
     let parts = &console.parts;
     let (store_works, store_state) = parts.probes.store_state().await;
     let reload = parts.memory.reload_state();
@@ -48,9 +48,9 @@ pub(super) async fn figures(console: &Arc<Console>, visit: &Visit) -> Markup {
     };
     let samples = parts.memory.samples();
     let found = alarms(&samples, facts);
-    let texts = visit.texts();
+    let texts = context.texts();
     html! {
-        (alarm_list(&found, visit))
+        (alarm_list(&found, context))
         (states(console, &samples, texts, store_state))
         section aria-labelledby="hour" {
             h2 id="hour" { (texts.last_hour) }
@@ -60,8 +60,8 @@ pub(super) async fn figures(console: &Arc<Console>, visit: &Visit) -> Markup {
     }
 }
 
-fn alarm_list(found: &[Alarm], visit: &Visit) -> Markup {
-    let texts = visit.texts();
+fn alarm_list(found: &[Alarm], context: &PageContext) -> Markup {
+    let texts = context.texts();
     html! {
         section.alarms aria-labelledby="alarms" aria-live="polite" {
             h2.visually-hidden id="alarms" { (texts.what_is_wrong) }
@@ -69,7 +69,7 @@ fn alarm_list(found: &[Alarm], visit: &Visit) -> Markup {
                 p.all-well { span.mark aria-hidden="true" { "✓" } (texts.nothing_is_wrong) }
             }
             @for alarm in found {
-                @let of_alarm = alarm.kind.texts(visit.language);
+                @let of_alarm = alarm.kind.texts(context.language);
                 @let fill = |text: &str| text.replace("{label}", &alarm.label).replace("{value}", &alarm.value);
                 article.alarm.critical[alarm.kind.is_critical()] {
                     h3 {
@@ -87,6 +87,7 @@ fn alarm_list(found: &[Alarm], visit: &Visit) -> Markup {
 }
 
 /// How good a state is.
+#[derive(Clone, Copy)]
 enum Mood {
     Good,
     Bad,
@@ -427,11 +428,11 @@ fn process(samples: &Samples, reload: &ReloadState, texts: &Texts) -> Markup {
         section.card {
             h2 { (texts.process) }
             dl.facts {
-                (fact(texts.config_generation, html! { (reload.generation) ", " (texts.since) " " (time(&reload.since.rfc3339())) }))
-                (fact(texts.signing_key_age, html! { (since(samples.gauge(Figure::SigningKeyAge))) }))
-                (fact(texts.revocation_lag, html! { (since(samples.gauge(Figure::RevocationLag))) }))
-                (fact(texts.in_flight, html! { (number(samples.gauge(Figure::InFlight))) }))
-                (fact(texts.updated, html! { @if let Some(at) = samples.last_at() { (time(&at.rfc3339())) } @else { "–" } }))
+                (fact(texts.config_generation, &html! { (reload.generation) ", " (texts.since) " " (time(&reload.since.rfc3339())) }))
+                (fact(texts.signing_key_age, &html! { (since(samples.gauge(Figure::SigningKeyAge))) }))
+                (fact(texts.revocation_lag, &html! { (since(samples.gauge(Figure::RevocationLag))) }))
+                (fact(texts.in_flight, &html! { (number(samples.gauge(Figure::InFlight))) }))
+                (fact(texts.updated, &html! { @if let Some(at) = samples.last_at() { (time(&at.rfc3339())) } @else { "–" } }))
             }
         }
     }

@@ -3,7 +3,7 @@
 use axum::response::Html;
 use maud::{DOCTYPE, Markup, html};
 
-use super::{form::TOKEN_FIELD, visit::Visit};
+use super::page_context::PageContext;
 
 /// Which page it is, in the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +18,16 @@ pub(super) enum Section {
 }
 
 /// A whole page.
-pub(super) fn page(visit: &Visit, section: Section, title: &str, content: Markup) -> Html<String> {
-    let texts = visit.texts();
+pub(super) fn page(
+    context: &PageContext,
+    section: Section,
+    title: &str,
+    content: &Markup,
+) -> Html<String> {
+    let texts = context.texts();
     let markup = html! {
         (DOCTYPE)
-        html lang=(visit.language.tag()) {
+        html lang=(context.language.tag()) {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
@@ -36,7 +41,7 @@ pub(super) fn page(visit: &Visit, section: Section, title: &str, content: Markup
                 a.skip href="#content" { (texts.skip_to_content) }
                 header.top {
                     (brand())
-                    @if visit.session.is_some() {
+                    @if context.session.is_some() {
                         nav aria-label=(texts.navigation) {
                             ul {
                                 @for (entry, href, name) in [
@@ -55,10 +60,10 @@ pub(super) fn page(visit: &Visit, section: Section, title: &str, content: Markup
                         }
                     }
                     div.tools {
-                        (language_link(visit))
-                        @if visit.session.is_some() {
+                        (language_link(context))
+                        @if context.session.is_some() {
                             form method="post" action="/console/sign-out" {
-                                (token_field(visit))
+                                (token_field(context))
                                 button.quiet type="submit" { (texts.sign_out_here) }
                             }
                         }
@@ -73,10 +78,10 @@ pub(super) fn page(visit: &Visit, section: Section, title: &str, content: Markup
 }
 
 /// A link to this page in the other language.
-fn language_link(visit: &Visit) -> Markup {
-    let other = visit.language.other();
+fn language_link(context: &PageContext) -> Markup {
+    let other = context.language.other();
     // A page that was the response to a form cannot be loaded by its address.
-    let path = match visit.path.as_str() {
+    let path = match context.path.as_str() {
         "/console/sign-in" | "/console/sign-out" => "/console",
         "/console/why/explain" => "/console/why",
         "/console/people/find" => "/console/people",
@@ -101,8 +106,8 @@ fn brand() -> Markup {
 }
 
 /// The hidden field that every form of the session has.
-pub(super) fn token_field(visit: &Visit) -> Markup {
-    html! { input type="hidden" name=(TOKEN_FIELD) value=(visit.form_token()); }
+pub(super) fn token_field(context: &PageContext) -> Markup {
+    html! { input type="hidden" name="form_token" value=(context.form_token()); }
 }
 
 /// A moment as text; the script shows it in the browser's time zone.
@@ -112,6 +117,6 @@ pub(super) fn time(rfc3339: &str) -> Markup {
 }
 
 /// What a term is, in a list of terms.
-pub(super) fn fact(name: &str, value: Markup) -> Markup {
+pub(super) fn fact(name: &str, value: &Markup) -> Markup {
     html! { div { dt { (name) } dd { (value) } } }
 }

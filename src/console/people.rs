@@ -13,8 +13,8 @@ use super::{
     error_page::operation_failed,
     form::SessionForm,
     page::{Section, page as framed, token_field},
+    page_context::PageContext,
     state::{Console, SharedConsole},
-    visit::Visit,
 };
 use crate::{
     auth::AdministrationError,
@@ -40,23 +40,23 @@ pub(super) struct Lookup {
 
 pub(super) async fn page(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     done: Result<Query<Done>, QueryRejection>,
 ) -> Response {
-    let texts = visit.texts();
+    let texts = context.texts();
     let is_deleted = done.is_ok_and(|Query(done)| done.done == "deleted");
     let message = is_deleted.then_some((true, texts.person_deleted));
-    lookup_page(&console, &visit, StatusCode::OK, message, "phone")
+    lookup_page(&console, &context, StatusCode::OK, message, "phone")
 }
 
 fn lookup_page(
     console: &Console,
-    visit: &Visit,
+    context: &PageContext,
     status: StatusCode,
     message: Option<(bool, &str)>,
     by: &str,
 ) -> Response {
-    let texts = visit.texts();
+    let texts = context.texts();
     let apps = console.parts.config.wechat.apps();
     let choice = |value: &str, name: &str| -> Markup {
         html! {
@@ -72,7 +72,7 @@ fn lookup_page(
             h2 id="find" { (texts.find_person) }
             p.lead { (texts.find_person_lead) }
             form method="post" action="/console/people/find" {
-                (token_field(visit))
+                (token_field(context))
                 fieldset.choices {
                     legend { (texts.find_by) }
                     (choice("phone", texts.phone))
@@ -103,19 +103,26 @@ fn lookup_page(
     };
     (
         status,
-        framed(visit, Section::People, texts.people, content),
+        framed(context, Section::People, texts.people, &content),
     )
         .into_response()
 }
 
 pub(super) async fn find(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     SessionForm(lookup): SessionForm<Lookup>,
 ) -> Response {
-    let texts = visit.texts();
-    let failed =
-        |status, message| lookup_page(&console, &visit, status, Some((false, message)), &lookup.by);
+    let texts = context.texts();
+    let failed = |status, message| {
+        lookup_page(
+            &console,
+            &context,
+            status,
+            Some((false, message)),
+            &lookup.by,
+        )
+    };
     let id = match lookup.identity() {
         Ok(Wanted::Id(id)) => Ok(id),
         Ok(Wanted::Identity(identity)) => console.parts.admin.administration.find(&identity).await,
@@ -127,7 +134,7 @@ pub(super) async fn find(
     match id {
         Ok(id) => Redirect::to(&format!("/console/people/{id}")).into_response(),
         Err(AdministrationError::NoSuchUser) => failed(StatusCode::NOT_FOUND, texts.no_such_person),
-        Err(error) => operation_failed(&visit, &error),
+        Err(error) => operation_failed(&context, &error),
     }
 }
 

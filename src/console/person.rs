@@ -15,9 +15,9 @@ use super::{
     error_page::{error_page, operation_failed},
     form::SessionForm,
     page::{Section, fact, page as framed, time, token_field},
+    page_context::PageContext,
     sign_in::Nothing,
     state::SharedConsole,
-    visit::Visit,
 };
 use crate::{
     audit::{Actor, Event},
@@ -51,13 +51,13 @@ impl Confirmation {
 
 pub(super) async fn page(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     Path(id): Path<String>,
     done: Result<Query<Done>, QueryRejection>,
 ) -> Response {
-    let (admin, texts) = (&console.parts.admin, visit.texts());
+    let (admin, texts) = (&console.parts.admin, context.texts());
     let Ok(id) = UserId::parse(&id) else {
-        return error_page(&visit, StatusCode::NOT_FOUND, texts.no_such_person);
+        return error_page(&context, StatusCode::NOT_FOUND, texts.no_such_person);
     };
     let found = async {
         let found = admin.administration.user(&id).await?;
@@ -65,7 +65,7 @@ pub(super) async fn page(
     };
     let (found, sessions) = match found.await {
         Ok(found) => found,
-        Err(error) => return operation_failed(&visit, &error),
+        Err(error) => return operation_failed(&context, &error),
     };
     admin.audit.record(&Event::AccountShown {
         user: &found.user.id,
@@ -75,15 +75,15 @@ pub(super) async fn page(
     let content = html! {
         p { a href="/console/people" { "← " (texts.people) } }
         h1 { (name(&found)) @if found.user.disabled { " " span.tag.bad { (texts.banned) } } }
-        @if let Some(message) = message(&done, &visit) { p.notice.good role="status" { (message) } }
+        @if let Some(message) = message(&done, &context) { p.notice.good role="status" { (message) } }
         div.columns {
-            (profile(&found, &visit))
-            (acts(&found, &visit))
+            (profile(&found, &context))
+            (acts(&found, &context))
         }
-        (session_table(&found.user.id, &sessions, &visit))
+        (session_table(&found.user.id, &sessions, &context))
         p { a href={ "/console/audit?person=" (found.user.id) } { (texts.events_of_person) } }
     };
-    framed(&visit, Section::People, texts.people, content).into_response()
+    framed(&context, Section::People, texts.people, &content).into_response()
 }
 
 fn name(found: &Identities) -> String {
@@ -95,8 +95,8 @@ fn name(found: &Identities) -> String {
         .unwrap_or_else(|| user.id.as_str().to_owned())
 }
 
-fn message(done: &Done, visit: &Visit) -> Option<String> {
-    let texts = visit.texts();
+fn message(done: &Done, context: &PageContext) -> Option<String> {
+    let texts = context.texts();
     let text = match done.done.as_str() {
         "ban" => texts.was_banned,
         "unban" => texts.was_unbanned,
@@ -106,43 +106,43 @@ fn message(done: &Done, visit: &Visit) -> Option<String> {
     Some(format!("{text} {}: {}", texts.ended_sessions, done.ended))
 }
 
-fn profile(found: &Identities, visit: &Visit) -> Markup {
-    let (texts, user) = (visit.texts(), &found.user);
-    let optional = |name: &str, value: Option<&str>| html! { @if let Some(value) = value { (fact(name, html! { (value) })) } };
+fn profile(found: &Identities, context: &PageContext) -> Markup {
+    let (texts, user) = (context.texts(), &found.user);
+    let optional = |name: &str, value: Option<&str>| html! { @if let Some(value) = value { (fact(name, &html! { (value) })) } };
     html! {
         section.card aria-labelledby="profile" {
             h2 id="profile" { (texts.profile) }
             dl.facts {
-                (fact(texts.user_id, html! { code { (user.id) } }))
-                (fact(texts.user_type, html! { code { (user.user_type) } }))
-                @if !user.roles.is_empty() { (fact(texts.roles, html! { (user.roles.join(", ")) })) }
-                (fact(texts.phone, html! { (user.phone.as_ref().map_or_else(|| "–".to_owned(), crate::types::Phone::masked)) }))
+                (fact(texts.user_id, &html! { code { (user.id) } }))
+                (fact(texts.user_type, &html! { code { (user.user_type) } }))
+                @if !user.roles.is_empty() { (fact(texts.roles, &html! { (user.roles.join(", ")) })) }
+                (fact(texts.phone, &html! { (user.phone.as_ref().map_or_else(|| "–".to_owned(), crate::types::Phone::masked)) }))
                 (optional(texts.username, user.username.as_ref().map(crate::types::Username::as_str)))
                 (optional(texts.nickname, user.profile.nickname.as_deref()))
                 (optional(texts.bio, user.profile.bio.as_deref()))
-                (fact(texts.created, time(&user.created_at.rfc3339())))
-                (fact(texts.last_login, time(&user.last_login_at.rfc3339())))
+                (fact(texts.created, &time(&user.created_at.rfc3339())))
+                (fact(texts.last_login, &time(&user.last_login_at.rfc3339())))
             }
             h3 { (texts.identities) }
             @if found.openids.is_empty() && found.unionids.is_empty() { p.empty { (texts.no_identities) } }
             dl.facts {
                 @for (app_id, openid) in &found.openids {
-                    (fact(&format!("openid · {app_id}"), html! { code { (openid.as_str()) } }))
+                    (fact(&format!("openid · {app_id}"), &html! { code { (openid.as_str()) } }))
                 }
                 @for unionid in &found.unionids {
-                    (fact("unionid", html! { code { (unionid.as_str()) } }))
+                    (fact("unionid", &html! { code { (unionid.as_str()) } }))
                 }
             }
         }
     }
 }
 
-fn acts(found: &Identities, visit: &Visit) -> Markup {
-    let (texts, id) = (visit.texts(), &found.user.id);
+fn acts(found: &Identities, context: &PageContext) -> Markup {
+    let (texts, id) = (context.texts(), &found.user.id);
     let button = |act: &str, text: &str, hint: &str| {
         html! {
             form method="post" action={ "/console/people/" (id) "/" (act) } {
-                (token_field(visit))
+                (token_field(context))
                 button type="submit" { (text) }
                 p.hint { (hint) }
             }
@@ -165,8 +165,8 @@ fn acts(found: &Identities, visit: &Visit) -> Markup {
     }
 }
 
-fn session_table(user: &UserId, sessions: &[Session], visit: &Visit) -> Markup {
-    let texts = visit.texts();
+fn session_table(user: &UserId, sessions: &[Session], context: &PageContext) -> Markup {
+    let texts = context.texts();
     html! {
         section.card aria-labelledby="sessions" {
             h2 id="sessions" { (texts.sessions) }
@@ -192,7 +192,7 @@ fn session_table(user: &UserId, sessions: &[Session], visit: &Visit) -> Markup {
                                     td.time { (time(&session.idle_end.rfc3339())) }
                                     td {
                                         form method="post" action={ "/console/people/" (user) "/sessions/" (session.id) "/end" } {
-                                            (token_field(visit))
+                                            (token_field(context))
                                             button.quiet type="submit" { (texts.sign_out) }
                                         }
                                     }
@@ -209,28 +209,28 @@ fn session_table(user: &UserId, sessions: &[Session], visit: &Visit) -> Markup {
 /// The second question before a deletion.
 pub(super) async fn confirm_deletion(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     Path(id): Path<String>,
 ) -> Response {
-    let texts = visit.texts();
+    let texts = context.texts();
     let Ok(id) = UserId::parse(&id) else {
-        return error_page(&visit, StatusCode::NOT_FOUND, texts.no_such_person);
+        return error_page(&context, StatusCode::NOT_FOUND, texts.no_such_person);
     };
     if let Err(error) = console.parts.admin.administration.user(&id).await {
-        return operation_failed(&visit, &error);
+        return operation_failed(&context, &error);
     }
-    question(&visit, StatusCode::OK, &id)
+    question(&context, StatusCode::OK, &id)
 }
 
-fn question(visit: &Visit, status: StatusCode, id: &UserId) -> Response {
-    let texts = visit.texts();
+fn question(context: &PageContext, status: StatusCode, id: &UserId) -> Response {
+    let texts = context.texts();
     let content = html! {
         h1 { (texts.delete_question) }
         section.card {
             p.lead { (texts.delete_consequences) }
             p { code { (id) } }
             form method="post" action={ "/console/people/" (id) "/delete" } {
-                (token_field(visit))
+                (token_field(context))
                 label.check { input type="checkbox" name="confirm" value="yes" required; span { (texts.delete_confirm) } }
                 p.buttons {
                     button.danger type="submit" { (texts.delete) }
@@ -241,63 +241,67 @@ fn question(visit: &Visit, status: StatusCode, id: &UserId) -> Response {
     };
     (
         status,
-        framed(visit, Section::People, texts.delete_question, content),
+        framed(context, Section::People, texts.delete_question, &content),
     )
         .into_response()
 }
 
 pub(super) async fn act(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     Path((id, act)): Path<(String, String)>,
     SessionForm(Nothing {}): SessionForm<Nothing>,
 ) -> Response {
-    let texts = visit.texts();
+    let texts = context.texts();
     let administration = &console.parts.admin.administration;
     let Ok(id) = UserId::parse(&id) else {
-        return error_page(&visit, StatusCode::NOT_FOUND, texts.no_such_person);
+        return error_page(&context, StatusCode::NOT_FOUND, texts.no_such_person);
     };
     let by = Actor::Console;
     let ended = match act.as_str() {
         "ban" => administration.change(&id, &RightsChange::Ban, by).await,
         "unban" => administration.change(&id, &RightsChange::Unban, by).await,
         "sign-out" => administration.revoke_user(&id, by).await,
-        _ => return error_page(&visit, StatusCode::NOT_FOUND, texts.no_such_page),
+        _ => return error_page(&context, StatusCode::NOT_FOUND, texts.no_such_page),
     };
     match ended {
         Ok(ended) => shown_again(&id, &act, ended),
-        Err(error) => operation_failed(&visit, &error),
+        Err(error) => operation_failed(&context, &error),
     }
 }
 
 pub(super) async fn delete(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     Path(id): Path<String>,
     SessionForm(confirmation): SessionForm<Confirmation>,
 ) -> Response {
     let Ok(id) = UserId::parse(&id) else {
-        return error_page(&visit, StatusCode::NOT_FOUND, visit.texts().no_such_person);
+        return error_page(
+            &context,
+            StatusCode::NOT_FOUND,
+            context.texts().no_such_person,
+        );
     };
     if !confirmation.is_given() {
-        return question(&visit, StatusCode::BAD_REQUEST, &id);
+        return question(&context, StatusCode::BAD_REQUEST, &id);
     }
     let administration = &console.parts.admin.administration;
     match administration.erase(&id, Actor::Console).await {
         Ok(_) => Redirect::to("/console/people?done=deleted").into_response(),
-        Err(error) => operation_failed(&visit, &error),
+        Err(error) => operation_failed(&context, &error),
     }
 }
 
 pub(super) async fn end_session(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     Path((id, session)): Path<(String, String)>,
     SessionForm(Nothing {}): SessionForm<Nothing>,
 ) -> Response {
-    let texts = visit.texts();
+    let texts = context.texts();
     let (Ok(id), Ok(session)) = (UserId::parse(&id), SessionId::parse(&session)) else {
-        return error_page(&visit, StatusCode::NOT_FOUND, texts.no_such_session);
+        return error_page(&context, StatusCode::NOT_FOUND, texts.no_such_session);
     };
     let administration = &console.parts.admin.administration;
     match administration
@@ -305,7 +309,7 @@ pub(super) async fn end_session(
         .await
     {
         Ok(ended) => shown_again(&id, "sign-out", ended),
-        Err(error) => operation_failed(&visit, &error),
+        Err(error) => operation_failed(&context, &error),
     }
 }
 

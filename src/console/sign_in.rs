@@ -16,8 +16,8 @@ use super::{
     error_page::error_page,
     form::{SessionForm, read_form},
     page::{Section, page as framed},
+    page_context::PageContext,
     state::{Console, SharedConsole},
-    visit::Visit,
 };
 use crate::{audit::Event, crypto};
 
@@ -35,19 +35,19 @@ struct Credentials {
 pub(super) struct Nothing {}
 
 /// The page that asks for the token, instead of the one that was requested.
-pub(super) fn page(visit: &Visit, is_page: bool) -> Response {
-    let texts = visit.texts();
-    let message = visit.has_cookie.then_some(texts.session_is_over);
+pub(super) fn page(context: &PageContext, is_page: bool) -> Response {
+    let texts = context.texts();
+    let message = context.has_cookie.then_some(texts.session_is_over);
     let to = if is_page {
-        visit.path.as_str()
+        context.path.as_str()
     } else {
         "/console"
     };
-    form(visit, StatusCode::UNAUTHORIZED, message, to)
+    form(context, StatusCode::UNAUTHORIZED, message, to)
 }
 
-fn form(visit: &Visit, status: StatusCode, message: Option<&str>, to: &str) -> Response {
-    let texts = visit.texts();
+fn form(context: &PageContext, status: StatusCode, message: Option<&str>, to: &str) -> Response {
+    let texts = context.texts();
     let content = html! {
         div.sign-in {
             h1 { (texts.sign_in_title) }
@@ -67,7 +67,7 @@ fn form(visit: &Visit, status: StatusCode, message: Option<&str>, to: &str) -> R
     };
     (
         status,
-        framed(visit, Section::None, texts.sign_in_title, content),
+        framed(context, Section::None, texts.sign_in_title, &content),
     )
         .into_response()
 }
@@ -75,53 +75,57 @@ fn form(visit: &Visit, status: StatusCode, message: Option<&str>, to: &str) -> R
 /// Opens a session.
 pub(super) async fn sign_in(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     request: Request,
 ) -> Response {
-    let texts = visit.texts();
-    let Credentials { token, to } = match read_form(request, &visit).await {
+    let texts = context.texts();
+    let Credentials { token, to } = match read_form(request, &context).await {
         Ok(credentials) => credentials,
         Err(response) => return response,
     };
     let to = own_page(&to);
     let Console { parts, .. } = &*console;
     let (memory, audit) = (&parts.memory, &parts.admin.audit);
-    if !memory.sign_ins.begin(visit.from) {
+    if !memory.sign_ins.begin(context.from) {
         let status = StatusCode::TOO_MANY_REQUESTS;
-        return form(&visit, status, Some(texts.too_many_attempts), to);
+        return form(&context, status, Some(texts.too_many_attempts), to);
     }
     if !crypto::constant_time_eq(parts.token.expose().as_bytes(), token.trim().as_bytes()) {
-        audit.record(&Event::ConsoleRefused { from: visit.from });
-        return form(&visit, StatusCode::FORBIDDEN, Some(texts.wrong_token), to);
+        audit.record(&Event::ConsoleRefused { from: context.from });
+        return form(&context, StatusCode::FORBIDDEN, Some(texts.wrong_token), to);
     }
-    memory.sign_ins.succeed(visit.from);
-    if let Some(session) = &visit.session {
+    memory.sign_ins.succeed(context.from);
+    if let Some(session) = &context.session {
         memory.sessions.close(&session.key);
     }
     let Ok(id) = memory.sessions.open(&parts.token, &parts.admin.entropy) else {
-        return error_page(&visit, StatusCode::SERVICE_UNAVAILABLE, texts.store_failed);
+        return error_page(
+            &context,
+            StatusCode::SERVICE_UNAVAILABLE,
+            texts.store_failed,
+        );
     };
-    audit.record(&Event::ConsoleSignedIn { from: visit.from });
-    let cookie = cookie(&visit, id.expose(), "");
+    audit.record(&Event::ConsoleSignedIn { from: context.from });
+    let cookie = cookie(&context, id.expose(), "");
     (AppendHeaders([cookie]), Redirect::to(to)).into_response()
 }
 
 /// Ends the session.
 pub(super) async fn sign_out(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     SessionForm(Nothing {}): SessionForm<Nothing>,
 ) -> Response {
-    if let Some(session) = &visit.session {
+    if let Some(session) = &context.session {
         console.parts.memory.sessions.close(&session.key);
     }
-    let cookie = cookie(&visit, "", "; Max-Age=0");
+    let cookie = cookie(&context, "", "; Max-Age=0");
     (AppendHeaders([cookie]), Redirect::to("/console")).into_response()
 }
 
 /// The listener speaks plain HTTP, so the cookie is not `Secure`: browsers would not send it back.
-fn cookie(visit: &Visit, value: &str, more: &str) -> (HeaderName, String) {
-    let name = &visit.cookie_name;
+fn cookie(context: &PageContext, value: &str, more: &str) -> (HeaderName, String) {
+    let name = &context.cookie_name;
     let cookie = format!("{name}={value}; Path=/console; HttpOnly; SameSite=Strict{more}");
     (header::SET_COOKIE, cookie)
 }

@@ -65,6 +65,7 @@ texts! {
     explain: "Explain", "解释";
     explain_another: "Explain another request", "解释另一个请求";
     explain_lead: "Write a request as a client sends it. The gate of this process decides on it, and nothing is forwarded.", "按客户端发送的样子写一个请求。由本进程的网关作出决定，不会转发。";
+    explain_link: "Explain a request", "解释一个请求";
     explain_more: "Token, headers, address", "令牌、请求头、地址";
     explain_this: "Explain this request", "解释这个请求";
     failed: "failed", "失败";

@@ -13,9 +13,9 @@ use super::{
     error_page::error_page,
     explain::explain_form,
     page::{Section, fact, page as framed, time},
+    page_context::PageContext,
     redact,
     state::SharedConsole,
-    visit::Visit,
 };
 use crate::{error::ErrorCode, telemetry::FailedRequest};
 
@@ -32,12 +32,12 @@ pub(super) struct Filter {
 
 pub(super) async fn page(
     State(console): SharedConsole,
-    Extension(visit): Extension<Visit>,
+    Extension(context): Extension<PageContext>,
     filter: Result<Query<Filter>, QueryRejection>,
 ) -> Response {
-    let texts = visit.texts();
+    let texts = context.texts();
     let Ok(Query(filter)) = filter else {
-        return error_page(&visit, StatusCode::BAD_REQUEST, texts.form_is_unreadable);
+        return error_page(&context, StatusCode::BAD_REQUEST, texts.form_is_unreadable);
     };
     let requests = console.parts.recent.failed_requests();
     let id = filter.id.trim();
@@ -47,22 +47,23 @@ pub(super) async fn page(
             label for="id" { (texts.request_id) }
             input id="id" name="id" value=(id) autocomplete="off" spellcheck="false" maxlength="200";
             button type="submit" { (texts.search) }
+            a href="#explain" { (texts.explain_link) }
         }
         @if id.is_empty() {
-            (recent(&requests, filter.code.trim(), &visit))
+            (recent(&requests, filter.code.trim(), &context))
         } @else {
-            (found(&requests, id, &visit))
+            (found(&requests, id, &context))
         }
         section.card aria-labelledby="explain" {
             h2 id="explain" { (texts.explain) }
             p.lead { (texts.explain_lead) }
-            (explain_form(&visit, "GET", "/"))
+            (explain_form(&context, "GET", "/"))
         }
         @if !console.parts.config.telemetry.access_log {
             p.notice { (texts.access_log_is_off) }
         }
     };
-    framed(&visit, Section::Why, texts.why, content).into_response()
+    framed(&context, Section::Why, texts.why, &content).into_response()
 }
 
 /// The code of the error, or of the one that report-only mode did not enforce.
@@ -71,8 +72,8 @@ fn code(request: &FailedRequest) -> &str {
     code.map_or("", String::as_str)
 }
 
-fn recent(requests: &[FailedRequest], wanted: &str, visit: &Visit) -> Markup {
-    let texts = visit.texts();
+fn recent(requests: &[FailedRequest], wanted: &str, context: &PageContext) -> Markup {
+    let texts = context.texts();
     let mut codes: Vec<_> = requests.iter().map(code).collect();
     codes.sort_unstable();
     codes.dedup();
@@ -125,8 +126,8 @@ fn row(request: &FailedRequest) -> Markup {
     }
 }
 
-fn found(requests: &[FailedRequest], id: &str, visit: &Visit) -> Markup {
-    let texts = visit.texts();
+fn found(requests: &[FailedRequest], id: &str, context: &PageContext) -> Markup {
+    let texts = context.texts();
     let found: Vec<_> = requests
         .iter()
         .filter(|request| request.request_id == id)
@@ -134,12 +135,12 @@ fn found(requests: &[FailedRequest], id: &str, visit: &Visit) -> Markup {
     html! {
         p { a href="/console/why" { "← " (texts.last_refusals) } }
         @if found.is_empty() { p.notice role="status" { (texts.request_not_found) } }
-        @for request in found { (details(request, visit)) }
+        @for request in found { (details(request, context)) }
     }
 }
 
-fn details(request: &FailedRequest, visit: &Visit) -> Markup {
-    let texts = visit.texts();
+fn details(request: &FailedRequest, context: &PageContext) -> Markup {
+    let texts = context.texts();
     let code = code(request);
     let known = ErrorCode::ALL
         .into_iter()
@@ -150,16 +151,16 @@ fn details(request: &FailedRequest, visit: &Visit) -> Markup {
             @if let Some(known) = known { p.lead lang="en" { (known.detail()) } }
             @if request.error.is_none() { p.notice { (texts.was_not_enforced) } }
             dl.facts {
-                (fact(texts.time, time(&request.at)))
-                (fact(texts.request, html! { code.path { (request.method) " " (redact::path(&request.path)) } }))
-                (fact(texts.rule, html! { (request.rule) }))
-                (fact(texts.decision, html! { code { (request.decision) } }))
-                (fact(texts.network, html! { code { (redact::address(&request.client_ip)) } }))
-                (fact(texts.person, html! { @match &request.user { Some(user) => code { (redact::user_id(user)) }, None => "–" } }))
-                (fact(texts.request_id, html! { code { (request.request_id) } }))
+                (fact(texts.time, &time(&request.at)))
+                (fact(texts.request, &html! { code.path { (request.method) " " (redact::path(&request.path)) } }))
+                (fact(texts.rule, &html! { (request.rule) }))
+                (fact(texts.decision, &html! { code { (request.decision) } }))
+                (fact(texts.network, &html! { code { (redact::address(&request.client_ip)) } }))
+                (fact(texts.person, &html! { @match &request.user { Some(user) => code { (redact::user_id(user)) }, None => "–" } }))
+                (fact(texts.request_id, &html! { code { (request.request_id) } }))
             }
             h3 { (texts.explain_this) }
-            (explain_form(visit, &request.method, &redact::path(&request.path)))
+            (explain_form(context, &request.method, &redact::path(&request.path)))
         }
     }
 }

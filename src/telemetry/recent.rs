@@ -89,10 +89,9 @@ impl RecentLines {
     /// Keeps the line if a list is for its kind.
     pub(super) fn keep(&self, line: &[u8], kind: LineKind) {
         match kind {
-            LineKind::Access => {}
             LineKind::AccessError => self.lists().errors.push(line),
             LineKind::Other if is_audit(line) => self.lists().audit.push(line),
-            LineKind::Other => {}
+            LineKind::Access | LineKind::Other => {}
         }
     }
 

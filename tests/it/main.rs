@@ -20,6 +20,7 @@ mod byte_backend;
 mod certificates;
 mod clients;
 mod configuration;
+mod console;
 mod contract;
 mod cors;
 mod credentials;

@@ -138,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn menshen_gets_a_right_config_and_the_directory_goes_with_the_stage() {
         let sandbox = Sandbox::start().await.unwrap();
-        let config = sandbox.config().unwrap();
+        let config = sandbox.config().unwrap().config;
         assert_eq!(config.upstream.urls, [sandbox.backend.url()]);
         assert_eq!(config.wechat.base_url, sandbox.wechat.base_url());
         assert!(config.store.url.ends_with("/data"));

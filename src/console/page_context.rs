@@ -5,7 +5,7 @@ use crate::types::ClientIp;
 
 /// What `guard` has found out about a request; an extension of it.
 #[derive(Debug, Clone)]
-pub(super) struct Visit {
+pub(super) struct PageContext {
     pub(super) language: Language,
     /// The path of the page, without its query.
     pub(super) path: String,
@@ -17,7 +17,7 @@ pub(super) struct Visit {
     pub(super) session: Option<SignedIn>,
 }
 
-impl Visit {
+impl PageContext {
     pub(super) const fn texts(&self) -> &'static Texts {
         self.language.texts()
     }
