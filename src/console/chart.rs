@@ -16,12 +16,14 @@ pub(super) struct Line {
     pub(super) points: Vec<Option<f64>>,
 }
 
-/// A chart with its scale. `id` is unique on the page; `format` writes a value.
+/// A chart with its scale. `id` is unique on the page; `axis` is
+/// where it begins and ends; `format` writes a value.
 pub(super) fn chart(
     id: &str,
     title: &str,
     description: &str,
     lines: &[Line],
+    axis: [&str; 2],
     format: fn(f64) -> String,
 ) -> Markup {
     let values = || lines.iter().flat_map(|line| line.points.iter().flatten());
@@ -41,8 +43,7 @@ pub(super) fn chart(
                     path class={ "line line-" (n + 1) } d=(path(&line.points, scale)) {}
                 }
             }
-            span.top aria-hidden="true" { (format(top)) }
-            div.axis aria-hidden="true" { span { "−60 min" } span { "0" } }
+            div.axis aria-hidden="true" { span { (axis[0]) } span { "↑ " (format(top)) } span { (axis[1]) } }
         }
     }
 }

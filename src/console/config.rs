@@ -90,7 +90,7 @@ fn values(values: &[ValueInForce], with_defaults: bool, context: &PageContext) -
                 a href="/console/config?all=yes" aria-current=[with_defaults.then_some("true")] { (texts.with_defaults) }
             }
             div.scroll.tall tabindex="0" role="region" aria-labelledby="values" {
-                table.config {
+                table.config.stack {
                     thead { tr {
                         th scope="col" { (texts.key) }
                         th scope="col" { (texts.value) }

@@ -171,7 +171,7 @@ fn charts(samples: &Samples, texts: &Texts) -> Markup {
                 h3 id={ (panel.id) "-name" } { (panel.title) }
                 p.now { span.value { ((panel.format)(panel.now)) } span.unit { (panel.unit) } span.legends { (legend(&panel.lines)) } }
                 @let text = description(&panel, texts);
-                (chart(panel.id, panel.title, &text, &panel.lines, panel.format))
+                (chart(panel.id, panel.title, &text, &panel.lines, [texts.an_hour_ago, texts.this_moment], panel.format))
             }
         }
     }

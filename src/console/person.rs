@@ -172,7 +172,7 @@ fn session_table(user: &UserId, sessions: &[Session], context: &PageContext) -> 
             h2 id="sessions" { (texts.sessions) }
             @if sessions.is_empty() { p.empty { (texts.no_sessions) } } @else {
                 div.scroll tabindex="0" role="region" aria-labelledby="sessions" {
-                    table {
+                    table.stack {
                         thead { tr {
                             th scope="col" { (texts.device) }
                             th scope="col" { (texts.signed_in_at) }
@@ -187,9 +187,9 @@ fn session_table(user: &UserId, sessions: &[Session], context: &PageContext) -> 
                                         (session.client_type.as_str())
                                         @if let Some(app_id) = &session.app_id { " " code { (app_id) } }
                                     }
-                                    td.time { (time(&session.created_at.rfc3339())) }
-                                    td.time { (time(&session.last_used_at.rfc3339())) }
-                                    td.time { (time(&session.idle_end.rfc3339())) }
+                                    td.time data-label=(texts.signed_in_at) { (time(&session.created_at.rfc3339())) }
+                                    td.time data-label=(texts.last_used) { (time(&session.last_used_at.rfc3339())) }
+                                    td.time data-label=(texts.ends) { (time(&session.idle_end.rfc3339())) }
                                     td {
                                         form method="post" action={ "/console/people/" (user) "/sessions/" (session.id) "/end" } {
                                             (token_field(context))

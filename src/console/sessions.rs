@@ -1,4 +1,4 @@
-//! Who is signed in to the console.
+//! The sessions of the console.
 //!
 //! A session is a random id in a cookie; the process keeps its hash, so that a dump of the memory
 //! signs nobody in. It ends 30 minutes after the last request of a person, or 12 hours after the

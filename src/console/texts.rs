@@ -23,6 +23,7 @@ texts! {
     age: "Age", "使用时长";
     algorithm: "Algorithm", "算法";
     all: "All", "全部";
+    an_hour_ago: "1 h ago", "1 小时前";
     app_id_of_openid: "App ID of an openid", "openid 所属 App ID";
     audit: "Audit", "审计";
     back_to_now: "Back to the first page", "回到首页";
@@ -142,7 +143,7 @@ texts! {
     people: "People", "用户";
     per_minute: "per minute", "每分钟";
     per_second: "per second", "每秒";
-    person: "person", "用户";
+    person: "Person", "用户";
     person_deleted: "The person and all personal data were deleted.", "用户及其全部个人数据已删除。";
     person_is_gone: "This person was deleted, or merged into another one.", "此用户已被删除，或已合并到另一用户。";
     phone: "Phone", "手机号";
@@ -202,6 +203,7 @@ texts! {
     streams: "Open streams", "打开的流";
     stripped: "What the client sent and the backend does not get", "客户端发送但后端收不到的请求头";
     succeeded: "succeeded", "成功";
+    this_moment: "now", "现在";
     time: "Time", "时间";
     token_malformed: "malformed", "格式错误";
     token_none: "none", "无";

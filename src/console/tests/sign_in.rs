@@ -112,7 +112,7 @@ async fn only_the_whole_token_signs_in() {
 }
 
 #[tokio::test]
-async fn a_session_that_somebody_has_fixed_is_not_the_one_that_signs_in() {
+async fn a_session_that_an_attacker_has_fixed_is_not_the_one_that_signs_in() {
     let bench = Bench::new().await;
     let fixed =
         "menshen_console_9090=0000000000000000000000000000000000000000000000000000000000000000";
