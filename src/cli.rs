@@ -11,7 +11,9 @@ mod doctor;
 mod explain;
 mod export;
 mod import;
+mod init;
 mod keys;
+mod manual;
 mod operator;
 mod run;
 mod sessions;
@@ -28,9 +30,10 @@ use std::{
 };
 
 use clap::{
-    Parser, Subcommand,
+    CommandFactory, Parser, Subcommand,
     builder::{OsStringValueParser, TypedValueParser},
 };
+use clap_complete::Shell;
 
 use crate::{
     api,
@@ -43,7 +46,7 @@ use console::Console;
 
 /// A login gate for WeChat Mini Programs: one process in front of an existing backend.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version = env!("MENSHEN_VERSION"))]
 struct Cli {
     /// The config file [default: `config.toml` if there is one, else the built-in defaults and the
     /// environment]
@@ -64,6 +67,9 @@ enum Command {
     /// Show a tour on this machine, without a network: menshen in front of a sample backend, with a
     /// simulated WeChat
     Demo(demo::Args),
+    /// Write a first config from five answers, or from options; then check it and run `doctor`.
+    /// Overwrites nothing. Exit code 1 if a check of `doctor` fails: the config is written
+    Init(init::Args),
     /// List, show, create, ban, promote and erase users
     Users {
         #[command(subcommand)]
@@ -110,6 +116,10 @@ enum Command {
     Errors,
     /// Print the metrics, their labels and their use (Markdown)
     Metrics,
+    /// Print a script that completes command lines in a shell
+    Completions { shell: Shell },
+    /// Write a manual page for each command into a directory
+    Man { directory: PathBuf },
 }
 
 /// Runs the command line.
@@ -131,6 +141,7 @@ fn execute(cli: Cli) -> CommandResult {
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(console),
         Command::Demo(args) => Ok(demo::run(&args, console.out, console.err)?),
+        Command::Init(args) => init::run(console, args),
         Command::Users { command } => users::run(console, &command),
         Command::Sessions { command } => sessions::run(console, &command),
         Command::Keys { command } => keys::run(console, &command),
@@ -146,6 +157,14 @@ fn execute(cli: Cli) -> CommandResult {
         Command::Openapi => print(&openapi()),
         Command::Errors => print(&api::errors_markdown()),
         Command::Metrics => print(&metrics::markdown()),
+        Command::Completions { shell } => {
+            manual::completions(Cli::command(), shell, console.out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man { directory } => {
+            manual::pages(Cli::command(), &directory)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -184,8 +203,6 @@ fn finish(result: CommandResult, err: &mut dyn Write) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

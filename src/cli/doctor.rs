@@ -40,7 +40,7 @@ use context::{CHECK_TIMEOUT, DoctorContext};
 use finding::{Finding, NamedFinding, Status};
 use server_probe::ServerProbes;
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct Args {
     /// Print JSON: `{"ok": bool, "checks": [{"check", "state", "seen", "advice"}]}`
     #[arg(long)]

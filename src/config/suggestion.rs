@@ -5,8 +5,27 @@ use super::{
     schema::{Schema, ValueType},
 };
 
+/// Keys of earlier releases that are no keys any more, with what to write instead. `rule.path` is a
+/// key of every `[[rule]]`. A release that renames or drops a key names it here; the keys of each
+/// release are in `tests/data/keys`.
+const RETIRED_KEYS: &[(&str, &str)] = &[];
+
+/// What to write instead of a key of an earlier release.
+fn instead_of<'a>(key: &str, retired: &[(&str, &'a str)]) -> Option<&'a str> {
+    // `rule[2].path` is `rule.path`.
+    let mut name = String::new();
+    for step in key.split('[') {
+        name += step.split_once(']').map_or(step, |(_, rest)| rest);
+    }
+    let found = retired.iter().find(|(key, _)| *key == name);
+    found.map(|(_, instead)| *instead)
+}
+
 /// The message for the unknown key `name` of the table `inside`.
 pub(super) fn for_key(table: Schema, inside: &str, name: &str) -> String {
+    if let Some(instead) = instead_of(&within(inside, name), RETIRED_KEYS) {
+        return format!("is a key of an earlier menshen: {instead}");
+    }
     let siblings: Vec<String> = table
         .properties()
         .map(|(sibling, _)| sibling.to_owned())
@@ -114,6 +133,49 @@ mod tests {
                 Schema::root().property(inside).unwrap()
             };
             assert_eq!(for_key(table, inside, name), message, "{inside}.{name}");
+        }
+    }
+
+    #[test]
+    fn every_key_of_a_release_is_a_key_or_has_what_to_write_instead() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/keys");
+        let now: Vec<String> = Schema::root()
+            .walk("")
+            .into_iter()
+            .map(|(key, _)| key.replace("[0]", ""))
+            .collect();
+        // A release writes its own: MENSHEN_WRITE_KEYS=0.1.0 cargo test every_key_of_a_release
+        if let Ok(release) = std::env::var("MENSHEN_WRITE_KEYS") {
+            std::fs::write(format!("{directory}/{release}"), now.join("\n") + "\n").unwrap();
+        }
+        let mut releases = 0;
+        for file in std::fs::read_dir(directory).unwrap() {
+            let file = file.unwrap().path();
+            for key in std::fs::read_to_string(&file).unwrap().lines() {
+                assert!(
+                    now.iter().any(|name| name == key) || instead_of(key, RETIRED_KEYS).is_some(),
+                    "{key} is a key of {}: add it to RETIRED_KEYS",
+                    file.display()
+                );
+            }
+            releases += 1;
+        }
+        assert!(releases > 0, "no release has its keys in {directory}");
+        for (key, _) in RETIRED_KEYS {
+            assert!(!now.iter().any(|name| name == key), "{key} is a key");
+        }
+    }
+
+    #[test]
+    fn a_retired_key_is_found_in_each_item_of_a_list() {
+        let retired = [("rule.way", "write `access`"), ("server.port", "write `listen`")];
+        for (key, instead) in [
+            ("rule[12].way", Some("write `access`")),
+            ("server.port", Some("write `listen`")),
+            ("rule[0].path", None),
+            ("port", None),
+        ] {
+            assert_eq!(instead_of(key, &retired), instead, "{key}");
         }
     }
 

@@ -67,6 +67,7 @@ mod monitoring;
 #[path = "../../src/store/engines/mysql/tests/server.rs"]
 mod mysql;
 mod names;
+mod older_stores;
 mod operator_mistakes;
 mod ops;
 mod passthrough;

@@ -25,7 +25,7 @@ fn skeleton(document: &str) -> Skeleton {
     };
     let (mut block, mut rows): (Option<String>, usize) = (None, 0);
     for line in document.lines() {
-        if line.starts_with("```") {
+        if line.trim_start().starts_with("```") {
             match block.take() {
                 Some(block) => skeleton.code.push(block),
                 None => block = Some(format!("{line}\n")),
@@ -61,26 +61,30 @@ fn links(document: &str) -> Vec<String> {
 }
 
 #[test]
-fn both_readmes_say_the_same() {
-    let (english, chinese) = (
-        skeleton(&text("README.md")),
-        skeleton(&text("README.zh-CN.md")),
-    );
-    assert_eq!(english.shape, chinese.shape);
-    assert_eq!(english.code, chinese.code);
-    // Each begins by leading to the other.
-    assert_eq!(
-        (english.links[0].as_str(), chinese.links[0].as_str()),
-        ("README.zh-CN.md", "README.md")
-    );
-    // A page that is there in Chinese is led to in Chinese.
-    let led_to = |link: &String| link.replace("README.zh-CN.md", "README.md");
-    let chinese_links: Vec<_> = chinese.links[1..].iter().map(led_to).collect();
-    assert_eq!(english.links[1..], chinese_links);
-    assert!(
-        english.code.len() >= 5 && english.links.len() > 30 && english.shape.len() > 12,
-        "{english:?}"
-    );
+fn both_languages_say_the_same() {
+    for page in ["README", "docs/running", "docs/migrating"] {
+        let english = skeleton(&text(&format!("{page}.md")));
+        let chinese = skeleton(&text(&format!("{page}.zh-CN.md")));
+        assert_eq!(english.shape, chinese.shape, "{page}");
+        assert_eq!(english.code, chinese.code, "{page}");
+        // A page that is there in Chinese is led to in Chinese; the heading's own words are its
+        // anchor. Each page begins by leading to the other.
+        let page_of = |link: &String| {
+            let path = link.split('#').next().unwrap_or_default();
+            path.replace(".zh-CN.md", ".md")
+        };
+        let led_to = |links: &[String]| links.iter().map(page_of).collect::<Vec<_>>();
+        assert_eq!(led_to(&english.links), led_to(&chinese.links), "{page}");
+        let name = page.rsplit('/').next().unwrap_or_default();
+        assert_eq!(
+            (&english.links[0], &chinese.links[0]),
+            (&format!("{name}.zh-CN.md"), &format!("{name}.md"))
+        );
+        assert!(
+            english.code.len() > 2 && english.links.len() > 5 && english.shape.len() > 5,
+            "{english:?}"
+        );
+    }
 }
 
 #[test]
