@@ -89,7 +89,7 @@ debian() {
         sed "s/@FORMAT@/$format/g; s/@VERSION@/$version/g" "packaging/debian/$script" >"$out/debian/scripts/$script"
         chmod 755 "$out/debian/scripts/$script"
     done
-    cargo deb --no-build --no-strip --profile "$profile" --quiet --output "$out/menshen_${version}_amd64.deb" --deb-version "$version"
+    cargo deb --no-build --no-strip --compress-system --profile "$profile" --quiet --output "$out/menshen_${version}_amd64.deb" --deb-version "$version"
     say "menshen_${version}_amd64.deb"
 }
 

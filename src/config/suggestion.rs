@@ -168,7 +168,10 @@ mod tests {
 
     #[test]
     fn a_retired_key_is_found_in_each_item_of_a_list() {
-        let retired = [("rule.way", "write `access`"), ("server.port", "write `listen`")];
+        let retired = [
+            ("rule.way", "write `access`"),
+            ("server.port", "write `listen`"),
+        ];
         for (key, instead) in [
             ("rule[12].way", Some("write `access`")),
             ("server.port", Some("write `listen`")),

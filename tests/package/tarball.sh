@@ -5,7 +5,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 [ "${1:-}" = --inside ] || exec unshare --mount --pid --net --fork --kill-child --mount-proc "$0" --inside
 # shellcheck source-path=SCRIPTDIR
 . tests/package/lib.sh
-trap 'rm -rf "$work"' EXIT
 ip link set lo up
 
 tar -xzf "target/package/menshen-$version-linux-amd64.tar.gz" -C "$work"
