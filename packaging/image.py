@@ -72,7 +72,8 @@ def entry(name, mode, user=0, kind=tarfile.REGTYPE, size=0):
 def layer(files):
     """The layer as a tar: each directory before what it holds. Those that menshen writes to are its own."""
     by_name = {name: (mode, data) for name, mode, data in files}
-    directories = {"etc/menshen", "tmp"}
+    # Where engines mount, since the root is read-only.
+    directories = {"dev", "etc/menshen", "proc", "sys", "tmp"}
     for name in by_name:
         parent = os.path.dirname(name)
         while parent:
@@ -150,7 +151,7 @@ def main():
             "annotations": labels,
         },
     )
-    manifest["annotations"] = {"org.opencontainers.image.ref.name": version}
+    manifest["annotations"] = {"org.opencontainers.image.ref.name": f"menshen:{version}"}
     manifest["platform"] = {"architecture": "amd64", "os": "linux"}
     index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [manifest]}
     with tarfile.open(output, "w", format=tarfile.GNU_FORMAT) as archive:

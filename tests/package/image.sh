@@ -9,7 +9,7 @@ ip link set lo up
 archive=$PWD/target/package/menshen-$version-oci.tar
 
 # What another program reads of it: skopeo checks each digest as it copies.
-skopeo copy --quiet "oci-archive:$archive:$version" "oci:$work/layout:$version"
+skopeo copy --quiet "oci-archive:$archive:menshen:$version" "oci:$work/layout:$version"
 skopeo inspect "oci:$work/layout:$version" >"$work/inspect"
 digest=$(sed -n 's/.*"Digest": "\(.*\)".*/\1/p' "$work/inspect")
 [ "$digest" = "$(cat target/package/build/image-digest)" ] || fail "the digest is $digest"
@@ -37,9 +37,8 @@ mount --bind "$work/volume" "$root/var/lib/menshen"
 mount --bind "$work/config" "$root/etc/menshen"
 mount -o remount,bind,ro "$root"
 contained() {
-    env -i MENSHEN_CONFIG=/etc/menshen/config.toml MENSHEN_MODE=development setpriv --reuid=65532 --regid=65532 --clear-groups \
-        --bounding-set=-all,+sys_chroot --no-new-privs --ambient-caps=+sys_chroot --inh-caps=+sys_chroot \
-        chroot "$root" /usr/bin/menshen "$@"
+    env -i MENSHEN_CONFIG=/etc/menshen/config.toml MENSHEN_MODE=development setpriv --no-new-privs --inh-caps=-all \
+        /usr/sbin/chroot --userspec=65532:65532 --groups= "$root" /usr/bin/menshen "$@"
 }
 contained run >"$work/log" 2>&1 &
 menshen=$!
@@ -48,7 +47,7 @@ login_and_call alice
 contained users list >"$work/users"
 [ "$(wc -l <"$work/users")" = 2 ] || fail "users: $(cat "$work/users")"
 stop "$menshen"
-umount "$root/var/lib/menshen" "$root/etc/menshen"
+umount "$root/var/lib/menshen" "$root/etc/menshen" "$root"
 passed "a login and a call, as uid 65532 with a read-only root"
 
 # By runc, in this network. A machine may forbid what it needs (cgroups, further namespaces); then its reason is printed.
@@ -67,7 +66,7 @@ spec["process"]["terminal"] = False
 spec["process"]["env"].append("MENSHEN_MODE=development")
 spec["process"]["noNewPrivileges"] = True
 spec["process"]["capabilities"] = {kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")}
-spec["linux"]["namespaces"] = [entry for entry in spec["linux"]["namespaces"] if entry["type"] in ("pid", "mount", "ipc")]
+spec["linux"]["namespaces"] = [entry for entry in spec["linux"]["namespaces"] if entry["type"] in ("pid", "mount", "ipc", "uts")]
 spec["mounts"] = [entry for entry in spec["mounts"] if entry["type"] not in ("cgroup", "sysfs") and entry["destination"] != "/etc/resolv.conf"]
 for source, destination, mode in ((f"{work}/config", "/etc/menshen", "ro"), (f"{work}/volume", "/var/lib/menshen", "rw")):
     spec["mounts"].append({"source": source, "destination": destination, "type": "bind", "options": ["bind", mode]})
