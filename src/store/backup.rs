@@ -19,7 +19,8 @@ use crate::{
     types::Timestamp,
 };
 
-/// The version that is written, and the newest that is read.
+/// The version that is written, and the newest that is read. Form 1 has the same records but for
+/// ended sessions, which come as the others do.
 const FORMAT: u32 = 2;
 /// Longest chunk, sealed.
 const MAX_CHUNK_LEN: usize = 4 << 20;
@@ -158,7 +159,7 @@ impl<R: Read> Decryptor<R> {
         let form = version["menshen_export"]
             .as_u64()
             .ok_or(BackupError::NotOurs)?;
-        if form != u64::from(FORMAT) {
+        if form > u64::from(FORMAT) {
             return Err(BackupError::Newer(u32::try_from(form).unwrap_or(u32::MAX)));
         }
         let header: Header = serde_json::from_value(version).map_err(|_| BackupError::NotOurs)?;
