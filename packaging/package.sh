@@ -101,7 +101,7 @@ oci_image() {
 
 # What the binary is made of, in CycloneDX. The path of this checkout is taken out of it.
 sbom() {
-    cargo cyclonedx --quiet --format json --describe binaries --target x86_64-unknown-linux-gnu --spec-version 1.5 \
+    cargo cyclonedx --quiet --format json --no-build-deps --target x86_64-unknown-linux-gnu --spec-version 1.5 \
         --override-filename menshen-sbom
     sed "s|$PWD|/menshen|g" menshen-sbom.json >"$out/menshen-$version-sbom.cdx.json"
     rm -f menshen-sbom.json
