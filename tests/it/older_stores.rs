@@ -3,7 +3,8 @@
 //! rest before it touches it.
 //!
 //! In each of them are alice and bob (by `WeChat`, in development mode), a user of the phone
-//! +86 138 0013 8000, and the administrator root; bob is banned, and there are two signing keys.
+//! +86 138 0013 8000, and the administrator root; bob is banned. Of the two signing keys the older one is removed at the first start, since no token
+//! of it can be valid any more.
 
 use std::{
     collections::BTreeMap,
@@ -71,7 +72,7 @@ fn has_its_users(menshen: &Menshen) {
     let phone = live(menshen, &["users", "show", "phone:+8613800138000"]).good();
     assert!(phone.contains("138"), "{phone}");
     let keys = live(menshen, &["keys", "list"]).good();
-    assert_eq!(keys.matches("verifies").count(), 2, "{keys}");
+    assert!(keys.contains("signs and verifies"), "{keys}");
 }
 
 #[test]
