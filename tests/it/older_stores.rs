@@ -3,8 +3,8 @@
 //! rest before it touches it.
 //!
 //! In each of them are alice and bob (by `WeChat`, in development mode), a user of the phone
-//! +86 138 0013 8000, and the administrator root; bob is banned. Of the two signing keys the older one is removed at the first start, since no token
-//! of it can be valid any more.
+//! +86 138 0013 8000, and the administrator root; bob is banned. Of the two signing keys the older
+//! one is removed at the first start, since no token of it can be valid any more.
 
 use std::{
     collections::BTreeMap,
