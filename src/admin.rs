@@ -221,7 +221,7 @@ pub fn waiting_router() -> Router {
         )
         .route(
             "/readyz",
-            get(async || report(false, "store", "its database cannot be reached")),
+            get(async || report(false, "store", "it cannot be opened yet: see the log")),
         )
 }
 

@@ -35,7 +35,8 @@ pub use offline::operations;
 pub use reload::Reload;
 pub use replica_facts::{replica_facts, running_replicas};
 pub use storage::{
-    check_store, export_key, export_key_from_file, migrate_store, open_store, with_key_file,
+    begin_import, check_store, discard_import, export_key, export_key_from_file, migrate_store,
+    open_store, with_key_file,
 };
 
 use self::{generation::Generation, process::Process, reload::Current};

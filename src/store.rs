@@ -31,6 +31,7 @@ mod engines;
 mod error;
 #[doc(hidden)]
 pub mod fixture;
+mod import_mark;
 mod imports;
 mod keyring;
 mod lease;
@@ -60,14 +61,18 @@ pub use self::{
         RightsChange, RightsOutcome, UserIdentity, UserLookup, WechatSession,
     },
     engine::ConnectionPool,
+    engine_store::import::ImportTarget,
     engines::sled::{CompactError, Compacted, compact},
     error::StoreError,
     imports::{IdentityKind, ImportConflict, ImportOutcome, ImportedUser},
     keyring::WrappingKeys,
     lease::UpkeepLease,
     logins::{LoginOutcome, LoginProof, NewLogin, WechatIdentity},
-    open::{OpenedStore, check_engine, check_url, has_data, migrate, open, running_replicas},
-    open_options::{FORMAT, OpenError, OpenOptions},
+    open::{
+        OpenedStore, begin_import, check_engine, check_url, discard_import, has_data, migrate, open,
+        running_replicas,
+    },
+    open_options::{Access, FORMAT, OpenError, OpenOptions},
     outbox::{
         Backlog, OutboxEntry, OutboxEvent, OutboxPolicy, OutboxReceipt, Withdrawal,
         WithdrawalOutcome, WithdrawalScope,
@@ -85,7 +90,9 @@ pub use self::{
         NewSession, OpenedSession, RefreshSalt, Renewal, RenewalProof, RenewedSession, Rotation,
         RotationOutcome, Session, TokenCheck,
     },
-    transfer::{Export, ExportRecord, ExportedOpenId, ExportedSession, ExportedUser},
+    transfer::{
+        Export, ExportRecord, ExportedIdentity, ExportedOpenId, ExportedSession, ExportedUser,
+    },
     unknown_fields::UnknownFields,
     users::{NewUserId, Profile, ProfileChange, User},
 };

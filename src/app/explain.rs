@@ -20,7 +20,7 @@ use crate::{
     outbound::{Outbound, OutboundError, loopback_if_unspecified},
     policy::IdentityHeaders,
     proxy::install_crypto,
-    store::{self, OpenOptions, WrappingKeys},
+    store::{self, Access, OpenOptions, WrappingKeys},
     token::{Keyrings, Lifetimes, TrustedIssuers, Verifier, generate},
     types::{Secret, Timestamp},
 };
@@ -191,22 +191,14 @@ async fn stored_keys(
     let mut config = config.clone();
     config.store.lock_wait = HumanDuration::secs(1).min(config.store.lock_wait);
     let metrics = Metrics::new();
-    let store = open_store(&config, &metrics, entropy)
+    let store = open_store(&config, Access::ReadOnly, &metrics, entropy)
         .await
         .context("no menshen answers on a plain address of server.listen, so its store was tried")?
         .store;
     let read = async {
-        let keys = store.keys().await?;
-        let newest = keys
-            .first()
-            .context("no menshen has run with this store yet, so it has no keys")?;
         denylist.load(&*store, &metrics).await?;
-        // A start would create a key of another algorithm; here nothing is created.
-        if newest.algorithm == config.tokens.algorithm.as_str() {
-            Ok(Keyrings::open(&config.tokens, lifetimes, &*store, entropy, now).await?)
-        } else {
-            Ok(Keyrings::fixed(&keys)?)
-        }
+        let keyrings = Keyrings::existing(&config.tokens, lifetimes, &*store, now).await;
+        keyrings.context("no menshen has run with this store yet, so it has no keys")
     };
     let keyrings = read.await;
     store.close().await?;

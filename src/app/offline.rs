@@ -15,19 +15,24 @@ use crate::{
     dialect::Dialects,
     entropy::Entropy,
     metrics::Metrics,
-    store::Store,
+    store::{Access, Store},
     token::Keyrings,
 };
 
-/// Opens the store for admin operations. The caller closes it.
-pub async fn operations(config: &Config) -> anyhow::Result<AdminState> {
+/// Opens the store for admin operations, or for those alone that only read. The caller closes it.
+pub async fn operations(config: &Config, access: Access) -> anyhow::Result<AdminState> {
     let (entropy, metrics, clock) = (Entropy::default(), Metrics::new(), Clock::System);
     let audit = Audit::new(metrics.clone());
-    let store: Arc<dyn Store> = open_store(config, &metrics, &entropy).await?.store;
+    let store: Arc<dyn Store> = open_store(config, access, &metrics, &entropy).await?.store;
     let dialects = Dialects::compile(config).map_err(problems_error)?;
     let lifetimes = dialects.lifetimes(&config.tokens);
-    let keyrings =
-        Arc::new(Keyrings::open(&config.tokens, lifetimes, &*store, &entropy, clock.now()).await?);
+    let now = clock.now();
+    let keyrings = match access {
+        Access::ReadWrite => {
+            Keyrings::open(&config.tokens, lifetimes, &*store, &entropy, now).await?
+        }
+        Access::ReadOnly => Keyrings::existing(&config.tokens, lifetimes, &*store, now).await?,
+    };
     let rules = AuthRules::from_config(config);
     let administration = Arc::new(Administration {
         store: store.clone(),
@@ -43,7 +48,7 @@ pub async fn operations(config: &Config) -> anyhow::Result<AdminState> {
     });
     Ok(AdminState {
         administration,
-        keyrings,
+        keyrings: Arc::new(keyrings),
         store,
         audit,
         clock,

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     entropy::Entropy,
     metrics::Metrics,
-    store::{OpenError, OpenedStore},
+    store::{Access, OpenError, OpenedStore},
 };
 
 /// The wait after the first attempt; it doubles with each further one.
@@ -31,7 +31,7 @@ pub(super) async fn open_store_when_reachable(
     let mut probes = JoinSet::new();
     let mut delay = FIRST_RETRY_DELAY;
     loop {
-        let error = match open_store(config, metrics, entropy).await {
+        let error = match open_store(config, Access::ReadWrite, metrics, entropy).await {
             Ok(opened) => return Ok(opened),
             Err(error) => error,
         };

@@ -10,25 +10,62 @@ use crate::{
     crypto::Key,
     entropy::Entropy,
     metrics::Metrics,
-    store::{self, OpenError, OpenOptions, OpenedStore, WrappingKeys, backup},
+    store::{
+        self, Access, ImportTarget, OpenError, OpenOptions, OpenedStore, WrappingKeys, backup,
+    },
 };
 
-/// Opens the store that the config names. Waits while another process holds it.
+/// Opens the store that the config names. Waits while another process holds it. To be read only, it
+/// has to be there, and so has its encryption key: nothing is made.
 pub async fn open_store(
     config: &Config,
+    access: Access,
     metrics: &Metrics,
     entropy: &Entropy,
 ) -> anyhow::Result<OpenedStore> {
-    let key = secrets::encryption_key(&config.store, entropy)?;
-    let keys = WrappingKeys::derive(&key, config.store.previous_key()?.as_ref());
+    let keys = match access {
+        Access::ReadWrite => wrapping_keys(&config.store, entropy)?,
+        Access::ReadOnly => {
+            let key = secrets::existing_encryption_key(&config.store)?
+                .context("the encryption key of the store is not there")?;
+            WrappingKeys::derive(&key, config.store.previous_key()?.as_ref())
+        }
+    };
     let cache_bytes = u64::try_from(config.store.cache.get()).unwrap_or(u64::MAX);
     let options = OpenOptions {
         cache_bytes,
         lock_wait: config.store.lock_wait.get(),
+        access,
         metrics: metrics.clone(),
         ..shared_options(&config.store)
     };
     Ok(store::open(&config.store.url, &options, &keys, entropy.clone()).await?)
+}
+
+/// The keys that the store's own keys are wrapped with. An encryption key that is missing is made where
+/// that is safe.
+fn wrapping_keys(config: &StoreConfig, entropy: &Entropy) -> anyhow::Result<WrappingKeys> {
+    let key = secrets::encryption_key(config, entropy)?;
+    Ok(WrappingKeys::derive(&key, config.previous_key()?.as_ref()))
+}
+
+/// Begins to fill the database that the config names. It has to be empty.
+pub async fn begin_import(config: &StoreConfig) -> anyhow::Result<ImportTarget> {
+    let entropy = Entropy::default();
+    let keys = wrapping_keys(config, &entropy)?;
+    Ok(store::begin_import(&config.url, &shared_options(config), &keys, entropy).await?)
+}
+
+/// Empties the database that the config names, if an import into it is not finished. Returns how many
+/// records were removed; `progress` gets how many so far.
+pub async fn discard_import(
+    config: &StoreConfig,
+    progress: impl FnMut(u64),
+) -> anyhow::Result<u64> {
+    let entropy = Entropy::default();
+    let keys = wrapping_keys(config, &entropy)?;
+    let options = shared_options(config);
+    Ok(store::discard_import(&config.url, &options, &keys, entropy, progress).await?)
 }
 
 /// Makes or migrates the tables of the store; `false`: it has none.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     app,
     crypto::Key,
-    store::{ExportRecord, backup::Decryptor},
+    store::{Access, ExportRecord, backup::Decryptor},
 };
 
 /// Bytes between two lines of progress.
@@ -60,8 +60,10 @@ impl RecordCounts {
             | ExportRecord::Root(_)
             | ExportRecord::Tombstone { .. }
             | ExportRecord::EndedSession { .. }
+            | ExportRecord::IdentityFields { .. }
             | ExportRecord::Revocation(_)
-            | ExportRecord::Event { .. } => {}
+            | ExportRecord::Event { .. }
+            | ExportRecord::NewerEvent { .. } => {}
         }
     }
 }
@@ -70,7 +72,7 @@ pub(super) fn run(console: &mut Console<'_>, args: &Args) -> CommandResult {
     let config = console.load()?;
     let key = app::export_key(&config);
     let out = &mut *console.out;
-    operator::with_operator_for(config, async |operator| {
+    operator::with_operator_for(config, Access::ReadOnly, async |operator| {
         if args.file.as_os_str() == "-" {
             return Ok(operator
                 .download("/admin/store/export", |bytes| out.write_all(bytes))

@@ -10,9 +10,12 @@ use super::{
     console::Console,
     operator::{self, Operator},
 };
-use crate::admin::{
-    keys::{KeyRotation, Keys},
-    store::{KeyChange, ResealStep},
+use crate::{
+    admin::{
+        keys::{KeyRotation, Keys},
+        store::{KeyChange, ResealStep},
+    },
+    store::Access,
 };
 
 #[derive(Debug, Subcommand)]
@@ -31,7 +34,11 @@ pub(super) enum Command {
 pub(super) fn run(console: &mut Console<'_>, command: &Command) -> CommandResult {
     // Progress has a handle of its own, because the other one is for warnings.
     let mut progress = io::stderr();
-    operator::with_operator(console, async |operator, out| {
+    let access = match command {
+        Command::List => Access::ReadOnly,
+        Command::Rotate { .. } => Access::ReadWrite,
+    };
+    operator::with_operator(console, access, async |operator, out| {
         let text = match command {
             Command::List => describe(&operator.get::<Keys>("/admin/keys").await?),
             Command::Rotate { store: false } => {

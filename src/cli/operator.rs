@@ -32,7 +32,7 @@ use crate::{
     admin, app,
     config::{Config, HumanDuration},
     outbound::{AdminClient, AdminError, DownloadError, parse_response},
-    store::Store,
+    store::{Access, Store},
     telemetry::{self, Sink},
 };
 
@@ -52,24 +52,29 @@ pub(super) enum Operator {
     },
 }
 
-/// Loads the config, connects, and runs `work`.
+/// Loads the config, connects, and runs `work`. Where no menshen runs, `access` is for what the store
+/// is opened.
 pub(super) fn with_operator(
     console: &mut Console<'_>,
+    access: Access,
     work: impl AsyncFnOnce(&Operator, &mut dyn Write) -> anyhow::Result<()>,
 ) -> CommandResult {
     let config = console.load()?;
-    with_operator_for(config, async |operator| work(operator, console.out).await)
+    with_operator_for(config, access, async |operator| {
+        work(operator, console.out).await
+    })
 }
 
 /// The same with a loaded config.
 pub(super) fn with_operator_for(
     config: Config,
+    access: Access,
     work: impl AsyncFnOnce(&Operator) -> anyhow::Result<()>,
 ) -> CommandResult {
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         // Large, and awaited once.
-        let operator = Box::pin(Operator::connect(config)).await?;
+        let operator = Box::pin(Operator::connect(config, access)).await?;
         let done = work(&operator).await;
         operator.close().await?;
         done
@@ -82,7 +87,7 @@ pub(super) fn with_operator_for(
 }
 
 impl Operator {
-    async fn connect(config: Config) -> anyhow::Result<Self> {
+    async fn connect(config: Config, access: Access) -> anyhow::Result<Self> {
         if let Some(running) = app::admin_client(&config)? {
             match running
                 .call::<IgnoredAny>(Method::GET, "/admin/keys", None)
@@ -93,10 +98,10 @@ impl Operator {
                 Err(error) => return Err(error).context("the running menshen was called"),
             }
         }
-        Self::open_offline(config).await
+        Self::open_offline(config, access).await
     }
 
-    async fn open_offline(mut config: Config) -> anyhow::Result<Self> {
+    async fn open_offline(mut config: Config, access: Access) -> anyhow::Result<Self> {
         if config.store.url.starts_with("memory:") {
             bail!(
                 "a store in memory is in the running process only: set admin.token_file to reach it"
@@ -105,7 +110,7 @@ impl Operator {
         config.store.lock_wait = LOCK_WAIT.min(config.store.lock_wait);
         let log = Sink::to(io::stderr())?;
         telemetry::init(&config.telemetry, &log);
-        match app::operations(&config).await {
+        match app::operations(&config, access).await {
             Ok(operations) => {
                 let store = operations.store.clone();
                 Ok(Self::Offline {

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     admin::{sessions::Sessions, users::EndedSessions},
+    store::Access,
     types::SessionId,
 };
 
@@ -57,7 +58,7 @@ pub(super) fn run(console: &mut Console<'_>, command: &Command) -> CommandResult
         Command::List {
             named: UserArg { user },
             json,
-        } => operator::with_operator(console, async |operator, out| {
+        } => operator::with_operator(console, Access::ReadOnly, async |operator, out| {
             let id = user.id(operator).await?;
             let found: Sessions = operator.get(&format!("/admin/users/{id}/sessions")).await?;
             for session in &found.sessions {
@@ -92,7 +93,7 @@ fn revoke(console: &mut Console<'_>, what: &RevokeArgs) -> CommandResult {
     if target.everything {
         terminal::confirm(*yes, "This signs all users out.", console.err)?;
     }
-    operator::with_operator(console, async |operator, out| {
+    operator::with_operator(console, Access::ReadWrite, async |operator, out| {
         let body = match (&target.user, session) {
             (Some(user), None) => json!({ "user": user.id(operator).await? }),
             (Some(user), Some(session)) => {

@@ -1,4 +1,4 @@
-//! `menshen store`: maintenance of the store of a stopped menshen.
+//! `menshen store`: maintenance of the store, past a running menshen.
 
 use std::{
     io::{self, Write},
@@ -27,6 +27,8 @@ pub(super) enum Command {
     /// Create or upgrade the tables of the database. Needed once, with a role that may do so, if the
     /// role of menshen may not
     Migrate,
+    /// Empty the database again where an import into it was broken off. Without one this changes nothing
+    DiscardImport,
     /// Rewrite the files of the store to their smallest size. menshen must be stopped
     Compact,
 }
@@ -36,6 +38,7 @@ pub(super) fn run(console: &mut Console<'_>, command: &Command) -> CommandResult
     match command {
         Command::Compact => compact_store(&config, console),
         Command::Migrate => migrate(&config, console),
+        Command::DiscardImport => discard_import(&config, console),
     }
 }
 
@@ -47,6 +50,29 @@ fn migrate(config: &Config, console: &mut Console<'_>) -> CommandResult {
     writeln!(
         console.out,
         "the tables are there, in the format of this version"
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn discard_import(config: &Config, console: &mut Console<'_>) -> CommandResult {
+    if config.store.engine() != Ok(StoreEngine::Shared) {
+        return Err(anyhow!(
+            "only a database can have an import that is not finished: one into a directory leaves nothing"
+        )
+        .into());
+    }
+    let mut reported = 0;
+    let discarding = app::discard_import(&config.store, |records| {
+        if records - reported >= PROGRESS_INTERVAL {
+            reported = records;
+            // Progress may get lost.
+            let _ = writeln!(io::stderr(), "{records} records removed");
+        }
+    });
+    let removed = runtime()?.block_on(discarding)?;
+    writeln!(
+        console.out,
+        "{removed} records of the unfinished import removed: the store is empty"
     )?;
     Ok(ExitCode::SUCCESS)
 }

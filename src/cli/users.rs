@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     admin::users::{EndedSessions, UserDetails, UserRow, Users},
+    store::Access,
     types::{AppId, UserType, Username},
 };
 
@@ -94,26 +95,32 @@ struct UserTypeArgs {
 pub(super) fn run(console: &mut Console<'_>, command: &Command) -> CommandResult {
     match command {
         Command::Add(new) => add(console, new),
-        Command::List { json } => operator::with_operator(console, async |operator, out| {
-            list(operator, *json, out).await
-        }),
+        Command::List { json } => {
+            operator::with_operator(console, Access::ReadOnly, async |operator, out| {
+                list(operator, *json, out).await
+            })
+        }
         Command::Show {
             named,
             personal,
             json,
-        } => operator::with_operator(console, async |operator, out| {
+        } => operator::with_operator(console, Access::ReadOnly, async |operator, out| {
             show(operator, &named.user, *personal, *json, out).await
         }),
-        Command::Ban(named) => operator::with_operator(console, async |operator, out| {
-            let ended = post(operator, &named.user, "ban", &json!({})).await?;
-            Ok(writeln!(out, "banned, {}", sessions(&ended))?)
-        }),
-        Command::Unban(named) => operator::with_operator(console, async |operator, out| {
-            post(operator, &named.user, "unban", &json!({})).await?;
-            Ok(writeln!(out, "may sign in again")?)
-        }),
+        Command::Ban(named) => {
+            operator::with_operator(console, Access::ReadWrite, async |operator, out| {
+                let ended = post(operator, &named.user, "ban", &json!({})).await?;
+                Ok(writeln!(out, "banned, {}", sessions(&ended))?)
+            })
+        }
+        Command::Unban(named) => {
+            operator::with_operator(console, Access::ReadWrite, async |operator, out| {
+                post(operator, &named.user, "unban", &json!({})).await?;
+                Ok(writeln!(out, "may sign in again")?)
+            })
+        }
         Command::Promote { named, user_type } => {
-            operator::with_operator(console, async |operator, out| {
+            operator::with_operator(console, Access::ReadWrite, async |operator, out| {
                 let body = json!({ "user_type": user_type });
                 post(operator, &named.user, "promote", &body).await?;
                 Ok(writeln!(out, "is {user_type} from now on")?)
@@ -132,7 +139,7 @@ fn add(console: &mut Console<'_>, new: &AddArgs) -> CommandResult {
     let user_type = new.kind.user_type.clone().unwrap_or_else(UserType::admin);
     let body =
         json!({ "username": new.name, "password": password.expose(), "user_type": user_type });
-    operator::with_operator(console, async |operator, out| {
+    operator::with_operator(console, Access::ReadWrite, async |operator, out| {
         let made: UserRow = operator.post("/admin/users", &body).await?;
         Ok(writeln!(out, "{}", made.id)?)
     })
@@ -140,7 +147,7 @@ fn add(console: &mut Console<'_>, new: &AddArgs) -> CommandResult {
 
 fn set_password(console: &mut Console<'_>, user: &UserSelector, from_stdin: bool) -> CommandResult {
     let password = terminal::new_password(from_stdin, console.err)?;
-    operator::with_operator(console, async |operator, out| {
+    operator::with_operator(console, Access::ReadWrite, async |operator, out| {
         let body = json!({ "password": password.expose() });
         let ended = post(operator, user, "password", &body).await?;
         Ok(writeln!(out, "has another password, {}", sessions(&ended))?)
@@ -150,7 +157,7 @@ fn set_password(console: &mut Console<'_>, user: &UserSelector, from_stdin: bool
 fn delete(console: &mut Console<'_>, user: &UserSelector, yes: bool) -> CommandResult {
     let question = "This erases the user and everything personal for good.";
     terminal::confirm(yes, question, console.err)?;
-    operator::with_operator(console, async |operator, out| {
+    operator::with_operator(console, Access::ReadWrite, async |operator, out| {
         let id = user.id(operator).await?;
         let ended: EndedSessions = operator.delete(&format!("/admin/users/{id}")).await?;
         Ok(writeln!(out, "erased, {}", sessions(&ended))?)

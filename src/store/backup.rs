@@ -2,8 +2,9 @@
 //!
 //! First a line of JSON in the clear ([`Header`]); then chunks, each preceded by its length:
 //! AES-256-GCM under a key of this file, authenticated together with the header, the number of the
-//! chunk, and whether it is the last. Inside are lines of JSON, one [`ExportRecord`] each. So
-//! nothing can be changed, left out, moved or cut off without being noticed.
+//! chunk, and whether it is the last. Inside is a list of [`ExportRecord`]s in `MessagePack`, as in the
+//! store, because JSON holds not all that a newer version may have added. So nothing can be changed,
+//! left out, moved or cut off without being noticed.
 //!
 //! Must stay true: nothing personal is outside of a chunk; a reader uses nothing before it is
 //! decrypted and authentic.
@@ -21,7 +22,9 @@ use crate::{
 
 /// The version that is written, and the newest that is read. Form 1 has the same records but for
 /// ended sessions, which come as the others do.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
+/// The newest whose chunks are lines of JSON.
+const NEWEST_JSON_FORMAT: u32 = 2;
 /// Longest chunk, sealed.
 const MAX_CHUNK_LEN: usize = 4 << 20;
 /// Longest header.
@@ -116,14 +119,14 @@ impl Encryptor {
         records: &[ExportRecord],
         is_last: bool,
     ) -> Result<Vec<u8>, BackupError> {
-        let mut plain = zeroize::Zeroizing::new(Vec::new());
-        for record in records {
-            serde_json::to_writer(&mut *plain, record).map_err(|_| BackupError::Unknown)?;
-            plain.push(b'\n');
-        }
+        let plain = rmp_serde::to_vec_named(records).map_err(|_| BackupError::Unknown)?;
+        self.seal(&zeroize::Zeroizing::new(plain), is_last)
+    }
+
+    fn seal(&mut self, plain: &[u8], is_last: bool) -> Result<Vec<u8>, BackupError> {
         let context = context(&self.raw_header, self.number, is_last);
         self.number += 1;
-        let sealed = crypto::seal(&self.key, &self.entropy, &context, &plain)?;
+        let sealed = crypto::seal(&self.key, &self.entropy, &context, plain)?;
         let length = u32::try_from(sealed.len()).map_err(|_| BackupError::Unknown)?;
         let mut bytes = Vec::with_capacity(5 + sealed.len());
         bytes.extend_from_slice(&length.to_be_bytes());
@@ -159,7 +162,7 @@ impl<R: Read> Decryptor<R> {
         let form = version["menshen_export"]
             .as_u64()
             .ok_or(BackupError::NotOurs)?;
-        if form > u64::from(FORMAT) {
+        if !(1..=u64::from(FORMAT)).contains(&form) {
             return Err(BackupError::Newer(u32::try_from(form).unwrap_or(u32::MAX)));
         }
         let header: Header = serde_json::from_value(version).map_err(|_| BackupError::NotOurs)?;
@@ -197,14 +200,20 @@ impl<R: Read> Decryptor<R> {
             .ok_or(BackupError::Sealed)?;
         self.number += 1;
         self.is_over = last == 1;
-        let lines = plain
-            .split(|&byte| byte == b'\n')
-            .filter(|line| !line.is_empty());
-        lines
-            .map(|line| serde_json::from_slice(line).map_err(|_| BackupError::Unknown))
-            .collect::<Result<_, _>>()
-            .map(Some)
+        records(self.header.menshen_export, &plain).map(Some)
     }
+}
+
+/// The records in a chunk of a file of this version.
+fn records(format: u32, plain: &[u8]) -> Result<Vec<ExportRecord>, BackupError> {
+    if format > NEWEST_JSON_FORMAT {
+        return rmp_serde::from_slice(plain).map_err(|_| BackupError::Unknown);
+    }
+    let lines = plain.split(|&byte| byte == b'\n');
+    lines
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).map_err(|_| BackupError::Unknown))
+        .collect()
 }
 
 fn file_key(key: &Key, header: &Header) -> Key {
@@ -218,7 +227,7 @@ fn context(raw_header: &[u8], number: u64, is_last: bool) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::UserId;
+    use crate::{store::UnknownFields, types::UserId};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -227,6 +236,7 @@ mod tests {
             id: UserId::parse(id).unwrap(),
             at: NOW,
             merged_into: None,
+            unknown: UnknownFields::default(),
         }
     }
 
@@ -279,10 +289,33 @@ mod tests {
         ));
     }
 
+    /// A file of the first two versions of the form, whose chunks are lines of JSON.
+    #[test]
+    fn an_older_form_is_read() {
+        for format in [1, 2] {
+            let entropy = Entropy::default();
+            let (mut encryptor, _) =
+                Encryptor::begin(&Key::new([1; 32]), NOW, false, &entropy).unwrap();
+            let header = Header {
+                menshen_export: format,
+                at: NOW,
+                live: false,
+                salt: "ab".repeat(32),
+            };
+            let mut file = serde_json::to_vec(&header).unwrap();
+            file.push(b'\n');
+            encryptor.raw_header.clone_from(&file);
+            encryptor.key = file_key(&Key::new([1; 32]), &header);
+            let lines = include_bytes!("contract/export-form-1.jsonl");
+            file.extend(encryptor.seal(lines, true).unwrap());
+            assert_eq!(read(&file, [1; 32]).unwrap(), 9);
+        }
+    }
+
     #[test]
     fn a_newer_form_is_refused_by_its_name() {
-        let newer = b"{\"menshen_export\":3,\"more\":true}\nwhatever";
-        assert!(matches!(read(newer, [1; 32]), Err(BackupError::Newer(3))));
+        let newer = b"{\"menshen_export\":4,\"more\":true}\nwhatever";
+        assert!(matches!(read(newer, [1; 32]), Err(BackupError::Newer(4))));
         assert!(matches!(
             read(b"PK\x03\x04", [1; 32]),
             Err(BackupError::NotOurs)

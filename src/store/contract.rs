@@ -42,6 +42,7 @@ macro_rules! case {
 mod accounts;
 mod engines;
 mod imports;
+mod limits;
 mod logins;
 mod outbox;
 mod phones;
@@ -61,6 +62,7 @@ use std::{
 use super::{
     CodeHash, LoginOutcome, NewLogin, OpenedSession, RefreshSalt, RevocationEntry, Rotation,
     RotationOutcome, Session, Store, TokenCheck, WechatSession,
+    engine::SharedEngine,
     fixture::{ABSOLUTE, IDLE, NOW, login_of, wechat_of},
 };
 use crate::types::{AppId, REVOCATION_RETENTION, SessionId, Timestamp, UnionId, UserId};
@@ -70,6 +72,8 @@ use crate::types::{AppId, REVOCATION_RETENTION, SessionId, Timestamp, UnionId, U
 struct Subject {
     store: Arc<dyn Store>,
     owners: Arc<Mutex<HashMap<SessionId, UserId>>>,
+    /// Below the store, where others may share it.
+    engine: Option<Arc<dyn SharedEngine>>,
 }
 
 impl std::ops::Deref for Subject {
@@ -85,6 +89,7 @@ impl Subject {
         Self {
             store,
             owners: Arc::default(),
+            engine: None,
         }
     }
 
@@ -93,6 +98,7 @@ impl Subject {
         Self {
             store,
             owners: self.owners.clone(),
+            engine: None,
         }
     }
 

@@ -8,6 +8,7 @@ mod export;
 #[cfg(test)]
 pub(crate) mod faulty;
 mod fetched;
+pub(in crate::store) mod import;
 mod local;
 mod numbers;
 mod running;
@@ -21,7 +22,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 pub(in crate::store) use self::running::read_replicas;
 use self::{local::LocalRunner, shared::SharedRunner};
 use super::{
-    Export, OpenError, OpenOptions, StoreError, StoreStats, WrappingKeys,
+    Access, Export, OpenError, OpenOptions, StoreError, StoreStats, WrappingKeys,
     engine::{Changes, FENCE, LocalEngine, SharedEngine},
     engines::{memory::MemoryEngine, sled::SledEngine},
     error::EngineError,
@@ -37,9 +38,13 @@ pub(crate) struct EngineStore {
     root: Key,
     engine_name: &'static str,
     metrics: Metrics,
+    access: Access,
+    /// The import that this process fills a marked store with.
+    import: Option<u64>,
 }
 
-/// Most records that upkeep and imports change in one commit of a shared engine.
+/// Most records that upkeep and imports change in one commit of a shared engine, beside the keyring
+/// or a cursor.
 const MAX_SHARED_BATCH: usize = 50;
 
 /// How operations are run.
@@ -58,7 +63,7 @@ impl EngineStore {
     ) -> Result<Self, OpenError> {
         let engine = Arc::new(MemoryEngine::new());
         let path = Path::new("memory");
-        Self::local(engine, &options.metrics, (keys, entropy), path, false)
+        Self::local(engine, options, (keys, entropy), path, false)
     }
 
     /// The store in a directory, which is made when it is not there.
@@ -71,7 +76,7 @@ impl EngineStore {
         let engine = Arc::new(SledEngine::open(path, options)?);
         let store = Self::local(
             Arc::<SledEngine>::clone(&engine),
-            &options.metrics,
+            options,
             (keys, entropy),
             path,
             engine.is_initialized(),
@@ -83,12 +88,18 @@ impl EngineStore {
     /// `initialized`: it has been opened before, so if it is empty now, something was lost.
     fn local(
         engine: Arc<dyn LocalEngine>,
-        metrics: &Metrics,
+        options: &OpenOptions,
         (keys, entropy): (&WrappingKeys, Entropy),
         path: &Path,
         initialized: bool,
     ) -> Result<Self, OpenError> {
-        let keyring = open_keyring(engine.as_ref(), keys, &entropy, path, initialized)?;
+        let keyring = open_keyring(
+            engine.as_ref(),
+            options,
+            (keys, &entropy),
+            path,
+            initialized,
+        )?;
         let engine_name = engine.name();
         let ciphers = Arc::new(CipherCache::new(keys.clone(), entropy));
         let runner = LocalRunner::start(engine, ciphers).map_err(|error| OpenError::Io {
@@ -99,7 +110,7 @@ impl EngineStore {
             Runner::Local(runner),
             &keyring,
             engine_name,
-            metrics,
+            options,
         ))
     }
 
@@ -111,24 +122,30 @@ impl EngineStore {
         entropy: Entropy,
     ) -> Result<Self, OpenError> {
         let ciphers = Arc::new(CipherCache::new(keys.clone(), entropy));
-        let keyring = shared::open_keyring::open_keyring(engine.as_ref(), keys, &ciphers).await?;
+        let keyring =
+            shared::open_keyring::open_keyring(engine.as_ref(), options.access, keys, &ciphers)
+                .await?;
+        ciphers.require_root(keyring.root());
         let engine_name = engine.name();
         let runner = Runner::Shared(SharedRunner::new(engine, ciphers, options.metrics.clone()));
-        Ok(Self::new(runner, &keyring, engine_name, &options.metrics))
+        Ok(Self::new(runner, &keyring, engine_name, options))
     }
 
     fn new(
         runner: Runner,
         keyring: &Keyring,
         engine_name: &'static str,
-        metrics: &Metrics,
+        options: &OpenOptions,
     ) -> Self {
+        let metrics = &options.metrics;
         metrics.store_errors.initialize(&[engine_name]);
         Self {
             runner,
             root: keyring.root().clone(),
             engine_name,
             metrics: metrics.clone(),
+            access: options.access,
+            import: None,
         }
     }
 
@@ -143,6 +160,8 @@ impl EngineStore {
             root: self.root.clone(),
             engine_name: self.engine_name,
             metrics: self.metrics.clone(),
+            access: self.access,
+            import: self.import,
         }
     }
 
@@ -200,6 +219,11 @@ impl EngineStore {
         T: Send + 'static,
         F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
     {
+        if self.access == Access::ReadOnly {
+            return Err(StoreError::Unavailable(
+                "it was opened only to be read".to_owned(),
+            ));
+        }
         match &self.runner {
             Runner::Local(runner) => runner.write(change).await,
             Runner::Shared(runner) => runner.write(operation, change).await,
@@ -249,8 +273,8 @@ impl EngineStore {
 /// present one.
 fn open_keyring(
     engine: &dyn LocalEngine,
-    keys: &WrappingKeys,
-    entropy: &Entropy,
+    options: &OpenOptions,
+    (keys, entropy): (&WrappingKeys, &Entropy),
     path: &Path,
     initialized: bool,
 ) -> Result<Keyring, OpenError> {
@@ -271,7 +295,7 @@ fn open_keyring(
         let Some((keyring, with)) = Keyring::unwrap(keys, &wrapped) else {
             return Err(OpenError::WrongKey { path: path() });
         };
-        if with == WrappedWith::Previous {
+        if with == WrappedWith::Previous && options.access == Access::ReadWrite {
             keep(&keyring).map_err(failed)?;
             tracing::info!(
                 "the store is under the new encryption key now: the previous one is not needed any more"

@@ -1,7 +1,8 @@
 //! Why an operation failed: as callers see it, and inside an engine, where it decides what follows
 //! for the rest of the store.
 
-use crate::entropy::NoEntropy;
+use super::import_mark::describe_unfinished;
+use crate::{entropy::NoEntropy, types::Timestamp};
 
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,8 @@ pub(super) enum EngineError {
     Damaged(String),
     /// Not done, and nothing changed. The store goes on.
     Refused(&'static str),
+    /// An import began to fill the store then, and is not finished. Nothing changed.
+    ImportUnfinished(Timestamp),
     /// Not an error of the engine: a record that an operation reads is not at hand yet. The runner
     /// fetches it and runs the operation again; no caller ever sees this.
     NotFetched,
@@ -60,6 +63,7 @@ impl From<EngineError> for StoreError {
             EngineError::Fault(why) => Self::Failed(why),
             EngineError::Damaged(why) => Self::Damaged(why),
             EngineError::Refused(why) => Self::Unavailable(why.to_owned()),
+            EngineError::ImportUnfinished(since) => Self::Unavailable(describe_unfinished(since)),
             EngineError::NotFetched => Self::Unavailable("a record was not fetched".to_owned()),
             EngineError::Closed => Self::Closed,
         }

@@ -2,13 +2,15 @@
 //! in one record that every operation reads.
 //!
 //! With them lies the global epoch. So a process that does not know the newest key or the newest
-//! epoch cannot commit anything, and neither is a record that ordinary operations write.
+//! epoch cannot commit anything, and neither is a record that ordinary operations write. The mark of
+//! an import that is not finished lies there for the same reason: no process overlooks it.
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    engine::FENCE, error::EngineError, open_options::FORMAT, unknown_fields::UnknownFields,
+    engine::FENCE, error::EngineError, import_mark::ImportMark, open_options::FORMAT,
+    unknown_fields::UnknownFields,
 };
 use crate::{
     crypto::{self, Key},
@@ -41,6 +43,7 @@ pub(super) struct Keyring {
     root: Key,
     keys: Vec<DataKey>,
     global_epoch: u64,
+    import: Option<ImportMark>,
     unknown: UnknownFields,
 }
 
@@ -61,6 +64,8 @@ struct KeyringRecord {
     /// The format of the records beside it.
     #[serde(default = "oldest_format")]
     format: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    import: Option<ImportMark>,
     #[serde(flatten)]
     unknown: UnknownFields,
 }
@@ -86,6 +91,7 @@ impl Keyring {
             root: Key::new(entropy.bytes()?),
             keys: vec![DataKey::generate(1, entropy)?],
             global_epoch: 0,
+            import: None,
             unknown: UnknownFields::default(),
         })
     }
@@ -126,6 +132,32 @@ impl Keyring {
         }
     }
 
+    /// With the mark of an import, or without one.
+    pub(super) fn with_import(&self, import: Option<ImportMark>) -> Self {
+        Self {
+            import,
+            ..self.clone()
+        }
+    }
+
+    /// With these fields of another version in place of its own.
+    pub(super) fn with_unknown(&self, unknown: UnknownFields) -> Self {
+        Self {
+            unknown,
+            ..self.clone()
+        }
+    }
+
+    /// The import that fills the store and is not finished.
+    pub(super) const fn import(&self) -> Option<ImportMark> {
+        self.import
+    }
+
+    /// The fields that another version added.
+    pub(super) const fn unknown(&self) -> &UnknownFields {
+        &self.unknown
+    }
+
     /// Whether older keys are still needed.
     pub(super) fn is_rotating(&self) -> bool {
         self.keys.len() > 1
@@ -158,6 +190,7 @@ impl Keyring {
             keys: self.keys.iter().map(each).collect(),
             global_epoch: self.global_epoch,
             format: FORMAT,
+            import: self.import,
             unknown: self.unknown.clone(),
         };
         let plain = Zeroizing::new(
@@ -192,6 +225,7 @@ impl Keyring {
             root: Key::new(record.root),
             keys: record.keys.into_iter().map(each).collect(),
             global_epoch: record.global_epoch,
+            import: record.import,
             unknown: record.unknown,
         };
         (!keyring.keys.is_empty()).then_some((keyring, with))

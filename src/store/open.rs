@@ -6,9 +6,13 @@ use std::{
 };
 
 use super::{
-    OpenError, OpenOptions, Replica, Store,
+    Access, OpenError, OpenOptions, Replica, Store,
     engine::SharedEngine,
-    engine_store::{EngineStore, read_replicas},
+    engine_store::{
+        EngineStore,
+        import::{self, ImportTarget},
+        read_replicas,
+    },
     engines::{
         database::url::UrlError,
         mysql::{Mysql, MysqlUrl},
@@ -70,6 +74,10 @@ pub async fn open(
     let store = match EngineUrl::parse(url)? {
         EngineUrl::Memory => EngineStore::memory(options, keys, entropy)?,
         EngineUrl::Sled(path) => {
+            if options.access == Access::ReadOnly && !has_data(&path) {
+                let why = "there is none: no menshen has run with it yet".to_owned();
+                return Err(OpenError::Io { path, why });
+            }
             let (options, keys, path_there) = (options.clone(), keys.clone(), path.clone());
             let opening = move || EngineStore::sled(&path_there, &options, &keys, entropy);
             tokio::task::spawn_blocking(opening)
@@ -79,15 +87,9 @@ pub async fn open(
                     why: error.to_string(),
                 })??
         }
-        EngineUrl::Postgres(url) => {
-            let engine = postgres(&url, options)?;
-            engine.prepare().await?;
-            EngineStore::shared(Arc::new(engine), options, keys, entropy).await?
-        }
-        EngineUrl::Mysql(url) => {
-            let engine = mysql(&url, options)?;
-            engine.prepare().await?;
-            EngineStore::shared(Arc::new(engine), options, keys, entropy).await?
+        EngineUrl::Postgres(_) | EngineUrl::Mysql(_) => {
+            let engine = shared_engine(url, options).await?;
+            EngineStore::shared(engine, options, keys, entropy).await?
         }
     };
     let root = store.root().clone();
@@ -95,6 +97,63 @@ pub async fn open(
         store: Arc::new(store),
         root,
     })
+}
+
+/// Begins to fill the empty store on the database that a URL names. Nothing is changed where it is not
+/// empty.
+pub async fn begin_import(
+    url: &str,
+    options: &OpenOptions,
+    keys: &WrappingKeys,
+    entropy: Entropy,
+) -> Result<ImportTarget, OpenError> {
+    let engine = shared_engine(url, options).await?;
+    ImportTarget::begin(engine, options, keys, entropy).await
+}
+
+/// Empties the store on the database that a URL names, where an import into it is not finished.
+/// `progress` gets how many records were removed so far. Returns how many there were.
+pub async fn discard_import(
+    url: &str,
+    options: &OpenOptions,
+    keys: &WrappingKeys,
+    entropy: Entropy,
+    progress: impl FnMut(u64),
+) -> Result<u64, OpenError> {
+    let has_tables = OpenOptions {
+        access: Access::ReadOnly,
+        ..options.clone()
+    };
+    let engine = shared_engine(url, &has_tables).await?;
+    import::discard(engine, options, (keys, entropy), progress).await
+}
+
+/// The database that a URL names, with the tables.
+pub(super) async fn shared_engine(
+    url: &str,
+    options: &OpenOptions,
+) -> Result<Arc<dyn SharedEngine>, OpenError> {
+    match EngineUrl::parse(url)? {
+        EngineUrl::Memory | EngineUrl::Sled(_) => {
+            Err(OpenError::Url("names no database".to_owned()))
+        }
+        EngineUrl::Postgres(url) => {
+            let engine = postgres(&url, options)?;
+            match options.access {
+                Access::ReadWrite => engine.prepare().await?,
+                Access::ReadOnly => engine.require_tables().await?,
+            }
+            Ok(Arc::new(engine))
+        }
+        EngineUrl::Mysql(url) => {
+            let engine = mysql(&url, options)?;
+            match options.access {
+                Access::ReadWrite => engine.prepare().await?,
+                Access::ReadOnly => engine.require_tables().await?,
+            }
+            Ok(Arc::new(engine))
+        }
+    }
 }
 
 /// Whether a shared engine can be reached and is as menshen needs it; changes nothing there.

@@ -2,11 +2,23 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::StoreError;
 use crate::metrics::Metrics;
 
 /// The format of the records that this version reads and writes. A store has its number beside its
 /// data.
 pub const FORMAT: u32 = 3;
+
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// It is made if it is not there.
+    #[default]
+    ReadWrite,
+    /// It has to be there. No table, key or record is made or changed, and operations that would
+    /// change one fail.
+    ReadOnly,
+}
 
 /// How to open a store.
 #[derive(Clone)]
@@ -20,6 +32,8 @@ pub struct OpenOptions {
     pub connections: usize,
     /// The file with the password for a shared engine, read for each new connection.
     pub password_file: Option<PathBuf>,
+    /// What the store is opened for.
+    pub access: Access,
     /// Where operations are timed and their failures counted.
     pub metrics: Metrics,
 }
@@ -31,6 +45,7 @@ impl Default for OpenOptions {
             lock_wait: Duration::from_secs(30),
             connections: 16,
             password_file: None,
+            access: Access::default(),
             metrics: Metrics::default(),
         }
     }
@@ -72,11 +87,12 @@ pub enum OpenError {
     )]
     WrongKey { path: PathBuf },
     /// It was made by a version with another format.
-    #[error(
-        "the store in {path} has format {found}, and this menshen reads format {FORMAT}. Nothing was changed. Run `menshen export` \
-         with the menshen that made it, move the directory aside, and run `menshen import` with this one"
-    )]
-    OtherFormat { path: PathBuf, found: u32 },
+    #[error("the store {place} has format {found}, and this menshen reads format {FORMAT}. Nothing was changed. {}", way_over(*found))]
+    OtherFormat {
+        /// With the word before it: `in /path`, `on postgres`.
+        place: String,
+        found: u32,
+    },
     /// A shared engine does not answer, or not as it should.
     #[error("the store on {engine} cannot be opened: {why}")]
     Unavailable { engine: &'static str, why: String },
@@ -86,4 +102,25 @@ pub enum OpenError {
     /// The system failed.
     #[error("the store in {path} cannot be opened: {why}")]
     Io { path: PathBuf, why: String },
+}
+
+impl OpenError {
+    /// A shared engine, or an operation on it, failed.
+    pub(super) fn unavailable(engine: &'static str, error: StoreError) -> Self {
+        let why = match error {
+            StoreError::Unavailable(why) => why,
+            error => error.to_string(),
+        };
+        Self::Unavailable { engine, why }
+    }
+}
+
+/// What to do with a store of another format.
+const fn way_over(found: u32) -> &'static str {
+    if found > FORMAT {
+        "It was made by a newer menshen: use that one"
+    } else {
+        "Run `menshen export` with the menshen that made it, and `menshen import` with this one into an empty store: name another \
+         place in store.url"
+    }
 }

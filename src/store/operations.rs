@@ -10,6 +10,7 @@ pub(in crate::store) mod bits;
 pub(in crate::store) mod ended_session;
 pub(in crate::store) mod identity;
 pub(in crate::store) mod import;
+pub(in crate::store) mod import_mark;
 pub(in crate::store) mod layout;
 pub(in crate::store) mod lease;
 pub(in crate::store) mod login;

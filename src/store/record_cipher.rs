@@ -10,7 +10,7 @@
 //! cipher has the keys of one moment: an operation gets it with the records that it reads, so that
 //! lookup keys, ciphertexts and records of one operation belong together ([`CipherCache`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use serde::{Serialize, de::DeserializeOwned};
@@ -21,7 +21,10 @@ use super::{
     error::EngineError,
     keyring::{DataKey, Keyring, WrappingKeys},
 };
-use crate::{crypto, entropy::Entropy};
+use crate::{
+    crypto::{self, Key},
+    entropy::Entropy,
+};
 
 /// First byte of every record: how the rest is to be read.
 const FORMAT: u8 = 3;
@@ -140,12 +143,17 @@ fn key_id(bytes: &[u8]) -> Option<(u32, &[u8])> {
     Some((u32::from_be_bytes(*id), sealed))
 }
 
-/// Unwraps the keyring once for as long as it stays the same.
+/// Unwraps the keyring once for as long as it stays the same, and refuses one that is not for this
+/// process.
 #[derive(Debug)]
 pub(super) struct CipherCache {
     keys: WrappingKeys,
     entropy: Entropy,
     last: ArcSwapOption<(Vec<u8>, Arc<RecordCipher>)>,
+    /// Whether this process fills or empties a store that is marked.
+    is_import: bool,
+    /// The root secret that this process derived its keys from, once it has.
+    root: OnceLock<Key>,
 }
 
 impl CipherCache {
@@ -154,7 +162,41 @@ impl CipherCache {
             keys,
             entropy,
             last: ArcSwapOption::empty(),
+            is_import: false,
+            root: OnceLock::new(),
         }
+    }
+
+    /// For a process that fills or empties a store that is marked. Which import the mark is of, its
+    /// operations check.
+    pub(super) fn for_import(keys: WrappingKeys, entropy: Entropy) -> Self {
+        Self {
+            is_import: true,
+            ..Self::new(keys, entropy)
+        }
+    }
+
+    /// Refuses keyrings with another root from now on: what this process derived from it would be
+    /// wrong.
+    pub(super) fn require_root(&self, root: &Key) {
+        self.root.get_or_init(|| root.clone());
+    }
+
+    /// Refuses a keyring that this process must not use.
+    pub(super) fn check(&self, keyring: &Keyring) -> Result<(), EngineError> {
+        if self.is_import {
+            return Ok(());
+        }
+        if let Some(mark) = keyring.import() {
+            return Err(EngineError::ImportUnfinished(mark.since));
+        }
+        let is_same = |root: &Key| root.expose() == keyring.root().expose();
+        if self.root.get().is_none_or(is_same) {
+            return Ok(());
+        }
+        Err(EngineError::Refused(
+            "an import filled or emptied the store since this menshen started: restart it",
+        ))
     }
 
     /// The cipher of the keyring in these bytes, found at [`FENCE`].
@@ -167,6 +209,7 @@ impl CipherCache {
         }
         let (keyring, _) = Keyring::unwrap(&self.keys, wrapped)
             .ok_or_else(|| EngineError::damaged(FENCE, "does not open with the encryption key"))?;
+        self.check(&keyring)?;
         let (keys, entropy) = (self.keys.clone(), self.entropy.clone());
         let cipher = Arc::new(RecordCipher::new(keyring, keys, entropy));
         let last = (wrapped.to_vec(), Arc::clone(&cipher));
@@ -188,7 +231,6 @@ impl CipherCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::Key;
 
     fn keys() -> WrappingKeys {
         WrappingKeys::derive(&Key::new([1; 32]), None)

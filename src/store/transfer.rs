@@ -1,13 +1,14 @@
 //! What is in a store, in words of the domain: the form in which it goes from one engine to
 //! another, and into backups.
 //!
-//! Codes and messages are not in it: they live minutes.
+//! Codes and messages are not in it: they live minutes. What a newer version added to a record is in
+//! it as it is.
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::{OutboxEvent, RefreshSalt, RevocationEntry, Session, StoreError, User};
-use crate::types::{AppId, OpenId, SessionId, Timestamp, UnionId, UserId};
+use super::{OutboxEvent, RefreshSalt, RevocationEntry, Session, StoreError, UnknownFields, User};
+use crate::types::{AppId, OpenId, Phone, SessionId, Timestamp, UnionId, UserId, Username};
 
 /// One thing of a store. Holds secrets and what is personal: only for sealed places.
 #[derive(Clone, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub enum ExportRecord {
         global_epoch: u64,
         /// The next integer for a user's id; absent where none was given.
         next_user: Option<u64>,
+        /// Of the keyring.
+        #[serde(default, skip_serializing_if = "UnknownFields::is_empty")]
+        unknown: UnknownFields,
     },
     /// What refresh tokens and hashes of codes hang from, once.
     Root([u8; 32]),
@@ -30,6 +34,8 @@ pub enum ExportRecord {
         /// Absent: since it was made.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signs_from: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "UnknownFields::is_empty")]
+        unknown: UnknownFields,
     },
     User(Box<ExportedUser>),
     /// The id of a deleted user.
@@ -38,6 +44,8 @@ pub enum ExportRecord {
         id: UserId,
         at: Timestamp,
         merged_into: Option<UserId>,
+        #[serde(default, skip_serializing_if = "UnknownFields::is_empty")]
+        unknown: UnknownFields,
     },
     Session(Box<ExportedSession>),
     /// A session that was ended, so that its refresh token is told so.
@@ -46,6 +54,13 @@ pub enum ExportRecord {
         id: SessionId,
         salt: RefreshSalt,
         until: Timestamp,
+        #[serde(default, skip_serializing_if = "UnknownFields::is_empty")]
+        unknown: UnknownFields,
+    },
+    /// What a newer version wrote into the record that an identity is found by. After its user.
+    IdentityFields {
+        identity: ExportedIdentity,
+        unknown: UnknownFields,
     },
     /// A line of the revocation log, the oldest first.
     Revocation(RevocationEntry),
@@ -53,7 +68,24 @@ pub enum ExportRecord {
     Event {
         event: OutboxEvent,
         at: Timestamp,
+        #[serde(default, skip_serializing_if = "UnknownFields::is_empty")]
+        unknown: UnknownFields,
     },
+    /// An event of a kind that only a newer version knows, as it is stored.
+    NewerEvent {
+        due: Timestamp,
+        record: rmpv::Value,
+    },
+}
+
+/// An identity, as it is looked up.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportedIdentity {
+    OpenId(AppId, OpenId),
+    UnionId(UnionId),
+    Phone(Phone),
+    Username(Username),
 }
 
 /// A user with all that leads to them.
@@ -64,6 +96,9 @@ pub struct ExportedUser {
     pub unionids: Vec<UnionId>,
     /// An argon2id hash in PHC string form.
     pub password: Option<String>,
+    /// Of the record around the user.
+    #[serde(default, skip_serializing_if = "UnknownFields::is_empty")]
+    pub unknown: UnknownFields,
 }
 
 /// A person within one app.
@@ -72,6 +107,11 @@ pub struct ExportedOpenId {
     pub app_id: AppId,
     pub openid: OpenId,
     pub session_key: Option<String>,
+    /// The key before it, and when it was replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_session_key: Option<(String, Timestamp)>,
+    #[serde(default, skip_serializing_if = "UnknownFields::is_empty")]
+    pub unknown: UnknownFields,
 }
 
 /// A session, and what decides whether it lives.
@@ -81,6 +121,15 @@ pub struct ExportedSession {
     pub openid: Option<OpenId>,
     pub global_epoch: u64,
     pub ended_at: Option<Timestamp>,
+    /// For the answers to a repeated login and a repeated merge.
+    #[serde(default)]
+    pub is_new_user: bool,
+    #[serde(default)]
+    pub evicted: Vec<SessionId>,
+    #[serde(default)]
+    pub merged: Option<UserId>,
+    #[serde(default, skip_serializing_if = "UnknownFields::is_empty")]
+    pub unknown: UnknownFields,
 }
 
 macro_rules! masked {
@@ -92,7 +141,13 @@ macro_rules! masked {
         }
     )* };
 }
-masked!(ExportRecord, ExportedUser, ExportedOpenId, ExportedSession);
+masked!(
+    ExportRecord,
+    ExportedIdentity,
+    ExportedUser,
+    ExportedOpenId,
+    ExportedSession
+);
 
 /// A snapshot of everything in a store, in batches. A reader that is slow delays nothing.
 #[derive(Debug)]

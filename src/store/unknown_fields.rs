@@ -12,6 +12,13 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct UnknownFields(BTreeMap<String, Value>);
 
+impl UnknownFields {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// Numbers that are not equal to themselves are equal here.
 impl Eq for UnknownFields {}
 

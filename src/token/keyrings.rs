@@ -91,6 +91,11 @@ pub enum RotationResult {
     Overtaken { kid: String },
 }
 
+/// How long a key verifies after it has been replaced.
+fn verifies_for(config: &TokenConfig, lifetimes: Lifetimes) -> Duration {
+    lifetimes.max_access_ttl + lifetimes.renewable_for + config.leeway.get() + ROTATION_OVERLAP
+}
+
 impl Keyrings {
     /// Reads the keys that the config names; the first start generates one and stores it. Each key
     /// signs and verifies once before it is used.
@@ -104,10 +109,6 @@ impl Keyrings {
         now: Timestamp,
     ) -> Result<Self, KeyringError> {
         let source = SigningKeySource::from_config(config);
-        let verifies_for = lifetimes.max_access_ttl
-            + lifetimes.renewable_for
-            + config.leeway.get()
-            + ROTATION_OVERLAP;
         if let SigningKeySource::Store { algorithm, .. } = source {
             let newest = store.keys().await?.into_iter().next();
             if newest
@@ -123,11 +124,39 @@ impl Keyrings {
                     .await?;
             }
         }
+        Self::read_from(source, verifies_for(config, lifetimes), store, now).await
+    }
+
+    async fn read_from(
+        source: SigningKeySource,
+        verifies_for: Duration,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Result<Self, KeyringError> {
         let (pairs, dates) = source
             .read(store, verifies_for, now)
             .await?
             .ok_or(KeyringError::NoKey)?;
         Self::from_pairs(source, verifies_for, pairs, dates)
+    }
+
+    /// Reads the keys that the config names, and generates none: where the store's are of another
+    /// algorithm, a start would.
+    pub async fn existing(
+        config: &TokenConfig,
+        lifetimes: Lifetimes,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Result<Self, KeyringError> {
+        let source = SigningKeySource::from_config(config);
+        if let SigningKeySource::Store { algorithm, .. } = source {
+            let keys = store.keys().await?;
+            let newest = keys.first().ok_or(KeyringError::NoKey)?;
+            if newest.algorithm != algorithm.as_str() {
+                return Self::fixed(&keys);
+            }
+        }
+        Self::read_from(source, verifies_for(config, lifetimes), store, now).await
     }
 
     /// Derives keys for assertions from now on, whatever the algorithm. `root` must be used for

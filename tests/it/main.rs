@@ -64,6 +64,7 @@ mod menshen;
 mod message_ends;
 mod mistakes;
 mod monitoring;
+mod moving;
 #[path = "../../src/store/engines/mysql/tests/server.rs"]
 mod mysql;
 mod names;

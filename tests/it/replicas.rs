@@ -317,7 +317,7 @@ fn a_replica_that_starts_without_the_database_waits_for_it(database: Database) {
     menshen.expect_error("waiting for the store");
     let [live, started, ready] = seen.join().expect("seen");
     assert_eq!((live.0, started.0, ready.0), (200, 200, 503));
-    assert_eq!(ready.1["store"], "its database cannot be reached");
+    assert_eq!(ready.1["store"], "it cannot be opened yet: see the log");
     assert_eq!(call(&menshen, &menshen.login("alice")), 200);
 }
 

@@ -265,7 +265,7 @@ fn a_backup_of_a_running_menshen_brings_everybody_back_and_nobody_s_session() {
     let mut changed = file.clone();
     changed[file.len() / 2] ^= 1;
     std::fs::write(dir.path().join("changed"), changed).expect("a file");
-    write(dir.path(), "newer", "{\"menshen_export\":3}\n");
+    write(dir.path(), "newer", "{\"menshen_export\":4}\n");
     write(dir.path(), "other.key", &"ab".repeat(32));
     for (args, words) in [
         (&["import", "cut"][..], "ends too early"),

@@ -1,14 +1,15 @@
 //! `menshen import FILE`: restores an export into a new store.
 //!
-//! Must stay true: the store is filled in a staging directory and moved into place when it is
-//! complete, so an interrupted import leaves nothing; a revocation after the export stays
+//! Must stay true: a store on sled is filled in a staging directory and moved into place when it is
+//! complete, so an interrupted import leaves nothing; one on a database is marked until it is
+//! complete, so that no menshen uses it before; a revocation after the export stays
 //! effective, unless `--with-sessions` restores an export of a stopped menshen, where there was
 //! none; a banned user is banned also with tokens of external issuers, for which the revocation log
 //! counts and not the user's record.
 
 use std::{
     fs::{self, File},
-    io::{BufReader, Read},
+    io::{self, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -27,15 +28,20 @@ use crate::{
     config::{Config, StoreEngine, UserIds},
     entropy::Entropy,
     metrics::Metrics,
-    store::{self, ExportRecord, RevocationEntry, RevocationTarget, backup::Decryptor},
+    store::{
+        self, Access, ExportRecord, RevocationEntry, RevocationTarget, Store, backup::Decryptor,
+    },
     types::Timestamp,
 };
+
+/// Users between two lines of progress.
+const PROGRESS_INTERVAL: u64 = 10_000;
 
 /// What to restore from, and how.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct FileArgs {
     /// The file of `menshen export`, or `-` for standard input. The store of this config must be
-    /// empty
+    /// empty: a directory that is not there, or a database
     #[arg(required = true)]
     file: PathBuf,
     /// Keep all users signed in: for a move, from an export of a stopped menshen. Without this all
@@ -63,20 +69,16 @@ pub(super) fn run(console: &mut Console<'_>, args: &FileArgs) -> CommandResult {
 }
 
 async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(RecordCounts, bool)> {
-    let place = match config.store.engine()? {
-        StoreEngine::Sled(place) => place,
+    let engine = config.store.engine()?;
+    match &engine {
         StoreEngine::Memory => {
-            bail!("a store in memory is lost at once: set store.url to sled:PATH")
+            bail!("a store in memory is lost at once: set store.url to sled:PATH or a database")
         }
-        StoreEngine::Shared => {
-            bail!("an import fills a store on sled only: set store.url to sled:PATH")
-        }
-    };
-    if store::has_data(&place) {
-        bail!(
+        StoreEngine::Sled(place) if store::has_data(place) => bail!(
             "the store in {} is not empty: move it aside, or name another one as store.url",
             place.display()
-        );
+        ),
+        StoreEngine::Sled(_) | StoreEngine::Shared => {}
     }
     let key = match &args.key_file {
         Some(file) => app::export_key_from_file(&config, file)?,
@@ -85,13 +87,32 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(RecordCounts
     let key = key.context("store.encryption_key is needed: the one of the store that was exported (or give --key-file)")?;
     let file =
         open_input(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
-    let mut decryptor = Decryptor::begin(BufReader::new(file), &key)?;
+    let decryptor = Decryptor::begin(BufReader::new(file), &key)?;
     if args.with_sessions && decryptor.header.live {
         bail!(
             "this export was made while its menshen ran: what was revoked after it would live again. Export a stopped one, \
              or leave out --with-sessions"
         );
     }
+    let is_integer = config.users.ids == UserIds::Integer;
+    let source = Source {
+        decryptor,
+        with_sessions: args.with_sessions,
+        now: Clock::System.now(),
+    };
+    let counts = match engine {
+        StoreEngine::Sled(place) => into_directory(config, &place, source).await?,
+        StoreEngine::Memory | StoreEngine::Shared => into_database(&config, source).await?,
+    };
+    Ok((counts, is_integer))
+}
+
+/// Fills a store in a directory beside its own, and puts it in place.
+async fn into_directory(
+    config: Config,
+    place: &Path,
+    source: Source<impl Read>,
+) -> anyhow::Result<RecordCounts> {
     let staging = PathBuf::from(format!("{}.importing", place.display()));
     if staging.exists() {
         bail!(
@@ -99,11 +120,10 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(RecordCounts
             staging.display()
         );
     }
-    let is_integer = config.users.ids == UserIds::Integer;
-    let filled = fill(config, &staging, &mut decryptor, args.with_sessions).await;
+    let filled = fill_directory(config, &staging, source).await;
     let placed = filled.and_then(|counts| {
         // An empty directory is replaced; anything else is an error.
-        fs::rename(&staging, &place)
+        fs::rename(&staging, place)
             .with_context(|| format!("cannot put the store to {}", place.display()))?;
         let parent = place
             .parent()
@@ -116,44 +136,93 @@ async fn import(config: Config, args: &FileArgs) -> anyhow::Result<(RecordCounts
         // Created above.
         drop(fs::remove_dir_all(&staging));
     }
-    Ok((placed?, is_integer))
+    placed
 }
 
-async fn fill(
+async fn fill_directory(
     mut config: Config,
     staging: &Path,
-    decryptor: &mut Decryptor<impl Read>,
-    with_sessions: bool,
+    mut source: Source<impl Read>,
 ) -> anyhow::Result<RecordCounts> {
     // The key belongs to the final path of the store.
     config.store = app::with_key_file(&config.store)?;
     config.store.url = format!("sled:{}", staging.display());
-    let opened = app::open_store(&config, &Metrics::new(), &Entropy::default()).await?;
+    let access = Access::ReadWrite;
+    let opened = app::open_store(&config, access, &Metrics::new(), &Entropy::default()).await?;
     let store = opened.store;
-    let now = Clock::System.now();
-    let mut counts = RecordCounts::default();
-    let filled = async {
-        while let Some(things) = decryptor.chunk()? {
-            let things = things.into_iter().flat_map(|thing| {
-                if with_sessions {
-                    vec![thing]
-                } else {
-                    without_sessions(thing, now)
-                }
-            });
-            let things: Vec<_> = things.flat_map(|thing| with_ban(thing, now)).collect();
-            for thing in &things {
-                counts.add(thing);
-            }
-            store.restore(things).await?;
-        }
-        anyhow::Ok(())
-    };
-    let filled = filled.await;
+    let filled = source.fill(&*store, Vec::new()).await;
     let closed = store.close().await;
-    filled?;
+    let counts = filled?;
     closed?;
     Ok(counts)
+}
+
+/// Fills a database that is empty, and marked meanwhile.
+async fn into_database(
+    config: &Config,
+    mut source: Source<impl Read>,
+) -> anyhow::Result<RecordCounts> {
+    // A wrong key shows here, before anything is written.
+    let first = source.records()?.unwrap_or_default();
+    let target = app::begin_import(&config.store).await?;
+    let filled = source.fill(target.store(), first).await;
+    let finished = async {
+        let counts = filled?;
+        target.finish().await?;
+        target.store().close().await?;
+        anyhow::Ok(counts)
+    };
+    finished.await.context(
+        "the import broke off, so no menshen uses the store that it was filling: run `menshen store discard-import`, and import \
+         again",
+    )
+}
+
+/// What is imported.
+struct Source<R> {
+    decryptor: Decryptor<R>,
+    with_sessions: bool,
+    now: Timestamp,
+}
+
+impl<R: Read> Source<R> {
+    /// The next records, as they are to be restored; `None` after the last.
+    fn records(&mut self) -> anyhow::Result<Option<Vec<ExportRecord>>> {
+        let Some(records) = self.decryptor.chunk()? else {
+            return Ok(None);
+        };
+        let records = records.into_iter().flat_map(|record| {
+            if self.with_sessions {
+                vec![record]
+            } else {
+                without_sessions(record, self.now)
+            }
+        });
+        let records = records.flat_map(|record| with_ban(record, self.now));
+        Ok(Some(records.collect()))
+    }
+
+    /// Writes all records to a store, after those that were read already.
+    async fn fill(
+        &mut self,
+        store: &dyn Store,
+        first: Vec<ExportRecord>,
+    ) -> anyhow::Result<RecordCounts> {
+        let mut counts = RecordCounts::default();
+        let (mut next, mut reported) = (Some(first), 0);
+        while let Some(records) = next {
+            for record in &records {
+                counts.add(record);
+            }
+            store.restore(records).await?;
+            if counts.users - reported >= PROGRESS_INTERVAL {
+                reported = counts.users;
+                writeln!(io::stderr(), "{} users imported", counts.users)?;
+            }
+            next = self.records()?;
+        }
+        Ok(counts)
+    }
 }
 
 /// What is restored of an export without its sessions: every earlier token is refused. The global
@@ -166,6 +235,7 @@ fn without_sessions(thing: ExportRecord, now: Timestamp) -> Vec<ExportRecord> {
         ExportRecord::Counters {
             global_epoch,
             next_user,
+            unknown,
         } => {
             let epoch = global_epoch.saturating_add(1).max(now.as_secs());
             let entry = RevocationEntry {
@@ -176,14 +246,16 @@ fn without_sessions(thing: ExportRecord, now: Timestamp) -> Vec<ExportRecord> {
                 ExportRecord::Counters {
                     global_epoch: epoch,
                     next_user,
+                    unknown,
                 },
                 ExportRecord::Revocation(entry),
             ]
         }
         ExportRecord::User(mut user) => {
-            user.openids
-                .iter_mut()
-                .for_each(|openid| openid.session_key = None);
+            for openid in &mut user.openids {
+                openid.session_key = None;
+                openid.previous_session_key = None;
+            }
             vec![ExportRecord::User(user)]
         }
         ExportRecord::Session(_) | ExportRecord::EndedSession { .. } => Vec::new(),
@@ -194,7 +266,9 @@ fn without_sessions(thing: ExportRecord, now: Timestamp) -> Vec<ExportRecord> {
         kept @ (ExportRecord::Root(_)
         | ExportRecord::SigningKey { .. }
         | ExportRecord::Tombstone { .. }
-        | ExportRecord::Event { .. }) => {
+        | ExportRecord::IdentityFields { .. }
+        | ExportRecord::Event { .. }
+        | ExportRecord::NewerEvent { .. }) => {
             vec![kept]
         }
     }
@@ -249,6 +323,7 @@ mod tests {
             openids: Vec::new(),
             unionids: Vec::new(),
             password: None,
+            unknown: UnknownFields::default(),
         }))
     }
 

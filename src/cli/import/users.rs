@@ -26,6 +26,7 @@ use crate::{
     },
     clock::Clock,
     config::Config,
+    store::Access,
     store::ImportedUser,
 };
 
@@ -94,7 +95,7 @@ pub(super) fn run(console: &mut Console<'_>, args: &UsersArgs) -> CommandResult 
         .map_err(|error| CommandError::Usage(format!("{name}: {error}")))?;
     let mut refused = 0;
     let mut report = io::stderr();
-    operator::with_operator_for(config, async |operator| {
+    operator::with_operator_for(config, Access::ReadWrite, async |operator| {
         let mut import = Import::new(operator, args.dry_run, &mut report);
         let read = import.all(&mut rows).await;
         refused = import.counts.refused;

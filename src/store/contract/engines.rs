@@ -10,9 +10,10 @@ use crate::{
     entropy::Entropy,
     store::{
         OpenOptions, WrappingKeys,
+        engine::SharedEngine,
         engine_store::EngineStore,
         engines::{mysql, postgres, versioned::VersionedMemory},
-        open,
+        open::{open, shared_engine},
     },
 };
 
@@ -29,23 +30,36 @@ pub(super) async fn sled() -> (Subject, TempDir) {
 
 /// On records in memory that are compared at each commit, as many processes would share them.
 pub(super) async fn shared() -> Subject {
-    let engine = Arc::new(VersionedMemory::new());
-    let (options, keys) = (OpenOptions::default(), keys());
-    let store = EngineStore::shared(engine, &options, &keys, Entropy::default()).await;
-    Subject::new(Arc::new(store.expect("a store")))
+    on(Arc::new(VersionedMemory::new())).await
+}
+
+/// Of one process among others.
+pub(super) async fn on(engine: Arc<dyn SharedEngine>) -> Subject {
+    let (options, keys, entropy) = (OpenOptions::default(), keys(), Entropy::default());
+    let store = EngineStore::shared(Arc::clone(&engine), &options, &keys, entropy).await;
+    let store = Arc::new(store.expect("a store"));
+    Subject {
+        engine: Some(engine),
+        ..Subject::new(store)
+    }
+}
+
+async fn on_server(url: &str) -> Subject {
+    let engine = shared_engine(url, &OpenOptions::default()).await;
+    on(engine.expect("the tables are made")).await
 }
 
 /// On a real server.
 pub(super) async fn postgres() -> Subject {
-    opened(&postgres::tests::Server::shared().empty().await).await
+    on_server(&postgres::tests::Server::shared().empty().await).await
 }
 
 /// On a real server, of MariaDB.
 pub(super) async fn mysql() -> Subject {
-    opened(&mysql::tests::Server::shared().empty().await).await
+    on_server(&mysql::tests::Server::shared().empty().await).await
 }
 
-fn keys() -> WrappingKeys {
+pub(super) fn keys() -> WrappingKeys {
     WrappingKeys::derive(&Key::new([7; 32]), None)
 }
 

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::{
-    Subject, at, is_active, later, login_of, moved, opened, rotation, whole_log, with_unionid,
+    Subject, at, engines, is_active, later, login_of, moved, opened, rotation, whole_log,
+    with_unionid,
 };
 use crate::{
     crypto::Key,
     entropy::Entropy,
     store::{
-        ExportRecord, NewUserId, OpenOptions, OutboxEvent, OutboxPolicy, RevocationScope,
-        RotationOutcome, StoredKey, UserIdentity, UserLookup, WrappingKeys,
+        ExportRecord, ImportTarget, NewUserId, OpenOptions, OutboxEvent, OutboxPolicy,
+        RevocationScope, RotationOutcome, StoredKey, UserIdentity, UserLookup, WrappingKeys,
         engine_store::EngineStore,
     },
     types::{AppId, OpenId, Secret, SessionId, UserId},
@@ -44,6 +45,25 @@ async fn add_two_keys(store: &Subject) {
         };
         assert!(store.add_key(&key, after).await.expect("works"));
     }
+}
+
+/// The store, which is empty, with these records.
+async fn filled(store: &Subject, records: &[ExportRecord]) -> Subject {
+    let Some(engine) = store.engine.clone() else {
+        for chunk in records.chunks(4) {
+            store.restore(chunk.to_vec()).await.expect("works");
+        }
+        return store.clone();
+    };
+    let (options, keys) = (OpenOptions::default(), engines::keys());
+    let begun = ImportTarget::begin(Arc::clone(&engine), &options, &keys, Entropy::default());
+    let target = begun.await.expect("it is empty");
+    for chunk in records.chunks(4) {
+        let restored = target.store().restore(chunk.to_vec()).await;
+        restored.expect("works");
+    }
+    target.finish().await.expect("works");
+    engines::on(engine).await
 }
 
 /// Another store with all that is in this one, restored in chunks.
@@ -210,9 +230,7 @@ case!(an_export_of_the_first_version_is_restored, async |store| {
         .map(|line| serde_json::from_str(line).expect("a record"))
         .collect();
     assert_eq!(records.len(), 9);
-    for chunk in records.chunks(4) {
-        store.restore(chunk.to_vec()).await.expect("works");
-    }
+    let store = filled(&store, &records).await;
     let [alice, gone] = ["7", "6"].map(|id| UserId::parse(id).expect("an id"));
     let user = store.user(&alice).await.expect("works").expect("a user");
     assert_eq!(user.profile.nickname.as_deref(), Some("Alice"));

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use crate::store::{
     Export, StoreError,
-    engine::{FENCE, Source},
+    engine::{FENCE, Pair, SharedSnapshot, Source},
     error::EngineError,
     operations::{transaction::RecordView, transfer},
     record_cipher::CipherCache,
@@ -37,4 +39,36 @@ pub(super) fn stream(
         }
     });
     Export(taken)
+}
+
+/// A snapshot of a shared engine, for a thread of its own.
+pub(super) struct BlockingSnapshot {
+    snapshot: Box<dyn SharedSnapshot>,
+    runtime: Handle,
+}
+
+impl BlockingSnapshot {
+    /// The current tokio runtime carries out the reads.
+    pub(super) fn new(snapshot: Box<dyn SharedSnapshot>) -> Self {
+        Self {
+            snapshot,
+            runtime: Handle::current(),
+        }
+    }
+}
+
+impl Source for BlockingSnapshot {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.runtime.block_on(self.snapshot.get(key))
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, EngineError> {
+        self.runtime
+            .block_on(self.snapshot.scan(prefix, after, limit))
+    }
 }

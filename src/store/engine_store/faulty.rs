@@ -15,7 +15,6 @@ use super::EngineStore;
 use crate::{
     crypto::Key,
     entropy::Entropy,
-    metrics::Metrics,
     store::{
         OpenOptions, WrappingKeys,
         engine::{Changes, LocalEngine, Pair, SharedEngine, Source},
@@ -67,9 +66,9 @@ fn over(faults: &Arc<Faults>) -> EngineStore {
         inner: MemoryEngine::new(),
         faults: Arc::clone(faults),
     };
-    let (metrics, entropy) = (Metrics::new(), Entropy::default());
+    let (options, entropy) = (OpenOptions::default(), Entropy::default());
     let path = Path::new("faulty");
-    EngineStore::local(Arc::new(engine), &metrics, (&keys(), entropy), path, false).unwrap()
+    EngineStore::local(Arc::new(engine), &options, (&keys(), entropy), path, false).unwrap()
 }
 
 fn keys() -> WrappingKeys {

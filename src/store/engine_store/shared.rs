@@ -18,7 +18,6 @@
 
 mod attempt;
 mod backoff;
-mod blocking_snapshot;
 mod call_meter;
 pub(super) mod open_keyring;
 
@@ -30,7 +29,6 @@ use std::{
 };
 
 use tokio::{
-    runtime::Handle,
     sync::{Mutex, OwnedMutexGuard},
     time::{Instant, timeout_at},
 };
@@ -38,11 +36,10 @@ use tokio::{
 use self::{
     attempt::{Attempt, Evaluated, LoggedEntries, LostAttempt, MAX_COMMIT_DELAY},
     backoff::Backoff,
-    blocking_snapshot::BlockingSnapshot,
     call_meter::CallMeter,
 };
 use super::{
-    export,
+    export::{self, BlockingSnapshot},
     fetched::{ClockReading, Fetched, Missing},
     numbers::Numbers,
 };
@@ -67,6 +64,8 @@ const MAX_ROUNDS: usize = 256;
 
 /// Queues of this process for calls that got in each other's way.
 const QUEUES: usize = 256;
+/// A call that changes more records waits for no turn: it would hold up too many queues.
+const MAX_QUEUED_RECORDS: usize = 12;
 
 /// A shared engine, and what this process knows of it.
 #[derive(Clone)]
@@ -209,7 +208,8 @@ impl SharedRunner {
             };
             version = version.next().ok_or(TOO_BUSY)?;
             // What may have happened is looked for without waiting for others.
-            if turn.is_empty() && lost.is_empty() && !contested.is_empty() {
+            let is_queued = (1..=MAX_QUEUED_RECORDS).contains(&contested.len());
+            if turn.is_empty() && lost.is_empty() && is_queued {
                 turn = self.wait_for_turn(&contested, deadline).await?;
             } else {
                 self.wait(&mut backoff, deadline).await?;
@@ -437,12 +437,9 @@ impl SharedRunner {
 
     /// Everything as it is at one moment.
     pub(super) async fn export(&self) -> Result<Export, StoreError> {
-        let snapshot = BlockingSnapshot {
-            snapshot: self.engine.snapshot().await?,
-            runtime: Handle::current(),
-        };
+        let snapshot = self.engine.snapshot().await?;
         Ok(export::stream(
-            snapshot,
+            BlockingSnapshot::new(snapshot),
             Arc::clone(&self.ciphers),
             StoreError::from,
         ))
@@ -450,7 +447,9 @@ impl SharedRunner {
 
     /// Whether a commit would be tried.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
-        Ok(self.engine.ready().await?)
+        self.engine.ready().await?;
+        // The keyring may not be for this process: it says that an import fills the store.
+        self.read("check", |_| Ok(())).await
     }
 
     /// Waits until another process may have written to the revocation log.

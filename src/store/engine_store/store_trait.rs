@@ -17,8 +17,9 @@ use crate::{
         StoreError, StoreStats, StoredKey, UnbindOutcome, User, UserIdentity, UserLookup,
         WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
         operations::{
-            accounts, import, layout::LOGIN_CODES, lease, login, outbox, phone, profile, reencrypt,
-            replicas, revocation_log, revoke, rotate, sessions, signing_keys, single_use, sms,
+            accounts, import, import_mark, layout::LOGIN_CODES, lease, login, outbox, phone, profile,
+            reencrypt, replicas, revocation_log, revoke, rotate, sessions, signing_keys, single_use,
+            sms,
             sweep, transfer, user_record, withdraw,
         },
     },
@@ -448,11 +449,15 @@ impl Store for EngineStore {
 
     async fn restore(&self, records: Vec<ExportRecord>) -> Result<(), StoreError> {
         self.timed("restore", async {
-            let batch = self.batch(records.len());
-            for records in records.chunks(batch.max(1)) {
-                let records = records.to_vec();
-                self.run_write("restore", move |tx| transfer::restore(tx, &records))
-                    .await?;
+            let import = self.import;
+            for records in transfer::batches(records, self.batch(usize::MAX)) {
+                self.run_write("restore", move |tx| {
+                    if let Some(import) = import {
+                        import_mark::step(tx, import)?;
+                    }
+                    transfer::restore(tx, &records)
+                })
+                .await?;
             }
             Ok(())
         })

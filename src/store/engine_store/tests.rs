@@ -2,9 +2,11 @@
 //! get wrong.
 
 mod crash;
+mod damage;
 mod directory;
 mod faults;
 mod footprint;
+mod imports;
 mod repeats;
 mod replicas;
 mod shared_log;

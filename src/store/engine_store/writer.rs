@@ -259,7 +259,10 @@ impl GroupCommit {
                 Err(fault @ (EngineError::Fault(_) | EngineError::Closed)) => return Err(fault),
                 // Its own affair: what it had changed is dropped, the others go on.
                 Err(
-                    EngineError::Damaged(_) | EngineError::Refused(_) | EngineError::NotFetched,
+                    EngineError::Damaged(_)
+                    | EngineError::Refused(_)
+                    | EngineError::ImportUnfinished(_)
+                    | EngineError::NotFetched,
                 ) => {}
             }
         }

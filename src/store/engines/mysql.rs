@@ -100,6 +100,18 @@ impl Mysql {
         .await
     }
 
+    /// Checks the server, and that the tables are there; changes nothing.
+    pub(in crate::store) async fn require_tables(&self) -> Result<(), OpenError> {
+        open_in_time(NAME, async {
+            schema::check_server(&mut *self.first_connection().await?).await?;
+            if schema::is_migrated(&self.pool).await? {
+                return Ok(());
+            }
+            Err(NAME.no_tables())
+        })
+        .await
+    }
+
     async fn first_connection(&self) -> Result<Connection, OpenError> {
         database::first_connection(&self.pool, NAME).await
     }

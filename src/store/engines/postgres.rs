@@ -91,11 +91,22 @@ impl Postgres {
         .await
     }
 
-    /// Checks the server; changes nothing.
+    /// Checks the server, and the tables if they are there; changes nothing.
     pub(in crate::store) async fn check(&self) -> Result<(), OpenError> {
         open_in_time(NAME, async {
             let connection = database::first_connection(&self.pool, NAME).await?;
-            schema::check_server(connection.client()).await
+            schema::check_server(connection.client()).await?;
+            schema::found_version(connection.client()).await.map(drop)
+        })
+        .await
+    }
+
+    /// Checks the server, and that the tables are there; changes nothing.
+    pub(in crate::store) async fn require_tables(&self) -> Result<(), OpenError> {
+        open_in_time(NAME, async {
+            let connection = database::first_connection(&self.pool, NAME).await?;
+            schema::check_server(connection.client()).await?;
+            schema::require_tables(connection.client()).await
         })
         .await
     }

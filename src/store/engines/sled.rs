@@ -108,8 +108,8 @@ impl SledEngine {
             match format_of(&text) {
                 Some(FORMAT) => {}
                 Some(found) => {
-                    let path = path.to_owned();
-                    return Err(OpenError::OtherFormat { path, found });
+                    let place = format!("in {}", path.display());
+                    return Err(OpenError::OtherFormat { place, found });
                 }
                 None => return Err(context.corrupt("it was made by another version of menshen")),
             }

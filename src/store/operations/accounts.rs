@@ -103,10 +103,12 @@ pub(in crate::store) fn lookup_user(
             unionids: record.unionids.into_iter().collect(),
         })));
     }
-    Ok(user_record::tombstone(view, id)?
-        .map_or(UserLookup::Unknown, |Tombstone { at, merged_into }| {
-            UserLookup::Deleted { at, merged_into }
-        }))
+    Ok(user_record::tombstone(view, id)?.map_or(
+        UserLookup::Unknown,
+        |Tombstone {
+             at, merged_into, ..
+         }| { UserLookup::Deleted { at, merged_into } },
+    ))
 }
 
 /// Users by the order of their ids. Ids that are only taken lie among them.
@@ -205,10 +207,7 @@ pub(in crate::store) fn erase(
     if let Some(name) = &record.user.username {
         tx.remove_under(LookupKey::Username(name));
     }
-    let tombstone = Tombstone {
-        at: now,
-        merged_into: None,
-    };
+    let tombstone = Tombstone::new(now, None);
     user_record::put_tombstone(tx, id, tombstone)?;
     if outbox.deleted {
         outbox::put(tx, OutboxEvent::Deleted { user: id.clone() }, now)?;

@@ -26,7 +26,7 @@ pub(in crate::store) struct EndedSession {
     #[serde(rename = "t")]
     pub(in crate::store) until: Timestamp,
     #[serde(flatten)]
-    unknown: UnknownFields,
+    pub(in crate::store) unknown: UnknownFields,
 }
 
 impl EndedSession {

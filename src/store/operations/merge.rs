@@ -99,10 +99,7 @@ pub(in crate::store) fn merge_users(
     user_record::put_user(tx, &survivor)?;
 
     let merged_id = merged.user.id;
-    let tombstone = Tombstone {
-        at: now,
-        merged_into: Some(id.clone()),
-    };
+    let tombstone = Tombstone::new(now, Some(id.clone()));
     user_record::put_tombstone(tx, &merged_id, tombstone)?;
     if outbox.merged {
         outbox::put(

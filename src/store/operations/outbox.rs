@@ -24,7 +24,7 @@ pub(in crate::store) struct OutboxRecord {
     pub(in crate::store) at: Timestamp,
     attempts: u32,
     #[serde(flatten)]
-    unknown: UnknownFields,
+    pub(in crate::store) unknown: UnknownFields,
 }
 
 /// Adds an event, due at once.
@@ -33,17 +33,51 @@ pub(in crate::store) fn put(
     event: OutboxEvent,
     at: Timestamp,
 ) -> Result<(), EngineError> {
-    // Random, so that no two events share a place and none shares a record with others.
+    restore(tx, event, at, UnknownFields::default())
+}
+
+/// The same, with what a newer version added.
+pub(in crate::store) fn restore(
+    tx: &mut Transaction<'_>,
+    event: OutboxEvent,
+    at: Timestamp,
+    unknown: UnknownFields,
+) -> Result<(), EngineError> {
+    let record = OutboxRecord {
+        event,
+        at,
+        attempts: 0,
+        unknown,
+    };
+    tx.put(new_key(tx, at)?, &record)
+}
+
+/// Adds an event that this version does not know, as another store had it.
+pub(in crate::store) fn restore_newer(
+    tx: &mut Transaction<'_>,
+    due: Timestamp,
+    record: &rmpv::Value,
+) -> Result<(), EngineError> {
+    tx.put(new_key(tx, due)?, record)
+}
+
+/// Random, so that no two events share a place and none shares a record with others.
+fn new_key(tx: &Transaction<'_>, due: Timestamp) -> Result<Vec<u8>, EngineError> {
     let number = u64::from_be_bytes(tx.cipher().entropy().bytes()?);
-    tx.put(
-        layout::outbox(at, number),
-        &OutboxRecord {
-            event,
-            at,
-            attempts: 0,
-            unknown: UnknownFields::default(),
-        },
-    )
+    Ok(layout::outbox(due, number))
+}
+
+/// The event in a pair. `Err`: this version does not know its kind.
+pub(in crate::store) fn read(
+    cipher: &RecordCipher,
+    key: &[u8],
+    bytes: &[u8],
+) -> Result<Result<OutboxRecord, rmpv::Value>, EngineError> {
+    let plain = cipher.open(key, bytes)?;
+    Ok(match RecordCipher::decode(key, &plain) {
+        Ok(record) => Ok(record),
+        Err(_) => Err(RecordCipher::decode(key, &plain)?),
+    })
 }
 
 /// Whether something is due: a look that spares the writer an operation.

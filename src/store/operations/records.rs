@@ -18,7 +18,7 @@ pub(in crate::store) struct OpenIdRecord {
     pub(in crate::store) app_id: AppId,
     pub(in crate::store) openid: OpenId,
     #[serde(flatten)]
-    unknown: UnknownFields,
+    pub(in crate::store) unknown: UnknownFields,
 }
 
 impl OpenIdRecord {
@@ -38,7 +38,7 @@ pub(in crate::store) struct UnionIdRecord {
     pub(in crate::store) user: UserId,
     pub(in crate::store) unionid: UnionId,
     #[serde(flatten)]
-    unknown: UnknownFields,
+    pub(in crate::store) unknown: UnknownFields,
 }
 
 impl UnionIdRecord {
@@ -57,7 +57,7 @@ pub(in crate::store) struct PhoneRecord {
     pub(in crate::store) user: UserId,
     pub(in crate::store) phone: Phone,
     #[serde(flatten)]
-    unknown: UnknownFields,
+    pub(in crate::store) unknown: UnknownFields,
 }
 
 impl PhoneRecord {
@@ -77,7 +77,7 @@ pub(in crate::store) struct UsernameRecord {
     pub(in crate::store) username: Username,
     pub(in crate::store) password: String,
     #[serde(flatten)]
-    unknown: UnknownFields,
+    pub(in crate::store) unknown: UnknownFields,
 }
 
 impl UsernameRecord {
@@ -162,14 +162,19 @@ impl KeyRecord {
         &self.kid
     }
 
-    pub(in crate::store) fn from_key(key: &StoredKey) -> Self {
+    /// What a newer version added.
+    pub(in crate::store) const fn unknown(&self) -> &UnknownFields {
+        &self.unknown
+    }
+
+    pub(in crate::store) fn from_key(key: &StoredKey, unknown: UnknownFields) -> Self {
         Self {
             kid: key.kid.clone(),
             algorithm: key.algorithm.clone(),
             private: key.private.expose().clone(),
             created_at: key.created_at,
             signs_from: Some(key.signs_from),
-            unknown: UnknownFields::default(),
+            unknown,
         }
     }
 

@@ -5,9 +5,10 @@ use super::{
     records::KeyRecord,
     transaction::{ReadView, Transaction},
 };
-use crate::store::{StoredKey, error::EngineError};
+use crate::store::{StoredKey, UnknownFields, error::EngineError};
 
-fn records(view: &dyn ReadView) -> Result<Vec<KeyRecord>, EngineError> {
+/// All of them as they are stored, newest first.
+pub(in crate::store) fn records(view: &dyn ReadView) -> Result<Vec<KeyRecord>, EngineError> {
     Ok(view.record(layout::SIGNING_KEYS)?.unwrap_or_default())
 }
 
@@ -32,17 +33,17 @@ pub(in crate::store) fn add(
     if newest != after || known.iter().any(|old| old.kid() == key.kid) {
         return Ok(false);
     }
-    put_newest(tx, key)?;
+    put_newest(tx, KeyRecord::from_key(key, UnknownFields::default()))?;
     Ok(true)
 }
 
 /// Puts a key in front of the others.
 pub(in crate::store) fn put_newest(
     tx: &mut Transaction<'_>,
-    key: &StoredKey,
+    key: KeyRecord,
 ) -> Result<(), EngineError> {
     let mut keys = records(tx)?;
-    keys.insert(0, KeyRecord::from_key(key));
+    keys.insert(0, key);
     tx.put(layout::SIGNING_KEYS.to_vec(), &keys)
 }
 

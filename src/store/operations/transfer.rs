@@ -3,8 +3,8 @@
 use super::{
     ended_session::EndedSession,
     layout::{self, LookupKey},
-    outbox::{self, OutboxRecord},
-    records::{self, OpenIdRecord, PhoneRecord, UnionIdRecord, UsernameRecord},
+    outbox,
+    records::{self, KeyRecord, OpenIdRecord, PhoneRecord, UnionIdRecord, UsernameRecord},
     revocation_log, signing_keys,
     transaction::{ReadView, Transaction},
     user_record::{self, SessionRecord, Tombstone, UserRecord, WechatLink},
@@ -12,14 +12,17 @@ use super::{
 use crate::{
     crypto::Key,
     store::{
-        ExportRecord, ExportedOpenId, ExportedSession, ExportedUser, StoredKey, UnknownFields,
-        error::EngineError,
+        ExportRecord, ExportedIdentity, ExportedOpenId, ExportedSession, ExportedUser, StoredKey,
+        UnknownFields, error::EngineError, record_cipher::RecordCipher,
     },
     types::{Secret, UserId},
 };
 
 /// From a pair to what it says.
 type ReadPair<'a> = &'a dyn Fn(&[u8], &[u8]) -> Result<Vec<ExportRecord>, EngineError>;
+
+/// Where identities lead to their users from.
+const IDENTITIES: [&[u8]; 4] = [b"o/", b"n/", b"p/", b"a/"];
 
 /// Pairs that are read at once.
 const PAGE_SIZE: usize = 200;
@@ -35,10 +38,11 @@ pub(in crate::store) fn export(
         ExportRecord::Counters {
             global_epoch,
             next_user,
+            unknown: view.cipher().keyring().unknown().clone(),
         },
         ExportRecord::Root(*view.cipher().keyring().root().expose()),
     ])?;
-    let mut keys = signing_keys::all(view)?;
+    let mut keys = signing_keys::records(view)?;
     keys.reverse();
     emit(keys.into_iter().map(exported_key).collect())?;
     let cipher = view.cipher();
@@ -58,24 +62,38 @@ pub(in crate::store) fn export(
         }
     };
     each(layout::USERS, &|key, bytes| user(view, key, bytes))?;
+    for prefix in IDENTITIES {
+        each(prefix, &|key, bytes| identity_fields(cipher, key, bytes))?;
+    }
     each(layout::LOG, &|key, bytes| {
         let entries = revocation_log::read_line(view, key, bytes)?.into_iter();
         Ok(entries.map(ExportRecord::Revocation).collect())
     })?;
     each(layout::OUTBOX, &|key, bytes| {
-        let OutboxRecord { event, at, .. } = cipher.read(key, bytes)?;
-        Ok(vec![ExportRecord::Event { event, at }])
+        let event = match outbox::read(cipher, key, bytes)? {
+            Ok(record) => ExportRecord::Event {
+                event: record.event,
+                at: record.at,
+                unknown: record.unknown,
+            },
+            Err(record) => ExportRecord::NewerEvent {
+                due: layout::outbox_at(key).unwrap_or_default().0,
+                record,
+            },
+        };
+        Ok(vec![event])
     })
 }
 
-fn exported_key(key: StoredKey) -> ExportRecord {
+fn exported_key(record: KeyRecord) -> ExportRecord {
+    let unknown = record.unknown().clone();
     let StoredKey {
         kid,
         algorithm,
         private,
         created_at,
         signs_from,
-    } = key;
+    } = record.into_key();
     let (private, signs_from) = (private.expose().clone(), Some(signs_from));
     ExportRecord::SigningKey {
         kid,
@@ -83,14 +101,51 @@ fn exported_key(key: StoredKey) -> ExportRecord {
         private,
         created_at,
         signs_from,
+        unknown,
     }
+}
+
+/// What a newer version added to the record that an identity is found by.
+fn identity_fields(
+    cipher: &RecordCipher,
+    key: &[u8],
+    bytes: &[u8],
+) -> Result<Vec<ExportRecord>, EngineError> {
+    let plain = cipher.open(key, bytes)?;
+    let (identity, unknown) = match key.get(..2) {
+        Some(b"o/") => {
+            let record: OpenIdRecord = RecordCipher::decode(key, &plain)?;
+            let identity = ExportedIdentity::OpenId(record.app_id, record.openid);
+            (identity, record.unknown)
+        }
+        Some(b"n/") => {
+            let record: UnionIdRecord = RecordCipher::decode(key, &plain)?;
+            (ExportedIdentity::UnionId(record.unionid), record.unknown)
+        }
+        Some(b"p/") => {
+            let record: PhoneRecord = RecordCipher::decode(key, &plain)?;
+            (ExportedIdentity::Phone(record.phone), record.unknown)
+        }
+        _ => {
+            let record: UsernameRecord = RecordCipher::decode(key, &plain)?;
+            (ExportedIdentity::Username(record.username), record.unknown)
+        }
+    };
+    if unknown.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![ExportRecord::IdentityFields { identity, unknown }])
 }
 
 /// A user with the sessions, or the id of one who is gone.
 fn user(view: &dyn ReadView, key: &[u8], bytes: &[u8]) -> Result<Vec<ExportRecord>, EngineError> {
     let record = match user_record::read_user(view.cipher(), key, bytes)? {
         Ok(record) => record,
-        Err(Tombstone { at, merged_into }) => {
+        Err(Tombstone {
+            at,
+            merged_into,
+            unknown,
+        }) => {
             let text = key
                 .strip_prefix(layout::USERS)
                 .and_then(|id| str::from_utf8(id).ok())
@@ -101,6 +156,7 @@ fn user(view: &dyn ReadView, key: &[u8], bytes: &[u8]) -> Result<Vec<ExportRecor
                 id,
                 at,
                 merged_into,
+                unknown,
             }]);
         }
     };
@@ -110,13 +166,15 @@ fn user(view: &dyn ReadView, key: &[u8], bytes: &[u8]) -> Result<Vec<ExportRecor
         unionids,
         sessions,
         ended,
-        ..
+        unknown,
     } = record;
     let id = user.id.clone();
     let openid = |link: WechatLink| ExportedOpenId {
         app_id: link.app_id,
         openid: link.openid,
         session_key: link.session_key,
+        previous_session_key: link.previous_session_key,
+        unknown: link.unknown,
     };
     let password = match &user.username {
         Some(name) => view
@@ -129,19 +187,27 @@ fn user(view: &dyn ReadView, key: &[u8], bytes: &[u8]) -> Result<Vec<ExportRecor
         openids: openids.into_iter().map(openid).collect(),
         unionids: unionids.into_iter().collect(),
         password,
+        unknown,
     }))];
     records.extend(sessions.into_iter().map(|known| {
         let SessionRecord {
             session,
             openid,
             global_epoch,
-            ..
+            is_new_user,
+            evicted,
+            merged,
+            unknown,
         } = known;
         ExportRecord::Session(Box::new(ExportedSession {
             session,
             openid,
             global_epoch,
             ended_at: None,
+            is_new_user,
+            evicted,
+            merged,
+            unknown,
         }))
     }));
     records.extend(ended.into_iter().map(|ended| ExportRecord::EndedSession {
@@ -149,8 +215,43 @@ fn user(view: &dyn ReadView, key: &[u8], bytes: &[u8]) -> Result<Vec<ExportRecor
         id: ended.id(),
         salt: ended.salt(),
         until: ended.until,
+        unknown: ended.unknown,
     }));
     Ok(records)
+}
+
+/// Cuts records into pieces of which each changes at most `limit` records of the store, or is a single
+/// one.
+pub(in crate::store) fn batches(
+    records: Vec<ExportRecord>,
+    limit: usize,
+) -> Vec<Vec<ExportRecord>> {
+    let mut batches = Vec::new();
+    let (mut batch, mut changed) = (Vec::new(), 0);
+    for record in records {
+        let changes = change_count(&record);
+        if !batch.is_empty() && changed + changes > limit {
+            batches.push(std::mem::take(&mut batch));
+            changed = 0;
+        }
+        changed += changes;
+        batch.push(record);
+    }
+    batches.push(batch);
+    batches
+}
+
+/// How many records of the store one of an export changes at most.
+fn change_count(record: &ExportRecord) -> usize {
+    match record {
+        ExportRecord::User(user) => {
+            let phone = usize::from(user.user.phone.is_some());
+            let username = usize::from(user.user.username.is_some());
+            1 + user.openids.len() + user.unionids.len() + phone + username
+        }
+        ExportRecord::Counters { .. } => 2,
+        _ => 1,
+    }
 }
 
 /// Writes these as they are.
@@ -163,8 +264,10 @@ pub(in crate::store) fn restore(
             ExportRecord::Counters {
                 global_epoch,
                 next_user,
+                unknown,
             } => {
-                tx.put_keyring(tx.cipher().keyring().with_global_epoch(global_epoch))?;
+                let keyring = tx.cipher().keyring().with_global_epoch(global_epoch);
+                tx.put_keyring(keyring.with_unknown(unknown))?;
                 if let Some(next_user) = next_user {
                     tx.put(layout::NEXT_USER.to_vec(), &next_user)?;
                 }
@@ -178,6 +281,7 @@ pub(in crate::store) fn restore(
                 private,
                 created_at,
                 signs_from,
+                unknown,
             } => {
                 let (private, signs_from) =
                     (Secret::new(private), signs_from.unwrap_or(created_at));
@@ -188,28 +292,45 @@ pub(in crate::store) fn restore(
                     created_at,
                     signs_from,
                 };
-                signing_keys::put_newest(tx, &key)?;
+                signing_keys::put_newest(tx, KeyRecord::from_key(&key, unknown))?;
             }
             ExportRecord::User(user) => restore_user(tx, *user)?,
             ExportRecord::Tombstone {
                 id,
                 at,
                 merged_into,
-            } => user_record::put_tombstone(tx, &id, Tombstone { at, merged_into })?,
+                unknown,
+            } => {
+                let tombstone = Tombstone {
+                    at,
+                    merged_into,
+                    unknown,
+                };
+                user_record::put_tombstone(tx, &id, tombstone)?;
+            }
             ExportRecord::Session(session) => restore_session(tx, *session)?,
             ExportRecord::EndedSession {
                 user,
                 id,
                 salt,
                 until,
+                unknown,
             } => {
                 if let Some(mut user) = user_record::user(tx, &user)? {
-                    user.ended.push(EndedSession::new(id, salt, until));
+                    let mut ended = EndedSession::new(id, salt, until);
+                    ended.unknown = unknown;
+                    user.ended.push(ended);
                     user_record::put_user(tx, &user)?;
                 }
             }
+            ExportRecord::IdentityFields { identity, unknown } => {
+                restore_identity_fields(tx, &identity, unknown)?;
+            }
             ExportRecord::Revocation(entry) => drop(revocation_log::append(tx, entry)?),
-            ExportRecord::Event { event, at } => outbox::put(tx, event, at)?,
+            ExportRecord::Event { event, at, unknown } => {
+                outbox::restore(tx, event, at, unknown)?;
+            }
+            ExportRecord::NewerEvent { due, record } => outbox::restore_newer(tx, due, &record)?,
         }
     }
     Ok(())
@@ -221,14 +342,18 @@ fn restore_user(tx: &mut Transaction<'_>, user: ExportedUser) -> Result<(), Engi
         openids,
         unionids,
         password,
+        unknown,
     } = user;
     let id = user.id.clone();
     let mut record = UserRecord::new(user);
+    record.unknown = unknown;
     record.unionids = unionids.iter().cloned().collect();
     for ExportedOpenId {
         app_id,
         openid,
         session_key,
+        previous_session_key,
+        unknown,
     } in openids
     {
         let pointer = OpenIdRecord::new(&id, &app_id, &openid);
@@ -236,6 +361,8 @@ fn restore_user(tx: &mut Transaction<'_>, user: ExportedUser) -> Result<(), Engi
         record.add_openid(&app_id, &openid);
         if let Some(link) = record.link_mut(&app_id, &openid) {
             link.session_key = session_key;
+            link.previous_session_key = previous_session_key;
+            link.unknown = unknown;
         }
     }
     for unionid in unionids {
@@ -252,12 +379,51 @@ fn restore_user(tx: &mut Transaction<'_>, user: ExportedUser) -> Result<(), Engi
     user_record::put_user(tx, &record)
 }
 
+fn restore_identity_fields(
+    tx: &mut Transaction<'_>,
+    identity: &ExportedIdentity,
+    unknown: UnknownFields,
+) -> Result<(), EngineError> {
+    // It comes after its user, with whom the record was made.
+    match identity {
+        ExportedIdentity::OpenId(app_id, openid) => {
+            let key = LookupKey::OpenId(app_id, openid);
+            if let Some(record) = tx.find::<OpenIdRecord>(key)? {
+                tx.put_under(key, &OpenIdRecord { unknown, ..record })?;
+            }
+        }
+        ExportedIdentity::UnionId(unionid) => {
+            let key = LookupKey::UnionId(unionid);
+            if let Some(record) = tx.find::<UnionIdRecord>(key)? {
+                tx.put_under(key, &UnionIdRecord { unknown, ..record })?;
+            }
+        }
+        ExportedIdentity::Phone(phone) => {
+            let key = LookupKey::Phone(phone);
+            if let Some(record) = tx.find::<PhoneRecord>(key)? {
+                tx.put_under(key, &PhoneRecord { unknown, ..record })?;
+            }
+        }
+        ExportedIdentity::Username(name) => {
+            let key = LookupKey::Username(name);
+            if let Some(record) = tx.find::<UsernameRecord>(key)? {
+                tx.put_under(key, &UsernameRecord { unknown, ..record })?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn restore_session(tx: &mut Transaction<'_>, session: ExportedSession) -> Result<(), EngineError> {
     let ExportedSession {
         session,
         openid,
         global_epoch,
         ended_at,
+        is_new_user,
+        evicted,
+        merged,
+        unknown,
     } = session;
     // It comes after its user.
     let Some(mut user) = user_record::user(tx, &session.user)? else {
@@ -270,10 +436,10 @@ fn restore_session(tx: &mut Transaction<'_>, session: ExportedSession) -> Result
             session,
             openid,
             global_epoch,
-            is_new_user: false,
-            evicted: Vec::new(),
-            merged: None,
-            unknown: UnknownFields::default(),
+            is_new_user,
+            evicted,
+            merged,
+            unknown,
         });
     }
     user_record::put_user(tx, &user)

@@ -44,7 +44,7 @@ pub(in crate::store) struct UserRecord {
     pub(in crate::store) sessions: Vec<SessionRecord>,
     /// The oldest first.
     pub(in crate::store) ended: Vec<EndedSession>,
-    unknown: UnknownFields,
+    pub(in crate::store) unknown: UnknownFields,
 }
 
 /// A user as it is written.
@@ -68,6 +68,18 @@ struct UserForm {
 pub(in crate::store) struct Tombstone {
     pub(in crate::store) at: Timestamp,
     pub(in crate::store) merged_into: Option<UserId>,
+    #[serde(flatten)]
+    pub(in crate::store) unknown: UnknownFields,
+}
+
+impl Tombstone {
+    pub(in crate::store) fn new(at: Timestamp, merged_into: Option<UserId>) -> Self {
+        Self {
+            at,
+            merged_into,
+            unknown: UnknownFields::default(),
+        }
+    }
 }
 
 /// The user as a person within one app.
@@ -82,7 +94,7 @@ pub(in crate::store) struct WechatLink {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::store) previous_session_key: Option<(String, Timestamp)>,
     #[serde(flatten)]
-    unknown: UnknownFields,
+    pub(in crate::store) unknown: UnknownFields,
 }
 
 impl WechatLink {

@@ -2,7 +2,7 @@
 
 use super::{TOO_BUSY, attempt::MAX_COMMIT_DELAY};
 use crate::store::{
-    OpenError, StoreError, WrappingKeys,
+    Access, OpenError, WrappingKeys,
     engine::{Commit, FENCE, SharedEngine, Version},
     error::EngineError,
     keyring::{Keyring, WrappedWith},
@@ -11,16 +11,14 @@ use crate::store::{
 };
 
 /// The store's own keys: those that are there, or new ones where there are none. Of processes that
-/// start together one makes them.
+/// start together one makes them. Where the store is only to be read, nothing is written.
 pub(in crate::store::engine_store) async fn open_keyring(
     engine: &dyn SharedEngine,
+    access: Access,
     keys: &WrappingKeys,
     ciphers: &CipherCache,
 ) -> Result<Keyring, OpenError> {
-    let unavailable = |error: EngineError| OpenError::Unavailable {
-        engine: engine.name(),
-        why: StoreError::from(error).to_string(),
-    };
+    let unavailable = |error: EngineError| OpenError::unavailable(engine.name(), error.into());
     let entropy = ciphers.entropy();
     let mut version = Version::first(entropy).map_err(|error| unavailable(error.into()))?;
     loop {
@@ -48,23 +46,30 @@ pub(in crate::store::engine_store) async fn open_keyring(
                         .to_owned(),
                 });
             }
+            None if access == Access::ReadOnly => {
+                return Err(OpenError::Unsuitable {
+                    engine: engine.name(),
+                    why: "it is empty: no menshen has run with it yet".to_owned(),
+                });
+            }
             None => Keyring::generate(entropy).map_err(|error| unavailable(error.into()))?,
             Some(wrapped)
                 if let Some(found) =
                     Keyring::format(keys, wrapped).filter(|format| *format != FORMAT) =>
             {
-                let why = format!(
-                    "its records have format {found}, and this menshen reads format {FORMAT}. Nothing was changed. Run \
-                     `menshen export` with the menshen that made them, empty the table, and run `menshen import` with this one"
-                );
-                return Err(OpenError::Unsuitable {
-                    engine: engine.name(),
-                    why,
+                return Err(OpenError::OtherFormat {
+                    place: format!("on {}", engine.name()),
+                    found,
                 });
             }
             Some(wrapped) => match Keyring::unwrap(keys, wrapped) {
-                Some((keyring, WrappedWith::Present)) => return Ok(keyring),
-                Some((keyring, WrappedWith::Previous)) => keyring,
+                Some((keyring, with)) => {
+                    ciphers.check(&keyring).map_err(unavailable)?;
+                    if with == WrappedWith::Present || access == Access::ReadOnly {
+                        return Ok(keyring);
+                    }
+                    keyring
+                }
                 None => {
                     let path = engine.name().into();
                     return Err(OpenError::WrongKey { path });

@@ -1,6 +1,6 @@
 //! What the runner over a shared engine promises, on records in memory with faults on demand.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{
     backoff::{FIRST_BACKOFF, MAX_BACKOFF},
@@ -11,7 +11,7 @@ use crate::{
     crypto::Key,
     entropy::Entropy,
     store::{
-        WrappingKeys,
+        Access, WrappingKeys,
         engine::FENCE,
         engines::versioned::{SharedFault, VersionedMemory},
         keyring::rewrap,
@@ -30,7 +30,7 @@ async fn runner() -> (SharedRunner, Arc<VersionedMemory>) {
 /// Another process on the same engine.
 async fn another(engine: &Arc<VersionedMemory>) -> SharedRunner {
     let ciphers = Arc::new(CipherCache::new(keys(), Entropy::default()));
-    open_keyring(engine.as_ref(), &keys(), &ciphers)
+    open_keyring(engine.as_ref(), Access::ReadWrite, &keys(), &ciphers)
         .await
         .unwrap();
     SharedRunner::new(
@@ -79,7 +79,10 @@ async fn of_two_processes_that_start_together_one_makes_the_keyring() {
 /// As the versions before the present layout left it, and as one after it may.
 #[tokio::test]
 async fn records_of_another_format_are_refused_with_the_way_over() {
-    for (format, name) in [(None, "2"), (Some(4), "4")] {
+    for (format, name, way_over) in [
+        (None, "2", "`menshen export`"),
+        (Some(4), "4", "made by a newer menshen"),
+    ] {
         let engine = Arc::new(VersionedMemory::new());
         another(&engine).await;
         let wrapped = engine.commits()[0].changes[FENCE].clone().unwrap();
@@ -90,11 +93,11 @@ async fn records_of_another_format_are_refused_with_the_way_over() {
         let version = Version::first(&Entropy::default()).unwrap();
         engine.write(version, [(FENCE.to_vec(), Some(other))].into());
         let ciphers = CipherCache::new(keys(), Entropy::default());
-        let refused = open_keyring(engine.as_ref(), &keys(), &ciphers).await;
+        let refused = open_keyring(engine.as_ref(), Access::ReadWrite, &keys(), &ciphers).await;
         let refused = refused.map(drop).unwrap_err().to_string();
-        let found = format!("its records have format {name}, and this menshen reads format 3");
+        let found = format!("has format {name}, and this menshen reads format 3");
         assert!(refused.contains(&found), "{refused}");
-        assert!(refused.contains("`menshen export`"), "{refused}");
+        assert!(refused.contains(way_over), "{refused}");
         assert_eq!(engine.commits().len(), 2, "nothing was changed");
     }
 }
@@ -121,6 +124,52 @@ async fn all_of_many_at_once_on_one_record_are_done() {
         65,
         "the keyring, and each call once"
     );
+}
+
+/// An import or a sweep that others go on to get in the way of.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_changes_many_records_holds_up_no_other() {
+    let (runner, engine) = runner().await;
+    let keys: Vec<_> = (0..50_u8).map(|n| [b'n', n].to_vec()).collect();
+    let (runs, is_over) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let first = keys[0].clone();
+    let other = changed(&runner_ready(&runner).await, "elsewhere", 1);
+    let value = other.1.into_values().next().unwrap();
+    let (intruder, seen, ended) = (Arc::clone(&engine), Arc::clone(&runs), Arc::clone(&is_over));
+    let of_many = keys.clone();
+    let many = runner.clone();
+    let many = tokio::spawn(async move {
+        let change = move |tx: &mut Transaction<'_>| {
+            for key in &of_many {
+                tx.contains(key)?;
+                tx.put(key.clone(), &1_u64)?;
+            }
+            seen.fetch_add(1, Ordering::SeqCst);
+            if !ended.load(Ordering::SeqCst) {
+                let version = Version::first(&Entropy::default())?;
+                intruder.write(version, [(first.clone(), value.clone())].into());
+            }
+            Ok(())
+        };
+        many.write(change).await
+    });
+    while runs.load(Ordering::SeqCst) < 4 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // Each meets a conflict, and waits for its turn.
+    for key in keys.into_iter().skip(1) {
+        engine.fail_next([SharedFault::Conflict]);
+        let change = move |tx: &mut Transaction<'_>| {
+            tx.contains(&key)?;
+            tx.put(key.clone(), &2_u64)
+        };
+        runner.write(change).await.unwrap();
+    }
+    is_over.store(true, Ordering::SeqCst);
+    many.await.unwrap().unwrap();
 }
 
 #[tokio::test]

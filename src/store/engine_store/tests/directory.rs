@@ -362,11 +362,16 @@ fn a_store_of_another_format_is_refused_with_the_way_over() {
             "{refused}"
         );
         let path = directory.path().display();
+        let way_over = if format > 3 {
+            "It was made by a newer menshen: use that one"
+        } else {
+            "Run `menshen export` with the menshen that made it, and `menshen import` with this one into an empty store: name \
+             another place in store.url"
+        };
         assert_eq!(
             refused.to_string(),
             format!(
-                "the store in {path} has format {format}, and this menshen reads format 3. Nothing was changed. Run `menshen \
-                 export` with the menshen that made it, move the directory aside, and run `menshen import` with this one"
+                "the store in {path} has format {format}, and this menshen reads format 3. Nothing was changed. {way_over}"
             )
         );
         for name in ["menshen.store", "db", "conf"] {

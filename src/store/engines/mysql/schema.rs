@@ -15,6 +15,7 @@ use crate::store::{
     OpenError,
     engine::{Commit, FENCE, Version},
     engines::database,
+    open_options::FORMAT,
 };
 
 /// The version of what [`migrations`] leave.
@@ -174,14 +175,14 @@ pub(super) async fn migrate(pool: &Pool<Connector>) -> Result<(), OpenError> {
     }
     let from = usize::try_from(found).unwrap_or_default();
     let migrations = migrations();
-    let made = "CREATE TABLE IF NOT EXISTS menshen_schema (id TINYINT NOT NULL PRIMARY KEY, version INT NOT NULL) \
-        ENGINE = InnoDB";
+    let made = "CREATE TABLE IF NOT EXISTS menshen_schema (id TINYINT NOT NULL PRIMARY KEY, version INT NOT NULL, \
+        format INT NOT NULL) ENGINE = InnoDB";
     run_step(pool, made).await?;
     for step in migrations[from.min(migrations.len())..].iter().flatten() {
         run_step(pool, step).await?;
     }
     let done = format!(
-        "INSERT INTO menshen_schema VALUES (1, {SCHEMA_VERSION}) \
+        "INSERT INTO menshen_schema VALUES (1, {SCHEMA_VERSION}, {FORMAT}) \
          ON DUPLICATE KEY UPDATE version = GREATEST(version, {SCHEMA_VERSION})"
     );
     run_step(pool, &done).await
@@ -219,9 +220,10 @@ async fn run_apart(
     Ok(connection.run(&Batch::new(sql)).await)
 }
 
-/// The version of the tables that are there; 0: none are, or this role may not see them.
+/// The version of the tables that are there; 0: none are, or this role may not see them. Refuses those
+/// of a newer version, and records of another format.
 async fn found_version(pool: &Pool<Connector>) -> Result<i32, OpenError> {
-    let rows = match run_apart(pool, "SELECT version FROM menshen_schema").await? {
+    let rows = match run_apart(pool, "SELECT version, format FROM menshen_schema").await? {
         Ok(rows) => rows,
         Err(BatchError { error, .. }) if is_no_such_table(&error) || is_denied(&error) => {
             return Ok(0);
@@ -229,6 +231,7 @@ async fn found_version(pool: &Pool<Connector>) -> Result<i32, OpenError> {
         Err(BatchError { error, .. }) => return Err(NAME.unavailable(describe(&error))),
     };
     let version = rows.first().and_then(|row| column(row, 0)).unwrap_or(0);
+    NAME.check_format(rows.first().and_then(|row| column(row, 1)))?;
     if version > SCHEMA_VERSION {
         return Err(NAME.unsuitable(format!(
             "its tables are of version {version}, made by a newer menshen, and this one knows version {SCHEMA_VERSION}: use \

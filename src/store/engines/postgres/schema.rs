@@ -3,7 +3,7 @@
 use tokio_postgres::{Client, IsolationLevel, SimpleQueryMessage, error::SqlState};
 
 use super::{connection::describe, name::NAME};
-use crate::store::OpenError;
+use crate::store::{OpenError, open_options::FORMAT};
 
 /// The version of what [`MIGRATIONS`] leave.
 const SCHEMA_VERSION: i32 = 1;
@@ -164,7 +164,8 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
         .await
         .map_err(|error| migration_failed(&error))?;
     let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
-    let tables = "CREATE TABLE IF NOT EXISTS menshen_schema (version int NOT NULL)";
+    let tables =
+        "CREATE TABLE IF NOT EXISTS menshen_schema (version int NOT NULL, format int NOT NULL)";
     transaction
         .batch_execute(&format!("{lock}; {tables}"))
         .await
@@ -180,7 +181,7 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     }
     transaction
         .batch_execute(&format!(
-            "DELETE FROM menshen_schema; INSERT INTO menshen_schema VALUES ({SCHEMA_VERSION})"
+            "DELETE FROM menshen_schema; INSERT INTO menshen_schema VALUES ({SCHEMA_VERSION}, {FORMAT})"
         ))
         .await
         .map_err(|error| migration_failed(&error))?;
@@ -207,17 +208,27 @@ fn migration_failed(error: &tokio_postgres::Error) -> OpenError {
     NAME.unavailable(format!("its tables cannot be made: {}", describe(error)))
 }
 
-/// The version of the tables that are there; 0: none are.
-async fn found_version(client: &Client) -> Result<i32, OpenError> {
+/// Refuses tables that are not there in this version, and those of another format; makes none.
+pub(super) async fn require_tables(client: &Client) -> Result<(), OpenError> {
+    if found_version(client).await? == SCHEMA_VERSION {
+        return Ok(());
+    }
+    Err(NAME.no_tables())
+}
+
+/// The version of the tables that are there; 0: none are. Refuses those of a newer version, and
+/// records of another format.
+pub(super) async fn found_version(client: &Client) -> Result<i32, OpenError> {
     let [exists] = text_row(client, "SELECT to_regclass('menshen_schema') IS NOT NULL").await?;
     if exists != "t" {
         return Ok(0);
     }
-    let [version] = text_row(
+    let [version, format] = text_row(
         client,
-        "SELECT coalesce(max(version), 0) FROM menshen_schema",
+        "SELECT coalesce(max(version), 0), max(format) FROM menshen_schema",
     )
     .await?;
+    NAME.check_format(format.parse().ok())?;
     let version = version.parse().unwrap_or(i32::MAX);
     if version > SCHEMA_VERSION {
         return Err(NAME.unsuitable(format!(
