@@ -144,7 +144,7 @@ async fn a_key_is_rotated_after_the_second_question() {
 async fn keys_of_the_config_are_not_rotated_here() {
     let config = format!(
         "{CONFIG}[tokens]\nalgorithm = 'HS256'\nsecret = '{}'\n",
-        "q8Zr2LwX0vTn5YbK1dHs7JfGp3UcEa9M".repeat(2)
+        "q8Zr2LwX0vTn5YbK1dHs7JfGp3UcEa9MeR4tVi6oBhNy"
     );
     let bench = Bench::with_config(&config).await;
     let (session, form_token) = bench.sign_in().await;
