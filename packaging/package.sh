@@ -42,6 +42,7 @@ copy_tracked() {
 }
 
 build() {
+    [ -z "$(git status --porcelain --untracked-files=no)" ] || say "this tree has changes: what it makes is of no commit"
     cargo build --locked --bin menshen --profile "$profile"
     rm -rf "$out"
     mkdir -p "$out/build"
