@@ -1,11 +1,10 @@
 //! The few primitives that tokens, stored secrets and signatures share, each a thin name over a
 //! library.
 
-use aes_gcm::{
-    Aes256Gcm, KeyInit, Nonce,
-    aead::{Aead, Payload},
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    digest, hmac,
 };
-use aws_lc_rs::{digest, hmac};
 use subtle::ConstantTimeEq;
 
 use crate::{
@@ -61,35 +60,36 @@ pub fn seal(
     context: &[u8],
     plain: &[u8],
 ) -> Result<Vec<u8>, NoEntropy> {
-    let nonce: [u8; 12] = entropy.bytes()?;
-    let sealed = cipher(key)
-        .encrypt(
-            &Nonce::from(nonce),
-            Payload {
-                msg: plain,
-                aad: context,
-            },
-        )
-        .map_err(|_| NoEntropy)?;
-    Ok([nonce.as_slice(), &sealed].concat())
+    let nonce: [u8; NONCE_LEN] = entropy.bytes()?;
+    let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + AES_256_GCM.tag_len());
+    sealed.extend_from_slice(&nonce);
+    sealed.extend_from_slice(plain);
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    let tag = cipher(key)
+        .and_then(|cipher| {
+            let text = &mut sealed[NONCE_LEN..];
+            let tag = cipher.seal_in_place_separate_tag(nonce, Aad::from(context), text);
+            tag.ok()
+        })
+        .ok_or(NoEntropy)?;
+    sealed.extend_from_slice(tag.as_ref());
+    Ok(sealed)
 }
 
 /// Opens what [`seal`] closed; `None` for a wrong key, a wrong context or a changed byte.
 pub fn open(key: &Key, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
-    let (nonce, sealed) = sealed.split_first_chunk::<12>()?;
-    cipher(key)
-        .decrypt(
-            &Nonce::from(*nonce),
-            Payload {
-                msg: sealed,
-                aad: context,
-            },
-        )
-        .ok()
+    let (nonce, sealed) = sealed.split_first_chunk()?;
+    let nonce = Nonce::assume_unique_for_key(*nonce);
+    let mut text = sealed.to_vec();
+    let plain = cipher(key)?.open_in_place(nonce, Aad::from(context), &mut text);
+    let len = plain.ok()?.len();
+    text.truncate(len);
+    Some(text)
 }
 
-fn cipher(key: &Key) -> Aes256Gcm {
-    Aes256Gcm::new(key.expose().into())
+fn cipher(key: &Key) -> Option<LessSafeKey> {
+    let key = UnboundKey::new(&AES_256_GCM, key.expose()).ok()?;
+    Some(LessSafeKey::new(key))
 }
 
 #[cfg(test)]
@@ -114,6 +114,14 @@ mod tests {
             assert_eq!(open(&key, b"user 1", &changed), None, "byte {at}");
         }
         assert_eq!(open(&key, b"", &[]), None);
+    }
+
+    #[test]
+    fn a_sealed_value_is_the_published_one() {
+        // The GCM specification (McGrew and Viega), test case 14.
+        let sealed = "000000000000000000000000cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919";
+        let sealed = hex::decode(sealed).expect("hex");
+        assert_eq!(open(&Key::new([0; 32]), b"", &sealed), Some(vec![0; 16]));
     }
 
     #[test]

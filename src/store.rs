@@ -67,10 +67,10 @@ pub use self::{
     imports::{IdentityKind, ImportConflict, ImportOutcome, ImportedUser},
     keyring::WrappingKeys,
     lease::UpkeepLease,
-    logins::{LoginOutcome, LoginProof, NewLogin, WechatIdentity},
+    logins::{CodeUse, LoginOutcome, LoginProof, NewLogin, SHARED_LOGIN_TTL, WechatIdentity},
     open::{
-        OpenedStore, begin_import, check_engine, check_url, discard_import, has_data, migrate, open,
-        running_replicas,
+        OpenedStore, begin_import, check_engine, check_url, discard_import, has_data, migrate,
+        open, running_replicas,
     },
     open_options::{Access, FORMAT, OpenError, OpenOptions},
     outbox::{
@@ -111,9 +111,14 @@ pub trait Store: Send + Sync + 'static {
     /// nothing, except that a guess at an SMS code is counted, and a right code is spent.
     async fn login(&self, login: &NewLogin) -> Result<LoginOutcome, StoreError>;
 
-    /// Whether a login code has been used ([`NewLogin::code`]). A hint that saves a call to
-    /// WeChat; `login` decides.
-    async fn is_code_used(&self, code: &CodeHash, now: Timestamp) -> Result<bool, StoreError>;
+    /// What became of a login code ([`NewLogin::code`]), for this client
+    /// ([`NewLogin::code_client`]). A hint that saves a call to WeChat; `login` decides.
+    async fn code_use(
+        &self,
+        code: &CodeHash,
+        client: Option<&CodeHash>,
+        now: Timestamp,
+    ) -> Result<CodeUse, StoreError>;
 
     /// Reserves the quota of a message and makes its code the phone's code, or returns the limit
     /// that is exceeded. Called before the message is sent; may be repeated with the same id.

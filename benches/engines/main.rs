@@ -79,7 +79,11 @@ async fn main() {
     };
     // Connections are made and statements are known before the clock starts.
     repeat(&operation, &arguments, Duration::from_millis(500)).await;
-    let before = (cpu(std::process::id()), cpu(arguments.server), Instant::now());
+    let before = (
+        cpu(std::process::id()),
+        cpu(arguments.server),
+        Instant::now(),
+    );
     let operations = repeat(
         &operation,
         &arguments,
@@ -197,10 +201,7 @@ fn login(store: Arc<dyn Store>) -> Operation {
     Arc::new(move |place, number| {
         let store = Arc::clone(&store);
         Box::pin(async move {
-            let mut login = login_of(
-                &format!("person-{place}"),
-                u128::from(number) + (1 << 64),
-            );
+            let mut login = login_of(&format!("person-{place}"), u128::from(number) + (1 << 64));
             login.max_sessions = 20;
             login.code = Some((code_hash(number), NOW.plus(Duration::from_mins(10))));
             let outcome = store.login(&login).await.expect("a login");

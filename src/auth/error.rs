@@ -6,7 +6,7 @@ use super::limits::RateLimited;
 use crate::{
     entropy::NoEntropy,
     error::ErrorCode,
-    provider::wechat::{WechatError, WechatRejection},
+    provider::wechat::{Errcode, WechatError, WechatRejection},
     store::StoreError,
     token::IssueError,
 };
@@ -100,6 +100,14 @@ impl AuthError {
             Self::Store(_) => ErrorCode::StoreUnavailable,
             Self::Issue(_) | Self::Entropy(_) | Self::Interrupted => ErrorCode::Internal,
         }
+    }
+
+    /// Whether WeChat says that the login code has been used.
+    pub(super) fn is_used_at_wechat(&self) -> bool {
+        let Self::Wechat(rejection) = self else {
+            return false;
+        };
+        rejection.errcode == Some(Errcode::CODE_BEEN_USED)
     }
 
     /// Whether the login code can only ever have this result.

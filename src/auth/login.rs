@@ -53,6 +53,7 @@ impl Auth {
             outbox: rules.outbox,
             registration_open: rules.registration_open,
             code: None,
+            code_client: None,
             merge: rules.merge,
             session: self.new_session(client_type)?,
             single_per_client_type: rules.single_per_client_type,

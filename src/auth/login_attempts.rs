@@ -21,12 +21,10 @@ use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use super::{AuthError, SignedIn};
 use crate::{
     single_flight::{Progress, SingleFlight},
-    store::CodeHash,
+    store::{CodeHash, SHARED_LOGIN_TTL},
     types::{ClientIp, Timestamp},
 };
 
-/// How long posts of one client share the result of a finished login.
-pub(super) const SHARED_RESULT_TTL: Duration = Duration::from_secs(10);
 /// How long a spent code is rejected without a call to WeChat: twice WeChat's five minutes of validity.
 pub(super) const SPENT_CODE_TTL: Duration = Duration::from_mins(10);
 /// Capacity of the table, in codes.
@@ -111,7 +109,7 @@ impl LoginAttempts {
             // The store remembers the code of a login that succeeded.
             AttemptState::Finished { age, succeeded } => {
                 age <= if succeeded {
-                    SHARED_RESULT_TTL
+                    SHARED_LOGIN_TTL
                 } else {
                     SPENT_CODE_TTL
                 }
@@ -135,7 +133,7 @@ impl LoginAttempts {
                 AttemptState::Running if same_client => {
                     EntryAction::Retain(Ok(earlier.login.clone()))
                 }
-                AttemptState::Finished { age, .. } if same_client && age <= SHARED_RESULT_TTL => {
+                AttemptState::Finished { age, .. } if same_client && age <= SHARED_LOGIN_TTL => {
                     EntryAction::Retain(Ok(earlier.login.clone()))
                 }
                 AttemptState::Running | AttemptState::Finished { .. } => {

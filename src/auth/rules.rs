@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     config::{
         Config, HookEvent, Merge, Mode, OnHookFailure, Registration, ReplayWindow, SmsConfig,
+        StoreEngine,
     },
     policy::RequestedClaims,
     store::{OutboxPolicy, SmsLimits},
@@ -45,6 +46,8 @@ pub struct AuthRules {
     pub continues_without_backend: bool,
     /// The backend is notified of logins.
     pub notifies_logins: bool,
+    /// Other processes use the store too.
+    pub shares_store: bool,
 }
 
 impl AuthRules {
@@ -83,6 +86,7 @@ impl AuthRules {
             asks_backend: config.hooks.asks(),
             continues_without_backend: config.hooks.on_failure == OnHookFailure::Continue,
             notifies_logins: config.hooks.has(HookEvent::LoginSucceeded),
+            shares_store: matches!(config.store.engine(), Ok(StoreEngine::Shared)),
         }
     }
 }

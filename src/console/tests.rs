@@ -20,11 +20,12 @@ use super::{Console, ConsoleMemory, ConsoleParts, router};
 use crate::{
     admin::{AdminState, Probes, ProcessStage, ReadinessDetails},
     app,
+    auth::Denylist,
     clock::Clock,
     config::{Config, Loaded, LogFormat, Source, values_in_force},
     gate,
     metrics::Metrics,
-    store::{ImportedUser, Profile},
+    store::{Access, ImportedUser, Profile},
     telemetry::{AccessLine, AccessLog, Sink},
     token::TrustedIssuers,
     types::{AppId, ClientIp, OpenId, Phone, Secret, Timestamp, UserId, UserType},
@@ -89,7 +90,7 @@ impl Bench {
             config, origins, ..
         } = Config::load_text(&source, text, app::check).unwrap();
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
-        let mut admin = app::operations(&config).await.unwrap();
+        let mut admin = app::operations(&config, Access::ReadWrite).await.unwrap();
         admin.clock = clock.clone();
         let admin = Arc::new(admin);
         let metrics = Metrics::new();
@@ -102,6 +103,7 @@ impl Bench {
             probes: Probes {
                 stage: watch::channel(ProcessStage::Serving).1,
                 store: admin.store.clone(),
+                denylist: Arc::new(Denylist::new()),
                 metrics: metrics.clone(),
                 details: Arc::new(ReadinessDetails::default()),
                 issuers: Arc::new(issuers),

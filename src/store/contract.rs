@@ -60,8 +60,8 @@ use std::{
 };
 
 use super::{
-    CodeHash, LoginOutcome, NewLogin, OpenedSession, RefreshSalt, RevocationEntry, Rotation,
-    RotationOutcome, Session, Store, TokenCheck, WechatSession,
+    CodeHash, CodeUse, LoginOutcome, NewLogin, OpenedSession, RefreshSalt, RevocationEntry,
+    Rotation, RotationOutcome, Session, Store, TokenCheck, WechatSession,
     engine::SharedEngine,
     fixture::{ABSOLUTE, IDLE, NOW, login_of, wechat_of},
 };
@@ -227,6 +227,12 @@ async fn is_active(store: &Subject, id: SessionId, now: Timestamp) -> bool {
 }
 
 /// The whole log, read in pieces.
+/// Whether a login code is spent for a client that has not used it.
+async fn is_spent(store: &Subject, code: &CodeHash, now: Timestamp) -> bool {
+    let found = store.code_use(code, None, now).await.expect("works");
+    matches!(found, CodeUse::Used)
+}
+
 async fn whole_log(store: &Subject) -> Vec<RevocationEntry> {
     let (mut entries, mut cursor) = (Vec::new(), None);
     loop {

@@ -238,6 +238,11 @@ impl EngineStore {
         }
     }
 
+    /// Whether other processes change the records too.
+    const fn is_shared(&self) -> bool {
+        matches!(self.runner, Runner::Shared(_))
+    }
+
     async fn run_export(&self) -> Result<Export, StoreError> {
         match &self.runner {
             Runner::Local(runner) => runner.export().await,

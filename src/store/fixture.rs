@@ -35,6 +35,7 @@ pub fn login_of(person: &str, session: u128) -> NewLogin {
         outbox: OutboxPolicy::default(),
         registration_open: true,
         code: None,
+        code_client: None,
         merge: false,
         session: NewSession {
             id: SessionId::from_bits(session),

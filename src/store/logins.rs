@@ -1,5 +1,7 @@
 //! What a login takes and gives.
 
+use std::time::Duration;
+
 use super::{
     CodeHash, Credentials, NewSession, NewUserId, OpenedSession, OutboxPolicy, Profile, SmsGuess,
 };
@@ -34,6 +36,9 @@ pub struct NewLogin {
     /// The code of `wx.login` to spend, and until when it is remembered. `None` in development,
     /// where codes are reusable.
     pub code: Option<(CodeHash, Timestamp)>,
+    /// The client that posts the code, as a keyed hash: for [`SHARED_LOGIN_TTL`] it is told of the same
+    /// session again ([`CodeUse::Opened`]). `None`: the code is spent for it, too.
+    pub code_client: Option<CodeHash>,
     /// Join two users of one unionid into the older one.
     pub merge: bool,
     pub session: NewSession,
@@ -42,6 +47,20 @@ pub struct NewLogin {
     /// Most sessions of one user; the oldest end for a new one.
     pub max_sessions: usize,
     pub now: Timestamp,
+}
+
+/// How long repeated posts of one code by one client are one login.
+pub const SHARED_LOGIN_TTL: Duration = Duration::from_secs(10);
+
+/// What became of a login code.
+#[derive(Debug, Clone)]
+pub enum CodeUse {
+    /// Nothing, as far as is known.
+    Unused,
+    /// It is spent.
+    Used,
+    /// The client that asks has just signed in with it: the session that this opened.
+    Opened(Box<OpenedSession>),
 }
 
 /// The proof of identity in a login.

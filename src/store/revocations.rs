@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::types::{SessionId, Timestamp, UserId};
 
@@ -50,8 +51,12 @@ pub enum RevocationTarget {
 }
 
 /// A place in the revocation log; means something to the engine that gave it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogCursor(pub Vec<u8>);
+#[derive(Debug, Clone)]
+pub struct LogCursor {
+    pub place: Vec<u8>,
+    /// When the log was asked for what is before it, by the steady clock of this process.
+    pub asked_at: Instant,
+}
 
 /// Part of the revocation log.
 #[derive(Debug, Clone)]

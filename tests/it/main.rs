@@ -44,6 +44,7 @@ mod fuzz_corpus;
 mod gate;
 mod grpc;
 mod health_checks;
+mod history;
 mod hook_snippets;
 mod hooks;
 mod http1_readers;

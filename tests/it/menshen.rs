@@ -168,6 +168,11 @@ impl Setup {
 
     /// Starts it and waits until it is ready.
     pub fn start(self) -> Menshen {
+        self.start_within(Duration::from_secs(30))
+    }
+
+    /// As `start`, where what it needs may come only after some time.
+    pub fn start_within(self, limit: Duration) -> Menshen {
         let config = self.file.clone().unwrap_or_else(|| self.config());
         let mut command = match &self.shell {
             None => Command::new(BINARY),
@@ -193,7 +198,7 @@ impl Setup {
         let err = BufReader::new(child.stderr.take().expect("stderr"));
         keep(out, lines.clone(), Some(ready));
         keep(err, lines.clone(), None);
-        let Ok(ready) = wait.recv_timeout(Duration::from_secs(30)) else {
+        let Ok(ready) = wait.recv_timeout(limit) else {
             drop(child.kill());
             panic!(
                 "menshen did not start:\n{}",

@@ -1,83 +1,92 @@
-//! PgBouncer in transaction mode in front of the tests' PostgreSQL: each transaction may get another
-//! session of the server.
+//! PgBouncer in transaction mode, in front of the PostgreSQL of the tests of this process: on a Unix
+//! socket in a directory of its own, run as another user where the tests are root's. Its few
+//! connections to the server are shared by all clients, one transaction each.
 
 use std::{
-    net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::fs::PermissionsExt,
+    io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    sync::OnceLock,
 };
 
-use tempfile::TempDir;
+use super::postgres;
 
-/// Ends when dropped.
+/// Ends PgBouncer and removes its directory when its standard input ends, so with this process. The
+/// argument is the directory of the server's socket. It knows the roles of the tests.
+const SCRIPT: &str = r#"
+set -eu
+PATH="$PATH:/usr/sbin"
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cat >"$dir/pgbouncer.ini" <<INI
+[databases]
+postgres = host=$1
+[pgbouncer]
+listen_addr =
+unix_socket_dir = $dir
+logfile = $dir/log
+auth_type = trust
+auth_file = $dir/users
+pool_mode = transaction
+default_pool_size = 2
+server_login_retry = 1
+INI
+seq 0 99 | sed 's/.*/"t&" ""/' >"$dir/users"
+as=""
+if [ "$(id -u)" = 0 ]; then
+    chown -R postgres "$dir"
+    as="setpriv --reuid=postgres --regid=postgres --clear-groups"
+fi
+$as pgbouncer -q "$dir/pgbouncer.ini" &
+server=$!
+until [ -S "$dir/.s.PGSQL.6432" ]; do
+    kill -0 $server || { cat "$dir/log" >&2; exit 1; }
+    sleep 0.02
+done
+echo "$dir"
+read -r _ || true
+kill -KILL $server
+wait $server || true
+"#;
+
+/// The one that all tests of this process share.
 pub struct PgBouncer {
-    child: Child,
-    address: SocketAddr,
-    _dir: TempDir,
+    directory: String,
+    _process: Child,
 }
 
 impl PgBouncer {
-    /// In front of the server of this URL, for its role.
-    pub fn before(url: &str) -> Self {
-        let (role, server) = url
-            .strip_prefix("postgres://")
-            .and_then(|rest| rest.strip_suffix("/postgres"))
-            .and_then(|rest| rest.split_once('@'))
-            .expect("a URL of the tests");
-        let server = server.replace("%2F", "/");
-        let reserved = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = reserved.local_addr().expect("an address");
-        drop(reserved);
-        let dir = tempfile::tempdir().expect("a directory");
-        let open = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(dir.path(), open).expect("a mode");
-        let (users, config) = (dir.path().join("users.txt"), dir.path().join("config.ini"));
-        std::fs::write(&users, format!("\"{role}\" \"\"\n")).expect("a file");
-        let text = format!(
-            "[databases]\npostgres = host={server} dbname=postgres\n\
-             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\n\
-             auth_type = trust\nauth_file = {}\npool_mode = transaction\ndefault_pool_size = 3\n",
-            address.port(),
-            users.display()
-        );
-        std::fs::write(&config, text).expect("a file");
-        // It refuses to be root.
-        let as_another = "[ \"$(id -u)\" != 0 ] || exec setpriv --reuid=postgres --regid=postgres --clear-groups \
-                          pgbouncer -q \"$1\"; exec pgbouncer -q \"$1\"";
-        let child = Command::new("sh")
-            .env("PATH", "/usr/sbin:/usr/bin:/bin")
-            .args(["-c", as_another, "sh"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
+    /// The same database through it.
+    pub fn url(of_server: &str) -> String {
+        static SHARED: OnceLock<PgBouncer> = OnceLock::new();
+        let (_, socket) = of_server.split_once('@').expect("a host");
+        let (socket, _) = socket.split_once('/').expect("a database");
+        let socket = socket.replace("%2F", "/");
+        let shared = SHARED.get_or_init(|| Self::before(&socket));
+        let role = postgres::Server::role(of_server);
+        let directory = shared.directory.replace('/', "%2F");
+        format!("postgres://{role}@{directory}:6432/postgres")
+    }
+
+    fn before(socket: &str) -> Self {
+        let mut process = Command::new("sh")
+            .args(["-c", SCRIPT, "sh", socket])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("a shell");
-        let started = Self {
-            child,
-            address,
-            _dir: dir,
-        };
-        let end = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(address).is_err() {
-            assert!(
-                Instant::now() < end,
-                "pgbouncer does not start; `./run test` installs it"
-            );
-            std::thread::yield_now();
+        let mut directory = String::new();
+        let output = process.stdout.take().expect("its output");
+        BufReader::new(output)
+            .read_line(&mut directory)
+            .expect("its output");
+        let directory = directory.trim_end().to_owned();
+        assert!(
+            !directory.is_empty(),
+            "PgBouncer does not start; `./run test` installs it"
+        );
+        Self {
+            directory,
+            _process: process,
         }
-        started
-    }
-
-    /// The URL that leads through it.
-    pub fn url(&self, role: &str) -> String {
-        format!("postgres://{role}@{}/postgres", self.address)
-    }
-}
-
-impl Drop for PgBouncer {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

@@ -15,12 +15,15 @@ use super::{
     mysql,
     pgbouncer::PgBouncer,
     postgres,
+    wechat::Wechat,
 };
 
 /// What the replicas share.
 #[derive(Clone, Copy)]
 enum Database {
     Postgres,
+    /// PostgreSQL behind PgBouncer in transaction mode.
+    Pgbouncer,
     Mysql,
 }
 
@@ -30,6 +33,7 @@ impl Database {
         block_on(async {
             match self {
                 Self::Postgres => postgres::Server::shared().empty().await,
+                Self::Pgbouncer => PgBouncer::url(&postgres::Server::shared().empty().await),
                 Self::Mysql => mysql::Server::shared().empty().await,
             }
         })
@@ -39,7 +43,7 @@ impl Database {
     fn lock_out(self, url: &str) {
         block_on(async {
             match self {
-                Self::Postgres => {
+                Self::Postgres | Self::Pgbouncer => {
                     let role = postgres::Server::role(url);
                     postgres::Server::shared().lock_out(role).await;
                 }
@@ -55,7 +59,7 @@ impl Database {
     fn let_in(self, url: &str) {
         block_on(async {
             match self {
-                Self::Postgres => {
+                Self::Postgres | Self::Pgbouncer => {
                     let role = postgres::Server::role(url);
                     postgres::Server::shared().let_in(role).await;
                 }
@@ -75,6 +79,10 @@ macro_rules! cases {
             $(#[test] fn $case() { super::$case(super::Database::Postgres); })+
         }
 
+        mod behind_pgbouncer {
+            $(#[test] fn $case() { super::$case(super::Database::Pgbouncer); })+
+        }
+
         mod on_mysql {
             $(#[test] fn $case() { super::$case(super::Database::Mysql); })+
         }
@@ -84,6 +92,7 @@ macro_rules! cases {
 cases! {
     replicas_are_one_menshen_to_users_and_backend,
     first_logins_at_all_replicas_at_once_make_one_user,
+    ten_posts_of_one_code_to_four_replicas_are_one_login,
     without_the_database_tokens_are_checked_and_nothing_else_is_done,
     a_replica_that_starts_without_the_database_waits_for_it,
     replicas_need_the_same_key_and_say_so,
@@ -122,21 +131,6 @@ fn on_postgres_a_revocation_does_not_wait_for_the_poll() {
     let out = one.post("/auth/logout", &[("Authorization", &bearer)], &json!({}));
     assert_eq!(out.status, 204);
     wait_until_refused(&other, &session);
-}
-
-/// There LISTEN leads nowhere, and polling is enough.
-#[test]
-fn behind_pgbouncer_in_transaction_mode_replicas_are_one_menshen() {
-    let direct = Database::Postgres.empty();
-    let pooler = PgBouncer::before(&direct);
-    let url = pooler.url(postgres::Server::role(&direct));
-    let backend = Backend::start();
-    let start = |()| Setup::before(backend.address).with(&store(&url)).start();
-    are_one_menshen(&Replicas {
-        menshens: [(), ()].map(start).into(),
-        url,
-        backend,
-    });
 }
 
 /// Each knows of the other; one of them does the upkeep, and when it stops the other takes it over.
@@ -249,6 +243,53 @@ fn first_logins_at_all_replicas_at_once_make_one_user(database: Database) {
     });
     assert_eq!(ids.len(), 12);
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
+/// WeChat takes a code once, and answers only after some time.
+fn ten_posts_of_one_code_to_four_replicas_are_one_login(database: Database) {
+    let (backend, wechat) = (Backend::start(), Wechat::start());
+    let url = database.empty();
+    let start = |_| {
+        let setup = wechat.setup(&backend, "");
+        let key = setup.directory().path().join("store.key");
+        std::fs::write(key, "42".repeat(32)).expect("a file");
+        setup.with(&format!(
+            "[store]\nurl = \"{url}\"\nencryption_key_file = \"store.key\"\nconnections = 4"
+        ))
+    };
+    let menshens: Vec<_> = (0..4).map(start).map(Setup::start).collect();
+    let post = |replica: usize, client: &str| {
+        let from = [("X-Forwarded-For", client)];
+        let code = json!({ "code": "slow.300-tap" });
+        menshens[replica].post("/auth/wechat/login", &from, &code)
+    };
+    let post = &post;
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let posts: Vec<_> = (0..10)
+            .map(|n| scope.spawn(move || post(n % 4, "203.0.113.7")))
+            .collect();
+        posts
+            .into_iter()
+            .map(|post| post.join().expect("an answer"))
+            .collect()
+    });
+    for answer in &answers {
+        assert_eq!(answer.status, 200, "{:?}", answer.error());
+        let (one, other) = (answers[0].json(), answer.json());
+        for same in ["user", "refresh_token", "is_new_user"] {
+            assert_eq!(one[same], other[same]);
+        }
+    }
+    let opened = |menshen: &Menshen| menshen.metric("menshen_sessions_opened_total");
+    let opened: f64 = menshens.iter().map(opened).sum();
+    assert!((opened - 1.0).abs() < 0.1, "{opened} sessions");
+    let calls = wechat.server.calls_for("slow.300-tap");
+    assert!(calls <= 4, "each replica asks once: {calls}");
+    // A client at another address is not told.
+    for replica in 0..4 {
+        let thief = post(replica, "203.0.113.8");
+        assert_eq!(thief.error(), Some("wechat_code_invalid"));
+    }
 }
 
 fn without_the_database_tokens_are_checked_and_nothing_else_is_done(database: Database) {

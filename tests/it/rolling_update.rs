@@ -18,8 +18,7 @@ use tempfile::TempDir;
 use super::{
     backend::Backend,
     menshen::{Menshen, Setup},
-    postgres::Server,
-    wire,
+    mysql, postgres, wire,
 };
 
 /// Clients at once.
@@ -44,13 +43,29 @@ fn adapted(text: &str, changes: &[(&str, &str)]) -> String {
     })
 }
 
-/// The URL of an empty schema.
-fn database() -> String {
+fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime")
-        .block_on(Server::shared().empty())
+        .block_on(future)
+}
+
+/// The URL of an empty schema of PostgreSQL.
+fn postgres() -> String {
+    block_on(postgres::Server::shared().empty())
+}
+
+/// The URL of an empty database of MariaDB, whose role has the password of the replicas.
+fn mariadb() -> String {
+    let server = mysql::Server::shared();
+    block_on(async {
+        let url = server.empty().await;
+        let role = mysql::Server::role(&url);
+        let set = format!("SET PASSWORD FOR {role}@localhost = PASSWORD('password')");
+        server.execute(&set).await;
+        url
+    })
 }
 
 /// An address of this machine that no other process chooses: ports are given out on 127.0.0.1.
@@ -269,7 +284,7 @@ fn wait_until_in_use(menshen: &Menshen) {
 #[test]
 fn behind_nginx_one_replica_after_the_other_is_replaced_and_no_request_fails() {
     let backend = Backend::start();
-    let url = database();
+    let url = postgres();
     let config = text("deploy/docker/replicas/menshen/config.toml");
     let start = |listen: SocketAddr| {
         let changes = [
@@ -306,8 +321,16 @@ fn behind_nginx_one_replica_after_the_other_is_replaced_and_no_request_fails() {
 
 #[test]
 fn behind_a_service_new_replicas_take_the_place_of_old_ones_and_no_request_fails() {
+    update_behind_a_service(&postgres());
+}
+
+#[test]
+fn behind_a_service_replicas_on_mariadb_are_replaced_and_no_request_fails() {
+    update_behind_a_service(&mariadb());
+}
+
+fn update_behind_a_service(url: &str) {
     let backend = Backend::start();
-    let url = database();
     let config = text("deploy/kubernetes/examples/replicas/config.toml");
     let start = || {
         let changes = [
@@ -316,7 +339,7 @@ fn behind_a_service_new_replicas_take_the_place_of_old_ones_and_no_request_fails
             ("http://shop:80", format!("http://{}", backend.address)),
             (
                 "postgres://menshen@postgres.database.svc:5432/menshen?sslrootcert=/run/secrets/menshen-database/ca.crt",
-                url.clone(),
+                url.to_owned(),
             ),
             ("/run/secrets/menshen-database", "/run/secrets".to_owned()),
             ("/run/secrets/menshen/", "/run/secrets/".to_owned()),

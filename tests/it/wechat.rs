@@ -46,7 +46,7 @@ impl Wechat {
     }
 
     /// A menshen in production that asks this WeChat; every peer of it is a trusted proxy.
-    fn setup(&self, backend: &Backend, wechat_keys: &str) -> Setup {
+    pub(super) fn setup(&self, backend: &Backend, wechat_keys: &str) -> Setup {
         production(backend, &self.server.base_url(), wechat_keys)
     }
 }

@@ -220,7 +220,10 @@ fn tokens_of_before_a_line_that_cannot_be_read_are_doubtful() {
             issued_until,
         }),
         ages: Vec::new(),
-        next: LogCursor(Vec::new()),
+        next: LogCursor {
+            place: Vec::new(),
+            asked_at: tokio::time::Instant::now(),
+        },
         more: false,
     };
     let second = Duration::from_secs(1);

@@ -3,12 +3,13 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    ABSOLUTE, IDLE, NOW, at, is_active, later, login_of, moved, opened, rotation, together,
-    under_app, with_code, with_unionid,
+    ABSOLUTE, IDLE, NOW, at, is_active, is_spent, later, login_of, moved, opened, rotation,
+    together, under_app, with_code, with_unionid,
 };
 use crate::{
     store::{
-        LoginOutcome, NewLogin, NewUserId, OutboxPolicy, ProfileChange, RevocationScope, StoreError,
+        CodeHash, CodeUse, LoginOutcome, NewLogin, NewUserId, OutboxPolicy, ProfileChange,
+        RevocationScope, RightsChange, StoreError,
     },
     types::{ClientType, ExtraClaims, UserId, UserType},
 };
@@ -71,17 +72,48 @@ case!(a_code_is_spent_once, async |store| {
         49
     );
     let (code, _) = with_code(login_of("x", 1), 1).code.expect("a code");
-    assert!(store.is_code_used(&code, NOW).await.expect("works"));
+    assert!(is_spent(&store, &code, NOW).await);
 });
+
+// Its own client alone, for as long as a tap may be repeated, and as long as the session lives.
+case!(
+    a_client_is_told_again_whom_its_code_signed_in,
+    async |store| {
+        let [client, other] = [1, 2].map(|number| CodeHash([number; 32]));
+        let mut login = with_code(login_of("alice", 1), 1);
+        login.code_client = Some(client);
+        let (code, _) = login.code.expect("a code");
+        let use_by = async |client: Option<&CodeHash>, seconds| {
+            let found = store.code_use(&code, client, later(seconds)).await;
+            match found.expect("works") {
+                CodeUse::Unused => "unused".to_owned(),
+                CodeUse::Used => "used".to_owned(),
+                CodeUse::Opened(opened) => format!("{} {:?}", opened.user.id, opened.session.id),
+            }
+        };
+        assert_eq!(use_by(Some(&client), 0).await, "unused");
+        let session = opened(&store, &login).await;
+        let own = format!("{} {:?}", session.user.id, session.session.id);
+        assert_eq!(use_by(Some(&client), 0).await, own);
+        assert_eq!(use_by(Some(&client), 10).await, own);
+        assert_eq!(use_by(Some(&client), 11).await, "used");
+        assert_eq!(use_by(Some(&other), 0).await, "used");
+        assert_eq!(use_by(None, 0).await, "used");
+        let user = session.user.id;
+        let ban = store.change_rights(&user, &RightsChange::Ban, NOW).await;
+        ban.expect("works");
+        assert_eq!(use_by(Some(&client), 0).await, "used");
+    }
+);
 
 // What has expired is absent, swept or not.
 case!(a_code_is_forgotten_after_its_time, async |store| {
     let login = with_code(login_of("alice", 1), 1);
     let (code, until) = login.code.expect("a code");
-    assert!(!store.is_code_used(&code, NOW).await.expect("works"));
+    assert!(!is_spent(&store, &code, NOW).await);
     opened(&store, &login).await;
-    assert!(store.is_code_used(&code, later(599)).await.expect("works"));
-    assert!(!store.is_code_used(&code, until).await.expect("works"));
+    assert!(is_spent(&store, &code, later(599)).await);
+    assert!(!is_spent(&store, &code, until).await);
     opened(&store, &at(with_code(login_of("alice", 2), 1), until)).await;
 });
 
@@ -94,7 +126,7 @@ case!(a_refused_login_spends_nothing, async |store| {
         Ok(LoginOutcome::RegistrationClosed)
     ));
     let (code, _) = login.code.expect("a code");
-    assert!(!store.is_code_used(&code, NOW).await.expect("works"));
+    assert!(!is_spent(&store, &code, NOW).await);
     assert!(!is_active(&store, login.session.id, NOW).await);
     login.registration_open = true;
     assert!(opened(&store, &login).await.is_new_user);

@@ -246,7 +246,10 @@ case!(the_log_is_read_in_pieces, async |store| {
         .await
         .expect("works");
     assert_eq!(page.entries.len(), 1);
-    let strange = LogCursor(b"of another engine".to_vec());
+    let strange = LogCursor {
+        place: b"of another engine".to_vec(),
+        ..cursor
+    };
     assert_eq!(
         store
             .revocations(Some(&strange), REVOCATION_RETENTION, 100)

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ABSOLUTE, IDLE, NOW, Subject, at, is_active, later, login_of, moved, opened, rotation,
-    together, whole_log, with_code,
+    ABSOLUTE, IDLE, NOW, Subject, at, is_active, is_spent, later, login_of, moved, opened,
+    rotation, together, whole_log, with_code,
 };
 use crate::{
     store::{RevocationScope, RotationOutcome, StoreError, StoredKey},
@@ -70,14 +70,14 @@ case!(a_sweep_keeps_what_lives, async |store| {
     store.revoke(&what, NOW).await.expect("works");
     sweep_all(&store, later(599), 10).await;
     let (code, until) = login.code.expect("a code");
-    assert!(store.is_code_used(&code, later(599)).await.expect("works"));
+    assert!(is_spent(&store, &code, later(599)).await);
     sweep_all(
         &store,
         NOW.plus(REVOCATION_RETENTION).minus(Duration::from_secs(1)),
         10,
     )
     .await;
-    assert!(!store.is_code_used(&code, until).await.expect("works"));
+    assert!(!is_spent(&store, &code, until).await);
     assert_eq!(
         whole_log(&store).await.len(),
         1,

@@ -126,11 +126,14 @@ impl Fetched {
     /// not read.
     pub(super) fn missing(&self, unread: &[Vec<u8>]) -> Missing {
         let run = self.run.borrow();
-        let fence = [FENCE.to_vec()];
-        let wanted: BTreeSet<_> = run.missing.iter().chain(&fence).chain(unread).collect();
-        let is_missing = |key: &&&Vec<u8>| !self.records.contains_key(**key);
+        let wanted = run.missing.iter().chain(unread).map(Vec::as_slice);
+        let wanted = wanted.chain([FENCE]);
+        let is_missing = |key: &&[u8]| !self.records.contains_key(*key);
+        let mut values: Vec<_> = wanted.filter(is_missing).map(<[u8]>::to_vec).collect();
+        values.sort_unstable();
+        values.dedup();
         Missing {
-            values: wanted.iter().filter(is_missing).copied().cloned().collect(),
+            values,
             peeks: run.missing_peeks.iter().cloned().collect(),
             scans: run.missing_scans.iter().cloned().collect(),
         }

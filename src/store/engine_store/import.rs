@@ -51,7 +51,9 @@ impl ImportTarget {
     /// Removes the mark: the store is there for all.
     pub async fn finish(&self) -> Result<(), StoreError> {
         let id = self.id;
-        let finish = self.store.run_write("import", move |tx| import_mark::finish(tx, id));
+        let finish = self
+            .store
+            .run_write("import", move |tx| import_mark::finish(tx, id));
         finish.await
     }
 }
@@ -75,7 +77,9 @@ pub(in crate::store) async fn discard(
     }
     let mut removed = 0;
     loop {
-        let step = store.run_write("discard_import", move |tx| import_mark::discard(tx, id, MAX_SHARED_BATCH));
+        let step = store.run_write("discard_import", move |tx| {
+            import_mark::discard(tx, id, MAX_SHARED_BATCH)
+        });
         match store.opening(step.await)? {
             Discarding::Removed(records) => {
                 removed += u64::try_from(records).unwrap_or(u64::MAX);
@@ -107,7 +111,11 @@ impl EngineStore {
         let keyring =
             shared::open_keyring::open_keyring(engine.as_ref(), access, keys, &ciphers).await?;
         let engine_name = engine.name();
-        let runner = Runner::Shared(shared::SharedRunner::new(engine, ciphers));
+        let runner = Runner::Shared(shared::SharedRunner::new(
+            engine,
+            ciphers,
+            options.metrics.clone(),
+        ));
         Ok(Self::new(runner, &keyring, engine_name, options))
     }
 

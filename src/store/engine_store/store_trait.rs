@@ -4,23 +4,24 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::{EngineStore, Runner};
 use crate::{
     store::{
-        AccountOutcome, Backlog, BindOutcome, CodeHash, ConnectionPool, Credentials, Export,
-        ExportRecord, ImportOutcome, ImportedUser, LogCursor, LoginOutcome, NewAccount, NewLogin,
-        OutboxEntry, OutboxPolicy, OutboxReceipt, PhoneBinding, ProfileChange,
+        AccountOutcome, Backlog, BindOutcome, CodeHash, CodeUse, ConnectionPool, Credentials,
+        Export, ExportRecord, ImportOutcome, ImportedUser, LogCursor, LoginOutcome, NewAccount,
+        NewLogin, OutboxEntry, OutboxPolicy, OutboxReceipt, PhoneBinding, ProfileChange,
         ReencryptionProgress, Renewal, Replica, ReplicaFacts, ReplicaId, RevocationOutcome,
         RevocationPage, RevocationScope, RightsChange, RightsOutcome, Rotation, RotationOutcome,
         Session, SmsGuess, SmsId, SmsRefund, SmsReservation, SmsReservationOutcome, Store,
         StoreError, StoreStats, StoredKey, UnbindOutcome, User, UserIdentity, UserLookup,
         WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
         operations::{
-            accounts, import, import_mark, layout::LOGIN_CODES, lease, login, outbox, phone, profile,
-            reencrypt, replicas, revocation_log, revoke, rotate, sessions, signing_keys, single_use,
-            sms,
-            sweep, transfer, user_record, withdraw,
+            accounts, import, import_mark, lease, login, outbox, phone, profile, reencrypt,
+            replicas,
+            revocation_log::{self, LogPage},
+            revoke, rotate, sessions, signing_keys, sms, sweep, transfer, user_record, withdraw,
         },
     },
     types::{Phone, SessionId, Timestamp, UserId, Username},
@@ -37,10 +38,15 @@ impl Store for EngineStore {
             .await
     }
 
-    async fn is_code_used(&self, code: &CodeHash, now: Timestamp) -> Result<bool, StoreError> {
-        let code = *code;
+    async fn code_use(
+        &self,
+        code: &CodeHash,
+        client: Option<&CodeHash>,
+        now: Timestamp,
+    ) -> Result<CodeUse, StoreError> {
+        let (code, client) = (*code, client.copied());
         self.read("code_spent", move |view| {
-            single_use::is_used(view, &LOGIN_CODES, &code, now)
+            login::code_use(view, &code, client, now)
         })
         .await
     }
@@ -332,11 +338,34 @@ impl Store for EngineStore {
         max_age: Duration,
         limit: usize,
     ) -> Result<RevocationPage, StoreError> {
-        let cursor = cursor.cloned();
-        self.read("revocations", move |view| {
-            revocation_log::page(view, cursor.as_ref(), max_age, limit)
+        let read_after = async |place: Option<Vec<u8>>| {
+            self.read("revocations", move |view| {
+                revocation_log::page(view, place.as_deref(), max_age, limit)
+            })
+            .await
+        };
+        let mut asked_at = Instant::now();
+        let mut page = read_after(cursor.map(|cursor| cursor.place.clone())).await?;
+        let is_old = |cursor: &LogCursor| cursor.asked_at.elapsed() > revocation_log::WINDOW;
+        if self.is_shared() && cursor.is_some_and(is_old) {
+            asked_at = Instant::now();
+            page = read_after(None).await?;
+        }
+        let LogPage {
+            entries,
+            unreadable,
+            ages,
+            place,
+            more,
+        } = page;
+        let next = LogCursor { place, asked_at };
+        Ok(RevocationPage {
+            entries,
+            unreadable,
+            ages,
+            next,
+            more,
         })
-        .await
     }
 
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {

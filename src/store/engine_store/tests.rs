@@ -18,9 +18,9 @@ use super::*;
 use crate::{
     crypto::Key,
     store::{
-        BindOutcome, CodeHash, LoginOutcome, NewLogin, OutboxPolicy, PhoneBinding, RevocationScope,
-        RightsChange, Rotation, RotationOutcome, Session, SmsGuess, SmsId, SmsReservation, Store,
-        StoredKey, TokenCheck, UserIdentity, UserLookup,
+        BindOutcome, CodeHash, CodeUse, LoginOutcome, NewLogin, OutboxPolicy, PhoneBinding,
+        RevocationScope, RightsChange, Rotation, RotationOutcome, Session, SmsGuess, SmsId,
+        SmsReservation, Store, StoredKey, TokenCheck, UserIdentity, UserLookup,
         fixture::{NOW, login_of, wechat_of},
         operations::{layout, transaction::RecordView, user_record},
         record_cipher::RecordCipher,
@@ -170,12 +170,12 @@ async fn an_expired_record_that_is_damaged_does_not_hold_up_the_sweep() {
     engine(&store)
         .commit(&[(key.clone(), Some(b"\x01damage".to_vec()))].into())
         .unwrap();
-    let is_code_used = |code| {
+    let code_use = |code| {
         let store = &store;
-        async move { store.is_code_used(&CodeHash([code; 32]), NOW).await }
+        async move { store.code_use(&CodeHash([code; 32]), None, NOW).await }
     };
-    assert!(matches!(is_code_used(1).await, Err(StoreError::Damaged(_))));
-    assert!(is_code_used(2).await.is_ok(), "the others are well");
+    assert!(matches!(code_use(1).await, Err(StoreError::Damaged(_))));
+    assert!(code_use(2).await.is_ok(), "the others are well");
     store.check().await.unwrap();
     let far = Timestamp::from_secs(NOW.as_secs() * 2);
     assert_eq!(store.sweep(far, 100).await.unwrap(), 3);
@@ -243,7 +243,8 @@ async fn a_disabled_user_neither_signs_in_nor_refreshes() {
     assert!(
         matches!(store.login(&login).await.unwrap(), LoginOutcome::Disabled(user) if user == id)
     );
-    assert!(!store.is_code_used(&code, NOW).await.unwrap());
+    let unspent = store.code_use(&code, None, NOW).await.unwrap();
+    assert!(matches!(unspent, CodeUse::Unused));
     assert!(
         matches!(
             store.login(&login_of("alice", 1)).await.unwrap(),

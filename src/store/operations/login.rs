@@ -6,17 +6,20 @@ use super::{
     merge::{self, MergeResult},
     open_session::{self, Capacity, SessionStart},
     outbox,
-    records::{self, OpenIdRecord, PhoneRecord, UnionIdRecord, UsernameRecord},
+    records::{
+        self, CodeLogin, OpenIdRecord, PhoneRecord, UnionIdRecord, UsedCode, UsernameRecord,
+    },
     single_use,
     sms::{self, GuessResult},
     transaction::{ReadView, Transaction},
-    user_record::{self, UserRecord},
+    user_record::{self, SessionRecord, UserRecord},
 };
 use crate::{
     crypto,
     store::{
-        LoginOutcome, LoginProof, NewLogin, NewUserId, OpenedSession, OutboxEvent, Profile,
-        RevocationOutcome, WechatIdentity, error::EngineError, record_cipher::RecordCipher,
+        CodeHash, CodeUse, LoginOutcome, LoginProof, NewLogin, NewUserId, OpenedSession,
+        OutboxEvent, Profile, RevocationOutcome, SHARED_LOGIN_TTL, User, WechatIdentity,
+        error::EngineError, record_cipher::RecordCipher,
     },
     types::{Timestamp, UserId, UserType},
 };
@@ -85,6 +88,7 @@ pub(in crate::store) fn login(
     };
     let session = open_session::open(tx, &login.session, &mut user, start, login.now);
     user_record::put_user(tx, &user)?;
+    remember_login(tx, login, &user.user.id)?;
     let opened = OpenedSession {
         user: user.user,
         session,
@@ -94,6 +98,66 @@ pub(in crate::store) fn login(
         merged,
     };
     Ok(LoginOutcome::Opened(Box::new(opened)))
+}
+
+/// Remembers whom the code signed in, for its client.
+fn remember_login(
+    tx: &mut Transaction<'_>,
+    login: &NewLogin,
+    user: &UserId,
+) -> Result<(), EngineError> {
+    let (Some((code, until)), Some(client)) = (&login.code, &login.code_client) else {
+        return Ok(());
+    };
+    let spent = UsedCode {
+        until: *until,
+        login: Some(CodeLogin {
+            client: client.0,
+            at: login.now,
+            user: user.clone(),
+            session: login.session.id,
+        }),
+    };
+    tx.put(LOGIN_CODES.present_key(code, login.now), &spent)
+}
+
+/// What became of a login code, for this client.
+pub(in crate::store) fn code_use(
+    view: &dyn ReadView,
+    code: &CodeHash,
+    client: Option<CodeHash>,
+    now: Timestamp,
+) -> Result<CodeUse, EngineError> {
+    let Some(found) = single_use::find(view, &LOGIN_CODES, code, now)? else {
+        return Ok(CodeUse::Unused);
+    };
+    let is_own = |login: &CodeLogin| {
+        let is_same = |client: CodeHash| crypto::constant_time_eq(&client.0, &login.client);
+        client.is_some_and(is_same) && now.since(login.at) <= SHARED_LOGIN_TTL
+    };
+    let Some(login) = found.login.filter(is_own) else {
+        return Ok(CodeUse::Used);
+    };
+    let global_epoch = records::global_epoch(view);
+    let user = user_record::user(view, &login.user)?.filter(|user| !user.user.disabled);
+    let opened = user.and_then(|user| {
+        let session = user.session(login.session)?.clone();
+        let is_active = session.is_active(global_epoch, now);
+        is_active.then(|| opened_before(session, user.user, global_epoch))
+    });
+    Ok(opened.map_or(CodeUse::Used, |opened| CodeUse::Opened(Box::new(opened))))
+}
+
+/// A session that an earlier login has opened.
+fn opened_before(session: SessionRecord, user: User, global_epoch: u64) -> OpenedSession {
+    OpenedSession {
+        user,
+        session: session.session,
+        is_new_user: session.is_new_user,
+        global_epoch,
+        ended: session.evicted,
+        merged: None,
+    }
 }
 
 /// What a login reads in any case, as far as it is known beforehand.
@@ -176,14 +240,9 @@ fn repeated(tx: &Transaction<'_>, login: &NewLogin) -> Result<Option<LoginOutcom
     }
     Ok(Some(
         match before.filter(|before| before.is_active(global_epoch, login.now)) {
-            Some(before) => LoginOutcome::Opened(Box::new(OpenedSession {
-                user: user.user,
-                session: before.session,
-                is_new_user: before.is_new_user,
-                global_epoch,
-                ended: before.evicted,
-                merged: None,
-            })),
+            Some(before) => {
+                LoginOutcome::Opened(Box::new(opened_before(before, user.user, global_epoch)))
+            }
             None => LoginOutcome::CodeUsed,
         },
     ))

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{bits::Bits, transaction::ReadView};
 use crate::{
     store::{StoredKey, UnknownFields},
-    types::{AppId, OpenId, Phone, Secret, SmsPurpose, Timestamp, UnionId, UserId, Username},
+    types::{
+        AppId, OpenId, Phone, Secret, SessionId, SmsPurpose, Timestamp, UnionId, UserId, Username,
+    },
 };
 
 /// Whose openid it is.
@@ -140,6 +142,18 @@ pub(in crate::store) struct SmsBudget {
 #[derive(Serialize, Deserialize)]
 pub(in crate::store) struct UsedCode {
     pub(in crate::store) until: Timestamp,
+    /// What a client may be told again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::store) login: Option<CodeLogin>,
+}
+
+/// The login that a code was used for.
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct CodeLogin {
+    pub(in crate::store) client: [u8; 32],
+    pub(in crate::store) at: Timestamp,
+    pub(in crate::store) user: UserId,
+    pub(in crate::store) session: SessionId,
 }
 
 /// A signing key.

@@ -4,7 +4,8 @@
 //! shared by all that revoke. The time is that of the one clock that all processes share, the
 //! engine's. Commits become visible in another order than their keys, so a reader looks again at the
 //! last [`WINDOW`] before the newest line that it has seen, and leaves out the lines that it has seen
-//! there; its cursor has both.
+//! there; its cursor has both. One that has not read for longer than that starts over: the engine's
+//! clock may have been set back meanwhile, and have come to where it was.
 //!
 //! Must stay true: a line that becomes visible at most [`WINDOW`] after its time is read by all. What
 //! is committed later than that is written again (`shared`).
@@ -16,12 +17,12 @@ use super::{
     transaction::{ReadView, Transaction},
 };
 use crate::{
-    store::{LogCursor, RevocationEntry, RevocationPage, UnreadableLines, error::EngineError},
+    store::{RevocationEntry, UnreadableLines, error::EngineError},
     types::{REVOCATION_RETENTION, Timestamp},
 };
 
 /// How far a line may come behind others.
-const WINDOW: Duration = Duration::from_secs(30);
+pub(in crate::store) const WINDOW: Duration = Duration::from_secs(30);
 /// Most entries of a line: more of one commit are several lines.
 const MAX_LINE_ENTRIES: usize = 128;
 /// How long after the time in its key a line is visible at the latest (`shared`).
@@ -103,9 +104,9 @@ struct Position {
 
 impl Position {
     /// That of a cursor. One of another engine starts over, which repeats lines but skips none.
-    fn from_cursor(cursor: &LogCursor) -> Self {
+    fn from_place(place: &[u8]) -> Self {
         let read = || {
-            let (newest, seen) = cursor.0.split_first_chunk::<8>()?;
+            let (newest, seen) = place.split_first_chunk::<8>()?;
             let (seen, rest) = seen.as_chunks::<16>();
             rest.is_empty().then(|| Self {
                 newest: Timestamp::from_millis(u64::from_be_bytes(*newest)),
@@ -115,10 +116,10 @@ impl Position {
         read().unwrap_or_default()
     }
 
-    fn to_cursor(&self) -> LogCursor {
+    fn to_place(&self) -> Vec<u8> {
         let mut bytes = self.newest.as_millis().to_be_bytes().to_vec();
         bytes.extend(self.seen.iter().flat_map(|id| id.0));
-        LogCursor(bytes)
+        bytes
     }
 
     /// Where the engine's clock was set back, new lines lie before those that were seen: reads them
@@ -154,18 +155,27 @@ fn issued_until(id: LogLineId, clock: Option<Timestamp>) -> Timestamp {
         .plus(MAX_CLOCK_DIFFERENCE)
 }
 
+/// Part of the log, and the place of a cursor behind it.
+pub(in crate::store) struct LogPage {
+    pub(in crate::store) entries: Vec<RevocationEntry>,
+    pub(in crate::store) unreadable: Option<UnreadableLines>,
+    pub(in crate::store) ages: Vec<Duration>,
+    pub(in crate::store) place: Vec<u8>,
+    pub(in crate::store) more: bool,
+}
+
 /// The log after a cursor, or from `max_age` ago on. A process that is alone reads all of it in place of
 /// that: it has no clock but its own, which may have been set. A line comes whole, so the last one may bring more entries than
 /// `limit`. One that cannot be read does not stop the others.
 pub(in crate::store) fn page(
     view: &dyn ReadView,
-    cursor: Option<&LogCursor>,
+    place: Option<&[u8]>,
     max_age: Duration,
     limit: usize,
-) -> Result<RevocationPage, EngineError> {
+) -> Result<LogPage, EngineError> {
     let clock = view.shared_time()?;
-    let mut before = match cursor {
-        Some(cursor) => Position::from_cursor(cursor),
+    let mut before = match place {
+        Some(place) => Position::from_place(place),
         None => Position {
             newest: clock.unwrap_or_default().minus(max_age),
             seen: BTreeSet::new(),
@@ -207,11 +217,11 @@ pub(in crate::store) fn page(
         count: unreadable.len(),
         issued_until: *issued_until,
     });
-    Ok(RevocationPage {
+    Ok(LogPage {
         entries,
         unreadable,
         ages,
-        next: position.to_cursor(),
+        place: position.to_place(),
         more,
     })
 }
@@ -231,13 +241,12 @@ mod tests {
             position.note(id, None);
         }
         assert_eq!(position.newest, Timestamp::from_secs(120));
-        assert_eq!(Position::from_cursor(&position.to_cursor()), position);
+        assert_eq!(Position::from_place(&position.to_place()), position);
         position.note(line(135, 5), Some(Timestamp::from_secs(500)));
         let seen: Vec<_> = position.seen.iter().copied().collect();
         assert_eq!(seen, [line(110, 4), line(120, 3), line(135, 5)]);
         for strange in [b"".to_vec(), b"x".to_vec(), vec![0; 8 + 15]] {
-            let read = Position::from_cursor(&LogCursor(strange));
-            assert_eq!(read, Position::default());
+            assert_eq!(Position::from_place(&strange), Position::default());
         }
     }
 }

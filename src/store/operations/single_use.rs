@@ -10,22 +10,22 @@ use crate::{
     types::Timestamp,
 };
 
-/// Whether it has been used, and that still counts.
-pub(in crate::store) fn is_used(
+/// Its use, if that still counts.
+pub(in crate::store) fn find(
     view: &dyn ReadView,
     kind: &SingleUse,
     hash: &CodeHash,
     now: Timestamp,
-) -> Result<bool, EngineError> {
+) -> Result<Option<UsedCode>, EngineError> {
     let keys = kind.keys(hash, now);
     view.want(&keys);
     for key in keys {
         let used: Option<UsedCode> = view.record(&key)?;
-        if used.is_some_and(|used| now < used.until) {
-            return Ok(true);
+        if let Some(used) = used.filter(|used| now < used.until) {
+            return Ok(Some(used));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Uses it up, until a time at most [`SingleUse::remembered`] from now; `false`: it has been used already.
@@ -35,9 +35,10 @@ pub(in crate::store) fn use_up(
     hash: &CodeHash,
     (until, now): (Timestamp, Timestamp),
 ) -> Result<bool, EngineError> {
-    if is_used(tx, kind, hash, now)? {
+    if find(tx, kind, hash, now)?.is_some() {
         return Ok(false);
     }
-    tx.put(kind.present_key(hash, now), &UsedCode { until })?;
+    let used = UsedCode { until, login: None };
+    tx.put(kind.present_key(hash, now), &used)?;
     Ok(true)
 }

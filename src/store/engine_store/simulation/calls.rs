@@ -18,7 +18,33 @@ use crate::{
 const PEOPLE: u8 = 3;
 const PHONES: u8 = 2;
 const SMS_CODES: u8 = 2;
+/// Who posts login codes twice.
+const CLIENT: CodeHash = CodeHash([9; 32]);
 const CODE_TTL: Duration = Duration::from_mins(5);
+
+/// Messages of a day where they are few.
+pub(super) const SCARCE_MESSAGES: u64 = 12;
+
+/// What clients of a history do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Theme {
+    /// A bit of everything. New users have ids that clients make, or integers.
+    Everything { integers: bool },
+    /// They ask for messages, of which there are few in all.
+    Messages,
+}
+
+impl Theme {
+    pub(super) fn random(random: &mut fastrand::Rng) -> Self {
+        if random.u8(..16) == 0 {
+            Self::Messages
+        } else {
+            Self::Everything {
+                integers: random.u8(..4) == 0,
+            }
+        }
+    }
+}
 
 /// One call of the store; all that it needs was decided beforehand.
 #[derive(Debug, Clone)]
@@ -149,6 +175,7 @@ fn login(known: &mut Known, random: &mut fastrand::Rng, now: Timestamp) -> NewLo
         let code = random.u8(..8);
         login.code = Some((CodeHash([code; 32]), now.plus(CODE_TTL)));
         login.session.id = SessionId::from_bits(1_000_000 + u128::from(code));
+        login.code_client = random.bool().then_some(CLIENT);
     }
     login
 }
@@ -171,6 +198,19 @@ fn reservation(known: &mut Known, random: &mut fastrand::Rng, now: Timestamp) ->
         now,
     };
     known.messages.push((message.phone.clone(), message.id));
+    message
+}
+
+/// A message to a phone of its own, out of the few that there are.
+fn scarce_reservation(
+    known: &mut Known,
+    random: &mut fastrand::Rng,
+    now: Timestamp,
+) -> SmsReservation {
+    let phone = Phone::from_parts("86", &format!("139{:08}", known.number()));
+    let mut message = reservation(known, random, now);
+    message.phone = phone.expect("a phone");
+    message.limits.daily_budget = SCARCE_MESSAGES;
     message
 }
 
@@ -238,12 +278,49 @@ fn rights(random: &mut fastrand::Rng) -> RightsChange {
 
 impl Call {
     /// A call of a client that knows this, at this time of the replica's clock.
-    pub(super) fn random(known: &mut Known, random: &mut fastrand::Rng, now: Timestamp) -> Self {
+    pub(super) fn random(
+        theme: Theme,
+        known: &mut Known,
+        random: &mut fastrand::Rng,
+        now: Timestamp,
+    ) -> Self {
+        let Theme::Everything { integers } = theme else {
+            return Self::ReserveSms(scarce_reservation(known, random, now));
+        };
         loop {
-            if let Some(call) = Self::choose(known, random, now) {
-                return call;
+            let Some(mut call) = Self::choose(known, random, now) else {
+                continue;
+            };
+            if let (Self::Login(login), true) = (&mut call, integers) {
+                login.new_user = NewUserId::NextInteger { first: 1 };
             }
+            return call;
         }
+    }
+
+    /// Ends the tokens of a user, if one is known.
+    pub(super) fn revocation(
+        known: &Known,
+        random: &mut fastrand::Rng,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let (user, _, _) = known.token(random)?;
+        Some(Self::Revoke(RevocationScope::User(user), now))
+    }
+
+    /// The same for a store of one process: it gives a new user the id that was given, and leaves
+    /// no messages to other processes.
+    pub(super) fn for_one_process(&self, given: Option<&UserId>) -> Self {
+        let mut call = self.clone();
+        match &mut call {
+            Self::Login(login) if matches!(login.new_user, NewUserId::NextInteger { .. }) => {
+                let unused = || UserId::parse("unused").expect("an id");
+                login.new_user = NewUserId::Generated(given.cloned().unwrap_or_else(unused));
+            }
+            Self::ReserveSms(message) => message.limits.daily_budget = u64::MAX,
+            _ => {}
+        }
+        call
     }
 
     fn choose(known: &mut Known, random: &mut fastrand::Rng, now: Timestamp) -> Option<Self> {
@@ -369,7 +446,10 @@ impl Call {
                 }
                 format!("{outcome:?}")
             }
-            Self::CodeUsed(code, now) => format!("{:?}", store.is_code_used(code, *now).await?),
+            Self::CodeUsed(code, now) => {
+                let found = store.code_use(code, Some(&CLIENT), *now).await?;
+                format!("{found:?}")
+            }
             Self::ReserveSms(message) => format!("{:?}", store.reserve_sms(message).await?),
             Self::ReleaseSms(phone, id, slots, now) => {
                 format!("{:?}", store.release_sms(phone, *id, *slots, *now).await?)

@@ -3,14 +3,17 @@
 use std::collections::HashSet;
 
 use super::{
-    calls::Call,
+    calls::{Call, SCARCE_MESSAGES},
     history::{Entry, History},
-    server::{Moment, locked},
+    server::{Applied, Moment, locked},
 };
 use crate::{
     crypto::Key,
     entropy::Entropy,
-    store::{OpenOptions, StoreError, WrappingKeys, engine_store::EngineStore},
+    store::{
+        OpenOptions, Store as _, StoreError, UserLookup, WrappingKeys, engine_store::EngineStore,
+    },
+    types::UserId,
 };
 
 /// A call that took effect.
@@ -48,12 +51,17 @@ fn effects(history: &History) -> Result<Vec<Effect<'_>>, String> {
             continue;
         }
         let is_answered = matches!(entry.outcome, Some(Ok(_)));
-        let mut moments: Vec<_> = trace
-            .commits
-            .iter()
-            .filter(|commit| !commit.is_log())
-            .map(|commit| commit.at)
-            .collect();
+        let commits = trace.commits.iter().filter(|commit| !commit.is_log());
+        // A lost attempt that came when the call had read for the last time, and so with nothing to do
+        // with its outcome: all that it had read was there again, because others had removed it.
+        let is_stray = |commit: &&Applied| is_answered && trace.is_stray(commit);
+        let (stray, commits): (Vec<_>, Vec<_>) = commits.partition(is_stray);
+        effects.extend(stray.into_iter().map(|commit| Effect {
+            at: commit.at,
+            entry,
+            role: Role::Unanswered,
+        }));
+        let mut moments: Vec<_> = commits.into_iter().map(|commit| commit.at).collect();
         // A call that changed nothing saw what was there at its last read.
         if moments.is_empty() && is_answered {
             moments.extend(trace.last_read);
@@ -84,6 +92,47 @@ fn effects(history: &History) -> Result<Vec<Effect<'_>>, String> {
     }
     effects.sort_by_key(|effect| effect.at);
     Ok(effects)
+}
+
+/// Whether the day's messages were spent, or held by other processes: a store of one process cannot
+/// say that.
+fn is_out_of_messages(entry: &Entry) -> bool {
+    let Some(Ok(told)) = &entry.outcome else {
+        return false;
+    };
+    matches!(entry.call, Call::ReserveSms(_)) && told.text.starts_with("Budget(")
+}
+
+/// What is wrong with how many of the few messages of a day were granted. Each is to another phone,
+/// so each commit took one.
+fn spent_messages(history: &History) -> Option<String> {
+    let is_scarce = |entry: &&Entry| match &entry.call {
+        Call::ReserveSms(message) => message.limits.daily_budget == SCARCE_MESSAGES,
+        _ => false,
+    };
+    let granted = history.entries.iter().filter(is_scarce).filter(|entry| {
+        let trace = locked(&entry.trace);
+        !trace.commits.is_empty()
+    });
+    let ids: HashSet<_> = granted
+        .filter_map(|entry| match &entry.call {
+            Call::ReserveSms(message) => Some(message.id.0),
+            _ => None,
+        })
+        .collect();
+    let most = usize::try_from(SCARCE_MESSAGES).expect("few");
+    (ids.len() > most).then(|| format!("{} of {most} messages were granted", ids.len()))
+}
+
+/// The new user whom a commit made, where ids are integers.
+async fn new_user(store: &EngineStore, entry: &Entry, at: Moment) -> Option<UserId> {
+    let id = {
+        let trace = locked(&entry.trace);
+        let commit = trace.commits.iter().find(|commit| commit.at == at)?;
+        commit.integer_user()?
+    };
+    let known = store.lookup_user(&id).await.expect("memory works");
+    matches!(known, UserLookup::Unknown).then_some(id)
 }
 
 /// How much was judged, so that histories in which nothing succeeds are no success.
@@ -123,6 +172,9 @@ pub(super) async fn check(history: &History, options: &OpenOptions) -> Result<Ju
         Ok(effects) => effects,
         Err(wrong) => return fail(wrong),
     };
+    if let Some(wrong) = spent_messages(history) {
+        return fail(wrong);
+    }
     let mut judged = Judged::default();
     // Of calls whose commit was overwritten: those that were told what came of it.
     let mut is_settled = HashSet::new();
@@ -131,7 +183,12 @@ pub(super) async fn check(history: &History, options: &OpenOptions) -> Result<Ju
         if role == Role::SecondLook && is_settled.contains(&of) {
             continue;
         }
-        let expected = entry.call.make(&store).await.expect("memory works").text;
+        if is_out_of_messages(entry) {
+            continue;
+        }
+        let new_user = new_user(&store, entry, at).await;
+        let call = entry.call.for_one_process(new_user.as_ref());
+        let expected = call.make(&store).await.expect("memory works").text;
         judged.overwritten += usize::from(role == Role::Overwritten);
         judged.unanswered += usize::from(role == Role::Unanswered);
         let Some(Ok(told)) = &entry.outcome else {

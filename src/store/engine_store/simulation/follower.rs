@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::server::locked;
 use crate::store::{LogCursor, RevocationEntry, Store};
 
@@ -13,19 +15,29 @@ pub(super) const POLL: Duration = Duration::from_secs(1);
 pub(super) struct Follower {
     cursor: Option<LogCursor>,
     seen: Vec<RevocationEntry>,
+    /// How often the server had changed when it last began to read to the end.
+    read_at: Option<u64>,
 }
 
 impl Follower {
-    /// Reads to the end; says what was acknowledged before that and is not in what was read.
+    /// Reads to the end, unless nothing has changed at the server since; says what was acknowledged
+    /// before that and is not in what was read.
     pub(super) async fn poll(
         &mut self,
         store: &dyn Store,
+        server_changes: u64,
         acknowledged: &std::sync::Mutex<Vec<RevocationEntry>>,
     ) -> Option<RevocationEntry> {
         const LIMIT: usize = 4;
         const MAX_AGE: Duration = Duration::from_mins(15);
         let due = locked(acknowledged).clone();
-        loop {
+        if self.read_at == Some(server_changes)
+            && let Some(cursor) = &mut self.cursor
+        {
+            // It would find nothing, and the place would stay.
+            cursor.asked_at = Instant::now();
+        }
+        while self.read_at != Some(server_changes) {
             // A server that is away is asked again at the next turn.
             let page = store
                 .revocations(self.cursor.as_ref(), MAX_AGE, LIMIT)
@@ -34,7 +46,7 @@ impl Follower {
             self.seen.extend(page.entries);
             self.cursor = Some(page.next);
             if !page.more {
-                break;
+                self.read_at = Some(server_changes);
             }
         }
         due.into_iter().find(|entry| !self.seen.contains(entry))

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    calls::{Call, Known, Response},
+    calls::{Call, Known, Response, Theme},
     follower::{Follower, POLL},
     server::{Connection, Host, Server, Trace, locked},
 };
@@ -32,6 +32,8 @@ use crate::{
 const CALLS: usize = 6;
 /// The longest time that a client waits between two calls.
 const THINKING: Duration = Duration::from_millis(300);
+/// The longest time between two revocations, however little the clients do.
+const LOG_PAUSE: Duration = Duration::from_secs(20);
 /// How far the clock of a replica is from the server's, at most.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
 
@@ -90,6 +92,8 @@ struct World {
     /// Clients have ended, and nothing is on its way.
     is_over: watch::Sender<bool>,
     options: OpenOptions,
+    /// What clients do.
+    theme: Theme,
     began: Instant,
 }
 
@@ -167,8 +171,10 @@ impl World {
             tokio::time::sleep(self.up_to(THINKING)).await;
             let replica = self.random(|random| random.usize(..self.clocks.len()));
             let now = self.now(replica);
-            let call =
-                self.random(|random| Call::random(&mut self.known.borrow_mut(), random, now));
+            let call = self.random(|random| {
+                let known = &mut self.known.borrow_mut();
+                Call::random(self.theme, known, random, now)
+            });
             // Once in a while the same is asked of another replica at the same time.
             if self.random(|random| random.u8(..8) == 0) {
                 let other = self.random(|random| random.usize(..self.clocks.len()));
@@ -185,11 +191,12 @@ impl World {
         loop {
             let is_over = *self.is_over.borrow();
             let (host, store, _) = self.store_of(replica);
+            let changes = self.server.changes();
             let missed = tokio::select! {
                 biased;
                 // The process that takes its place follows from where this one was.
                 () = host.died() => None,
-                missed = follower.poll(&store, &self.acknowledged) => missed,
+                missed = follower.poll(&store, changes, &self.acknowledged) => missed,
             };
             if let Some(missed) = missed {
                 let missed = format!("the follower of replica {replica} missed {missed:?}");
@@ -202,6 +209,20 @@ impl World {
             let mut over = self.is_over.subscribe();
             // The sender lives as long as this.
             drop(timeout(POLL, over.wait_for(|is_over| *is_over)).await);
+        }
+    }
+
+    /// Ends tokens of some user every now and then, so that readers of the log do not stay where they
+    /// are, until nothing is on its way any more.
+    async fn move_the_log_on(self: Rc<Self>) {
+        while !self.clients_ended.get() || self.server.is_busy() {
+            tokio::time::sleep(self.up_to(LOG_PAUSE)).await;
+            let replica = self.random(|random| random.usize(..self.clocks.len()));
+            let now = self.now(replica);
+            let call = self.random(|random| Call::revocation(&self.known.borrow(), random, now));
+            if let Some(call) = call {
+                self.call(replica, call).await;
+            }
         }
     }
 
@@ -234,6 +255,7 @@ pub(super) async fn make(seed: u64, options: &OpenOptions) -> History {
     let mut random = fastrand::Rng::with_seed(seed);
     let count = random.usize(2..=5);
     let clients = random.usize(2..=4);
+    let theme = Theme::random(&mut random);
     let clocks = (0..count)
         .map(|_| CLOCK_DIFFERENCE.mul_f64(random.f64()))
         .collect();
@@ -249,6 +271,7 @@ pub(super) async fn make(seed: u64, options: &OpenOptions) -> History {
         clients_ended: Cell::new(false),
         is_over: watch::Sender::new(false),
         options: options.clone(),
+        theme,
         began: Instant::now(),
     });
     let tasks = LocalSet::new();
@@ -261,6 +284,7 @@ pub(super) async fn make(seed: u64, options: &OpenOptions) -> History {
             let followers: Vec<_> = (0..count)
                 .map(|replica| tokio::task::spawn_local(Rc::clone(&world).follow(replica)))
                 .collect();
+            let moving = tokio::task::spawn_local(Rc::clone(&world).move_the_log_on());
             let disturbing = tokio::task::spawn_local(Rc::clone(&world).disturb());
             let clients: Vec<_> = (0..clients)
                 .map(|_| tokio::task::spawn_local(Rc::clone(&world).client()))
@@ -273,6 +297,7 @@ pub(super) async fn make(seed: u64, options: &OpenOptions) -> History {
                 .await
                 .expect("the last one that was killed starts");
             world.server.calm_down().await;
+            moving.await.expect("the last revocation ends");
             // Whatever was paused goes on, and whatever runs ends.
             tokio::time::sleep(Duration::from_mins(1)).await;
             let inventory = Call::inventory(&world.known.borrow(), world.now(0));
@@ -285,8 +310,13 @@ pub(super) async fn make(seed: u64, options: &OpenOptions) -> History {
             }
         })
         .await;
+    let mut violations = world.violations.take();
+    let late = world.server.late_lines();
+    if late > 0 {
+        violations.push(format!("{late} lines of the log came too late"));
+    }
     History {
         entries: world.entries.take(),
-        violations: world.violations.take(),
+        violations,
     }
 }

@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -26,15 +26,20 @@ use crate::{
         engines::versioned,
         error::EngineError,
         fixture::NOW,
-        operations::layout,
+        operations::layout::{self, LogLineId},
     },
-    types::Timestamp,
+    types::{Timestamp, UserId},
 };
 
 /// The longest time that one way through the network takes as a rule.
 const LATENCY: Duration = Duration::from_millis(20);
-/// The longest time after which a commit that its caller gave up still happens.
+/// The longest time after which a commit that its caller gave up still happens, and the longest that
+/// the server waits for a standby.
 const LATE: Duration = Duration::from_secs(45);
+/// After so long a commit that gets no answer is given up.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How far a line of the log may come behind others, so that every reader finds it.
+const LOG_WINDOW: Duration = Duration::from_secs(30);
 
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -47,6 +52,11 @@ pub(super) type Moment = u64;
 struct Records {
     records: versioned::Records,
     moment: Moment,
+    /// Commits that have begun, and wait until a standby has them: nobody sees what they write, and
+    /// they keep their locks.
+    waiting: Vec<Commit>,
+    /// Lines of the log that came when no reader has to look for them any more.
+    late_lines: usize,
 }
 
 /// The server that all replicas share.
@@ -55,6 +65,8 @@ pub(super) struct Server {
     began: Instant,
     /// How far the clock was set back.
     set_back: Mutex<Duration>,
+    /// Commits that happened, and steps of the clock.
+    changes: AtomicU64,
     random: Mutex<fastrand::Rng>,
     /// Commits that are on their way although their callers have given up.
     late: watch::Sender<usize>,
@@ -78,6 +90,8 @@ pub(super) struct Trace {
 #[derive(Debug)]
 pub(super) struct Applied {
     pub(super) at: Moment,
+    /// The call was told that it had happened.
+    pub(super) is_told: bool,
     version: Version,
     keys: Vec<Vec<u8>>,
 }
@@ -109,6 +123,8 @@ enum Fault {
     HappenUntold,
     /// It happens after its caller has given up.
     Late,
+    /// It begins now and is seen later.
+    Wait,
 }
 
 impl Records {
@@ -116,12 +132,37 @@ impl Records {
         let record = self.records.get(key);
         record.map_or(Version::ABSENT, |record| record.version)
     }
+
+    /// Whether all that a commit has read is as it was, and it gets its locks.
+    fn permits(&self, commit: &Commit) -> bool {
+        let is_same = |(key, read): (&Vec<u8>, &Version)| self.version(key) == *read;
+        let has_locks = |other: &Commit| {
+            let (mut ours, mut theirs) = (commit.changes.keys(), other.changes.keys());
+            !ours.any(|key| touches(other, key)) && !theirs.any(|key| touches(commit, key))
+        };
+        commit.reads.iter().all(is_same) && self.waiting.iter().all(has_locks)
+    }
+}
+
+fn touches(commit: &Commit, key: &Vec<u8>) -> bool {
+    commit.reads.contains_key(key) || commit.changes.contains_key(key)
 }
 
 impl Applied {
     /// Whether it is a line of the log alone, which a call writes again when it came late.
     pub(super) fn is_log(&self) -> bool {
         self.keys.iter().all(|key| key.starts_with(layout::LOG))
+    }
+
+    /// The user with an integer as id who may be new in it.
+    pub(super) fn integer_user(&self) -> Option<UserId> {
+        let mut users = self
+            .keys
+            .iter()
+            .filter_map(|key| key.strip_prefix(layout::USERS));
+        let is_integer = |id: &&[u8]| id.iter().all(u8::is_ascii_digit);
+        let id = std::str::from_utf8(users.find(is_integer)?).ok()?;
+        UserId::parse(id).ok()
     }
 
     /// Whether something of it has not been overwritten.
@@ -132,6 +173,17 @@ impl Applied {
 }
 
 impl Trace {
+    fn told(&mut self, version: Version) {
+        for applied in &mut self.commits {
+            applied.is_told |= applied.version == version;
+        }
+    }
+
+    /// Whether a commit happened after all that the call has read and been told.
+    pub(super) fn is_stray(&self, commit: &Applied) -> bool {
+        !commit.is_told && self.last_read.is_some_and(|read| read < commit.at)
+    }
+
     fn read(&mut self, records: &Records) {
         self.last_read = Some(records.moment);
         let last = self.commits.last();
@@ -188,6 +240,7 @@ impl Server {
             records: Mutex::default(),
             began: Instant::now(),
             set_back: Mutex::default(),
+            changes: AtomicU64::new(0),
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
             late: watch::Sender::new(0),
             is_calm: Mutex::new(false),
@@ -210,6 +263,12 @@ impl Server {
     /// Sets the server's clock back, as a failover to another server may.
     pub(super) fn set_clock_back(&self, by: Duration) {
         *locked(&self.set_back) += by;
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often it has changed: as long as this is the same, nothing new can be read.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
     }
 
     fn random<T>(&self, choose: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
@@ -239,7 +298,8 @@ impl Server {
             7..13 => Fault::Lose,
             13..21 => Fault::HappenUntold,
             21..27 => Fault::Late,
-            27.. => Fault::Nothing,
+            27..31 => Fault::Wait,
+            31.. => Fault::Nothing,
         })
     }
 
@@ -247,14 +307,27 @@ impl Server {
         !*locked(&self.is_calm) && self.random(|random| random.u8(..) < 2)
     }
 
+    /// Compares and writes, in one step.
     fn apply(&self, commit: &Commit, trace: &Mutex<Trace>) -> CommitOutcome {
         let mut all = locked(&self.records);
-        let is_same = |(key, read): (&Vec<u8>, &Version)| all.version(key) == *read;
-        if self.time() > commit.not_after || !commit.reads.iter().all(is_same) {
+        let now = self.time();
+        if now > commit.not_after || !all.permits(commit) {
             return CommitOutcome::Conflict;
         }
-        let mut trace = locked(trace);
-        if trace.commits.iter().any(|applied| applied.is_in(&all)) && !is_blind(commit) {
+        let lines = commit
+            .changes
+            .keys()
+            .filter_map(|key| LogLineId::from_key(key));
+        let late = lines
+            .filter(|line| line.at().plus(LOG_WINDOW) < now)
+            .count();
+        all.late_lines += late;
+        self.write(&mut all, commit, &mut locked(trace));
+        CommitOutcome::Committed
+    }
+
+    fn write(&self, all: &mut Records, commit: &Commit, trace: &mut Trace) {
+        if trace.commits.iter().any(|applied| applied.is_in(all)) && !is_blind(commit) {
             trace.repeated = true;
         }
         for (key, value) in &commit.changes {
@@ -270,12 +343,52 @@ impl Server {
             }
         }
         all.moment += 1;
+        self.changes.fetch_add(1, Ordering::SeqCst);
         trace.commits.push(Applied {
             at: all.moment,
+            is_told: false,
             version: commit.version,
             keys: commit.changes.keys().cloned().collect(),
         });
-        CommitOutcome::Committed
+    }
+
+    /// Compares now, and writes when a standby has it; meanwhile the locks are kept. `None`: it does
+    /// not begin. Otherwise it happens, whether this is waited for or not.
+    fn begin(
+        self: &Arc<Self>,
+        commit: &Commit,
+        trace: &Arc<Mutex<Trace>>,
+    ) -> Option<tokio::task::JoinHandle<()>> {
+        {
+            let mut all = locked(&self.records);
+            if self.time() > commit.not_after || !all.permits(commit) {
+                return None;
+            }
+            all.waiting.push(commit.clone());
+        }
+        let span = self.random(|random| LATE.mul_f64(random.f64()));
+        let (server, trace, commit) = (Arc::clone(self), Arc::clone(trace), commit.clone());
+        self.late.send_modify(|late| *late += 1);
+        Some(tokio::spawn(async move {
+            tokio::time::sleep(span).await;
+            {
+                let mut all = locked(&server.records);
+                all.waiting.retain(|other| other.version != commit.version);
+                server.write(&mut all, &commit, &mut locked(&trace));
+            }
+            server.late.send_modify(|late| *late -= 1);
+        }))
+    }
+
+    /// How many lines of the log came when no reader has to look for them any more, though the
+    /// server let nothing wait.
+    pub(super) fn late_lines(&self) -> usize {
+        locked(&self.records).late_lines
+    }
+
+    /// Whether commits are on their way although their callers have given up.
+    pub(super) fn is_busy(&self) -> bool {
+        *self.late.borrow() > 0
     }
 
     fn pairs(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> VersionedPairs {
@@ -375,7 +488,20 @@ impl SharedEngine for Connection {
                 });
                 Ok(CommitOutcome::Unknown)
             }
+            Fault::Wait => match self.server.begin(commit, &self.trace) {
+                None => Ok(CommitOutcome::Conflict),
+                Some(mut waiting) => {
+                    // A process that is stopped meanwhile finds the answer.
+                    let is_stopped = self.server.random(fastrand::Rng::bool);
+                    let limit = if is_stopped { LATE } else { COMMIT_TIMEOUT };
+                    let answer = tokio::time::timeout(limit, &mut waiting).await;
+                    Ok(answer.map_or(CommitOutcome::Unknown, |_| CommitOutcome::Committed))
+                }
+            },
         };
+        if outcome == Ok(CommitOutcome::Committed) {
+            locked(&self.trace).told(commit.version);
+        }
         self.receive().await;
         outcome
     }

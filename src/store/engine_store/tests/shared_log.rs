@@ -186,7 +186,7 @@ async fn clocks_that_differ_hide_no_line() {
         (&one, 3, NOW.plus(hour)),
         (&other, 4, NOW.minus(day)),
     ] {
-        tokio::time::sleep(Duration::from_secs(40)).await;
+        tokio::time::sleep(Duration::from_secs(20)).await;
         revoke(store, session, now).await.unwrap();
         reader.poll().await;
     }
@@ -234,6 +234,19 @@ async fn an_engine_whose_clock_is_set_back_hides_no_line() {
     revoke(&one, 4, NOW).await.unwrap();
     reader.poll().await;
     assert_eq!(reader.seen(), [1, 2, 3, 4].into());
+}
+
+/// The clock has come to where it was before the reader looks again, so that it shows nothing.
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_was_stopped_while_the_clock_was_set_back_misses_no_line() {
+    let (one, _, mut reader, engine) = processes().await;
+    revoke(&one, 1, NOW).await.unwrap();
+    reader.poll().await;
+    engine.set_clock_back(Duration::from_secs(40));
+    revoke(&one, 2, NOW).await.unwrap();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    reader.poll().await;
+    assert_eq!(reader.seen(), [1, 2].into());
 }
 
 #[tokio::test(start_paused = true)]
