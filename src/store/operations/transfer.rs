@@ -229,12 +229,12 @@ pub(in crate::store) fn batches(
     let mut batches = Vec::new();
     let (mut batch, mut changed) = (Vec::new(), 0);
     for record in records {
-        let changes = change_count(&record);
-        if !batch.is_empty() && changed + changes > limit {
+        let count = change_count(&record);
+        if !batch.is_empty() && changed + count > limit {
             batches.push(std::mem::take(&mut batch));
             changed = 0;
         }
-        changed += changes;
+        changed += count;
         batch.push(record);
     }
     batches.push(batch);

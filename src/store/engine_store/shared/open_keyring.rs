@@ -62,19 +62,16 @@ pub(in crate::store::engine_store) async fn open_keyring(
                     found,
                 });
             }
-            Some(wrapped) => match Keyring::unwrap(keys, wrapped) {
-                Some((keyring, with)) => {
-                    ciphers.check(&keyring).map_err(unavailable)?;
-                    if with == WrappedWith::Present || access == Access::ReadOnly {
-                        return Ok(keyring);
-                    }
-                    keyring
+            Some(wrapped) => {
+                let path = engine.name().into();
+                let (keyring, with) =
+                    Keyring::unwrap(keys, wrapped).ok_or(OpenError::WrongKey { path })?;
+                ciphers.check(&keyring).map_err(unavailable)?;
+                if with == WrappedWith::Present || access == Access::ReadOnly {
+                    return Ok(keyring);
                 }
-                None => {
-                    let path = engine.name().into();
-                    return Err(OpenError::WrongKey { path });
-                }
-            },
+                keyring
+            }
         };
         let wrapped = keyring.wrap(keys, entropy).map_err(unavailable)?;
         let commit = Commit {
