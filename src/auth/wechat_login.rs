@@ -160,26 +160,26 @@ impl Auth {
             client,
             token_profile,
         } = elsewhere;
-        let opened = match self
+        let login = match self
             .store
             .code_use(code, client.as_ref(), self.now())
             .await?
         {
             CodeUse::Unused => return Ok(None),
             CodeUse::Used => return Err(AuthError::CodeUsed),
-            CodeUse::Opened(opened) => opened,
+            CodeUse::Opened(login) => login,
         };
         let grant = Grant {
-            user: &opened.user,
-            session: &opened.session,
-            global_epoch: opened.global_epoch,
+            user: &login.user,
+            session: &login.session,
+            global_epoch: login.global_epoch,
         };
         let openid = self
             .openid_for(&grant.user.id, grant.session.id, token_profile)
             .await?;
         let signed_in = self.sign(&grant, openid, token_profile, self.now()).await?;
         Ok(Some(SignedIn {
-            is_new_user: opened.is_new_user,
+            is_new_user: login.is_new_user,
             ..signed_in
         }))
     }

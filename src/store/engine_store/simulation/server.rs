@@ -49,7 +49,7 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) type Moment = u64;
 
 #[derive(Default)]
-struct Records {
+struct ServerState {
     records: versioned::Records,
     moment: Moment,
     /// Commits that have begun, and wait until a standby has them: nobody sees what they write, and
@@ -61,7 +61,7 @@ struct Records {
 
 /// The server that all replicas share.
 pub(super) struct Server {
-    records: Mutex<Records>,
+    records: Mutex<ServerState>,
     began: Instant,
     /// How far the clock was set back.
     set_back: Mutex<Duration>,
@@ -127,7 +127,7 @@ enum Fault {
     Wait,
 }
 
-impl Records {
+impl ServerState {
     fn version(&self, key: &[u8]) -> Version {
         let record = self.records.get(key);
         record.map_or(Version::ABSENT, |record| record.version)
@@ -166,7 +166,7 @@ impl Applied {
     }
 
     /// Whether something of it has not been overwritten.
-    fn is_in(&self, records: &Records) -> bool {
+    fn is_in(&self, records: &ServerState) -> bool {
         let mut versions = self.keys.iter().map(|key| records.version(key));
         versions.any(|version| version == self.version)
     }
@@ -184,7 +184,7 @@ impl Trace {
         !commit.is_told && self.last_read.is_some_and(|read| read < commit.at)
     }
 
-    fn read(&mut self, records: &Records) {
+    fn read(&mut self, records: &ServerState) {
         self.last_read = Some(records.moment);
         let last = self.commits.last();
         self.saw_commit = last.is_some_and(|applied| applied.is_in(records));
@@ -326,7 +326,7 @@ impl Server {
         CommitOutcome::Committed
     }
 
-    fn write(&self, all: &mut Records, commit: &Commit, trace: &mut Trace) {
+    fn write(&self, all: &mut ServerState, commit: &Commit, trace: &mut Trace) {
         if trace.commits.iter().any(|applied| applied.is_in(all)) && !is_blind(commit) {
             trace.repeated = true;
         }
