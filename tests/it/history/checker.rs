@@ -202,19 +202,8 @@ impl<'a> Index<'a> {
         self.by_access.insert(&tokens.access, (number, event));
     }
 
-    /// Whether something of this kind was asked for this user, and may have happened by then.
-    fn may_have(
-        &self,
-        of_kind: &HashMap<&'a str, Vec<&'a Event>>,
-        user: &str,
-        by: Duration,
-    ) -> bool {
-        let events = of_kind.get(user);
-        events.is_some_and(|events| events.iter().any(|event| event.began < by))
-    }
-
     fn may_be_erased(&self, user: &str, by: Duration) -> bool {
-        self.may_have(&self.erasures, user, by)
+        may_have(&self.erasures, user, by)
     }
 
     /// One user for each person and phone, until that one is erased.
@@ -280,7 +269,7 @@ impl<'a> Index<'a> {
 
     fn has_cause(&self, session: &Session<'_>, by: Duration) -> bool {
         session.logouts.iter().any(|logout| logout.began < by)
-            || self.may_have(&self.bans, session.user, by)
+            || may_have(&self.bans, session.user, by)
             || self.may_be_erased(session.user, by)
     }
 
@@ -370,6 +359,12 @@ impl<'a> Index<'a> {
     }
 }
 
+/// Whether something of this kind was asked for this user, and may have happened by then.
+fn may_have(of_kind: &HashMap<&str, Vec<&Event>>, user: &str, by: Duration) -> bool {
+    let events = of_kind.get(user);
+    events.is_some_and(|events| events.iter().any(|event| event.began < by))
+}
+
 impl Session<'_> {
     /// Whether a refresh that was given up may have been executed when its token had been used twice
     /// over: then the session ends, as if the token had been stolen.
@@ -383,7 +378,7 @@ impl Session<'_> {
         before
             .filter(|event| event.told == Told::Unknown)
             .filter_map(|event| generation(event))
-            .any(|generation| newest.is_some_and(|newest| generation + 1 <= newest))
+            .any(|generation| newest.is_some_and(|newest| generation < newest))
     }
 }
 
@@ -400,7 +395,7 @@ fn judge_lateness(
         .filter(|one| one.began < event.ended)
         .map(|one| one.ended.min(event.began))
         .fold(revocation.ended, Duration::max);
-    let late = event.began - revocation.ended;
+    let late = event.began.saturating_sub(revocation.ended);
     findings.longest = findings.longest.max(late);
     if clear_since == revocation.ended {
         findings.longest_undisturbed = findings.longest_undisturbed.max(late);

@@ -104,12 +104,6 @@ impl World<'_> {
         self.number.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The person at a place: another one after some logins.
-    fn person(&self, kind: char, place: usize, logins: &AtomicUsize) -> String {
-        let turn = logins.fetch_add(1, Ordering::Relaxed) / (LOGINS * PEOPLE);
-        format!("{kind}{place}x{turn}")
-    }
-
     /// Asks a replica, and writes down what was told.
     pub fn ask(&self, replica: usize, ask: Ask, code: &str) -> Told {
         let address = self.addresses[replica].read().expect("a lock").clone();
@@ -252,7 +246,7 @@ impl<'a> Client<'a> {
         }
         let kind = if self.random.bool() { 'w' } else { 'e' };
         let place = self.random.usize(..PEOPLE);
-        let person = self.world.person(kind, place, logins);
+        let person = person(kind, place, logins);
         let code = format!("{person}-{}", self.world.number());
         let ask = Ask::Login {
             person: person.clone(),
@@ -495,9 +489,15 @@ impl<'a> Client<'a> {
     }
 }
 
+/// The person at a place: another one after some logins.
+fn person(kind: char, place: usize, logins: &AtomicUsize) -> String {
+    let turn = logins.fetch_add(1, Ordering::Relaxed) / (LOGINS * PEOPLE);
+    format!("{kind}{place}x{turn}")
+}
+
 /// A person's phone: the kind and the numbers of the name.
 fn phone_of(person: &str) -> String {
-    let numbers = person[1..].split('x').map(|part| part.parse::<usize>());
+    let numbers = person[1..].split('x').map(str::parse::<usize>);
     let numbers: Vec<_> = numbers.map(|number| number.expect("a number")).collect();
     format!("+86138{:04}{:04}", numbers[0], numbers[1])
 }

@@ -26,15 +26,18 @@ pub struct Severity {
     pub failovers: usize,
 }
 
+/// Makes the config of a replica from its links.
+type Start = dyn Fn(&[Link]) -> Setup + Send + Sync;
+
 /// A replica and its ways to the database.
 pub struct Replica {
     menshen: Mutex<Menshen>,
     links: Vec<Link>,
-    start: Box<dyn Fn(&[Link]) -> Setup + Send + Sync>,
+    start: Box<Start>,
 }
 
 impl Replica {
-    /// Starts one on this database. `start` makes its config from its links.
+    /// Starts one on this database.
     pub fn new(
         database: &Database,
         start: impl Fn(&[Link]) -> Setup + Send + Sync + 'static,

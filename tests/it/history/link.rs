@@ -174,10 +174,7 @@ impl Shared {
 /// Carries bytes until one side ends, or fewer of them may pass than there are.
 fn pass<F: End, T: End>(mut from: F, mut to: T, mut permits: impl FnMut(&[u8]) -> usize) {
     let mut buffer = vec![0; 1 << 16];
-    loop {
-        let Ok(read @ 1..) = from.read(&mut buffer) else {
-            break;
-        };
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
         let permitted = permits(&buffer[..read]).min(read);
         if to.write_all(&buffer[..permitted]).is_err() || permitted < read {
             break;
