@@ -52,7 +52,7 @@ pub(super) async fn page(
                     .any(|name| line.field(name) == Some(person)))
     };
     let shown: Vec<_> = events.iter().filter(is_wanted).take(MAX_ROWS).collect();
-    let content = html! {
+    let body = html! {
         h1 { (texts.audit) }
         form.search method="get" action="/console/audit" role="search" {
             p.field {
@@ -86,7 +86,7 @@ pub(super) async fn page(
             p.hint { (texts.events_are_in_the_log) }
         }
     };
-    framed(&context, Section::Audit, texts.audit, &content).into_response()
+    framed(&context, Section::Audit, texts.audit, &body).into_response()
 }
 
 fn row(line: &AuditLine, person: &str) -> Markup {

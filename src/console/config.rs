@@ -39,13 +39,13 @@ pub(super) async fn page(
     let texts = context.texts();
     let with_defaults = shown.is_ok_and(|Query(shown)| shown.all.is_some());
     let reload = console.parts.memory.reload_state();
-    let content = html! {
+    let body = html! {
         h1 { (texts.config) }
         (last_reload(&reload, &context))
         (values(&console.parts.values, with_defaults, &context))
         (check_form(&context))
     };
-    framed(&context, Section::Config, texts.config, &content)
+    framed(&context, Section::Config, texts.config, &body)
 }
 
 fn last_reload(reload: &ReloadState, context: &PageContext) -> Markup {
@@ -142,7 +142,7 @@ pub(super) async fn check(
     let checked: Result<Vec<String>, Vec<String>> = checked
         .await
         .unwrap_or_else(|error| Err(vec![error.to_string()]));
-    let content = html! {
+    let body = html! {
         h1 { (texts.check_config) }
         p { a href="/console/config" { "← " (texts.config) } }
         section.card {
@@ -159,5 +159,5 @@ pub(super) async fn check(
         }
         (check_form(&context))
     };
-    framed(&context, Section::Config, texts.check_config, &content)
+    framed(&context, Section::Config, texts.check_config, &body)
 }

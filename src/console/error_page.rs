@@ -16,14 +16,14 @@ use crate::auth::AdministrationError;
 /// A page that says why.
 pub(super) fn error_page(context: &PageContext, status: StatusCode, message: &str) -> Response {
     let texts = context.texts();
-    let content = html! {
+    let body = html! {
         h1 { (texts.did_not_work) }
         p.notice.bad role="alert" { (message) }
         p { a href="/console" { (texts.back_to_now) } }
     };
     (
         status,
-        page(context, Section::None, texts.did_not_work, &content),
+        page(context, Section::None, texts.did_not_work, &body),
     )
         .into_response()
 }

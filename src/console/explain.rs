@@ -121,7 +121,7 @@ pub(super) async fn explain(
     let parts = &console.parts;
     let now = parts.admin.clock.now();
     let explanation = decide(&parts.gate, &parts.config, head.expose(), Some(from), now);
-    let content = html! {
+    let body = html! {
         h1 { (texts.explain) }
         p { a href="/console/why" { "← " (texts.why) } }
         (result(&explanation, texts))
@@ -130,7 +130,7 @@ pub(super) async fn explain(
             (explain_form(&context, &explanation.method, &redact::path(&explanation.path)))
         }
     };
-    framed(&context, Section::Why, texts.explain, &content).into_response()
+    framed(&context, Section::Why, texts.explain, &body).into_response()
 }
 
 fn result(explanation: &Explanation, texts: &Texts) -> Markup {

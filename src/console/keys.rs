@@ -39,14 +39,14 @@ pub(super) async fn page(
 ) -> Html<String> {
     let texts = context.texts();
     let is_rotated = done.is_ok_and(|Query(done)| done.done == "rotated");
-    let content = html! {
+    let body = html! {
         h1 { (texts.keys) }
         @if is_rotated { p.notice.good role="status" { (texts.key_was_rotated) } }
         (key_table(&console, &context).await)
         p { a.button href="/console/keys/rotate" { (texts.rotate) } }
         p.hint { (texts.rotate_hint) }
     };
-    framed(&context, Section::Keys, texts.keys, &content)
+    framed(&context, Section::Keys, texts.keys, &body)
 }
 
 async fn key_table(console: &Console, context: &PageContext) -> Markup {
@@ -99,7 +99,7 @@ pub(super) async fn confirm(Extension(context): Extension<PageContext>) -> Respo
 
 fn question(context: &PageContext, status: StatusCode) -> Response {
     let texts = context.texts();
-    let content = html! {
+    let body = html! {
         h1 { (texts.rotate_question) }
         section.card {
             p.lead { (texts.rotate_consequences) }
@@ -115,7 +115,7 @@ fn question(context: &PageContext, status: StatusCode) -> Response {
     };
     (
         status,
-        framed(context, Section::Keys, texts.rotate_question, &content),
+        framed(context, Section::Keys, texts.rotate_question, &body),
     )
         .into_response()
 }

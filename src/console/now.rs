@@ -28,12 +28,12 @@ pub(super) async fn page(
 ) -> Html<String> {
     let texts = context.texts();
     let figures = figures(&console, &context).await;
-    let content = html! {
+    let body = html! {
         h1 { (texts.now) }
         div id="figures" { (figures) }
         p.hint.no-script { a href="/console" { (texts.reload_page) } }
     };
-    framed(&context, Section::Now, texts.now, &content)
+    framed(&context, Section::Now, texts.now, &body)
 }
 
 /// What the page shows and updates.

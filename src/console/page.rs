@@ -22,7 +22,7 @@ pub(super) fn page(
     context: &PageContext,
     section: Section,
     title: &str,
-    content: &Markup,
+    body: &Markup,
 ) -> Html<String> {
     let texts = context.texts();
     let markup = html! {
@@ -69,7 +69,7 @@ pub(super) fn page(
                         }
                     }
                 }
-                main id="content" tabindex="-1" { (content) }
+                main id="content" tabindex="-1" { (body) }
                 footer { "menshen " (env!("CARGO_PKG_VERSION")) }
             }
         }

@@ -63,7 +63,7 @@ fn lookup_page(
             label.choice { input type="radio" name="by" value=(value) checked[value == by]; span { (name) } }
         }
     };
-    let content = html! {
+    let body = html! {
         h1 { (texts.people) }
         @if let Some((is_good, message)) = message {
             p.notice.bad[!is_good].good[is_good] role=(if is_good { "status" } else { "alert" }) { (message) }
@@ -103,7 +103,7 @@ fn lookup_page(
     };
     (
         status,
-        framed(context, Section::People, texts.people, &content),
+        framed(context, Section::People, texts.people, &body),
     )
         .into_response()
 }

@@ -72,7 +72,7 @@ pub(super) async fn page(
         by: Actor::Console,
     });
     let done = done.map(|Query(done)| done).unwrap_or_default();
-    let content = html! {
+    let body = html! {
         p { a href="/console/people" { "← " (texts.people) } }
         h1 { (name(&found)) @if found.user.disabled { " " span.tag.bad { (texts.banned) } } }
         @if let Some(message) = message(&done, &context) { p.notice.good role="status" { (message) } }
@@ -83,7 +83,7 @@ pub(super) async fn page(
         (session_table(&found.user.id, &sessions, &context))
         p { a href={ "/console/audit?person=" (found.user.id) } { (texts.events_of_person) } }
     };
-    framed(&context, Section::People, texts.people, &content).into_response()
+    framed(&context, Section::People, texts.people, &body).into_response()
 }
 
 fn name(found: &Identities) -> String {
@@ -224,7 +224,7 @@ pub(super) async fn confirm_deletion(
 
 fn question(context: &PageContext, status: StatusCode, id: &UserId) -> Response {
     let texts = context.texts();
-    let content = html! {
+    let body = html! {
         h1 { (texts.delete_question) }
         section.card {
             p.lead { (texts.delete_consequences) }
@@ -241,7 +241,7 @@ fn question(context: &PageContext, status: StatusCode, id: &UserId) -> Response 
     };
     (
         status,
-        framed(context, Section::People, texts.delete_question, &content),
+        framed(context, Section::People, texts.delete_question, &body),
     )
         .into_response()
 }

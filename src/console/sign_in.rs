@@ -48,7 +48,7 @@ pub(super) fn page(context: &PageContext, is_page: bool) -> Response {
 
 fn form(context: &PageContext, status: StatusCode, message: Option<&str>, to: &str) -> Response {
     let texts = context.texts();
-    let content = html! {
+    let body = html! {
         div.sign-in {
             h1 { (texts.sign_in_title) }
             p.lead { (texts.sign_in_lead) }
@@ -67,7 +67,7 @@ fn form(context: &PageContext, status: StatusCode, message: Option<&str>, to: &s
     };
     (
         status,
-        framed(context, Section::None, texts.sign_in_title, &content),
+        framed(context, Section::None, texts.sign_in_title, &body),
     )
         .into_response()
 }

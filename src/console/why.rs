@@ -41,7 +41,7 @@ pub(super) async fn page(
     };
     let requests = console.parts.recent.failed_requests();
     let id = filter.id.trim();
-    let content = html! {
+    let body = html! {
         h1 { (texts.why) }
         form.search method="get" action="/console/why" role="search" {
             label for="id" { (texts.request_id) }
@@ -63,7 +63,7 @@ pub(super) async fn page(
             p.notice { (texts.access_log_is_off) }
         }
     };
-    framed(&context, Section::Why, texts.why, &content).into_response()
+    framed(&context, Section::Why, texts.why, &body).into_response()
 }
 
 /// The code of the error, or of the one that report-only mode did not enforce.
