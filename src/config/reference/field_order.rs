@@ -100,7 +100,10 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_the_struct() {
-        assert_eq!(field_order("admin"), ["listen", "token", "token_file", "hosts"]);
+        assert_eq!(
+            field_order("admin"),
+            ["listen", "token", "token_file", "hosts"]
+        );
         assert_eq!(field_order("").first(), Some(&"mode"));
     }
 }
