@@ -18,6 +18,7 @@ mod error_page;
 mod events;
 mod explain;
 mod figures;
+mod file_keys;
 mod form;
 mod guard;
 mod keys;

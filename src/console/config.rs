@@ -9,13 +9,17 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{
+    file_keys::unknown_files,
     form::SessionForm,
     memory::{LastReload, ReloadState},
     page::{Section, page as framed, time, token_field},
     page_context::PageContext,
-    state::SharedConsole,
+    state::{Console, SharedConsole},
 };
 use crate::config::{SecretText, ValueInForce};
+
+/// Most problems of a config that a page lists.
+const MAX_PROBLEMS: usize = 100;
 
 /// Which values to show.
 #[derive(Debug, Default, Deserialize)]
@@ -127,18 +131,48 @@ fn check_form(context: &PageContext) -> Markup {
     }
 }
 
+/// The warnings of a config, or what is wrong with it; at most [`MAX_PROBLEMS`] of either.
+fn problems_of(console: &Console, text: &str) -> Result<Vec<String>, Vec<String>> {
+    let unknown = unknown_files(text, &console.parts.values);
+    if !unknown.is_empty() {
+        let not_read = |key| {
+            format!(
+                "{key}: the config in use does not name this file, so it is not read here; `menshen check` reads it"
+            )
+        };
+        return Err(unknown
+            .into_iter()
+            .take(MAX_PROBLEMS)
+            .map(not_read)
+            .collect());
+    }
+    match (console.parts.check)(text) {
+        Ok(loaded) => Ok(loaded
+            .warnings
+            .iter()
+            .take(MAX_PROBLEMS)
+            .map(ToString::to_string)
+            .collect()),
+        Err(problems) => Err(problems
+            .iter()
+            .take(MAX_PROBLEMS)
+            .map(ToString::to_string)
+            .collect()),
+    }
+}
+
 pub(super) async fn check(
     State(console): SharedConsole,
     Extension(context): Extension<PageContext>,
     SessionForm(PastedConfig { config }): SessionForm<PastedConfig>,
 ) -> Html<String> {
     let texts = context.texts();
+    let one_at_a_time = console.checks.clone().acquire_owned().await;
     // It reads the files that the config names.
-    let checked =
-        tokio::task::spawn_blocking(move || match (console.parts.check)(config.expose()) {
-            Ok(loaded) => Ok(loaded.warnings.iter().map(ToString::to_string).collect()),
-            Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
-        });
+    let checked = tokio::task::spawn_blocking(move || {
+        let _one_at_a_time = one_at_a_time;
+        problems_of(&console, config.expose())
+    });
     let checked: Result<Vec<String>, Vec<String>> = checked
         .await
         .unwrap_or_else(|error| Err(vec![error.to_string()]));

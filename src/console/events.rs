@@ -11,7 +11,10 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::timeout,
+};
 
 use super::{
     now,
@@ -22,6 +25,9 @@ use crate::admin::ChunkStream;
 
 /// How often the session is looked at where no sample comes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(15);
+
+/// A browser that takes an update no sooner is gone.
+const MAX_SENDING_TIME: Duration = Duration::from_secs(15);
 
 pub(super) async fn stream(
     State(console): SharedConsole,
@@ -50,12 +56,17 @@ async fn send(
     _permit: OwnedSemaphorePermit,
 ) {
     let mut sampled = console.parts.memory.sampled();
+    let generation = console.parts.memory.reload_state().generation;
     loop {
         tokio::select! {
             changed = sampled.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(CHECK_INTERVAL) => {}
             // The browser has left the page.
             () = parts.closed() => return,
+        }
+        // The next config may have another token. The browser asks again.
+        if console.parts.memory.reload_state().generation != generation {
+            return;
         }
         let (sessions, token) = (&console.parts.memory.sessions, &console.parts.token);
         let is_open = context
@@ -71,7 +82,8 @@ async fn send(
         } else {
             "event: end\ndata: \n\n".to_owned()
         };
-        if parts.send(Ok(event.into())).await.is_err() || !is_open {
+        let sent = timeout(MAX_SENDING_TIME, parts.send(Ok(event.into()))).await;
+        if !matches!(sent, Ok(Ok(()))) || !is_open {
             return;
         }
     }

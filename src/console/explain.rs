@@ -2,7 +2,10 @@
 //!
 //! Must stay true: the page repeats no token, no header of the form and no query.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use axum::{
     Extension,
@@ -124,7 +127,7 @@ pub(super) async fn explain(
     let body = html! {
         h1 { (texts.explain) }
         p { a href="/console/why" { "← " (texts.why) } }
-        (result(&explanation, texts))
+        (result(&explanation, &parts.config.identity.headers, texts))
         section.card {
             h2 { (texts.explain_another) }
             (explain_form(&context, &explanation.method, &redact::path(&explanation.path)))
@@ -133,7 +136,10 @@ pub(super) async fn explain(
     framed(&context, Section::Why, texts.explain, &body).into_response()
 }
 
-fn result(explanation: &Explanation, texts: &Texts) -> Markup {
+/// The claim of each identity header, as `identity.headers` has them.
+type HeaderClaims = BTreeMap<String, String>;
+
+fn result(explanation: &Explanation, claims: &HeaderClaims, texts: &Texts) -> Markup {
     let outcome = match explanation.outcome {
         "forwarded" => texts.outcome_forwarded,
         "answered" => texts.outcome_answered,
@@ -170,8 +176,8 @@ fn result(explanation: &Explanation, texts: &Texts) -> Markup {
                     }
                 }
             }
-            (headers(texts.backend_gets, &explanation.backend_gets))
-            (headers(texts.stripped, &explanation.stripped))
+            (headers(texts.backend_gets, &explanation.backend_gets, claims))
+            (headers(texts.stripped, &explanation.stripped, claims))
         }
     }
 }
@@ -195,12 +201,12 @@ fn token(explanation: &Explanation, texts: &Texts) -> Markup {
     }
 }
 
-fn headers(title: &str, notes: &[HeaderNote]) -> Markup {
+fn headers(title: &str, notes: &[HeaderNote], claims: &HeaderClaims) -> Markup {
     html! {
         @if !notes.is_empty() {
             h3 { (title) }
             dl.facts.headers {
-                @for note in notes { (fact(&note.name, &html! { span lang="en" { (shown(note)) } })) }
+                @for note in notes { (fact(&note.name, &html! { span lang="en" { (shown(note, claims)) } })) }
             }
         }
     }
@@ -214,10 +220,19 @@ fn without_user(text: &str, explanation: &Explanation) -> String {
     }
 }
 
-/// The value of a header without what is personal: the ids of user and session, and a phone.
-fn shown(note: &HeaderNote) -> String {
+/// The value of a header without what is personal: ids, a nickname, a phone.
+fn shown(note: &HeaderNote, claims: &HeaderClaims) -> String {
     let name = note.name.to_ascii_lowercase();
-    if name.contains("user-id") || name.contains("session-id") {
+    let claim = claims
+        .iter()
+        .find(|(header, _)| header.eq_ignore_ascii_case(&name))
+        .map(|(_, claim)| claim.as_str());
+    if matches!(
+        claim,
+        Some("sub" | "sid" | "openid" | "unionid" | "nickname")
+    ) || name.contains("user-id")
+        || name.contains("session-id")
+    {
         return redact::user_id(&note.value);
     }
     match Phone::parse_any(&note.value) {

@@ -24,6 +24,8 @@ pub(super) type CheckConfig = Box<dyn Fn(&str) -> Result<Loaded, Problems> + Sen
 pub struct Console {
     pub(super) parts: ConsoleParts,
     pub(super) streams: Arc<Semaphore>,
+    /// Checks of pasted configs.
+    pub(super) checks: Arc<Semaphore>,
 }
 
 /// The parts of the process that the pages read and act through.
@@ -46,6 +48,7 @@ impl Console {
         Self {
             parts,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            checks: Arc::new(Semaphore::new(1)),
         }
     }
 }
