@@ -162,8 +162,9 @@ impl Generation {
         if self.config.admin.has_token() {
             let (console, metrics) = (process.console.clone(), process.metrics.clone());
             let (store, stage) = (process.store.clone(), process.stage.clone());
+            let denylist = process.denylist.clone();
             self.tasks.push(GenerationTask(tokio::spawn(async move {
-                console.sample(&metrics, &*store, stage).await;
+                console.sample(&metrics, &*store, &denylist, stage).await;
             })));
         }
         let sms = &self.config.sms;

@@ -38,7 +38,7 @@ const FAILURES_BY_CHANCE: f64 = 5.0;
 const ENOUGH: f64 = 20.0;
 const ENOUGH_CALLS: f64 = 5.0;
 /// Seconds.
-const MAX_REVOCATION_LAG: f64 = 10.0;
+const MAX_REVOCATIONS_AGE: f64 = 10.0;
 const MAX_BACKLOG_AGE: f64 = 600.0;
 
 /// Codes that say that menshen cannot do its work.
@@ -118,14 +118,7 @@ fn process(samples: &Samples, facts: ProcessFacts, found: &mut Found) {
     let failed_polls = samples.increase(Figure::StoreErrors, FIVE_MINUTES, |labels| {
         labels[0] == "revocations"
     });
-    let lags = samples.line(Figure::RevocationLag, |_| true);
-    let has_changed = lags
-        .iter()
-        .rev()
-        .take(30)
-        .flatten()
-        .any(|lag| (lag - gauge(Figure::RevocationLag)).abs() > f64::EPSILON);
-    let is_late = gauge(Figure::RevocationLag) > MAX_REVOCATION_LAG && has_changed;
+    let is_late = gauge(Figure::RevocationsAge) > MAX_REVOCATIONS_AGE;
     found.add_if(
         is_late || failed_polls > FAILURES_BY_CHANCE,
         AlarmKind::RevocationsLate,

@@ -127,8 +127,8 @@ alarms! {
         zh: "menshen 的 TLS 证书将在两天内到期，或已到期", "到期之后客户端无法连接。", "手动续期并写入两个文件；几秒内会自动加载。";
     }
     RevocationsLate = "MenshenRevocationsLate", true {
-        en: "Revocations reach menshen late", "Sessions that were ended elsewhere, bans among them, go on here.", "The store. Earlier revocations stay in force.";
-        zh: "撤销信息迟迟没有到达 menshen", "在别处结束的会话（包括封禁）在这里仍然有效。", "检查存储。较早的撤销仍然有效。";
+        en: "Revocations reach menshen late", "Sessions that were ended elsewhere, bans among them, go on here.", "The store, or the way from this replica to the database. Earlier revocations stay in force.";
+        zh: "撤销信息迟迟没有到达 menshen", "在别处结束的会话（包括封禁）在这里仍然有效。", "检查存储，或本副本到数据库的链路。较早的撤销仍然有效。";
     }
     HookBacklog = "MenshenHookBacklog", false {
         en: "The backend has not heard what happened", "The oldest event has waited for {value}.", "The backend does not take a hook. Nothing is lost for `hooks.give_up_after` (3 days).";

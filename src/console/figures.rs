@@ -72,7 +72,7 @@ figures! {
     Streams = gauge "streams_open" ["kind"];
     Logins = counter "logins_total" ["method", "result"];
     Refreshes = counter "refresh_total" ["result"];
-    RevocationLag = gauge "revocation_lag_seconds" [];
+    RevocationsAge = gauge "revocations_age_seconds" [];
     SigningKeyAge = gauge "signing_key_age_seconds" [];
     WechatCalls = counter "wechat_calls_total" ["class"];
     WechatSum = sum "wechat_call_duration_seconds" [];

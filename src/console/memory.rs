@@ -11,7 +11,10 @@ use tokio::{
 };
 
 use super::{samples::Samples, sessions::ConsoleSessions, sign_in_limit::SignInLimit};
-use crate::{admin::ProcessStage, clock::Clock, metrics::Metrics, store::Store, types::Timestamp};
+use crate::{
+    admin::ProcessStage, auth::Denylist, clock::Clock, metrics::Metrics, store::Store,
+    types::Timestamp,
+};
 
 /// How often the counters are read.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
@@ -82,6 +85,7 @@ impl ConsoleMemory {
         &self,
         metrics: &Metrics,
         store: &dyn Store,
+        denylist: &Denylist,
         stage: watch::Receiver<ProcessStage>,
     ) {
         let mut ticks = interval(SAMPLE_INTERVAL);
@@ -98,6 +102,7 @@ impl ConsoleMemory {
                 }
             }
             until_size -= 1;
+            metrics.revocations_age.set(denylist.age().as_secs_f64());
             if *stage.borrow() != ProcessStage::Starting {
                 self.take_sample(metrics);
             }

@@ -430,7 +430,7 @@ fn process(samples: &Samples, reload: &ReloadState, texts: &Texts) -> Markup {
             dl.facts {
                 (fact(texts.config_generation, &html! { (reload.generation) ", " (texts.since) " " (time(&reload.since.rfc3339())) }))
                 (fact(texts.signing_key_age, &html! { (since(samples.gauge(Figure::SigningKeyAge))) }))
-                (fact(texts.revocation_lag, &html! { (since(samples.gauge(Figure::RevocationLag))) }))
+                (fact(texts.revocations_age, &html! { (since(samples.gauge(Figure::RevocationsAge))) }))
                 (fact(texts.in_flight, &html! { (number(samples.gauge(Figure::InFlight))) }))
                 (fact(texts.updated, &html! { @if let Some(at) = samples.last_at() { (time(&at.rfc3339())) } @else { "–" } }))
             }

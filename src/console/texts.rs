@@ -158,7 +158,7 @@ texts! {
     request_not_found: "No request with this id is among the last ones that ended with an error. The access log may have it.", "最近出错的请求中没有这个编号。访问日志中可能有。";
     requests: "Requests", "请求";
     resident: "resident", "常驻内存";
-    revocation_lag: "Last revocation reached this process within", "最近一次撤销到达本进程用时";
+    revocations_age: "Revocations read before", "距上次读取撤销日志";
     roles: "Roles", "角色";
     rotate: "Rotate …", "轮换…";
     rotate_confirm: "Yes, sign with a new key.", "是的，使用新密钥签名。";

@@ -53,8 +53,8 @@ const HOOK: Label = closed(
 const OP: Label = closed("op", OPERATIONS);
 
 /// Operations of the store, as `store/engine_store/store_trait.rs` names them.
-const OPERATIONS: &str = "add_key backlog bind_phone change_rights check close code_spent create_account credentials erase_user \
-    export find_user heartbeat hold_lease import_users keys known login prove_phone prove_wechat release_lease release_sms \
+const OPERATIONS: &str = "add_key backlog bind_phone change_rights check close code_spent create_account credentials discard_import \
+    erase_user export find_user heartbeat hold_lease import import_users keys known login prove_phone prove_wechat release_lease release_sms \
     remove_key renew replicas reseal reserve_sms restore revocations revoke rotate rotate_store_key session sessions \
     settle_outbox shared_time stats sweep take_outbox unbind_phone update_profile user users wechat_session withdraw";
 
