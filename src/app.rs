@@ -51,7 +51,7 @@ use crate::{
     metrics::Metrics,
     outbound::AdminClient,
     proxy::{Listener, Server, ServerParts, Streams, Tls, install_crypto},
-    store::{ReplicaId, UpkeepLease},
+    store::{Access, ReplicaId, UpkeepLease},
     telemetry::Sink,
 };
 
@@ -127,8 +127,10 @@ impl App {
         let tls = tls(&config, &metrics)?;
 
         // Opening may wait for another process, and signals are handled meanwhile.
-        let opened =
-            startup::open_store_when_reachable(&config, &metrics, &entropy, &admin).await?;
+        let opened = startup::when_reachable(&config.store, &admin, async || {
+            open_store(&config, Access::ReadWrite, &metrics, &entropy).await
+        })
+        .await?;
         config.store = secrets::with_generated_key(config.store)?;
         let store = opened.store;
         let denylist = Arc::new(Denylist::with_retention(Duration::ZERO));
@@ -163,16 +165,20 @@ impl App {
             source,
         });
         // Large, and awaited once.
-        let (mut generation, snapshot) =
-            Box::pin(Generation::build(&process, config, origins, None)).await?;
-        // The generation has set how long revocations are kept.
-        denylist
-            .load(&*store, &metrics)
-            .await
-            .context("cannot read the revocations")?;
+        let building = Box::pin(startup::when_reachable(&config.store, &admin, async || {
+            let (config, origins) = (config.clone(), origins.clone());
+            let built = Box::pin(Generation::build(&process, config, origins, None)).await?;
+            // The generation has set how long revocations are kept.
+            denylist
+                .load(&*store, &metrics)
+                .await
+                .context("cannot read the revocations")?;
+            // Before the first upkeep; another process may have it.
+            process.lease.renew(&*store).await?;
+            Ok(built)
+        }));
+        let (mut generation, snapshot) = building.await?;
         denylist.prune(clock.now());
-        // Before the first upkeep; another process may have it.
-        process.lease.renew(&*store).await?;
         generation.start(&process);
         let server = Server::new(ServerParts {
             config: &generation.config,
