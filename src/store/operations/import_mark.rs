@@ -47,7 +47,7 @@ const KINDS: [(&[u8], &str); 9] = [
 
 /// Whether an import leaves the record at this key as it is.
 fn is_in_no_way(key: &[u8]) -> bool {
-    key == FENCE
+    key == FENCE || key == layout::UPKEEP_LEASE || key.starts_with(layout::HEARTBEATS)
 }
 
 /// The kinds of records that are in the way of an import.

@@ -154,7 +154,7 @@ async fn a_call_that_changes_many_records_holds_up_no_other() {
             }
             Ok(())
         };
-        many.write("test", change).await
+        many.write("import_users", change).await
     });
     while runs.load(Ordering::SeqCst) < 4 {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -166,7 +166,7 @@ async fn a_call_that_changes_many_records_holds_up_no_other() {
             tx.contains(&key)?;
             tx.put(key.clone(), &2_u64)
         };
-        runner.write("test", change).await.unwrap();
+        runner.write("import_users", change).await.unwrap();
     }
     is_over.store(true, Ordering::SeqCst);
     many.await.unwrap().unwrap();
