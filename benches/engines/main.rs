@@ -4,6 +4,8 @@
 //! `./run engines` starts the databases and runs this for each row; it says how to read the figures.
 //! One run prints one line of JSON.
 
+#![expect(clippy::print_stdout, reason = "its result is one line")]
+
 mod by_hand;
 
 use std::{

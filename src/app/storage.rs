@@ -26,8 +26,9 @@ pub async fn open_store(
     let keys = match access {
         Access::ReadWrite => wrapping_keys(&config.store, entropy)?,
         Access::ReadOnly => {
-            let key = secrets::existing_encryption_key(&config.store)?
-                .context("the encryption key of the store is not there")?;
+            let key = secrets::existing_encryption_key(&config.store)?.context(
+                "no menshen has run with this store yet, or its encryption key is not there",
+            )?;
             WrappingKeys::derive(&key, config.store.previous_key()?.as_ref())
         }
     };
