@@ -10,6 +10,7 @@ mod log_capture;
 mod recent;
 mod sink;
 
+pub(crate) use access::mask_phones;
 pub use access::{AccessLine, AccessLog};
 #[cfg(test)]
 pub(crate) use log_capture::LogCapture;

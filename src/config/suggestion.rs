@@ -73,11 +73,15 @@ pub(super) fn variable(key: &str) -> String {
     format!("MENSHEN_{}", steps.to_uppercase().replace('.', "__"))
 }
 
+/// Longer names are no slips, and their distances cost much.
+const MAX_NAME_LEN: usize = 64;
+
 /// The candidate with the smallest edit distance, if that is small for its length.
 pub(crate) fn nearest<'a>(name: &str, candidates: &'a [String]) -> Option<&'a str> {
     let slips = |candidate: &&String| {
         strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase())
     };
+    let candidates = (name.len() <= MAX_NAME_LEN).then_some(candidates)?;
     let best = candidates.iter().min_by_key(slips)?;
     (slips(&best) <= (name.chars().count() / 3).clamp(1, 4)).then_some(best)
 }
@@ -85,6 +89,12 @@ pub(crate) fn nearest<'a>(name: &str, candidates: &'a [String]) -> Option<&'a st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_too_long_for_a_slip_is_compared_with_none() {
+        let names = vec!["listen".repeat(20)];
+        assert_eq!(nearest(&names[0], &names), None);
+    }
 
     #[test]
     fn a_slip_and_a_wrong_section_are_recognised() {

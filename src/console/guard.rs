@@ -193,6 +193,13 @@ fn is_same_origin(headers: &HeaderMap, host: &Authority) -> bool {
     }
 }
 
+/// Whether the browser says that a page of another origin made the request. A person who follows a
+/// link or types the address comes from none.
+fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    sites.any(|site| site != "same-origin" && site != "none")
+}
+
 /// The language that the link to switch has named.
 fn chosen_language(uri: &Uri) -> Option<Language> {
     let mut pairs = uri.query()?.split('&');
@@ -212,6 +219,8 @@ fn context(
     let cookie_name = format!("menshen_console_{}", host.port.unwrap_or(80));
     let id = cookie(headers, &cookie_name);
     let (sessions, token) = (&console.parts.memory.sessions, &console.parts.token);
+    // A page of another port of this host is another site's, though browsers send it this cookie.
+    let id = id.filter(|_| !comes_from_elsewhere(headers));
     let session = id.and_then(|id| sessions.find(id, token, path != UPDATES));
     let language = chosen
         .or_else(|| Language::from_tag(cookie(headers, LANGUAGE_COOKIE)?))

@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
-/// Characters in a row that could be a token.
-const TOKEN_LEN: usize = 40;
+use crate::telemetry::mask_phones;
+
+/// Characters in a row that could be a token, an openid or a user id.
+const TOKEN_LEN: usize = 24;
 
 /// The network of an address: the first half of an IPv4 address, the first 48 bits of an IPv6 one.
 pub(super) fn address(text: &str) -> String {
@@ -28,7 +30,7 @@ pub(super) fn user_id(id: &str) -> String {
     format!("…{end}")
 }
 
-/// A path without what could be a token in it. The log has masked phone numbers already.
+/// A path without what could be a token, an id or a phone number in it.
 pub(super) fn path(text: &str) -> String {
     let is_of_token =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=' | '+' | '%');
@@ -40,7 +42,8 @@ pub(super) fn path(text: &str) -> String {
         // All are ASCII.
         format!("{}…{}", &run[..6], &part[run.len()..])
     });
-    parts.collect()
+    let without_tokens: String = parts.collect();
+    mask_phones(&without_tokens).into_owned()
 }
 
 #[cfg(test)]
@@ -58,8 +61,9 @@ mod tests {
         assert_eq!(path(&format!("/reset/{token}/now")), "/reset/eyJhbG…/now");
         assert_eq!(
             path("/orders/019a4f6e-8f1b-7c33-9a55-2f7d1c0b9e11"),
-            "/orders/019a4f6e-8f1b-7c33-9a55-2f7d1c0b9e11"
+            "/orders/019a4f…"
         );
+        assert_eq!(path("/phones/13800138000"), "/phones/***");
         assert_eq!(path("/订单/1"), "/订单/1");
     }
 }

@@ -98,7 +98,7 @@ impl Samples {
 
     /// The present values of a gauge, by their labels.
     pub(super) fn gauges(&self, figure: Figure) -> impl Iterator<Item = (&[String], f64)> {
-        self.of(figure)
+        self.series_of(figure)
             .map(|(labels, series)| (labels, series.total))
     }
 
@@ -114,7 +114,7 @@ impl Samples {
         span: Duration,
     ) -> impl Iterator<Item = (&[String], f64)> {
         let count = self.count_within(span);
-        let increases = self.of(figure).map(move |(labels, series)| {
+        let increases = self.series_of(figure).map(move |(labels, series)| {
             let points = series.points.iter().rev().take(count);
             (labels, points.map(|point| f64::from(*point)).sum::<f64>())
         });
@@ -147,7 +147,7 @@ impl Samples {
         };
         let is_gauge = figure.source().is_gauge;
         let series: Vec<_> = self
-            .of(figure)
+            .series_of(figure)
             .filter(|(labels, _)| is_counted(labels))
             .map(|(_, series)| &series.points)
             .collect();
@@ -184,7 +184,7 @@ impl Samples {
         means.collect()
     }
 
-    fn of(&self, figure: Figure) -> impl Iterator<Item = (&[String], &Series)> {
+    fn series_of(&self, figure: Figure) -> impl Iterator<Item = (&[String], &Series)> {
         self.series
             .range((figure, Vec::new())..)
             .take_while(move |((of, _), _)| *of == figure)

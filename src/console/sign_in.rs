@@ -133,7 +133,9 @@ fn cookie(context: &PageContext, value: &str, more: &str) -> (HeaderName, String
 /// The path if it is a page of the console, else its first page: a redirect leads nowhere else.
 fn own_page(path: &str) -> &str {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_/.".contains(&byte);
-    let is_own = path.starts_with("/console") && !path.contains("//") && path.bytes().all(is_plain);
+    let is_within = path == "/console" || path.starts_with("/console/");
+    let is_own =
+        is_within && !path.contains("//") && !path.contains("..") && path.bytes().all(is_plain);
     if is_own { path } else { "/console" }
 }
 
@@ -152,6 +154,8 @@ mod tests {
             "/console//evil.example",
             "https://evil.example",
             "/admin",
+            "/consolex",
+            "/console/../admin",
             "/console\r\nX: y",
             "/console?x",
         ] {

@@ -17,7 +17,8 @@ use crate::{
 
 const MAX_ATTEMPTS: u32 = 10;
 const WINDOW: Duration = Duration::from_mins(1);
-/// Addresses that are counted at a time; where all have failed within the minute, no other is let in.
+/// Addresses that are counted at a time; for another one the oldest is forgotten, so that a flood from many
+/// locks nobody out. The token is too long to be guessed in what is left.
 const MAX_ADDRESSES: usize = 256;
 
 /// The counts of wrong tokens.
@@ -46,7 +47,10 @@ impl SignInLimit {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.retain(|_, attempts| now.since(attempts.since) < WINDOW);
         if failed.len() >= MAX_ADDRESSES && !failed.contains_key(&from) {
-            return false;
+            let oldest = failed.iter().min_by_key(|(_, attempts)| attempts.since);
+            if let Some(oldest) = oldest.map(|(address, _)| *address) {
+                failed.remove(&oldest);
+            }
         }
         let attempts = failed.entry(from).or_insert(FailedAttempts {
             since: now,
@@ -60,5 +64,25 @@ impl SignInLimit {
     pub(super) fn succeed(&self, from: ClientIp) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.remove(&from.network());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_from_many_addresses_locks_nobody_out() {
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let limit = SignInLimit::new(clock.clone());
+        for n in 0..2 * MAX_ADDRESSES {
+            let [high, low] = u16::try_from(n).expect("few").to_be_bytes();
+            let from = ClientIp::new(IpAddr::from([10, 0, high, low]));
+            assert!(limit.begin(from), "{n}");
+            clock.advance(Duration::from_millis(1));
+        }
+        let counted = limit.failed.lock().expect("no panic").len();
+        assert_eq!(counted, MAX_ADDRESSES);
+        assert!(limit.begin(ClientIp::LOOPBACK));
     }
 }

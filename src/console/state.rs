@@ -36,7 +36,8 @@ pub struct ConsoleParts {
     pub recent: Arc<RecentLines>,
     /// The admin token.
     pub token: Secret<String>,
-    /// Decides as the one in use does. Its counters are its own.
+    /// Decides as the one in use does. The counters of requests are its own; a token that it checks counts as any
+    /// other.
     pub gate: Gate,
     pub config: Config,
     pub values: Vec<ValueInForce>,

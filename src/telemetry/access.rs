@@ -83,7 +83,7 @@ impl AccessLog {
 const PHONE_DIGITS: usize = 11;
 
 /// The path with every run of digits that could be a phone number masked.
-fn mask_phones(path: &str) -> std::borrow::Cow<'_, str> {
+pub(crate) fn mask_phones(path: &str) -> std::borrow::Cow<'_, str> {
     let long_run = |text: &str| {
         text.as_bytes()
             .split(|b| !b.is_ascii_digit())

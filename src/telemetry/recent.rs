@@ -6,7 +6,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde::Deserialize;
@@ -37,11 +37,13 @@ pub struct RecentLines(Mutex<Lists>);
 struct Lists {
     errors: LineList,
     audit: LineList,
+    /// Of those, what operators did: others cannot push it out.
+    acts: LineList,
 }
 
 #[derive(Debug, Default)]
 struct LineList {
-    lines: VecDeque<Box<[u8]>>,
+    lines: VecDeque<Arc<[u8]>>,
     bytes: usize,
 }
 
@@ -90,6 +92,7 @@ impl RecentLines {
     pub(super) fn keep(&self, line: &[u8], kind: LineKind) {
         match kind {
             LineKind::AccessError => self.lists().errors.push(line),
+            LineKind::Other if is_audit(line) && is_act(line) => self.lists().acts.push(line),
             LineKind::Other if is_audit(line) => self.lists().audit.push(line),
             LineKind::Access | LineKind::Other => {}
         }
@@ -97,18 +100,25 @@ impl RecentLines {
 
     /// The last requests that ended with an error, newest first.
     pub fn failed_requests(&self) -> Vec<FailedRequest> {
-        let lists = self.lists();
-        let lines = lists.errors.lines.iter().rev();
+        let lines = self.lists().errors.newest_first();
         lines
+            .iter()
             .filter_map(|line| FailedRequest::parse(line))
             .collect()
     }
 
     /// The last audit events, newest first.
     pub fn audit_lines(&self) -> Vec<AuditLine> {
-        let lists = self.lists();
-        let lines = lists.audit.lines.iter().rev();
-        lines.filter_map(|line| AuditLine::parse(line)).collect()
+        let lines = {
+            let lists = self.lists();
+            [lists.acts.newest_first(), lists.audit.newest_first()].concat()
+        };
+        let mut events: Vec<_> = lines
+            .iter()
+            .filter_map(|line| AuditLine::parse(line))
+            .collect();
+        events.sort_by(|one, other| other.at.cmp(&one.at));
+        events
     }
 
     fn lists(&self) -> MutexGuard<'_, Lists> {
@@ -117,6 +127,11 @@ impl RecentLines {
 }
 
 impl LineList {
+    /// To be parsed when the list is not locked any more: the log waits for it.
+    fn newest_first(&self) -> Vec<Arc<[u8]>> {
+        self.lines.iter().rev().cloned().collect()
+    }
+
     fn push(&mut self, line: &[u8]) {
         while self.lines.len() >= MAX_LINES || self.bytes > MAX_BYTES {
             let Some(oldest) = self.lines.pop_front() else {
@@ -138,6 +153,16 @@ fn is_audit(line: &[u8]) -> bool {
         line.get(TEXT_TARGET_AT..)
             .is_some_and(|rest| rest.starts_with(b"audit: "))
     }
+}
+
+/// Whether an audit line tells what an operator did, by whichever way.
+fn is_act(line: &[u8]) -> bool {
+    let by: &[u8] = if line.first() == Some(&b'{') {
+        br#","by":""#
+    } else {
+        b" by="
+    };
+    memchr::memmem::find(line, by).is_some()
 }
 
 impl FailedRequest {
@@ -277,6 +302,23 @@ mod tests {
         assert_eq!(recent.audit_lines().len(), 2);
         let failed = recent.failed_requests();
         assert_eq!((failed.len(), failed[0].status), (1, 401));
+    }
+
+    #[test]
+    fn what_operators_did_is_not_pushed_out_by_what_others_do() {
+        let recent = RecentLines::default();
+        recent.keep(AUDIT_JSON, LineKind::Other);
+        recent.keep(AUDIT_TEXT, LineKind::Other);
+        for n in 0..2 * MAX_LINES {
+            let line = format!(
+                r#"{{"timestamp":"2026-12-03T00:00:00.{n:06}Z","event":"login.failed","target":"audit"}}"#
+            );
+            recent.keep(line.as_bytes(), LineKind::Other);
+        }
+        let events = recent.audit_lines();
+        assert_eq!(events.len(), MAX_LINES + 2);
+        assert!(events.is_sorted_by(|one, other| one.at >= other.at));
+        assert_eq!(events[MAX_LINES].event, "rights.changed");
     }
 
     #[test]

@@ -239,6 +239,17 @@ async fn the_config_in_use_is_shown_without_secrets_and_another_is_checked() {
         invalid.contains("did you mean `listen`?") && invalid.contains("admin.hosts[0]"),
         "{invalid}"
     );
+    // A file that the config in use does not name is not even looked for.
+    for file in ["/etc/hostname", "/dev/zero", "/no/such/file"] {
+        let of_file = check(&format!(
+            "mode = 'development'\nadmin.token_file = '{file}'\n"
+        ))
+        .await;
+        assert!(
+            of_file.contains("admin.token_file: the config in use does not name this file"),
+            "{of_file}"
+        );
+    }
     // What was pasted may have secrets: the page does not repeat it.
     let secret = "mode = 'development'\nadmin.token = 'a-secret-that-is-pasted-and-long-enough'\n";
     assert!(!check(secret).await.contains("a-secret-that"));

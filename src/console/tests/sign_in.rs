@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use axum::http::{StatusCode, header};
+use axum::{
+    body::Body,
+    http::{Request, StatusCode, header},
+};
 
 use super::{Bench, HOST, PAGES, TOKEN, body, form};
 use crate::telemetry::LogCapture;
@@ -154,6 +157,27 @@ async fn a_stolen_cookie_is_worth_nothing_after_the_sign_out() {
         bench.get("/console", &session).await.status,
         StatusCode::UNAUTHORIZED
     );
+}
+
+/// Browsers send the cookie to every port of the host, whatever page asks.
+#[tokio::test]
+async fn a_page_of_another_origin_does_nothing_by_the_session() {
+    let bench = Bench::new().await;
+    let (session, _) = bench.sign_in().await;
+    for (site, status) in [
+        ("same-site", StatusCode::UNAUTHORIZED),
+        ("cross-site", StatusCode::UNAUTHORIZED),
+        ("same-origin", StatusCode::OK),
+        ("none", StatusCode::OK),
+    ] {
+        let request = Request::get("/console/keys")
+            .header(header::HOST, HOST)
+            .header(header::COOKIE, &session)
+            .header("sec-fetch-site", site)
+            .body(Body::empty())
+            .unwrap();
+        assert_eq!(bench.send(request).await.status, status, "{site}");
+    }
 }
 
 #[tokio::test]
