@@ -29,6 +29,7 @@ pub(super) fn facts(config: &Config, dialects: &Dialects) -> anyhow::Result<Repl
     let agreed = serde_json::to_vec(&(
         (&config.auth, &config.users, &config.dialect),
         (&config.gate, &config.rule, &config.identity),
+        (&config.hooks, &config.issuer),
     ))
     .context("the config cannot be compared with that of other replicas")?;
     let digest = crypto::sha256(&agreed);

@@ -276,17 +276,22 @@ impl Denylist {
         let mut hint = store.wait_for_hint();
         let mut failing = false;
         let mut forgotten_at = clock.now();
+        let mut loading = Duration::ZERO;
         loop {
             tokio::select! {
                 () = &mut shutdown => return,
                 () = &mut hint => {
                     hint = store.wait_for_hint();
-                    // Many hints are one poll.
-                    tokio::time::sleep(HINT_GATHER_TIME.min(poll)).await;
+                    // Many hints are one poll. Most of the time is not spent in polls, however many come.
+                    let gathering = HINT_GATHER_TIME.max(loading * 4).min(poll);
+                    tokio::time::sleep(gathering).await;
                 }
                 () = tokio::time::sleep(poll) => {}
             }
-            match self.load(store, metrics).await {
+            let began = Instant::now();
+            let loaded = self.load(store, metrics).await;
+            loading = began.elapsed();
+            match loaded {
                 Ok(()) if failing => {
                     failing = false;
                     tracing::info!("revocations are followed again");

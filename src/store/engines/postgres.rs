@@ -124,11 +124,13 @@ impl Postgres {
     ) -> Result<Vec<Row>, EngineError> {
         for _ in 0..2 {
             let rows = self.query(sql, parameters).await?;
-            let Some(last) = rows.last() else {
-                return Ok(rows);
-            };
-            let is_marker = column::<Option<&[u8]>>(last, 0)?.is_none();
-            if !is_marker || column::<Option<&[u8]>>(last, 2)?.is_none() {
+            // Few rows have no key, so few values are looked at.
+            let mut is_stale = false;
+            for row in &rows {
+                is_stale |= column::<Option<&[u8]>>(row, 0)?.is_none()
+                    && column::<Option<&[u8]>>(row, 2)?.is_some();
+            }
+            if !is_stale {
                 return Ok(rows);
             }
             self.pool.retain(|_, _| false);

@@ -51,7 +51,9 @@ impl Hints {
         let Ok(connection) = database::connection(pool).await else {
             return;
         };
-        let sql = format!("SELECT pg_notify({CHANNEL}, '')");
+        // Its commit may wait for that of another session; it must not keep a connection of the pool for long.
+        let sql =
+            format!("SELECT set_config('lock_timeout', '1s', true), pg_notify({CHANNEL}, '')");
         let sent = connection.client().query_typed(&sql, &[] as &[(_, Type)]);
         match timeout(READ_TIMEOUT, sent).await {
             Ok(Ok(_)) => {}

@@ -48,10 +48,10 @@ CREATE TABLE menshen_records (
 ALTER TABLE menshen_records ALTER value SET STORAGE EXTERNAL;
 
 -- A plan of this session, where the statement itself would be planned at each call, because a proxy may move a session from one
--- connection to the next. STABLE: all of it is read as it was when the statement began.
+-- connection to the next. It outlives the size of the table that it was made for, so it scans none. STABLE: all of it is read as it was when the statement began.
 CREATE FUNCTION menshen_read(with_values bytea[], without_values bytea[])
 RETURNS TABLE (key bytea, version bigint, value bytea)
-LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
     RETURN QUERY
         SELECT r.key, r.version, r.value FROM menshen_records r WHERE r.key = ANY(with_values)
@@ -65,7 +65,7 @@ END $$;
 CREATE FUNCTION menshen_commit(
     locks bigint[], exclusive bool[], read_keys bytea[], read_versions bigint[],
     written_keys bytea[], written_values bytea[], new_version bigint, not_after bigint
-) RETURNS bool LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
+) RETURNS bool LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' SET enable_seqscan = off AS $$
 DECLARE
     found_version bigint;
     -- Advisory locks are the database's: those of another table of this name are others.
