@@ -5,7 +5,11 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 
 use super::operator::Operator;
-use crate::{admin::users::UserRef, outbound::AdminError, types::UserId};
+use crate::{
+    admin::users::UserRef,
+    outbound::AdminError,
+    types::{Malformed, Phone, UserId},
+};
 
 /// The user argument.
 #[derive(Debug, clap::Args)]
@@ -45,7 +49,10 @@ impl FromStr for UserSelector {
             None => UserId::parse(text)
                 .map(Self::Id)
                 .map_err(|_| message.to_owned()),
-            Some(("phone", number)) => Ok(Self::By(json!({ "phone": number }))),
+            Some(("phone", number)) => match Phone::parse_any(number) {
+                Ok(_) => Ok(Self::By(json!({ "phone": number }))),
+                Err(Malformed(message)) => Err(message.to_owned()),
+            },
             Some(("name", name)) => Ok(Self::By(json!({ "username": name }))),
             Some(("openid", pair)) => {
                 let (app_id, openid) = pair.split_once('/').ok_or(message)?;

@@ -34,7 +34,7 @@ fn common_mistakes_are_explained() {
     says(
         &["users", "show", "phone:1380013800"],
         "",
-        1,
+        64,
         "must be a mobile number of mainland China",
     );
     says(
