@@ -24,6 +24,7 @@ mod console;
 mod contract;
 mod cors;
 mod credentials;
+mod databases;
 mod decided_requests;
 mod demo;
 mod departures;

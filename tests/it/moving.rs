@@ -14,48 +14,13 @@ use serde_json::{Value, json};
 use super::{
     administration::{Said, stopped},
     backend::Backend,
+    databases::Database,
     menshen::{BINARY, Menshen, Setup},
-    mysql, postgres, wire,
+    wire,
 };
 
 const KEY: &str = "[store]\nrevocation_poll = \"50ms\"\nencryption_key = \
                    \"4242424242424242424242424242424242424242424242424242424242424242\"\n";
-
-#[derive(Clone, Copy)]
-enum Database {
-    Postgres,
-    Mysql,
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
-        .block_on(future)
-}
-
-impl Database {
-    /// The URL of an empty one.
-    fn empty(self) -> String {
-        block_on(async {
-            match self {
-                Self::Postgres => postgres::Server::shared().empty().await,
-                Self::Mysql => mysql::Server::shared().empty().await,
-            }
-        })
-    }
-
-    /// Runs statements as the superuser.
-    fn execute(self, sql: &str) {
-        block_on(async {
-            match self {
-                Self::Postgres => postgres::Server::shared().execute(sql).await,
-                Self::Mysql => mysql::Server::shared().execute(sql).await,
-            }
-        });
-    }
-}
 
 /// A test of each case on each database.
 macro_rules! cases {

@@ -11,66 +11,10 @@ use tempfile::TempDir;
 
 use super::{
     backend::Backend,
+    databases::Database,
     menshen::{Menshen, Setup, command},
-    mysql,
-    pgbouncer::PgBouncer,
-    postgres,
     wechat::Wechat,
 };
-
-/// What the replicas share.
-#[derive(Clone, Copy)]
-enum Database {
-    Postgres,
-    /// PostgreSQL behind PgBouncer in transaction mode.
-    Pgbouncer,
-    Mysql,
-}
-
-impl Database {
-    /// The URL of an empty one.
-    fn empty(self) -> String {
-        block_on(async {
-            match self {
-                Self::Postgres => postgres::Server::shared().empty().await,
-                Self::Pgbouncer => PgBouncer::url(&postgres::Server::shared().empty().await),
-                Self::Mysql => mysql::Server::shared().empty().await,
-            }
-        })
-    }
-
-    /// Ends the connections of the URL's role, and lets it make no others.
-    fn lock_out(self, url: &str) {
-        block_on(async {
-            match self {
-                Self::Postgres | Self::Pgbouncer => {
-                    let role = postgres::Server::role(url);
-                    postgres::Server::shared().lock_out(role).await;
-                }
-                Self::Mysql => {
-                    let role = mysql::Server::role(url);
-                    mysql::Server::shared().lock_out(role).await;
-                }
-            }
-        });
-    }
-
-    /// Lets it make connections again.
-    fn let_in(self, url: &str) {
-        block_on(async {
-            match self {
-                Self::Postgres | Self::Pgbouncer => {
-                    let role = postgres::Server::role(url);
-                    postgres::Server::shared().let_in(role).await;
-                }
-                Self::Mysql => {
-                    let role = mysql::Server::role(url);
-                    mysql::Server::shared().let_in(role).await;
-                }
-            }
-        });
-    }
-}
 
 /// A test of each case on each database.
 macro_rules! cases {
@@ -105,14 +49,6 @@ struct Replicas {
     url: String,
     menshens: Vec<Menshen>,
     backend: Backend,
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
-        .block_on(future)
 }
 
 /// By polling alone a revocation would take a minute.
