@@ -70,7 +70,7 @@ tarball() {
 # The files of the package below $root and its scripts; Cargo.toml says where they go and what else the package is.
 debian() {
     local script format
-    format=$(sed -n 's/^pub(super) const FORMAT: u32 = \([0-9]*\);/\1/p' src/store/open_options.rs)
+    format=$(sed -n 's/^pub.* const FORMAT: u32 = \([0-9]*\);/\1/p' src/store/open_options.rs)
     [ -n "$format" ] || die "src/store/open_options.rs names no format"
     mkdir -p "$root"/usr/bin "$root"/usr/lib/systemd/system "$root"/usr/share/{doc/menshen,man,bash-completion/completions} \
         "$root"/usr/share/{zsh/vendor-completions,fish/vendor_completions.d} "$root"/etc/menshen "$out/debian/scripts"
