@@ -128,6 +128,9 @@ events! {
     /// An operator looked at what is personal about a user.
     AccountShown { user: &'a UserId, by: Actor }
         => info "account.shown" [user = %user, by = by.as_str(),] "an operator looked at account {user}";
+    /// An operator looked for an account by a `phone`, a `username` or an `openid`.
+    AccountSearched { identity: &'static str, found: bool, by: Actor }
+        => info "account.searched" [identity, found, by = by.as_str(),] "an operator looked for an account by its {identity}";
     /// An account and all that is personal about it was erased, by its `user`, an `operator`, the
     /// `console` or `wechat` (its user cancelled there).
     AccountErased { user: &'a UserId, by: &'static str }

@@ -30,6 +30,7 @@ mod page_context;
 mod people;
 mod person;
 mod redact;
+mod replicas;
 mod samples;
 mod sessions;
 mod sign_in;
@@ -51,7 +52,7 @@ use axum::{
     routing::{get, post},
 };
 
-pub use memory::{ConsoleMemory, LastReload};
+pub use memory::{ConsoleMemory, LastReload, SeenReplicas};
 pub use state::{Console, ConsoleParts};
 
 use crate::admin::run_to_completion;

@@ -169,10 +169,14 @@ pub(super) async fn find(
     State(state): SharedState,
     JsonBody(query): JsonBody<UserQuery>,
 ) -> JsonResult<UserRef> {
-    let by = query.lookup()?;
-    Ok(Json(UserRef {
-        id: state.administration.find(&by).await?,
-    }))
+    let identity = query.lookup()?;
+    let found = state.administration.find(&identity).await;
+    state.audit.record(&Event::AccountSearched {
+        identity: identity.kind(),
+        found: found.is_ok(),
+        by: Actor::Operator,
+    });
+    Ok(Json(UserRef { id: found? }))
 }
 
 pub(super) async fn add(

@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{process::Process, reload::Current};
 use crate::{
     clock::Clock,
+    console::SeenReplicas,
     metrics::Metrics,
     store::{Replica, ReplicaFacts, ReplicaId, Store, StoreError},
     types::Timestamp,
@@ -36,11 +37,20 @@ pub(super) async fn run(process: Arc<Process>, current: Arc<Current>) {
         }
         metrics.store_upkeep.set(i64::from(process.lease.is_held()));
         let facts = current.generation.load_full().replica_facts.clone();
-        if let Err(error) = heartbeats
+        match heartbeats
             .beat(store, &process.clock, metrics, &facts)
             .await
         {
-            tracing::warn!(%error, "other replicas cannot be told that this one runs");
+            Ok(Some(others)) => process.console.record_replicas(SeenReplicas {
+                at: process.clock.now(),
+                here: facts,
+                clock_ahead_ms: heartbeats.clock_ahead_ms,
+                others,
+            }),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "other replicas cannot be told that this one runs");
+            }
         }
     }
 }
@@ -55,16 +65,17 @@ struct Heartbeats {
 }
 
 impl Heartbeats {
+    /// The other processes that run; `None`: the store is not shared.
     async fn beat(
         &mut self,
         store: &dyn Store,
         clock: &Clock,
         metrics: &Metrics,
         facts: &ReplicaFacts,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Vec<Replica>>, StoreError> {
         let before = clock.now();
         let Some(time) = store.shared_time().await? else {
-            return Ok(());
+            return Ok(None);
         };
         if let Some(ahead) = clock_ahead_ms(before, clock.now(), time) {
             self.clock_ahead_ms = ahead;
@@ -76,7 +87,7 @@ impl Heartbeats {
         let running = i64::try_from(others.len() + 1).unwrap_or(i64::MAX);
         metrics.store_replicas.set(running);
         self.compare(&others, metrics, facts);
-        Ok(())
+        Ok(Some(others))
     }
 
     /// Counts the processes that differ, and logs each difference once.

@@ -72,7 +72,7 @@ pub(super) async fn page(
             h2 id="events" { (texts.last_events) }
             @if shown.is_empty() { p.empty { (texts.no_events) } } @else {
                 div.scroll.tall tabindex="0" role="region" aria-labelledby="events" {
-                    table {
+                    table.stack {
                         thead { tr {
                             th scope="col" { (texts.time) }
                             th scope="col" { (texts.event) }

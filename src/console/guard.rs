@@ -231,6 +231,9 @@ fn context(
         path,
         from: peer.map_or(ClientIp::LOOPBACK, |peer| ClientIp::new(peer.0)),
         cookie_name,
+        is_https: headers
+            .get(header::ORIGIN)
+            .is_some_and(|origin| origin.as_bytes().starts_with(b"https://")),
         has_cookie: id.is_some(),
         session,
     }

@@ -64,7 +64,7 @@ async fn key_table(console: &Console, context: &PageContext) -> Markup {
             h2 id="signing" { (texts.signing_keys) }
             dl.facts { (fact(texts.algorithm, &html! { code { (keys.algorithm) } })) }
             div.scroll tabindex="0" role="region" aria-labelledby="signing" {
-                table {
+                table.stack {
                     thead { tr {
                         th scope="col" { (texts.key_id) }
                         th scope="col" { (texts.used_for) }
@@ -81,8 +81,8 @@ async fn key_table(console: &Console, context: &PageContext) -> Markup {
                                     @else if keys.next.as_ref().is_some_and(|next| next.kid == *kid) { span.tag { (texts.signs_next) } }
                                     @else { span.tag { (texts.verifies) } }
                                 }
-                                td.time { @match from { Some(from) => (time(&from.rfc3339())), None => "–" } }
-                                td { @match from.filter(|from| *from <= now) { Some(from) => (duration(now.since(from).as_secs_f64())), None => "–" } }
+                                td.time data-label=(texts.signs_from) { @match from { Some(from) => (time(&from.rfc3339())), None => "–" } }
+                                td data-label=(texts.age) { @match from.filter(|from| *from <= now) { Some(from) => (duration(now.since(from).as_secs_f64())), None => "–" } }
                             }
                         }
                     }
@@ -107,7 +107,7 @@ fn question(context: &PageContext, status: StatusCode) -> Response {
                 (token_field(context))
                 label.check { input type="checkbox" name="confirm" value="yes" required; span { (texts.rotate_confirm) } }
                 p.buttons {
-                    button type="submit" { (texts.rotate) }
+                    button type="submit" { (texts.rotate_now) }
                     a.button.quiet href="/console/keys" { (texts.cancel) }
                 }
             }

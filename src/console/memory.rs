@@ -12,7 +12,11 @@ use tokio::{
 
 use super::{samples::Samples, sessions::ConsoleSessions, sign_in_limit::SignInLimit};
 use crate::{
-    admin::ProcessStage, auth::Denylist, clock::Clock, metrics::Metrics, store::Store,
+    admin::ProcessStage,
+    auth::Denylist,
+    clock::Clock,
+    metrics::Metrics,
+    store::{Replica, ReplicaFacts, Store},
     types::Timestamp,
 };
 
@@ -31,6 +35,18 @@ pub struct ConsoleMemory {
     samples: Mutex<Samples>,
     sampled: watch::Sender<u64>,
     reload: Mutex<ReloadState>,
+    replicas: Mutex<Option<SeenReplicas>>,
+}
+
+/// The processes on the same store, as this one saw them last.
+#[derive(Debug, Clone)]
+pub struct SeenReplicas {
+    /// When, by this process's clock.
+    pub at: Timestamp,
+    pub here: ReplicaFacts,
+    /// How far this process's clock was ahead of the store's, in milliseconds.
+    pub clock_ahead_ms: i64,
+    pub others: Vec<Replica>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -65,6 +81,7 @@ impl ConsoleMemory {
             samples: Mutex::default(),
             sampled: watch::Sender::new(0),
             reload: Mutex::default(),
+            replicas: Mutex::default(),
         }
     }
 
@@ -78,6 +95,16 @@ impl ConsoleMemory {
         let mut reload = lock(&self.reload);
         reload.generation += 1;
         reload.since = now;
+    }
+
+    /// Keeps what the last heartbeat showed.
+    pub fn record_replicas(&self, seen: SeenReplicas) {
+        *lock(&self.replicas) = Some(seen);
+    }
+
+    /// `None`: the store is not shared, or no heartbeat has succeeded yet.
+    pub(super) fn replicas(&self) -> Option<SeenReplicas> {
+        lock(&self.replicas).clone()
     }
 
     /// Reads the counters every ten seconds until the task is dropped.

@@ -12,6 +12,7 @@ use super::{
     memory::ReloadState,
     page::{Section, fact, page as framed, time},
     page_context::PageContext,
+    replicas,
     samples::Samples,
     state::{Console, SharedConsole},
     tables::{bytes, coded, counts, duration, number, rate},
@@ -41,6 +42,7 @@ pub(super) async fn figures(console: &Arc<Console>, context: &PageContext) -> Ma
     let parts = &console.parts;
     let (store_works, store_state) = parts.probes.store_state().await;
     let reload = parts.memory.reload_state();
+    let seen = parts.memory.replicas();
     let facts = ProcessFacts {
         now: parts.memory.clock.now(),
         store_works: store_works && store_state == "ok",
@@ -56,7 +58,7 @@ pub(super) async fn figures(console: &Arc<Console>, context: &PageContext) -> Ma
             h2 id="hour" { (texts.last_hour) }
             div.charts { (charts(&samples, texts)) }
         }
-        div.tables { (hour_tables(&samples, texts)) (backends(&samples, texts)) (process(&samples, &reload, texts)) }
+        div.tables { (hour_tables(&samples, texts)) (backends(&samples, texts)) @if let Some(seen) = &seen { (replicas::table(seen, facts.now, texts)) } (process(&samples, &reload, texts)) }
     }
 }
 

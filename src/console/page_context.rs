@@ -12,6 +12,8 @@ pub(super) struct PageContext {
     pub(super) from: ClientIp,
     /// The name of the session's cookie.
     pub(super) cookie_name: String,
+    /// The page that sent this form was loaded over TLS.
+    pub(super) is_https: bool,
     /// A session cookie was sent.
     pub(super) has_cookie: bool,
     pub(super) session: Option<SignedIn>,

@@ -1,4 +1,6 @@
 //! Finding a person, exactly: there is no list of people to leaf through.
+//!
+//! Must stay true: each search is an event of the audit log, found or not.
 
 use axum::{
     Extension,
@@ -17,6 +19,7 @@ use super::{
     state::{Console, SharedConsole},
 };
 use crate::{
+    audit::{Actor, Event},
     auth::AdministrationError,
     store::UserIdentity,
     types::{AppId, Malformed, OpenId, Phone, UserId, Username},
@@ -125,7 +128,16 @@ pub(super) async fn find(
     };
     let id = match lookup.identity() {
         Ok(Wanted::Id(id)) => Ok(id),
-        Ok(Wanted::Identity(identity)) => console.parts.admin.administration.find(&identity).await,
+        Ok(Wanted::Identity(identity)) => {
+            let admin = &console.parts.admin;
+            let found = admin.administration.find(&identity).await;
+            admin.audit.record(&Event::AccountSearched {
+                identity: identity.kind(),
+                found: found.is_ok(),
+                by: Actor::Console,
+            });
+            found
+        }
         Err(Malformed(message)) => {
             let message = format!("{} {message}", texts.value_is_malformed);
             return failed(StatusCode::BAD_REQUEST, &message);

@@ -233,7 +233,7 @@ fn question(context: &PageContext, status: StatusCode, id: &UserId) -> Response 
                 (token_field(context))
                 label.check { input type="checkbox" name="confirm" value="yes" required; span { (texts.delete_confirm) } }
                 p.buttons {
-                    button.danger type="submit" { (texts.delete) }
+                    button.danger type="submit" { (texts.delete_now) }
                     a.button.quiet href={ "/console/people/" (id) } { (texts.cancel) }
                 }
             }

@@ -123,10 +123,12 @@ pub(super) async fn sign_out(
     (AppendHeaders([cookie]), Redirect::to("/console")).into_response()
 }
 
-/// The listener speaks plain HTTP, so the cookie is not `Secure`: browsers would not send it back.
+/// The listener speaks plain HTTP. Behind a proxy that speaks TLS the cookie is `Secure`; browsers
+/// would not send such a cookie back over plain HTTP.
 fn cookie(context: &PageContext, value: &str, more: &str) -> (HeaderName, String) {
     let name = &context.cookie_name;
-    let cookie = format!("{name}={value}; Path=/console; HttpOnly; SameSite=Strict{more}");
+    let secure = if context.is_https { "; Secure" } else { "" };
+    let cookie = format!("{name}={value}; Path=/console; HttpOnly; SameSite=Strict{secure}{more}");
     (header::SET_COOKIE, cookie)
 }
 

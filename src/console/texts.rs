@@ -38,6 +38,7 @@ texts! {
     check: "Check", "检查";
     check_config: "Check a config", "检查配置";
     check_config_lead: "Paste a whole config. It is checked as if it stood in the file, with the environment of this process, and it is not applied.", "粘贴完整配置。按写入配置文件的方式并结合本进程的环境变量进行检查，不会生效。";
+    clock_ahead: "Clock, beside the store's", "时钟（与存储相比）";
     code: "Code", "错误码";
     config: "Config", "配置";
     config_generation: "Config generation", "配置代次";
@@ -50,6 +51,7 @@ texts! {
     decision: "Decision", "决定";
     default: "default", "默认值";
     delete: "Delete …", "删除…";
+    delete_now: "Delete", "删除";
     delete_confirm: "Yes, delete this person for good.", "是的，永久删除此人。";
     delete_consequences: "This erases the person and all personal data for good, and ends all sessions. It cannot be undone.", "将永久删除此人及其全部个人数据，并结束所有会话，无法撤销。";
     delete_hint: "Erases the person and all personal data. You are asked again.", "删除此人及其全部个人数据。会再次确认。";
@@ -57,6 +59,7 @@ texts! {
     details: "Details", "详情";
     device: "Device", "设备";
     did_not_work: "That did not work", "操作未成功";
+    differs: "Differs in", "差异";
     ended_sessions: "Ended sessions", "已结束的会话数";
     ends: "Ends", "到期";
     errors_by_code: "Errors by code", "按错误码统计";
@@ -85,6 +88,7 @@ texts! {
     head: "Request head", "请求头部";
     headers: "Headers, one on each line", "请求头，每行一个";
     healthy: "healthy", "健康";
+    here: "here", "本进程";
     http_method: "Method", "方法";
     identities: "Identities", "身份标识";
     in_flight: "Requests in flight", "处理中的请求";
@@ -153,6 +157,8 @@ texts! {
     reload_applied: "The config was read again and is in use:", "配置已重新读取并生效：";
     reload_page: "Load again", "刷新";
     reload_refused: "The new config was refused, and the one before stays in use:", "新配置被拒绝，仍使用旧配置：";
+    replicas: "Replicas", "副本";
+    replicas_lead: "Processes on the same store, as they were seen last; before", "共用同一存储的进程；上次查看距今";
     request: "Request", "请求";
     request_id: "Request id", "请求编号";
     request_not_found: "No request with this id is among the last ones that ended with an error. The access log may have it.", "最近出错的请求中没有这个编号。访问日志中可能有。";
@@ -164,6 +170,7 @@ texts! {
     rotate_confirm: "Yes, sign with a new key.", "是的，使用新密钥签名。";
     rotate_consequences: "A new key signs from now on. Tokens of the present key stay valid until they expire. A backend that verifies tokens itself has to read the published keys again.", "从现在起由新密钥签名。现有密钥签发的令牌在过期前仍然有效。自行验证令牌的后端需要重新读取公布的密钥。";
     rotate_hint: "Adds a key that signs at once. You are asked again.", "添加一个立即开始签名的密钥。会再次确认。";
+    rotate_now: "Rotate", "轮换";
     rotate_question: "Rotate the signing key?", "轮换签名密钥？";
     rule: "Rule", "规则";
     rule_asks: "What the rule requires", "规则的要求";
@@ -204,6 +211,7 @@ texts! {
     stripped: "What the client sent and the backend does not get", "客户端发送但后端收不到的请求头";
     succeeded: "succeeded", "成功";
     this_moment: "now", "现在";
+    this_process: "this process", "本进程";
     time: "Time", "时间";
     token_malformed: "malformed", "格式错误";
     token_none: "none", "无";
@@ -222,6 +230,7 @@ texts! {
     value_is_malformed: "What you look for", "查找的值";
     vendor: "Vendor", "服务商";
     verifies: "verifies", "验证";
+    version: "Version", "版本";
     warning: "warning", "警告";
     warnings: "Warnings", "警告";
     was_banned: "Banned.", "已封禁。";

@@ -16,6 +16,7 @@ use super::{
     page_context::PageContext,
     redact,
     state::SharedConsole,
+    texts::Texts,
 };
 use crate::{error::ErrorCode, telemetry::FailedRequest};
 
@@ -92,7 +93,7 @@ fn recent(requests: &[FailedRequest], wanted: &str, context: &PageContext) -> Ma
                     }
                 }
                 div.scroll.tall tabindex="0" role="region" aria-labelledby="refusals" {
-                    table {
+                    table.stack {
                         thead { tr {
                             th scope="col" { (texts.time) }
                             th scope="col" { (texts.code) }
@@ -101,7 +102,7 @@ fn recent(requests: &[FailedRequest], wanted: &str, context: &PageContext) -> Ma
                             th scope="col" { (texts.network) }
                             th scope="col" { (texts.request_id) }
                         } }
-                        tbody { @for request in shown { (row(request)) } }
+                        tbody { @for request in shown { (row(request, texts)) } }
                     }
                 }
             }
@@ -109,7 +110,7 @@ fn recent(requests: &[FailedRequest], wanted: &str, context: &PageContext) -> Ma
     }
 }
 
-fn row(request: &FailedRequest) -> Markup {
+fn row(request: &FailedRequest, texts: &Texts) -> Markup {
     let id = percent_encoding::utf8_percent_encode(
         &request.request_id,
         percent_encoding::NON_ALPHANUMERIC,
@@ -119,9 +120,9 @@ fn row(request: &FailedRequest) -> Markup {
             td.time { (time(&request.at)) }
             td { span.status { (request.status) } " " code { (code(request)) } }
             td { code.path { (request.method) " " (redact::path(&request.path)) } }
-            td { (request.rule) }
-            td { code { (redact::address(&request.client_ip)) } }
-            td { a href={ "/console/why?id=" (id) } { code { (request.request_id) } } }
+            td data-label=(texts.rule) { (request.rule) }
+            td data-label=(texts.network) { code { (redact::address(&request.client_ip)) } }
+            td data-label=(texts.request_id) { a href={ "/console/why?id=" (id) } { code { (request.request_id) } } }
         }
     }
 }

@@ -118,7 +118,7 @@ metric_families! {
         audit_events: CounterFamily = "audit_events_total",
             "Lines of the audit log.",
             [
-                closed("event", "account.created account.erased account.exported account.not_erased account.shown config.reloaded \
+                closed("event", "account.created account.erased account.exported account.not_erased account.searched account.shown config.reloaded \
                     console.refused console.signed_in data.withdrawn hook.given_up hook.id_taken key.added key.removed login.failed login.succeeded logout \
                     phone.bound phone.not_unbound phone.refused phone.unbound profile.changed refresh.reused rights.changed \
                     sessions.revoked sms.requested store.exported store_key.changed users.imported users.merged"),

@@ -40,6 +40,17 @@ pub enum UserIdentity {
     OpenId(AppId, OpenId),
 }
 
+impl UserIdentity {
+    /// The kind of identity, as the audit log names it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Phone(_) => "phone",
+            Self::Username(_) => "username",
+            Self::OpenId(..) => "openid",
+        }
+    }
+}
+
 /// A user with all identities. Personal.
 #[derive(Debug, Clone)]
 pub struct Identities {

@@ -1,12 +1,19 @@
 //! What pages say and do.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     http::{Request, StatusCode, header},
 };
 
-use super::{Bench, CONFIG, HOST, rejected};
-use crate::{console::LastReload, telemetry::LogCapture, types::UserId};
+use super::{Bench, CONFIG, HOST, SCRIPT, rejected};
+use crate::{
+    console::{LastReload, SeenReplicas},
+    store::{Replica, ReplicaFacts, ReplicaId},
+    telemetry::LogCapture,
+    types::UserId,
+};
 
 #[tokio::test]
 async fn a_person_is_found_exactly_and_each_look_and_act_is_an_audit_event() {
@@ -85,6 +92,8 @@ async fn a_person_is_found_exactly_and_each_look_and_act_is_an_audit_event() {
     );
     let log = log.finish();
     for (event, count) in [
+        // Those by the openid and the phone, found or not; none for an id, whose page is the look.
+        ("account.searched", 5),
         ("account.shown", 1),
         ("rights.changed", 2),
         ("sessions.revoked", 1),
@@ -266,6 +275,52 @@ async fn the_config_in_use_is_shown_without_secrets_and_another_is_checked() {
     });
     let shown = bench.get("/console/config", &session).await.text;
     assert!(shown.contains("need a restart") && shown.contains("server.listen"));
+}
+
+#[tokio::test]
+async fn processes_on_the_same_store_are_listed_with_what_differs() {
+    let bench = Bench::new().await;
+    let (session, _) = bench.sign_in().await;
+    let now = async || bench.get("/console", &session).await.text;
+    assert!(!now().await.contains("Replicas"), "the store is its own");
+    let here = ReplicaFacts {
+        version: "0.1.0".to_owned(),
+        ..ReplicaFacts::default()
+    };
+    let replica = |id: u128, clock_ahead_ms, version: &str| Replica {
+        id: ReplicaId(id << 96),
+        at: bench.clock.now(),
+        clock_ahead_ms,
+        facts: ReplicaFacts {
+            version: version.to_owned(),
+            ..here.clone()
+        },
+    };
+    bench.memory.record_replicas(SeenReplicas {
+        at: bench.clock.now(),
+        here: here.clone(),
+        clock_ahead_ms: -3,
+        others: vec![
+            replica(0xa1, 5, "0.1.0"),
+            replica(0xb2, 2100, &format!("0.2.0{SCRIPT}")),
+        ],
+    });
+    bench.clock.advance(Duration::from_secs(42));
+    let page = now().await;
+    for shown in [
+        "Replicas (3)",
+        "before 42.0 s",
+        "this process",
+        "-3 ms",
+        "000000a1",
+        "+5 ms",
+        "000000b2",
+        "+2100 ms",
+        "<span class=\"tag bad\">version</span> <code>0.2.0&lt;script&gt;",
+    ] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    assert!(!page.contains(SCRIPT));
 }
 
 #[tokio::test]

@@ -45,6 +45,19 @@ async fn the_token_opens_a_session_for_this_console_alone() {
         cookie.ends_with("; Path=/console; HttpOnly; SameSite=Strict"),
         "{cookie}"
     );
+    // Behind a proxy that speaks TLS no plain request may carry it.
+    let over_tls = form("/console/sign-in")
+        .header(header::HOST, "ops.example.com")
+        .header(header::ORIGIN, "https://ops.example.com");
+    let over_tls = bench
+        .send(over_tls.body(body(&[("token", TOKEN)])).unwrap())
+        .await;
+    assert_eq!(over_tls.status, StatusCode::SEE_OTHER);
+    assert!(
+        over_tls
+            .header(header::SET_COOKIE)
+            .ends_with("; SameSite=Strict; Secure")
+    );
     let session = signed_in.session_cookie().unwrap();
     assert!(!session.contains(TOKEN));
     assert_eq!(
