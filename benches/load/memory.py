@@ -132,14 +132,15 @@ def many_users(args, users):
             raise Invalid(f"after SIGTERM menshen ended with {code}")
         menshen = start()
         time.sleep(1 if args.quick else 5)
-        rest = menshen.process.memory()
+        rest, anonymous = menshen.process.memory(), menshen.process.memory("RssAnon")
         file = TokenFiles(key, args.work, menshen.login())["many"]
         summary = clients.wrk(menshen.http1, 2 if args.quick else 60, "tokens.lua", file, 0)
         if summary.refused or summary.broken:
             raise Invalid(f"the minute of load failed: {summary}")
         load, highest = menshen.process.memory(), menshen.process.memory("VmHWM")
     return rest / MIB, load / MIB, {
-        "users": int(opened), "start to ready, ms": menshen.ready_after * 1000, "MiB at rest": rest / MIB, "MiB after load": load / MIB,
+        "users": int(opened), "start to ready, ms": menshen.ready_after * 1000, "MiB at rest": rest / MIB,
+        "without the pages of the program's file": anonymous / MIB, "MiB after load": load / MIB,
         "MiB highest": highest / MIB}
 
 
