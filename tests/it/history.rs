@@ -20,7 +20,8 @@ use std::{
         Arc, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    thread::ScopedJoinHandle,
+    time::{Duration, Instant},
 };
 
 use self::{
@@ -96,7 +97,7 @@ fn history(engine: Engine, usual: Duration) {
         .collect();
     let world = World {
         town: &town,
-        record: Record::new(),
+        record: Record::new(seconds.is_some()),
         addresses: replicas
             .iter()
             .map(|replica| RwLock::new(replica.address()))
@@ -124,7 +125,11 @@ fn history(engine: Engine, usual: Duration) {
             scope.spawn(move || network.of_the_network()),
         ];
         let database = scope.spawn(move || servers.of_the_database(database));
-        std::thread::sleep(length);
+        let end = Instant::now() + length;
+        // One that panicked says why at once.
+        while Instant::now() < end && !disturbing.iter().any(ScopedJoinHandle::is_finished) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
         world.is_over.store(true, Ordering::Relaxed);
         for faults in disturbing {
             faults.join().expect("no panic");

@@ -173,6 +173,12 @@ impl Setup {
 
     /// As `start`, where what it needs may come only after some time.
     pub fn start_within(self, limit: Duration) -> Menshen {
+        self.try_start_within(limit)
+            .unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// As `start_within`; the error says whether it took too long or has ended, with its log.
+    pub fn try_start_within(self, limit: Duration) -> Result<Menshen, String> {
         let config = self.file.clone().unwrap_or_else(|| self.config());
         let mut command = match &self.shell {
             None => Command::new(BINARY),
@@ -198,12 +204,24 @@ impl Setup {
         let err = BufReader::new(child.stderr.take().expect("stderr"));
         keep(out, lines.clone(), Some(ready));
         keep(err, lines.clone(), None);
-        let Ok(ready) = wait.recv_timeout(limit) else {
-            drop(child.kill());
-            panic!(
-                "menshen did not start:\n{}",
-                lines.lock().expect("a lock").join("\n")
-            );
+        let ready = match wait.recv_timeout(limit) {
+            Ok(ready) => ready,
+            Err(why) => {
+                let why = match why {
+                    mpsc::RecvTimeoutError::Timeout => {
+                        format!("menshen is not ready after {limit:?}")
+                    }
+                    // Its output has ended.
+                    mpsc::RecvTimeoutError::Disconnected => {
+                        let status = child.wait().expect("an exit status");
+                        format!("menshen ended before it was ready: {status}")
+                    }
+                };
+                drop(child.kill());
+                drop(child.wait());
+                let log = lines.lock().expect("a lock").join("\n");
+                return Err(format!("menshen did not start: {why}\n{log}"));
+            }
         };
         let address = |name: &str| {
             ready[name]
@@ -211,14 +229,14 @@ impl Setup {
                 .and_then(|at| at.parse().ok())
                 .expect("an address")
         };
-        Menshen {
+        Ok(Menshen {
             child,
             http: address("http"),
             admin: address("admin"),
             lines,
             expected_errors: Vec::new(),
             dir: self.dir,
-        }
+        })
     }
 }
 

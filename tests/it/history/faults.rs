@@ -43,7 +43,7 @@ impl Replica {
         start: impl Fn(&[Link]) -> Setup + Send + Sync + 'static,
     ) -> Self {
         let links: Vec<_> = database.sockets().iter().map(|to| Link::to(to)).collect();
-        let menshen = Mutex::new(begin(start(&links)));
+        let menshen = Mutex::new(begin(start(&links), &links));
         Self {
             menshen,
             links,
@@ -73,7 +73,7 @@ impl Replica {
         let mut menshen = self.menshen.lock().expect("a lock");
         menshen.signal(Signal::KILL);
         menshen.wait();
-        *menshen = begin((self.start)(&self.links));
+        *menshen = begin((self.start)(&self.links), &self.links);
         drop(menshen);
         *address.write().expect("a lock") = self.address();
     }
@@ -91,9 +91,13 @@ impl Replica {
     }
 }
 
-fn begin(setup: Setup) -> Menshen {
+fn begin(setup: Setup, links: &[Link]) -> Menshen {
     // The network may be silent for long, and the database away.
-    let mut menshen = setup.start_within(Duration::from_mins(3));
+    let started = setup.try_start_within(Duration::from_mins(3));
+    let mut menshen = started.unwrap_or_else(|why| {
+        let links: Vec<_> = links.iter().map(Link::to_string).collect();
+        panic!("{}\n{why}", links.join("\n"));
+    });
     menshen.expect_error("the store failed");
     menshen.expect_error("the admin API failed: store unavailable");
     menshen

@@ -1,13 +1,14 @@
 //! A network between a replica and its database: it passes what comes, and is cut where a test says.
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -35,8 +36,12 @@ pub struct Link {
 struct Shared {
     to: PathBuf,
     mode: Mutex<Mode>,
-    open: Mutex<Vec<(TcpStream, UnixStream)>>,
+    /// By their numbers.
+    open: Mutex<BTreeMap<u64, (TcpStream, UnixStream)>>,
     is_over: AtomicBool,
+    /// Connections that were asked for, and those that the server did not take.
+    asked: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// One direction's end of a connection.
@@ -65,6 +70,8 @@ impl Link {
             mode: Mutex::new(Mode::Pass),
             open: Mutex::default(),
             is_over: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
         });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -72,10 +79,12 @@ impl Link {
                 if accepting.is_over.load(Ordering::Acquire) {
                     return;
                 }
-                let Ok(client) = client else { continue };
+                let client = client.expect("a connection: there are enough descriptors");
+                let number = accepting.asked.fetch_add(1, Ordering::Relaxed);
                 // A server that is away is a connection that ends.
-                if let Ok(server) = UnixStream::connect(&accepting.to) {
-                    accepting.carry(client, server);
+                match UnixStream::connect(&accepting.to) {
+                    Ok(server) => accepting.carry(number, client, server),
+                    Err(_) => drop(accepting.refused.fetch_add(1, Ordering::Relaxed)),
                 }
             }
         });
@@ -88,10 +97,38 @@ impl Link {
 
     /// Ends all connections.
     pub fn cut(&self) {
-        for (client, server) in self.shared.open.lock().expect("a lock").drain(..) {
+        let open = std::mem::take(&mut *self.shared.open.lock().expect("a lock"));
+        for (client, server) in open.into_values() {
             client.close();
             server.close();
         }
+    }
+}
+
+impl std::fmt::Display for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Shared {
+            to,
+            mode,
+            open,
+            asked,
+            refused,
+            is_over: _,
+        } = &*self.shared;
+        write!(
+            f,
+            "link to {}: {:?}, {} open, {} asked for, of which the server refused {}; it is {} now",
+            to.display(),
+            mode.lock().expect("a lock"),
+            open.lock().expect("a lock").len(),
+            asked.load(Ordering::Relaxed),
+            refused.load(Ordering::Relaxed),
+            if UnixStream::connect(to).is_ok() {
+                "there"
+            } else {
+                "away"
+            }
+        )
     }
 }
 
@@ -111,7 +148,7 @@ fn is_commit(bytes: &[u8]) -> bool {
 }
 
 impl Shared {
-    fn carry(self: &Arc<Self>, client: TcpStream, server: UnixStream) {
+    fn carry(self: &Arc<Self>, number: u64, client: TcpStream, server: UnixStream) {
         drop(client.set_nodelay(true));
         let copies = client.try_clone().and_then(|client| {
             let server = server.try_clone()?;
@@ -126,12 +163,13 @@ impl Shared {
         else {
             return;
         };
-        self.open.lock().expect("a lock").push(kept);
+        self.open.lock().expect("a lock").insert(number, kept);
         let loses = Arc::new(AtomicBool::new(false));
         let (there, back) = (Arc::clone(self), Arc::clone(self));
         let loses_too = Arc::clone(&loses);
         std::thread::spawn(move || {
             pass(client, server, |bytes| there.request(bytes, &loses));
+            drop(there.open.lock().expect("a lock").remove(&number));
         });
         std::thread::spawn(move || {
             pass(server_copy, client_copy, |_| {

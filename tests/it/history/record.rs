@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Mutex, MutexGuard},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
@@ -111,14 +111,17 @@ pub struct Disturbance {
 /// All of it, while it is made.
 pub struct Record {
     start: Instant,
+    /// Each disturbance is printed as it happens, beside the logs of replicas.
+    is_told: bool,
     events: Mutex<Vec<Event>>,
     disturbances: Mutex<Vec<Disturbance>>,
 }
 
 impl Record {
-    pub fn new() -> Self {
+    pub fn new(is_told: bool) -> Self {
         Self {
             start: Instant::now(),
+            is_told,
             events: Mutex::default(),
             disturbances: Mutex::default(),
         }
@@ -143,12 +146,23 @@ impl Record {
     /// Does something that disturbs a replica, or all of them.
     pub fn disturb(&self, replica: Option<usize>, what: String, action: impl FnOnce()) {
         let began = self.now();
+        self.tell(replica, &what, "begins");
         action();
+        self.tell(replica, &what, "has ended");
         self.disturbances().push(Disturbance {
             replica,
             began,
             ended: self.now(),
             what,
         });
+    }
+
+    fn tell(&self, replica: Option<usize>, what: &str, stage: &str) {
+        if self.is_told {
+            let clock = SystemTime::now().duration_since(UNIX_EPOCH);
+            let clock = clock.unwrap_or_default().as_secs_f64();
+            let now = self.now();
+            eprintln!("{clock:.3} ({now:.1?}), replica {replica:?}: {what} {stage}");
+        }
     }
 }
