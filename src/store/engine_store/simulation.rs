@@ -36,6 +36,8 @@ use crate::store::OpenOptions;
 
 /// So many histories are made in each run of the tests: 18 ms of CPU time each without optimization.
 const SEEDS: u64 = 3_000;
+/// And so many in which commits of revocations are slow.
+const SLOW_SEEDS: u64 = 200;
 
 fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -43,13 +45,13 @@ fn from_environment(name: &str) -> Option<u64> {
 }
 
 /// Makes the history of a seed and checks it; says what is wrong with it.
-fn check(seed: u64, options: &OpenOptions) -> Result<Judged, String> {
+fn check(seed: u64, log_is_slow: bool, options: &OpenOptions) -> Result<Judged, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
-    let history = runtime.block_on(history::make(seed, options));
+    let history = runtime.block_on(history::make(seed, log_is_slow, options));
     // What is left waits for a replica that is gone.
     drop(runtime);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -63,7 +65,8 @@ fn check(seed: u64, options: &OpenOptions) -> Result<Judged, String> {
 fn what_clients_are_told_is_what_one_store_would_have_said() {
     let options = OpenOptions::default();
     if let Some(seed) = from_environment("MENSHEN_SEED") {
-        let judged = check(seed, &options).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+        let judged =
+            check(seed, false, &options).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
         println!("{judged:?}");
         return;
     }
@@ -79,7 +82,7 @@ fn what_clients_are_told_is_what_one_store_would_have_said() {
                     if seed >= seeds {
                         return;
                     }
-                    let judged = check(seed, &options).unwrap_or_else(|wrong| {
+                    let judged = check(seed, false, &options).unwrap_or_else(|wrong| {
                         next.store(seeds, Ordering::Relaxed);
                         panic!("MENSHEN_SEED={seed} shows it: {wrong}")
                     });
@@ -98,6 +101,19 @@ fn what_clients_are_told_is_what_one_store_would_have_said() {
     assert!(total.unanswered >= seeds / 100, "{total:?}");
 }
 
+/// Its line lies behind what readers look at again, so it is written once more before it is acknowledged.
+#[test]
+fn no_follower_misses_a_revocation_that_is_committed_late() {
+    let options = OpenOptions::default();
+    let mut revocations = 0;
+    for seed in 0..SLOW_SEEDS {
+        let judged = check(seed, true, &options)
+            .unwrap_or_else(|wrong| panic!("history {seed} with a slow log: {wrong}"));
+        revocations += judged.revocations;
+    }
+    assert!(revocations >= 50, "{revocations}");
+}
+
 #[test]
 fn a_seed_always_gives_the_same_history() {
     let options = OpenOptions::default();
@@ -107,7 +123,9 @@ fn a_seed_always_gives_the_same_history() {
             .start_paused(true)
             .build()
             .expect("a runtime");
-        runtime.block_on(history::make(seed, &options)).describe()
+        runtime
+            .block_on(history::make(seed, false, &options))
+            .describe()
     };
     for seed in 0..20 {
         assert_eq!(describe(seed), describe(seed), "seed {seed}");

@@ -250,8 +250,8 @@ impl World {
     }
 }
 
-/// The history of a seed.
-pub(super) async fn make(seed: u64, options: &OpenOptions) -> History {
+/// The history of a seed; `log_is_slow`: revocations may become visible when no reader looks for them.
+pub(super) async fn make(seed: u64, log_is_slow: bool, options: &OpenOptions) -> History {
     let mut random = fastrand::Rng::with_seed(seed);
     let count = random.usize(2..=5);
     let clients = random.usize(2..=4);
@@ -260,7 +260,7 @@ pub(super) async fn make(seed: u64, options: &OpenOptions) -> History {
         .map(|_| CLOCK_DIFFERENCE.mul_f64(random.f64()))
         .collect();
     let world = Rc::new(World {
-        server: Server::new(random.u64(..)),
+        server: Server::new(random.u64(..), log_is_slow),
         random: RefCell::new(random),
         known: RefCell::default(),
         replicas: RefCell::default(),

@@ -72,6 +72,9 @@ pub(super) struct Server {
     late: watch::Sender<usize>,
     /// Nothing goes wrong any more.
     is_calm: Mutex<bool>,
+    /// Every fourth commit that writes to the log waits until its line may be behind what readers look
+    /// at again, and its caller with it.
+    log_is_slow: bool,
 }
 
 /// What became of one call at the server.
@@ -235,7 +238,7 @@ impl Host {
 }
 
 impl Server {
-    pub(super) fn new(seed: u64) -> Arc<Self> {
+    pub(super) fn new(seed: u64, log_is_slow: bool) -> Arc<Self> {
         Arc::new(Self {
             records: Mutex::default(),
             began: Instant::now(),
@@ -244,6 +247,7 @@ impl Server {
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
             late: watch::Sender::new(0),
             is_calm: Mutex::new(false),
+            log_is_slow,
         })
     }
 
@@ -303,6 +307,18 @@ impl Server {
         })
     }
 
+    /// Whether this commit waits for longer than readers look back.
+    fn is_slow(&self, commit: &Commit) -> bool {
+        let is_logged = || {
+            commit
+                .changes
+                .keys()
+                .any(|key| key.starts_with(layout::LOG))
+        };
+        let is_quarter = || self.random(|random| random.u8(..4) == 0);
+        self.log_is_slow && is_logged() && !*locked(&self.is_calm) && is_quarter()
+    }
+
     fn refuses_read(&self) -> bool {
         !*locked(&self.is_calm) && self.random(|random| random.u8(..) < 2)
     }
@@ -358,6 +374,7 @@ impl Server {
         self: &Arc<Self>,
         commit: &Commit,
         trace: &Arc<Mutex<Trace>>,
+        least: Duration,
     ) -> Option<tokio::task::JoinHandle<()>> {
         {
             let mut all = locked(&self.records);
@@ -366,7 +383,7 @@ impl Server {
             }
             all.waiting.push(commit.clone());
         }
-        let span = self.random(|random| LATE.mul_f64(random.f64()));
+        let span = least + self.random(|random| (LATE - least).mul_f64(random.f64()));
         let (server, trace, commit) = (Arc::clone(self), Arc::clone(trace), commit.clone());
         self.late.send_modify(|late| *late += 1);
         Some(tokio::spawn(async move {
@@ -464,7 +481,13 @@ impl SharedEngine for Connection {
 
     async fn commit(&self, commit: &Commit) -> Result<CommitOutcome, EngineError> {
         self.send().await;
-        let outcome = match self.server.fault() {
+        let is_slow = self.server.is_slow(commit);
+        let fault = if is_slow {
+            Fault::Wait
+        } else {
+            self.server.fault()
+        };
+        let outcome = match fault {
             Fault::Nothing => Ok(self.server.apply(commit, &self.trace)),
             Fault::Conflict => Ok(CommitOutcome::Conflict),
             Fault::Refuse => Err(EngineError::Refused("the server is away")),
@@ -488,11 +511,15 @@ impl SharedEngine for Connection {
                 });
                 Ok(CommitOutcome::Unknown)
             }
-            Fault::Wait => match self.server.begin(commit, &self.trace) {
+            Fault::Wait => match self.server.begin(
+                commit,
+                &self.trace,
+                if is_slow { LOG_WINDOW } else { Duration::ZERO },
+            ) {
                 None => Ok(CommitOutcome::Conflict),
                 Some(mut waiting) => {
                     // A process that is stopped meanwhile finds the answer.
-                    let is_stopped = self.server.random(fastrand::Rng::bool);
+                    let is_stopped = is_slow || self.server.random(fastrand::Rng::bool);
                     let limit = if is_stopped { LATE } else { COMMIT_TIMEOUT };
                     let answer = tokio::time::timeout(limit, &mut waiting).await;
                     Ok(answer.map_or(CommitOutcome::Unknown, |_| CommitOutcome::Committed))
