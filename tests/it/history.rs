@@ -6,7 +6,8 @@
 //! `MENSHEN_HISTORY_SECONDS=600 cargo test --test it history::on -- --nocapture --test-threads=1` makes
 //! a long one: replicas are stopped for longer than readers of the revocation log look back, and
 //! PostgreSQL's synchronous standby takes the place of the primary. `MENSHEN_HISTORY_SEED` chooses what
-//! is done; the order in which processes run is theirs.
+//! is done; the order in which processes run is theirs. `MENSHEN_OTHER_BINARY=/path/to/menshen` lets two
+//! of the four be of another version with stores of the same format, as during an update.
 
 mod checker;
 mod client;
@@ -16,6 +17,7 @@ mod link;
 mod record;
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -89,10 +91,18 @@ fn history(engine: Engine, usual: Duration) {
     };
     let town = Arc::new(Town::before(Backend::start()));
     let database = Database::start(engine);
+    let other = std::env::var_os("MENSHEN_OTHER_BINARY").map(PathBuf::from);
     let replicas: Vec<_> = (0..REPLICAS)
-        .map(|_| {
+        .map(|at| {
             let town = Arc::clone(&town);
-            Replica::new(&database, move |links| setup(&town, engine, links))
+            let other = other.clone().filter(|_| at % 2 == 1);
+            Replica::new(&database, move |links| {
+                let setup = setup(&town, engine, links);
+                match &other {
+                    Some(binary) => setup.running(binary.clone()),
+                    None => setup,
+                }
+            })
         })
         .collect();
     let world = World {

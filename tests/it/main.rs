@@ -93,6 +93,8 @@ mod rolling_update;
 mod rule_book;
 mod same_decision;
 mod same_decision_for_proxies;
+mod side_by_side;
+mod sizes;
 mod slow_readers;
 mod smuggling;
 mod store_key_change;

@@ -75,6 +75,7 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     shell: Option<String>,
     file: Option<PathBuf>,
+    binary: PathBuf,
     dir: Arc<TempDir>,
 }
 
@@ -88,6 +89,7 @@ impl Setup {
             environment: Vec::new(),
             shell: None,
             file: None,
+            binary: BINARY.into(),
             dir: Arc::new(tempfile::tempdir().expect("a directory")),
         }
     }
@@ -122,6 +124,12 @@ impl Setup {
     /// Reading this file instead of the one that it writes.
     pub fn reading(mut self, file: PathBuf) -> Self {
         self.file = Some(file);
+        self
+    }
+
+    /// With another binary of menshen.
+    pub fn running(mut self, binary: PathBuf) -> Self {
+        self.binary = binary;
         self
     }
 
@@ -181,10 +189,11 @@ impl Setup {
     pub fn try_start_within(self, limit: Duration) -> Result<Menshen, String> {
         let config = self.file.clone().unwrap_or_else(|| self.config());
         let mut command = match &self.shell {
-            None => Command::new(BINARY),
+            None => Command::new(&self.binary),
             Some(commands) => {
                 let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", &format!("{commands}\nexec \"$0\" \"$@\""), BINARY]);
+                shell.args(["-c", &format!("{commands}\nexec \"$0\" \"$@\"")]);
+                shell.arg(&self.binary);
                 shell
             }
         };
