@@ -137,14 +137,17 @@ fn history(engine: Engine, usual: Duration) {
         let database = scope.spawn(move || servers.of_the_database(database));
         let end = Instant::now() + length;
         // One that panicked says why at once.
-        while Instant::now() < end && !disturbing.iter().any(ScopedJoinHandle::is_finished) {
+        let has_ended =
+            || database.is_finished() || disturbing.iter().any(ScopedJoinHandle::is_finished);
+        while Instant::now() < end && !has_ended() {
             std::thread::sleep(Duration::from_millis(100));
         }
         world.is_over.store(true, Ordering::Relaxed);
+        // First: without a database no replica starts either.
+        let database = database.join().expect("the database goes on");
         for faults in disturbing {
             faults.join().expect("no panic");
         }
-        let database = database.join().expect("no panic");
         faults(0).end();
         let clients = clients
             .into_iter()

@@ -25,8 +25,16 @@ end() {
     wait $server || true
 }
 failed() {
-    cat "$dir"/*.log >&2
+    tail -n 100 "$dir"/*.log >&2
+    kill -QUIT $server $standby || true
     exit 1
+}
+# Fails where it is called for more than a minute or two.
+waited=0
+wait_on() {
+    waited=$((waited + 1))
+    [ $waited -lt 3000 ] || { echo "waited too long: $1" >&2; failed; }
+    sleep 0.02
 }
 "#;
 
@@ -52,9 +60,10 @@ start() {
     $as "$bin/postgres" -D "$dir/$1" -k "$dir/$1.socket" -c listen_addresses= -c max_connections=100 \
         -c log_destination=stderr >>"$dir/$1.log" 2>&1 &
     started=$!
+    waited=0
     until "$bin/pg_isready" -q -h "$dir/$1.socket"; do
         kill -0 $started || failed
-        sleep 0.02
+        wait_on "the server at $1 takes no connections"
     done
 }
 sql() {
@@ -85,9 +94,10 @@ add_standby() {
     sql "ALTER SYSTEM SET synchronous_standby_names = '*'"
     sql "SELECT pg_reload_conf()" >"$dir/reload.log"
     has_all="sync_state = 'sync' AND flush_lsn >= pg_current_wal_flush_lsn()"
+    waited=0
     until [ "$(sql "SELECT count(*) FROM pg_stat_replication WHERE $has_all")" = 1 ]; do
         kill -0 $standby || failed
-        sleep 0.05
+        wait_on "the standby has not all of: $(sql "SELECT * FROM pg_stat_replication")"
     done
 }
 promote() {
@@ -108,9 +118,10 @@ start() {
         --max-connections=200 --innodb-flush-method=nosync --innodb-buffer-pool-size=64M \
         --log-bin="$dir/a/binlog" --sync-binlog=1 --server-id=1 >>"$dir/a.log" 2>&1 &
     server=$!
+    waited=0
     until sql "SELECT 1" >"$dir/ping.log" 2>&1; do
         kill -0 $server || failed
-        sleep 0.02
+        wait_on "the server takes no connections"
     done
 }
 sql() {
