@@ -275,6 +275,9 @@ async fn metrics(State(probes): State<Probes>) -> Response {
         let waiting = &probes.metrics.store_connections_waiting;
         waiting.set(as_gauge(pool.waiting));
     }
+    if let Some(arrive) = probes.store.hints_arrive() {
+        probes.metrics.store_hints.set(i64::from(arrive));
+    }
     let age = probes.denylist.age();
     probes.metrics.revocations_age.set(age.as_secs_f64());
     let is_ready = is_good && *probes.stage.borrow() == ProcessStage::Serving;

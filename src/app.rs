@@ -36,7 +36,7 @@ pub use reload::Reload;
 pub use replica_facts::{replica_facts, running_replicas};
 pub use storage::{
     begin_import, check_store, discard_import, export_key, export_key_from_file, migrate_store,
-    open_store, with_key_file,
+    open_store, try_hints, with_key_file,
 };
 
 use self::{generation::Generation, process::Process, reload::Current};
@@ -170,11 +170,11 @@ impl App {
             let built = Box::pin(Generation::build(&process, config, origins, None)).await?;
             // The generation has set how long revocations are kept.
             denylist
-                .load(&*store, &metrics)
+                .load(&*store, process.clock.now(), &metrics)
                 .await
                 .context("cannot read the revocations")?;
             // Before the first upkeep; another process may have it.
-            process.lease.renew(&*store).await?;
+            process.lease.renew(&store).await?;
             Ok(built)
         }));
         let (mut generation, snapshot) = building.await?;

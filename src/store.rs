@@ -70,7 +70,7 @@ pub use self::{
     logins::{CodeUse, LoginOutcome, LoginProof, NewLogin, SHARED_LOGIN_TTL, WechatIdentity},
     open::{
         OpenedStore, begin_import, check_engine, check_url, discard_import, has_data, migrate,
-        open, running_replicas,
+        open, running_replicas, try_hints,
     },
     open_options::{Access, FORMAT, OpenError, OpenOptions},
     outbox::{
@@ -291,13 +291,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Revocations after `cursor`, in order of arrival, at most `limit`, but that those of one
     /// operation come together. May return an entry twice, and never skips one: of lines that cannot
-    /// be read it tells which tokens they may reject. `None` starts at the oldest that is younger than
-    /// `max_age`, or at an older one.
+    /// be read it tells which tokens they may reject, none of them issued after `now` (or the clock that
+    /// all processes share) but for a difference of clocks. `None` starts at the oldest that is younger
+    /// than `max_age`, or at an older one.
     async fn revocations(
         &self,
         cursor: Option<&LogCursor>,
         max_age: Duration,
         limit: usize,
+        now: Timestamp,
     ) -> Result<RevocationPage, StoreError>;
 
     /// The signing keys that are kept in the store, newest first.
@@ -351,12 +353,19 @@ pub trait Store: Send + Sync + 'static {
     /// The connections to a database, as they are now; `None` where there are none.
     fn connections(&self) -> Option<ConnectionPool>;
 
+    /// Whether hints of other processes arrive here; `None`: not known yet, or the engine has none.
+    fn hints_arrive(&self) -> Option<bool>;
+
     /// Waits until another process may have written to the revocation log. A hint, which may get
     /// lost: the log is polled as well. Never returns where processes cannot send any.
     async fn wait_for_hint(&self);
 
     /// A snapshot of everything in the store; writes continue meanwhile.
     async fn export(&self) -> Result<Export, StoreError>;
+
+    /// The same without records that cannot be read, each of which is logged. Otherwise one of them ends
+    /// the export: it would look whole.
+    async fn export_readable(&self) -> Result<Export, StoreError>;
 
     /// Writes records as they are into a store that is being filled and is not in use yet. It is
     /// reopened after that.

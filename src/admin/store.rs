@@ -7,7 +7,7 @@ use std::io;
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::State,
+    extract::{Query, State, rejection::QueryRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -55,16 +55,29 @@ pub(super) async fn reencrypt(State(state): SharedState) -> JsonResult<ResealSte
     }))
 }
 
-pub(super) async fn export(State(state): SharedState) -> Result<Response, AdminRejection> {
+/// What an export is to be like.
+#[derive(Debug, Deserialize)]
+pub(super) struct ExportQuery {
+    /// Records that cannot be read are left out.
+    #[serde(default)]
+    without_damaged: bool,
+}
+
+pub(super) async fn export(
+    State(state): SharedState,
+    query: Result<Query<ExportQuery>, QueryRejection>,
+) -> Result<Response, AdminRejection> {
+    let Query(ExportQuery { without_damaged }) = query?;
     let Some(key) = &state.export_key else {
         let says = "this store has no key that outlives it, so nothing could read an export";
         return Err(AdminRejection::new(StatusCode::CONFLICT, says));
     };
-    let mut export = state
-        .store
-        .export()
-        .await
-        .map_err(|fault| AdminRejection::internal(&fault))?;
+    let begun = if without_damaged {
+        state.store.export_readable().await
+    } else {
+        state.store.export().await
+    };
+    let mut export = begun.map_err(|fault| AdminRejection::internal(&fault))?;
     let (mut encryptor, header) =
         Encryptor::begin(key, state.clock.now(), state.is_live, &state.entropy)
             .map_err(|fault| AdminRejection::internal(&fault))?;

@@ -196,7 +196,7 @@ async fn stored_keys(
         .context("no menshen answers on a plain address of server.listen, so its store was tried")?
         .store;
     let read = async {
-        denylist.load(&*store, &metrics).await?;
+        denylist.load(&*store, now, &metrics).await?;
         let keyrings = Keyrings::existing(&config.tokens, lifetimes, &*store, now).await;
         keyrings.context("no menshen has run with this store yet, so it has no keys")
     };

@@ -32,7 +32,7 @@ pub(super) async fn run(process: Arc<Process>, current: Arc<Current>) {
     loop {
         ticks.tick().await;
         let (store, metrics) = (&*process.store, &process.metrics);
-        if let Err(error) = process.lease.renew(store).await {
+        if let Err(error) = process.lease.renew(&process.store).await {
             tracing::warn!(%error, "the lease on upkeep cannot be renewed");
         }
         metrics.store_upkeep.set(i64::from(process.lease.is_held()));
@@ -86,6 +86,8 @@ impl Heartbeats {
         let others = store.heartbeat(self.id, self.clock_ahead_ms, facts).await?;
         let running = i64::try_from(others.len() + 1).unwrap_or(i64::MAX);
         metrics.store_replicas.set(running);
+        let written_at = Duration::from_millis(clock.now().as_millis());
+        metrics.store_heartbeat_time.set(written_at.as_secs_f64());
         self.compare(&others, metrics, facts);
         Ok(Some(others))
     }
@@ -112,7 +114,8 @@ impl Heartbeats {
                         aspect,
                         here,
                         there,
-                        "another replica differs from this one; during an update that is normal for some minutes"
+                        "another replica differs from this one in its {aspect}: {}",
+                        ReplicaFacts::consequence(aspect)
                     );
                 }
             }
@@ -135,7 +138,7 @@ fn clock_ahead_ms(before: Timestamp, after: Timestamp, other: Timestamp) -> Opti
 #[cfg(test)]
 mod tests {
     use super::{super::replica_facts::replica_facts, *};
-    use crate::config::Config;
+    use crate::{config::Config, store::engine_store::faulty};
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_millis(1_800_000_000_000 + millis)
@@ -152,6 +155,41 @@ mod tests {
         ] {
             assert_eq!(clock_ahead_ms(at(before), at(after), at(other)), ahead);
         }
+    }
+
+    /// The figures of the others stay while heartbeats fail, and the time beside them says how old they are.
+    #[tokio::test]
+    async fn figures_of_other_replicas_have_the_time_of_the_last_heartbeat() {
+        let (store, engine) = faulty::shared_in_memory().await;
+        let metrics = Metrics::new();
+        let facts = replica_facts(&Config::default()).unwrap();
+        let clock = Clock::manual(at(0));
+        let mut heartbeats = Heartbeats {
+            id: ReplicaId(1),
+            clock_ahead_ms: 0,
+            warned: BTreeSet::new(),
+        };
+        heartbeats
+            .beat(&store, &clock, &metrics, &facts)
+            .await
+            .unwrap();
+        let seen = || {
+            (
+                metrics.store_heartbeat_time.get(),
+                metrics.store_replicas.get(),
+            )
+        };
+        assert_eq!(seen(), (1_800_000_000.0, 1));
+        clock.advance(Duration::from_secs(60));
+        engine.refuse_next_commit();
+        let failed = heartbeats.beat(&store, &clock, &metrics, &facts).await;
+        failed.unwrap_err();
+        assert_eq!(seen(), (1_800_000_000.0, 1));
+        heartbeats
+            .beat(&store, &clock, &metrics, &facts)
+            .await
+            .unwrap();
+        assert_eq!(seen(), (1_800_000_060.0, 1));
     }
 
     #[test]

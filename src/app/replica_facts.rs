@@ -30,6 +30,7 @@ pub(super) fn facts(config: &Config, dialects: &Dialects) -> anyhow::Result<Repl
         (&config.auth, &config.users, &config.dialect),
         (&config.gate, &config.rule, &config.identity),
         (&config.hooks, &config.issuer),
+        (&tokens.rotate_every, &tokens.publish_before),
     ))
     .context("the config cannot be compared with that of other replicas")?;
     let digest = crypto::sha256(&agreed);
@@ -64,6 +65,7 @@ pub async fn running_replicas(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::HumanDuration;
 
     #[test]
     fn facts_differ_with_what_has_to_agree_and_not_with_addresses() {
@@ -78,5 +80,17 @@ mod tests {
         let other = replica_facts(&other).unwrap();
         let names: Vec<_> = facts.differences(&other).map(|(name, ..)| name).collect();
         assert_eq!(names, ["issuer", "config"]);
+        // What the process with the lease on upkeep does for all.
+        let changes: [fn(&mut Config); 2] = [
+            |config| config.hooks.give_up_after = HumanDuration::secs(60),
+            |config| config.tokens.rotate_every = Some(HumanDuration::secs(86_400)),
+        ];
+        for change in changes {
+            let mut other = Config::default();
+            change(&mut other);
+            let other = replica_facts(&other).unwrap();
+            let names: Vec<_> = facts.differences(&other).map(|(name, ..)| name).collect();
+            assert_eq!(names, ["config"]);
+        }
     }
 }

@@ -79,6 +79,12 @@ pub async fn check_store(config: &StoreConfig) -> Result<(), OpenError> {
     store::check_engine(&config.url, &shared_options(config)).await
 }
 
+/// Whether revocations of other processes arrive at once; `None` where that cannot be said.
+pub async fn try_hints(config: &StoreConfig) -> Option<bool> {
+    let tried = store::try_hints(&config.url, &shared_options(config)).await;
+    tried.ok().flatten()
+}
+
 /// How to reach a shared engine.
 pub(super) fn shared_options(config: &StoreConfig) -> OpenOptions {
     OpenOptions {

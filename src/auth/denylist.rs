@@ -203,7 +203,12 @@ impl Denylist {
 
     /// Reads the new entries of the log. The first call reads all that may still matter, and must
     /// succeed before requests are served.
-    pub async fn load(&self, store: &dyn Store, metrics: &Metrics) -> Result<(), StoreError> {
+    pub async fn load(
+        &self,
+        store: &dyn Store,
+        now: Timestamp,
+        metrics: &Metrics,
+    ) -> Result<(), StoreError> {
         let asked_at = self.created_at.elapsed();
         let mut read_to = self.read_to.lock().await;
         let max_age = self.retention.load(Ordering::Acquire);
@@ -218,7 +223,7 @@ impl Denylist {
         let is_following = read_to.cursor.is_some();
         loop {
             let page = store
-                .revocations(read_to.cursor.as_ref(), max_age, PAGE_SIZE)
+                .revocations(read_to.cursor.as_ref(), max_age, PAGE_SIZE, now)
                 .await?;
             self.apply_page(&page, metrics);
             if is_following {
@@ -289,7 +294,7 @@ impl Denylist {
                 () = tokio::time::sleep(poll) => {}
             }
             let began = Instant::now();
-            let loaded = self.load(store, metrics).await;
+            let loaded = self.load(store, clock.now(), metrics).await;
             loading = began.elapsed();
             match loaded {
                 Ok(()) if failing => {

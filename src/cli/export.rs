@@ -28,6 +28,9 @@ const PROGRESS_INTERVAL: u64 = 64 << 20;
 pub(super) struct Args {
     /// The file to create, or `-` for standard output
     file: PathBuf,
+    /// Leave out records that cannot be read; the log names each. Otherwise one of them ends the export
+    #[arg(long)]
+    without_damaged: bool,
 }
 
 /// The number of records of each kind.
@@ -62,6 +65,7 @@ impl RecordCounts {
             | ExportRecord::EndedSession { .. }
             | ExportRecord::IdentityFields { .. }
             | ExportRecord::Revocation(_)
+            | ExportRecord::UnreadableRevocation { .. }
             | ExportRecord::Event { .. }
             | ExportRecord::NewerEvent { .. } => {}
         }
@@ -75,7 +79,7 @@ pub(super) fn run(console: &mut Console<'_>, args: &Args) -> CommandResult {
     operator::with_operator_for(config, Access::ReadOnly, async |operator| {
         if args.file.as_os_str() == "-" {
             return Ok(operator
-                .download("/admin/store/export", |bytes| out.write_all(bytes))
+                .download(args.target(), |bytes| out.write_all(bytes))
                 .await?);
         }
         let key = key?.context("this store has no key of its own (store.encryption_key_file), so it cannot be exported")?;
@@ -83,7 +87,7 @@ pub(super) fn run(console: &mut Console<'_>, args: &Args) -> CommandResult {
         if args.file.exists() {
             bail!("{} is there already", args.file.display());
         }
-        let written = save(operator, &part)
+        let written = save(operator, args.target(), &part)
             .await
             .and_then(|()| verify(&part, &key))
             .and_then(|counts| {
@@ -98,7 +102,17 @@ pub(super) fn run(console: &mut Console<'_>, args: &Args) -> CommandResult {
     })
 }
 
-async fn save(operator: &Operator, part: &Path) -> anyhow::Result<()> {
+impl Args {
+    const fn target(&self) -> &'static str {
+        if self.without_damaged {
+            "/admin/store/export?without_damaged=true"
+        } else {
+            "/admin/store/export"
+        }
+    }
+}
+
+async fn save(operator: &Operator, target: &str, part: &Path) -> anyhow::Result<()> {
     // A leftover of an interrupted export may be readable for others, or be a link: it is replaced.
     match fs::remove_file(part) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -113,8 +127,8 @@ async fn save(operator: &Operator, part: &Path) -> anyhow::Result<()> {
         .open(part);
     let mut file = opened.with_context(|| format!("cannot make {}", part.display()))?;
     let (mut written, mut reported) = (0, 0);
-    operator
-        .download("/admin/store/export", |bytes| {
+    let downloaded = operator
+        .download(target, |bytes| {
             file.write_all(bytes)?;
             written += bytes.len() as u64;
             if written - reported >= PROGRESS_INTERVAL {
@@ -123,7 +137,9 @@ async fn save(operator: &Operator, part: &Path) -> anyhow::Result<()> {
             }
             Ok(())
         })
-        .await?;
+        .await;
+    downloaded
+        .context("the export broke off: the line of the log `an export was broken off` says why")?;
     Ok(file.sync_all()?)
 }
 

@@ -411,8 +411,17 @@ metric_families! {
             "Operations that wait for a connection to the database, as of this scrape.",
             [],
             "Above zero for long: the database is slow, or `store.connections` is too low.";
+        store_hints: IntGauge = "store_hints",
+            "1: hints of other processes arrive (PostgreSQL's NOTIFY), so their revocations are known at once. 0: they do not, or the store has none.",
+            [],
+            "0 on PostgreSQL: a pooler in transaction mode stands in between. Nothing has to be done: revocations arrive within `store.revocation_poll`.";
+        store_heartbeat_time: Gauge = "store_heartbeat_time_seconds",
+            "When this process last wrote its heartbeat and read those of the others, in Unix time; 0 with an embedded store.",
+            [],
+            "`time()` less this is the age of the next four, which stay as they are while heartbeats fail: over a minute, they say nothing.";
         store_replicas: IntGauge = "store_replicas",
-            "Processes on this database that wrote a heartbeat in the last 30 seconds, this one included; 0 with an embedded store.",
+            "Processes on this database that wrote a heartbeat in the last 30 seconds, this one included; 0 with an embedded store. As of \
+                `menshen_store_heartbeat_time_seconds`.",
             [],
             "Beside the number that should run. A process that ended counts for 30 seconds more.";
         store_replicas_differing: IntGaugeVec = "store_replicas_differing",

@@ -237,7 +237,7 @@ async fn whole_log(store: &Subject) -> Vec<RevocationEntry> {
     let (mut entries, mut cursor) = (Vec::new(), None);
     loop {
         let page = store
-            .revocations(cursor.as_ref(), REVOCATION_RETENTION, 7)
+            .revocations(cursor.as_ref(), REVOCATION_RETENTION, 7, NOW)
             .await
             .expect("the store works");
         entries.extend(page.entries);

@@ -259,6 +259,11 @@ pub(in crate::store) trait SharedEngine: Send + Sync + 'static {
     /// Tells the other processes that there is something new to read. They may not hear of it.
     async fn send_hint(&self) {}
 
+    /// Whether hints of other processes arrive; `None`: not known, or the engine has none.
+    fn hints_arrive(&self) -> Option<bool> {
+        None
+    }
+
     /// Waits until another process may have sent a hint. Never returns where the engine has none.
     async fn wait_for_hint(&self) {
         std::future::pending::<()>().await;

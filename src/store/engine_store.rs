@@ -27,7 +27,10 @@ use super::{
     engines::{memory::MemoryEngine, sled::SledEngine},
     error::EngineError,
     keyring::{Keyring, WrappedWith},
-    operations::transaction::{ReadView, Transaction},
+    operations::{
+        transaction::{ReadView, Transaction},
+        transfer::Unreadable,
+    },
     record_cipher::CipherCache,
 };
 use crate::{crypto::Key, entropy::Entropy, metrics::Metrics};
@@ -243,10 +246,10 @@ impl EngineStore {
         matches!(self.runner, Runner::Shared(_))
     }
 
-    async fn run_export(&self) -> Result<Export, StoreError> {
+    async fn run_export(&self, unreadable: Unreadable) -> Result<Export, StoreError> {
         match &self.runner {
-            Runner::Local(runner) => runner.export().await,
-            Runner::Shared(runner) => runner.export().await,
+            Runner::Local(runner) => runner.export(unreadable).await,
+            Runner::Shared(runner) => runner.export(unreadable).await,
         }
     }
 

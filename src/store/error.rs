@@ -43,11 +43,12 @@ pub(super) enum EngineError {
 }
 
 impl EngineError {
-    /// Names the record by the kind it is of (the part of its key before `/`), never by what it
-    /// holds.
+    /// Names the record by the kind it is of (the part of its key before `/`) and by its key, in which
+    /// there are only our own ids, times and keyed hashes; never by what it holds.
     pub(super) fn damaged(at: &[u8], what: &str) -> Self {
         let kind = at.split(|byte| *byte == b'/').next().unwrap_or_default();
-        Self::Damaged(format!("a record of kind '{}' {what}", kind.escape_ascii()))
+        let (kind, key) = (kind.escape_ascii(), hex::encode(at));
+        Self::Damaged(format!("a record of kind '{kind}' {what} (key {key})"))
     }
 }
 

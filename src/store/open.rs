@@ -165,6 +165,15 @@ pub async fn check_engine(url: &str, options: &OpenOptions) -> Result<(), OpenEr
     }
 }
 
+/// Whether hints of other processes would arrive here; `None` where the engine has none, no menshen has
+/// run on it, or that could not be tried. Wakes the processes that run on it, once.
+pub async fn try_hints(url: &str, options: &OpenOptions) -> Result<Option<bool>, OpenError> {
+    match EngineUrl::parse(url)? {
+        EngineUrl::Memory | EngineUrl::Sled(_) | EngineUrl::Mysql(_) => Ok(None),
+        EngineUrl::Postgres(url) => Ok(postgres(&url, options)?.try_hints().await),
+    }
+}
+
 /// The processes that run on a shared engine, and its clock; `None` where the URL names no such engine
 /// or no menshen has run on it. Changes nothing there.
 pub async fn running_replicas(

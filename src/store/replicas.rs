@@ -48,6 +48,24 @@ impl ReplicaFacts {
         ]
     }
 
+    /// What it means that processes differ in this aspect.
+    pub fn consequence(aspect: &str) -> &'static str {
+        match aspect {
+            "version" => "normal for the minutes of an update; otherwise finish it",
+            "issuer" | "algorithm" => {
+                "some refuse the tokens that others issue: give all replicas the same [tokens]"
+            }
+            "lifetimes" => {
+                "how long tokens and sessions live depends on the replica: give all the same [tokens] and [[dialect]]"
+            }
+            _ => {
+                "their [auth], [users], [[dialect]], [gate], [[rule]], [identity], [hooks], [[issuer]] or the rotation in [tokens] differ: what is \
+                 allowed depends on the replica, and the one that does the upkeep sends the hooks of all, and rotates keys, as its own \
+                 config says. Give all replicas the same"
+            }
+        }
+    }
+
     /// What differs: the name, and how it is here and there.
     pub fn differences<'a>(
         &'a self,
@@ -90,5 +108,6 @@ mod tests {
         let found: Vec<_> = one.differences(&other).collect();
         assert_eq!(found, [("version", "1", "2")]);
         assert!(one.aspects().iter().all(|(name, _)| !name.is_empty()));
+        assert!(ReplicaFacts::consequence("config").contains("upkeep"));
     }
 }

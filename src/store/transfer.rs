@@ -64,6 +64,11 @@ pub enum ExportRecord {
     },
     /// A line of the revocation log, the oldest first.
     Revocation(RevocationEntry),
+    /// A line of the log that cannot be read. It may reject any token that was issued before it, and
+    /// goes on to wherever it is imported.
+    UnreadableRevocation {
+        at: Timestamp,
+    },
     /// An event that is not delivered yet.
     Event {
         event: OutboxEvent,

@@ -42,6 +42,7 @@ cases! {
     replicas_need_the_same_key_and_say_so,
     replicas_know_each_other_and_one_does_the_upkeep,
     the_doctor_compares_replicas,
+    it_is_said_whether_hints_arrive,
 }
 
 /// Replicas on one database.
@@ -67,6 +68,54 @@ fn on_postgres_a_revocation_does_not_wait_for_the_poll() {
     let out = one.post("/auth/logout", &[("Authorization", &bearer)], &json!({}));
     assert_eq!(out.status, 204);
     wait_until_refused(&other, &session);
+}
+
+/// A process says once that no hint arrives, and what to do; the doctor says it too. Where they arrive, both
+/// say that.
+fn it_is_said_whether_hints_arrive(database: Database) {
+    let arrive = match database {
+        Database::Postgres => Some(true),
+        Database::Pgbouncer => Some(false),
+        Database::Mysql => None,
+    };
+    let Replicas { menshens, url, .. } = Replicas::start(database, 1);
+    let menshen = &menshens[0];
+    let said = |text: &str| {
+        let log = menshen.log();
+        log.iter().filter(|line| line.contains(text)).count()
+    };
+    if arrive == Some(false) {
+        let line = menshen.wait_for_log("no NOTIFY arrives");
+        assert!(line.contains("Nothing has to be done"), "{line}");
+    } else if arrive == Some(true) {
+        menshen.wait_for_metric("menshen_store_hints", 1.0);
+    }
+    assert_eq!(
+        said("no NOTIFY arrives"),
+        usize::from(arrive == Some(false))
+    );
+    assert_eq!(
+        menshen.metric("menshen_store_hints") > 0.0,
+        arrive == Some(true)
+    );
+    let setup = Setup::before(([127, 0, 0, 1], 1).into()).with(&store(&url));
+    let config = setup.config();
+    let args = [
+        "doctor",
+        "--json",
+        "--config",
+        config.to_str().expect("text"),
+    ];
+    let output = command(setup.directory().path(), &args, &[]);
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let found = found["checks"].as_array().expect("a list").iter();
+    let of_hints = found.filter(|found| {
+        let seen = found["seen"].as_str().unwrap_or_default();
+        seen.contains("NOTIFY")
+    });
+    let states: Vec<_> = of_hints.map(|found| found["state"].clone()).collect();
+    let expected = arrive.map(|arrive| if arrive { "ok" } else { "warning" });
+    assert_eq!(states, expected.into_iter().collect::<Vec<_>>());
 }
 
 /// Each knows of the other; one of them does the upkeep, and when it stops the other takes it over.

@@ -134,7 +134,7 @@ impl World {
         ));
         let hooks = hooks(config, &metrics, &clock);
         let lease = Arc::new(UpkeepLease::new(ReplicaId(1)));
-        lease.renew(&*store).await.unwrap();
+        lease.renew(&store).await.unwrap();
         let outbox_dispatcher = Arc::new(OutboxDispatcher::new(
             Arc::clone(&store),
             metrics.clone(),

@@ -114,13 +114,13 @@ async fn loading_reads_every_page_and_goes_on_where_it_was() {
     let sessions = (0..pages as u128).map(SessionId::from_bits);
     add(&store, sessions.map(RevocationTarget::Session).map(entry)).await;
     let denylist = Denylist::new();
-    denylist.load(&store, &metrics).await.unwrap();
+    denylist.load(&store, NOW, &metrics).await.unwrap();
     assert_eq!(denylist.len(), pages);
-    denylist.load(&store, &metrics).await.unwrap();
+    denylist.load(&store, NOW, &metrics).await.unwrap();
     assert_eq!(denylist.len(), pages);
     let at = NOW.plus(Duration::from_secs(1));
     add(&store, [RevocationEntry { at, ..of_user(9) }]).await;
-    denylist.load(&store, &metrics).await.unwrap();
+    denylist.load(&store, NOW, &metrics).await.unwrap();
     assert!(denylist.is_own_revoked(&fixture::claims()));
 }
 
@@ -130,13 +130,13 @@ async fn what_matters_for_longer_is_read_again() {
     let store = faulty::in_memory();
     add(&store, [of_user(9)]).await;
     let denylist = Denylist::with_retention(Duration::from_mins(10));
-    denylist.load(&store, &metrics).await.unwrap();
+    denylist.load(&store, NOW, &metrics).await.unwrap();
     denylist.prune(NOW.plus(Duration::from_mins(20)));
     assert!(denylist.is_empty());
-    denylist.load(&store, &metrics).await.unwrap();
+    denylist.load(&store, NOW, &metrics).await.unwrap();
     assert!(denylist.is_empty(), "it goes on where it was");
     denylist.extend_retention(Duration::from_hours(1));
-    denylist.load(&store, &metrics).await.unwrap();
+    denylist.load(&store, NOW, &metrics).await.unwrap();
     assert!(denylist.is_own_revoked(&fixture::claims()));
 }
 
@@ -146,13 +146,13 @@ async fn a_failing_store_lets_nothing_through_that_was_refused() {
     let (store, faults) = faulty::with_faults();
     add(&store, [of_user(9)]).await;
     let denylist = Denylist::new();
-    denylist.load(&store, &metrics).await.unwrap();
+    denylist.load(&store, NOW, &metrics).await.unwrap();
     faults.set_down(true);
-    assert!(denylist.load(&store, &metrics).await.is_err());
+    assert!(denylist.load(&store, NOW, &metrics).await.is_err());
     assert!(denylist.is_own_revoked(&fixture::claims()));
     faults.set_down(false);
     add(&store, [entry(RevocationTarget::Everything { epoch: 7 })]).await;
-    denylist.load(&store, &metrics).await.unwrap();
+    denylist.load(&store, NOW, &metrics).await.unwrap();
     assert!(denylist.is_own_revoked(&AccessClaims {
         ep: 99,
         ..fixture::claims()

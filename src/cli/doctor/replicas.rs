@@ -119,16 +119,11 @@ fn different(name: &str, counts: &BTreeMap<String, usize>) -> Finding {
         .map(|(value, count)| format!("{value} ({count})"))
         .collect();
     let seen = format!("replicas differ in their {name}: {}", values.join(", "));
+    let advice = ReplicaFacts::consequence(name);
     if name == "version" {
-        Finding::warning(
-            seen,
-            "normal for the minutes of an update; otherwise finish it",
-        )
+        Finding::warning(seen, advice)
     } else {
-        Finding::failed(
-            seen,
-            "give all replicas the same config: some refuse what others issue",
-        )
+        Finding::failed(seen, advice)
     }
 }
 
@@ -173,6 +168,17 @@ mod tests {
         assert_eq!(states(&judge(&update, &newer)), [Status::Warning]);
         let mixed = [replica(1, &facts), replica(2, &other)];
         assert_eq!(states(&judge(&mixed, &facts)), [Status::Failed]);
+        let hooks = ReplicaFacts {
+            config: "other".to_owned(),
+            ..facts.clone()
+        };
+        let found = judge(&[replica(1, &facts), replica(2, &hooks)], &facts);
+        assert_eq!(states(&found), [Status::Failed]);
+        let advice = found[0].advice.as_deref().unwrap();
+        assert!(
+            advice.contains("does the upkeep sends the hooks"),
+            "{advice}"
+        );
         let mut late = replica(2, &facts);
         late.clock_ahead_ms = -1500;
         let found = judge(&[replica(1, &facts), late], &facts);

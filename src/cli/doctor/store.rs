@@ -55,6 +55,20 @@ async fn shared(config: &Config) -> Vec<Finding> {
             "correct store.url or the database: until then no login succeeds, and tokens are still checked",
         ),
     }];
+    match app::try_hints(&config.store).await {
+        Some(true) => findings.push(Finding::ok(
+            "revocations of other replicas arrive at once (LISTEN and NOTIFY)",
+        )),
+        Some(false) => findings.push(Finding::warning(
+            format!(
+                "no NOTIFY of the database arrives, so a pooler in transaction mode stands in between: revocations of other replicas \
+                 arrive by polling, within {}",
+                config.store.revocation_poll
+            ),
+            "nothing has to be done; a direct connection, or a pooler in session mode, brings them at once",
+        )),
+        None => {}
+    }
     if url.contains("sslmode=disable") {
         findings.push(Finding::warning(
             "TLS to the database is off (sslmode=disable): an attacker on the network can read the password and change results",

@@ -258,7 +258,10 @@ fn without_sessions(thing: ExportRecord, now: Timestamp) -> Vec<ExportRecord> {
             }
             vec![ExportRecord::User(user)]
         }
-        ExportRecord::Session(_) | ExportRecord::EndedSession { .. } => Vec::new(),
+        // Of a line that cannot be read nothing is left to reject: no earlier token of ours is accepted.
+        ExportRecord::Session(_)
+        | ExportRecord::EndedSession { .. }
+        | ExportRecord::UnreadableRevocation { .. } => Vec::new(),
         ExportRecord::Revocation(entry) => match entry.target {
             RevocationTarget::User { .. } => vec![ExportRecord::Revocation(entry)],
             RevocationTarget::Session(_) | RevocationTarget::Everything { .. } => Vec::new(),

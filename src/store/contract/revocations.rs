@@ -208,7 +208,7 @@ case!(revoking_twice_is_revoking_once, async |store| {
 // Each once, with a cursor that goes on where it stood.
 case!(the_log_is_read_in_pieces, async |store| {
     let empty = store
-        .revocations(None, REVOCATION_RETENTION, 10)
+        .revocations(None, REVOCATION_RETENTION, 10, NOW)
         .await
         .expect("works");
     assert!(empty.entries.is_empty() && !empty.more);
@@ -227,7 +227,7 @@ case!(the_log_is_read_in_pieces, async |store| {
     let mut seen = Vec::new();
     for (length, more) in [(4, true), (4, true), (2, false), (0, false)] {
         let page = store
-            .revocations(Some(&cursor), REVOCATION_RETENTION, 4)
+            .revocations(Some(&cursor), REVOCATION_RETENTION, 4, NOW)
             .await
             .expect("works");
         assert_eq!((page.entries.len(), page.more), (length, more));
@@ -242,7 +242,7 @@ case!(the_log_is_read_in_pieces, async |store| {
         .await
         .expect("works");
     let page = store
-        .revocations(Some(&cursor), REVOCATION_RETENTION, 4)
+        .revocations(Some(&cursor), REVOCATION_RETENTION, 4, NOW)
         .await
         .expect("works");
     assert_eq!(page.entries.len(), 1);
@@ -252,7 +252,7 @@ case!(the_log_is_read_in_pieces, async |store| {
     };
     assert_eq!(
         store
-            .revocations(Some(&strange), REVOCATION_RETENTION, 100)
+            .revocations(Some(&strange), REVOCATION_RETENTION, 100, NOW)
             .await
             .expect("works")
             .entries
@@ -299,7 +299,7 @@ case!(
         loop {
             let done = writing.is_finished();
             let page = store
-                .revocations(cursor.as_ref(), REVOCATION_RETENTION, 5)
+                .revocations(cursor.as_ref(), REVOCATION_RETENTION, 5, NOW)
                 .await
                 .expect("works");
             for entry in page.entries {

@@ -8,7 +8,10 @@ use crate::store::{
     Export, StoreError,
     engine::{FENCE, Pair, SharedSnapshot, Source},
     error::EngineError,
-    operations::{transaction::RecordView, transfer},
+    operations::{
+        transaction::RecordView,
+        transfer::{self, Unreadable},
+    },
     record_cipher::CipherCache,
 };
 
@@ -19,6 +22,7 @@ const QUEUE_CAPACITY: usize = 2;
 pub(super) fn stream(
     snapshot: impl Source + Send + 'static,
     ciphers: Arc<CipherCache>,
+    unreadable: Unreadable,
     failed: impl Fn(EngineError) -> StoreError + Send + 'static,
 ) -> Export {
     let (hand, taken) = tokio::sync::mpsc::channel(QUEUE_CAPACITY);
@@ -30,15 +34,25 @@ pub(super) fn stream(
                 source: &snapshot,
                 cipher: &cipher,
             };
-            transfer::export(&view, |records| {
+            transfer::export(&view, unreadable, |records| {
                 hand.blocking_send(Ok(records)).map_err(|_| gone.clone())
             })
         };
         if let Err(error) = export() {
-            drop(hand.blocking_send(Err(failed(error))));
+            drop(hand.blocking_send(Err(failed(with_way_out(error)))));
         }
     });
     Export(taken)
+}
+
+/// What an operator does about a record that stops an export.
+fn with_way_out(error: EngineError) -> EngineError {
+    match error {
+        EngineError::Damaged(why) => EngineError::Damaged(format!(
+            "{why}; nothing is exported without it: docs/operations.md, \"A record that cannot be read\", says how to go on"
+        )),
+        error => error,
+    }
 }
 
 /// A snapshot of a shared engine, for a thread of its own.

@@ -18,7 +18,10 @@ use crate::{
     store::{
         OpenOptions, WrappingKeys,
         engine::{Changes, LocalEngine, Pair, SharedEngine, Source},
-        engines::{memory::MemoryEngine, versioned::VersionedMemory},
+        engines::{
+            memory::MemoryEngine,
+            versioned::{SharedFault, VersionedMemory},
+        },
         error::EngineError,
     },
 };
@@ -43,13 +46,18 @@ pub(crate) async fn shared_in_memory() -> (EngineStore, Hints) {
     (store.unwrap(), Hints(engine))
 }
 
-/// The hints of an engine.
+/// The hints of an engine, and its next fault.
 pub(crate) struct Hints(Arc<VersionedMemory>);
 
 impl Hints {
     /// None arrives from here on.
     pub(crate) fn lose(&self) {
         self.0.lose_hints();
+    }
+
+    /// The next commit of the engine is refused.
+    pub(crate) fn refuse_next_commit(&self) {
+        self.0.fail_next([SharedFault::Refuse]);
     }
 }
 

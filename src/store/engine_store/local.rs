@@ -11,7 +11,10 @@ use crate::store::{
     Export, StoreError,
     engine::{FENCE, LocalEngine, Source},
     error::EngineError,
-    operations::transaction::{ReadView, RecordView, Transaction},
+    operations::{
+        transaction::{ReadView, RecordView, Transaction},
+        transfer::Unreadable,
+    },
     record_cipher::CipherCache,
 };
 
@@ -91,16 +94,19 @@ impl LocalRunner {
     }
 
     /// A snapshot, begun in its turn among the writes, so that it is of one moment.
-    pub(super) async fn export(&self) -> Result<Export, StoreError> {
+    pub(super) async fn export(&self, unreadable: Unreadable) -> Result<Export, StoreError> {
         let (snapshots, engine) = (Arc::clone(&self.snapshots), Arc::clone(&self.engine));
         let snapshot = self
             .writer
             .run(move |_| Ok(snapshots.begin(engine)))
             .await?;
         let (ciphers, health) = (Arc::clone(&self.ciphers), Arc::clone(&self.health));
-        Ok(export::stream(snapshot, ciphers, move |error| {
-            StoreError::from(health.record(error))
-        }))
+        Ok(export::stream(
+            snapshot,
+            ciphers,
+            unreadable,
+            move |error| StoreError::from(health.record(error)),
+        ))
     }
 
     /// Whether the writing thread answers and a commit would be tried.

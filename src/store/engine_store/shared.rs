@@ -51,6 +51,7 @@ use crate::store::{
     operations::{
         revocation_log,
         transaction::{ReadView, Transaction},
+        transfer::Unreadable,
     },
     record_cipher::CipherCache,
 };
@@ -436,11 +437,12 @@ impl SharedRunner {
     }
 
     /// Everything as it is at one moment.
-    pub(super) async fn export(&self) -> Result<Export, StoreError> {
+    pub(super) async fn export(&self, unreadable: Unreadable) -> Result<Export, StoreError> {
         let snapshot = self.engine.snapshot().await?;
         Ok(export::stream(
             BlockingSnapshot::new(snapshot),
             Arc::clone(&self.ciphers),
+            unreadable,
             StoreError::from,
         ))
     }
@@ -455,6 +457,11 @@ impl SharedRunner {
     /// Waits until another process may have written to the revocation log.
     pub(super) async fn wait_for_hint(&self) {
         self.engine.wait_for_hint().await;
+    }
+
+    /// Whether hints of other processes arrive.
+    pub(super) fn hints_arrive(&self) -> Option<bool> {
+        self.engine.hints_arrive()
     }
 
     /// The engine's pool of connections.

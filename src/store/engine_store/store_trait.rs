@@ -21,7 +21,9 @@ use crate::{
             accounts, import, import_mark, lease, login, outbox, phone, profile, reencrypt,
             replicas,
             revocation_log::{self, LogPage},
-            revoke, rotate, sessions, signing_keys, sms, sweep, transfer, user_record, withdraw,
+            revoke, rotate, sessions, signing_keys, sms, sweep,
+            transfer::{self, Unreadable},
+            user_record, withdraw,
         },
     },
     types::{Phone, SessionId, Timestamp, UserId, Username},
@@ -337,10 +339,11 @@ impl Store for EngineStore {
         cursor: Option<&LogCursor>,
         max_age: Duration,
         limit: usize,
+        now: Timestamp,
     ) -> Result<RevocationPage, StoreError> {
         let read_after = async |place: Option<Vec<u8>>| {
             self.read("revocations", move |view| {
-                revocation_log::page(view, place.as_deref(), max_age, limit)
+                revocation_log::page(view, place.as_deref(), max_age, limit, now)
             })
             .await
         };
@@ -465,6 +468,13 @@ impl Store for EngineStore {
         }
     }
 
+    fn hints_arrive(&self) -> Option<bool> {
+        match &self.runner {
+            Runner::Local(_) => None,
+            Runner::Shared(runner) => runner.hints_arrive(),
+        }
+    }
+
     async fn wait_for_hint(&self) {
         match &self.runner {
             Runner::Local(_) => std::future::pending().await,
@@ -473,7 +483,13 @@ impl Store for EngineStore {
     }
 
     async fn export(&self) -> Result<Export, StoreError> {
-        self.timed("export", self.run_export()).await
+        self.timed("export", self.run_export(Unreadable::Fails))
+            .await
+    }
+
+    async fn export_readable(&self) -> Result<Export, StoreError> {
+        self.timed("export", self.run_export(Unreadable::IsLeftOut))
+            .await
     }
 
     async fn restore(&self, records: Vec<ExportRecord>) -> Result<(), StoreError> {

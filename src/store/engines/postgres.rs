@@ -111,6 +111,11 @@ impl Postgres {
         .await
     }
 
+    /// Whether hints arrive here, where there are tables. `None`: that could not be tried.
+    pub(in crate::store) async fn try_hints(&self) -> Option<bool> {
+        hints::try_once(&self.pool).await
+    }
+
     async fn connection(&self) -> Result<Connection, EngineError> {
         database::connection(&self.pool).await
     }
@@ -348,8 +353,12 @@ impl SharedEngine for Postgres {
         self.hints.send(&self.pool).await;
     }
 
+    fn hints_arrive(&self) -> Option<bool> {
+        self.hints.arrive()
+    }
+
     async fn wait_for_hint(&self) {
-        self.hints.wait(self.pool.manager()).await;
+        self.hints.wait(&self.pool).await;
     }
 
     async fn close(&self) -> Result<(), EngineError> {

@@ -56,13 +56,17 @@ pub(in crate::store) fn append(
     Ok(entry)
 }
 
-/// All entries that an operation adds.
+/// All entries that an operation adds. A line that cannot be read, which it moves, has none.
 pub(in crate::store) fn appended(
     tx: &Transaction<'_>,
 ) -> Result<Vec<RevocationEntry>, EngineError> {
     let mut entries = Vec::new();
     for key in tx.own_keys(layout::LOG) {
-        entries.extend(tx.record::<Vec<_>>(&key)?.unwrap_or_default());
+        match tx.record::<Vec<_>>(&key) {
+            Ok(line) => entries.extend(line.unwrap_or_default()),
+            Err(EngineError::Damaged(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(entries)
 }
@@ -137,9 +141,8 @@ impl Position {
     }
 
     /// Takes in a line. One of a time that is still to come does not move the window.
-    fn note(&mut self, id: LogLineId, clock: Option<Timestamp>) {
-        let at = clock.map_or(id.at(), |clock| clock.min(id.at()));
-        self.newest = self.newest.max(at);
+    fn note(&mut self, id: LogLineId, read_at: Timestamp) {
+        self.newest = self.newest.max(read_at.min(id.at()));
         self.seen.insert(id);
         let start = self.window_start();
         self.seen.retain(|id| id.at() >= start);
@@ -147,12 +150,50 @@ impl Position {
 }
 
 /// Until when tokens were issued that a line may reject: its commit was visible by then, and what is
-/// issued after that knows of it. `clock` is the time of the read.
-fn issued_until(id: LogLineId, clock: Option<Timestamp>) -> Timestamp {
+/// issued after that knows of it. Never later than the read, whatever the line's key says.
+fn issued_until(id: LogLineId, read_at: Timestamp) -> Timestamp {
     let visible = id.at().plus(MAX_WRITING_TIME);
-    clock
-        .map_or(visible, |clock| clock.min(visible))
-        .plus(MAX_CLOCK_DIFFERENCE)
+    read_at.min(visible).plus(MAX_CLOCK_DIFFERENCE)
+}
+
+/// Moves lines that cannot be read from a time that is still to come to the present, at most `limit`;
+/// how many. There they go on rejecting what they may reject, and are over when no such token is left.
+/// Where they were they would be read again at each start, for as long as their keys say.
+pub(in crate::store) fn move_unreadable_to_present(
+    tx: &mut Transaction<'_>,
+    now: Timestamp,
+    limit: usize,
+) -> Result<usize, EngineError> {
+    let now = tx.shared_time()?.unwrap_or(now);
+    let ahead = layout::log_lines_at(now.plus(MAX_WRITING_TIME));
+    let mut lines = Vec::new();
+    {
+        let view: &dyn ReadView = tx;
+        for (key, bytes) in view.scan(layout::LOG, Some(&ahead), limit)? {
+            match read_line(view, &key, &bytes) {
+                Ok(_) => {}
+                Err(EngineError::Damaged(_)) => lines.push((key, bytes)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    let moved = lines.len();
+    for (key, bytes) in lines {
+        tx.remove(key);
+        put_unreadable(tx, now, bytes)?;
+    }
+    Ok(moved)
+}
+
+/// Writes a line that cannot be read, as one was elsewhere. At its new key nothing opens these bytes.
+pub(in crate::store) fn put_unreadable(
+    tx: &mut Transaction<'_>,
+    at: Timestamp,
+    bytes: Vec<u8>,
+) -> Result<(), EngineError> {
+    let id = LogLineId::new(at, tx.cipher().entropy().bytes()?);
+    tx.put_bytes(layout::log_line(id), bytes);
+    Ok(())
 }
 
 /// Part of the log, and the place of a cursor behind it.
@@ -165,15 +206,17 @@ pub(in crate::store) struct LogPage {
 }
 
 /// The log after a cursor, or from `max_age` ago on. A process that is alone reads all of it in place of
-/// that: it has no clock but its own, which may have been set. A line comes whole, so the last one may bring more entries than
-/// `limit`. One that cannot be read does not stop the others.
+/// that: it has no clock but its own (`now`), which may have been set. A line comes whole, so the last one may bring more entries
+/// than `limit`. One that cannot be read does not stop the others.
 pub(in crate::store) fn page(
     view: &dyn ReadView,
     place: Option<&[u8]>,
     max_age: Duration,
     limit: usize,
+    now: Timestamp,
 ) -> Result<LogPage, EngineError> {
     let clock = view.shared_time()?;
+    let read_at = clock.unwrap_or(now);
     let mut before = match place {
         Some(place) => Position::from_place(place),
         None => Position {
@@ -197,7 +240,7 @@ pub(in crate::store) fn page(
             }
             match read_line(view, key, bytes) {
                 Ok(line) => entries.extend(line),
-                Err(EngineError::Damaged(_)) => unreadable.push(issued_until(id, clock)),
+                Err(EngineError::Damaged(_)) => unreadable.push(issued_until(id, read_at)),
                 Err(error) => return Err(error),
             }
             lines.push(id);
@@ -211,7 +254,7 @@ pub(in crate::store) fn page(
     let ages = lines.iter().filter(|_| !is_reset).filter_map(age).collect();
     let mut position = before;
     for id in lines {
-        position.note(id, clock);
+        position.note(id, read_at);
     }
     let unreadable = unreadable.iter().max().map(|issued_until| UnreadableLines {
         count: unreadable.len(),
@@ -237,14 +280,18 @@ mod tests {
     #[test]
     fn a_position_reads_back_and_forgets_what_is_before_its_window() {
         let mut position = Position::default();
+        let read_at = Timestamp::from_secs(500);
         for id in [line(100, 1), line(100, 2), line(120, 3), line(110, 4)] {
-            position.note(id, None);
+            position.note(id, read_at);
         }
         assert_eq!(position.newest, Timestamp::from_secs(120));
         assert_eq!(Position::from_place(&position.to_place()), position);
-        position.note(line(135, 5), Some(Timestamp::from_secs(500)));
+        position.note(line(135, 5), read_at);
         let seen: Vec<_> = position.seen.iter().copied().collect();
         assert_eq!(seen, [line(110, 4), line(120, 3), line(135, 5)]);
+        // One of a time that is still to come hides none of before it.
+        position.note(line(9000, 6), Timestamp::from_secs(136));
+        assert_eq!(position.newest, Timestamp::from_secs(136));
         for strange in [b"".to_vec(), b"x".to_vec(), vec![0; 8 + 15]] {
             assert_eq!(Position::from_place(&strange), Position::default());
         }

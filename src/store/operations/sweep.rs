@@ -14,7 +14,8 @@ use crate::{store::error::EngineError, types::Timestamp};
 /// Whether what lies at a key, with these bytes, has expired.
 type IsOver<'a> = &'a dyn Fn(&[u8], &[u8]) -> Result<bool, EngineError>;
 
-/// Removes at most `limit` records that have expired; says how many.
+/// Removes at most `limit` records that have expired, or brings to the present what would never; says
+/// how many.
 pub(in crate::store) fn sweep(
     tx: &mut Transaction<'_>,
     now: Timestamp,
@@ -49,5 +50,6 @@ pub(in crate::store) fn sweep(
     for key in expired {
         tx.remove(key);
     }
-    Ok(removed)
+    let moved = revocation_log::move_unreadable_to_present(tx, now, limit - removed)?;
+    Ok(removed + moved)
 }

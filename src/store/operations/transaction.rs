@@ -118,7 +118,7 @@ impl ReadView for RecordView<'_> {
 /// A change of one record. It is sealed when the operation is through.
 enum Change {
     Put(Plain),
-    /// As it is: the keyring.
+    /// As it is: the keyring, and what cannot be read.
     PutBytes(Vec<u8>),
     Remove,
 }
@@ -187,6 +187,11 @@ impl<'a> Transaction<'a> {
     /// Stores a record that was encoded before.
     pub(in crate::store) fn put_plain(&mut self, key: Vec<u8>, plain: Plain) {
         self.own.insert(key, Change::Put(plain));
+    }
+
+    /// Stores bytes as they are.
+    pub(in crate::store) fn put_bytes(&mut self, key: Vec<u8>, bytes: Vec<u8>) {
+        self.own.insert(key, Change::PutBytes(bytes));
     }
 
     /// Uses this keyring from here on, and stores it.

@@ -2,7 +2,7 @@
 
 use super::{
     ended_session::EndedSession,
-    layout::{self, LookupKey},
+    layout::{self, LogLineId, LookupKey},
     outbox,
     records::{self, KeyRecord, OpenIdRecord, PhoneRecord, UnionIdRecord, UsernameRecord},
     revocation_log, signing_keys,
@@ -27,9 +27,32 @@ const IDENTITIES: [&[u8]; 4] = [b"o/", b"n/", b"p/", b"a/"];
 /// Pairs that are read at once.
 const PAGE_SIZE: usize = 200;
 
+/// What becomes of a record that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Unreadable {
+    /// The export fails: without it, it would look whole.
+    Fails,
+    /// It is logged and left out.
+    IsLeftOut,
+}
+
+impl Unreadable {
+    /// What was read; nothing for a record that is left out.
+    fn read<T: Default>(self, read: Result<T, EngineError>) -> Result<T, EngineError> {
+        match read {
+            Err(EngineError::Damaged(why)) if self == Self::IsLeftOut => {
+                tracing::error!(error = %why, "a record cannot be read and is not exported: {why}");
+                Ok(T::default())
+            }
+            read => read,
+        }
+    }
+}
+
 /// Hands on everything, in the order in which it is restored.
 pub(in crate::store) fn export(
     view: &dyn ReadView,
+    unreadable: Unreadable,
     mut emit: impl FnMut(Vec<ExportRecord>) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
     let global_epoch = records::global_epoch(view);
@@ -42,7 +65,7 @@ pub(in crate::store) fn export(
         },
         ExportRecord::Root(*view.cipher().keyring().root().expose()),
     ])?;
-    let mut keys = signing_keys::records(view)?;
+    let mut keys = unreadable.read(signing_keys::records(view))?;
     keys.reverse();
     emit(keys.into_iter().map(exported_key).collect())?;
     let cipher = view.cipher();
@@ -52,7 +75,7 @@ pub(in crate::store) fn export(
             let pairs = view.scan(prefix, after.as_deref(), PAGE_SIZE)?;
             let mut records = Vec::with_capacity(pairs.len());
             for (key, bytes) in &pairs {
-                records.extend(read(key, bytes)?);
+                records.extend(unreadable.read(read(key, bytes))?);
             }
             emit(records)?;
             match pairs.last() {
@@ -61,28 +84,64 @@ pub(in crate::store) fn export(
             }
         }
     };
-    each(layout::USERS, &|key, bytes| user(view, key, bytes))?;
+    each(layout::USERS, &|key, bytes| {
+        user(view, unreadable, key, bytes)
+    })?;
     for prefix in IDENTITIES {
         each(prefix, &|key, bytes| identity_fields(cipher, key, bytes))?;
     }
-    each(layout::LOG, &|key, bytes| {
-        let entries = revocation_log::read_line(view, key, bytes)?.into_iter();
-        Ok(entries.map(ExportRecord::Revocation).collect())
-    })?;
-    each(layout::OUTBOX, &|key, bytes| {
-        let event = match outbox::read(cipher, key, bytes)? {
-            Ok(record) => ExportRecord::Event {
-                event: record.event,
-                at: record.at,
-                unknown: record.unknown,
-            },
-            Err(record) => ExportRecord::NewerEvent {
-                due: layout::outbox_at(key).unwrap_or_default().0,
-                record,
-            },
-        };
-        Ok(vec![event])
-    })
+    each(layout::LOG, &|key, bytes| revocations(view, key, bytes))?;
+    each(layout::OUTBOX, &|key, bytes| event(cipher, key, bytes))
+}
+
+/// An event for the backend. One that cannot be read would be removed when it is due, so it stops no
+/// export either.
+fn event(
+    cipher: &RecordCipher,
+    key: &[u8],
+    bytes: &[u8],
+) -> Result<Vec<ExportRecord>, EngineError> {
+    let event = match outbox::read(cipher, key, bytes) {
+        Ok(Ok(record)) => ExportRecord::Event {
+            event: record.event,
+            at: record.at,
+            unknown: record.unknown,
+        },
+        Ok(Err(record)) => ExportRecord::NewerEvent {
+            due: layout::outbox_at(key).unwrap_or_default().0,
+            record,
+        },
+        Err(EngineError::Damaged(why)) => {
+            tracing::error!(error = %why, "an event for the backend could not be read and is not exported: {why}");
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(vec![event])
+}
+
+/// The entries of a line of the revocation log. One that cannot be read stops no export: what it may
+/// reject is doubted in the store that imports it too.
+fn revocations(
+    view: &dyn ReadView,
+    key: &[u8],
+    bytes: &[u8],
+) -> Result<Vec<ExportRecord>, EngineError> {
+    match revocation_log::read_line(view, key, bytes) {
+        Ok(entries) => Ok(entries.into_iter().map(ExportRecord::Revocation).collect()),
+        Err(EngineError::Damaged(why)) => {
+            tracing::warn!(
+                error = %why,
+                "a line of the revocation log cannot be read and is exported as unreadable: where it is imported, access tokens of \
+                 before it are refreshed once; nothing has to be done"
+            );
+            let at = LogLineId::from_key(key)
+                .map(LogLineId::at)
+                .unwrap_or_default();
+            Ok(vec![ExportRecord::UnreadableRevocation { at }])
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn exported_key(record: KeyRecord) -> ExportRecord {
@@ -138,7 +197,12 @@ fn identity_fields(
 }
 
 /// A user with the sessions, or the id of one who is gone.
-fn user(view: &dyn ReadView, key: &[u8], bytes: &[u8]) -> Result<Vec<ExportRecord>, EngineError> {
+fn user(
+    view: &dyn ReadView,
+    unreadable: Unreadable,
+    key: &[u8],
+    bytes: &[u8],
+) -> Result<Vec<ExportRecord>, EngineError> {
     let record = match user_record::read_user(view.cipher(), key, bytes)? {
         Ok(record) => record,
         Err(Tombstone {
@@ -177,8 +241,8 @@ fn user(view: &dyn ReadView, key: &[u8], bytes: &[u8]) -> Result<Vec<ExportRecor
         unknown: link.unknown,
     };
     let password = match &user.username {
-        Some(name) => view
-            .find::<UsernameRecord>(LookupKey::Username(name))?
+        Some(name) => unreadable
+            .read(view.find::<UsernameRecord>(LookupKey::Username(name)))?
             .map(|record| record.password),
         None => None,
     };
@@ -327,6 +391,9 @@ pub(in crate::store) fn restore(
                 restore_identity_fields(tx, &identity, unknown)?;
             }
             ExportRecord::Revocation(entry) => drop(revocation_log::append(tx, entry)?),
+            ExportRecord::UnreadableRevocation { at } => {
+                revocation_log::put_unreadable(tx, at, Vec::new())?;
+            }
             ExportRecord::Event { event, at, unknown } => {
                 outbox::restore(tx, event, at, unknown)?;
             }

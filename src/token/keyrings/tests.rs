@@ -388,7 +388,7 @@ async fn following_reads_a_new_key_when_it_is_asked_for_and_ends_when_it_is_told
     let audit = Audit::new(Metrics::new());
     let reloaded = until(|| keyrings.version() > 0);
     let (clock, entropy, metrics) = (Clock::manual(NOW), Entropy::default(), Metrics::new());
-    let lease = held_lease(&store).await;
+    let lease = held_lease().await;
     let with = KeyMaintenance {
         store: &store,
         lease: &lease,
@@ -405,9 +405,10 @@ async fn following_reads_a_new_key_when_it_is_asked_for_and_ends_when_it_is_told
 }
 
 /// The lease of a process that is alone.
-async fn held_lease(store: &EngineStore) -> UpkeepLease {
+async fn held_lease() -> UpkeepLease {
     let lease = UpkeepLease::new(ReplicaId(1));
-    lease.renew(store).await.unwrap();
+    let alone: Arc<dyn Store> = Arc::new(faulty::in_memory());
+    lease.renew(&alone).await.unwrap();
     assert!(lease.is_held());
     lease
 }
@@ -429,7 +430,7 @@ async fn following_retires_what_is_over() {
         Entropy::default(),
         Audit::new(metrics.clone()),
     );
-    let lease = held_lease(&store).await;
+    let lease = held_lease().await;
     let with = KeyMaintenance {
         store: &store,
         lease: &lease,
@@ -484,7 +485,7 @@ impl<'a> Process<'a> {
             Entropy::default(),
             Audit::new(self.metrics.clone()),
         );
-        let lease = held_lease(self.store).await;
+        let lease = held_lease().await;
         let with = KeyMaintenance {
             store: self.store,
             lease: &lease,

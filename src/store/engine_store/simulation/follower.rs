@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::server::locked;
-use crate::store::{LogCursor, RevocationEntry, Store};
+use crate::{
+    store::{LogCursor, RevocationEntry, Store},
+    types::Timestamp,
+};
 
 /// How often a replica looks.
 pub(super) const POLL: Duration = Duration::from_secs(1);
@@ -40,7 +43,7 @@ impl Follower {
         while self.read_at != Some(server_changes) {
             // A server that is away is asked again at the next turn.
             let page = store
-                .revocations(self.cursor.as_ref(), MAX_AGE, LIMIT)
+                .revocations(self.cursor.as_ref(), MAX_AGE, LIMIT, Timestamp::default())
                 .await
                 .ok()?;
             self.seen.extend(page.entries);

@@ -67,7 +67,7 @@ async fn a_heartbeat_that_cannot_be_read_stops_no_other() {
 #[tokio::test(start_paused = true)]
 async fn one_process_at_a_time_holds_the_lease() {
     let (one, engine) = shared().await;
-    let other = another(&engine).await;
+    let (one, other) = (stored(one), stored(another(&engine).await));
     let (first, second) = (
         UpkeepLease::new(ReplicaId(1)),
         UpkeepLease::new(ReplicaId(2)),
@@ -95,13 +95,51 @@ async fn one_process_at_a_time_holds_the_lease() {
     first.renew(&one).await.unwrap();
     assert_eq!(held(), (false, true));
     // What is given back is taken at once, and giving back what another one holds does nothing.
-    first.release(&one).await.unwrap();
+    first.release(&*one).await.unwrap();
     one.release_lease(ReplicaId(1)).await.unwrap();
-    first.renew(&one).await.unwrap();
-    assert_eq!(held(), (false, true));
-    second.release(&other).await.unwrap();
-    first.renew(&one).await.unwrap();
-    assert_eq!(held(), (true, false));
+    let third = UpkeepLease::new(ReplicaId(3));
+    third.renew(&one).await.unwrap();
+    assert!(!third.is_held() && second.is_held());
+    second.release(&*other).await.unwrap();
+    third.renew(&one).await.unwrap();
+    assert!(third.is_held() && !second.is_held());
+}
+
+/// As the store of a process.
+fn stored(store: EngineStore) -> Arc<dyn Store> {
+    Arc::new(store)
+}
+
+/// A process that stops drops the task that renews, at any await. The store goes on with the call.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_given_back_is_not_renewed_by_a_call_under_way() {
+    let (one, engine) = shared().await;
+    let (one, other) = (stored(one), stored(another(&engine).await));
+    for is_held_before in [false, true] {
+        let lease = UpkeepLease::new(ReplicaId(1));
+        if is_held_before {
+            lease.renew(&one).await.unwrap();
+        }
+        engine.fail_next([SharedFault::Hold(Duration::from_secs(2))]);
+        let renewal = tokio::time::timeout(Duration::from_secs(1), lease.renew(&one));
+        renewal.await.unwrap_err();
+        lease.release(&*one).await.unwrap();
+        lease.renew(&one).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(!lease.is_held());
+        let next = UpkeepLease::new(ReplicaId(2));
+        next.renew(&other).await.unwrap();
+        assert!(next.is_held(), "nobody has it");
+        next.release(&*other).await.unwrap();
+    }
+    // The store may have given it though the call failed.
+    let lease = UpkeepLease::new(ReplicaId(1));
+    let hold = |id| other.hold_lease(ReplicaId(id), Duration::from_secs(30));
+    assert!(hold(1).await.unwrap());
+    engine.fail_next([SharedFault::Refuse]);
+    lease.renew(&one).await.unwrap_err();
+    lease.release(&*one).await.unwrap();
+    assert!(hold(2).await.unwrap());
 }
 
 /// Nothing else would end it: its holder is gone, and its end is hours away.
@@ -122,9 +160,10 @@ async fn a_lease_of_before_the_clock_was_set_back_is_void() {
 
 #[tokio::test]
 async fn a_process_that_is_alone_writes_neither() {
-    let store = in_memory();
+    let store = Arc::new(in_memory());
     let lease = UpkeepLease::new(ReplicaId(1));
-    lease.renew(&store).await.unwrap();
+    let alone: Arc<dyn Store> = Arc::<EngineStore>::clone(&store);
+    lease.renew(&alone).await.unwrap();
     assert!(lease.is_held());
     assert_eq!(others(&store, 1).await, [0; 0]);
     assert_eq!(store.shared_time().await.unwrap(), None);

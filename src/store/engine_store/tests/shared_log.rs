@@ -8,7 +8,7 @@ use super::{super::shared::MAX_LOG_REWRITES, footprint::shared, *};
 use crate::{
     store::{
         LogCursor, RevocationEntry, RevocationTarget, UnreadableLines,
-        engine::{CommitOutcome, SharedEngine, Version},
+        engine::{Changes, CommitOutcome, SharedEngine, Version},
         engines::versioned::{SharedFault, VersionedMemory},
     },
     types::REVOCATION_RETENTION,
@@ -32,7 +32,9 @@ impl Reader {
     async fn poll(&mut self) {
         loop {
             let cursor = self.cursor.as_ref();
-            let page = self.store.revocations(cursor, REVOCATION_RETENTION, 10);
+            let page = self
+                .store
+                .revocations(cursor, REVOCATION_RETENTION, 10, NOW);
             let page = page.await.unwrap();
             self.sessions.extend(page.entries.iter().map(session));
             self.cursor = Some(page.next);
@@ -259,7 +261,7 @@ async fn a_reader_that_starts_reads_no_more_than_the_age_that_it_asks_for() {
     }
     let late = another(&engine).await;
     for (hours, expected) in [(1, 1), (2, 2), (10, 4)] {
-        let page = late.revocations(None, hour * hours, 10).await.unwrap();
+        let page = late.revocations(None, hour * hours, 10, NOW).await.unwrap();
         assert_eq!(page.entries.len(), expected, "{hours} hours");
     }
 }
@@ -275,7 +277,7 @@ async fn a_position_in_the_window_is_kept_from_page_to_page() {
     for is_last in [false, false, false, true] {
         let page = reader
             .store
-            .revocations(cursor.as_ref(), REVOCATION_RETENTION, 1);
+            .revocations(cursor.as_ref(), REVOCATION_RETENTION, 1, NOW);
         let page = page.await.unwrap();
         assert_eq!((page.entries.len(), page.more), (1, !is_last));
         seen.extend(page.entries.iter().map(session));
@@ -301,7 +303,7 @@ async fn a_line_that_cannot_be_read_stops_no_other() {
     let page = |cursor| {
         let store = &reader.store;
         async move {
-            let page = store.revocations(Some(&cursor), REVOCATION_RETENTION, 10);
+            let page = store.revocations(Some(&cursor), REVOCATION_RETENTION, 10, NOW);
             page.await.unwrap()
         }
     };
@@ -321,11 +323,54 @@ async fn a_line_that_cannot_be_read_stops_no_other() {
     assert_eq!(page(first.next).await.unreadable, None);
     tokio::time::sleep(Duration::from_mins(1)).await;
     let later = another(&engine).await;
-    let page = later.revocations(None, REVOCATION_RETENTION, 10).await;
+    let page = later.revocations(None, REVOCATION_RETENTION, 10, NOW).await;
     let issued_until = page.unwrap().unreadable.unwrap().issued_until;
     assert_eq!(issued_until, damaged_at.plus(Duration::from_secs(12)));
     reader.poll().await;
     assert_eq!(reader.seen(), [1, 2].into());
+}
+
+/// A key in a store is no clock: a line whose key lies far ahead doubts no token that is issued after it
+/// was read, and it is over once no token is left that it may reject.
+#[tokio::test(start_paused = true)]
+async fn a_line_of_a_far_future_that_cannot_be_read_is_not_doubted_for_ever() {
+    let far = layout::LogLineId::new(NOW.plus(Duration::from_hours(24 * 365 * 90)), [7; 8]);
+    let damaged: Changes = [(layout::log_line(far), Some(b"damaged".to_vec()))].into();
+    let embedded = in_memory();
+    engine(&embedded).commit(&damaged).unwrap();
+    let (several, shared_engine) = shared().await;
+    shared_engine.write(Version::first(&Entropy::default()).unwrap(), damaged);
+    for store in [embedded, several] {
+        let now = store.shared_time().await.unwrap().unwrap_or(NOW);
+        let until = async |now| {
+            let page = store.revocations(None, REVOCATION_RETENTION, 10, now);
+            let unreadable = page.await.unwrap().unreadable;
+            unreadable.map(|lines| (lines.count, lines.issued_until))
+        };
+        let (second, margin) = (Duration::from_secs(1), Duration::from_secs(2));
+        assert_eq!(until(now).await, Some((1, now.plus(margin))));
+        // Upkeep brings it to the present, where it ends as others do.
+        assert_eq!(store.sweep(now, 10).await.unwrap(), 1);
+        assert_eq!(store.sweep(now, 10).await.unwrap(), 0);
+        assert_eq!(until(now).await, Some((1, now.plus(margin))));
+        let over = now.plus(REVOCATION_RETENTION).plus(second);
+        assert_eq!(store.sweep(over, 10).await.unwrap(), 1);
+        assert_eq!(until(now).await, None);
+    }
+}
+
+/// One that can be read stays where it is: a clock was set back.
+#[tokio::test]
+async fn a_line_of_a_time_to_come_that_can_be_read_is_not_moved() {
+    let store = in_memory();
+    store.login(&login_of("alice", 1)).await.unwrap();
+    revoke(&store, 1, NOW.plus(Duration::from_hours(24)))
+        .await
+        .unwrap();
+    let lines = || engine(&store).scan(layout::LOG, None, 9).unwrap();
+    let before = lines();
+    assert_eq!((before.len(), store.sweep(NOW, 10).await.unwrap()), (1, 0));
+    assert_eq!(lines(), before);
 }
 
 #[tokio::test]

@@ -229,6 +229,7 @@ async fn a_hint_reaches_other_processes_on_the_same_schema_alone() {
     for engine in [&other, &stranger] {
         engine.wait_for_hint().await;
     }
+    assert_eq!(other.hints_arrive(), Some(true));
     let mut hint = other.wait_for_hint();
     assert!(futures::poll!(&mut hint).is_pending());
     stranger.send_hint().await;
