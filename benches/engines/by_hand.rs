@@ -22,6 +22,10 @@ pub(super) async fn operation(arguments: &Arguments, user_bytes: usize) -> Opera
         )
         .await
         .expect("a table");
+    connection
+        .exec_drop("INSERT INTO by_hand VALUES ('m/', 1, ?)", (vec![1; SMALL],))
+        .await
+        .expect("a row");
     let made = stream::iter(0..arguments.users).map(|place| {
         let pool = pool.clone();
         async move {
@@ -59,6 +63,8 @@ async fn transaction(pool: &Pool, kind: Kind, (place, number): (u64, u64), user_
         .start_transaction(TxOpts::default())
         .await
         .expect("a transaction");
+    // What all operations read and none of them writes.
+    let _: Row = tx.exec_first(READ, ("m/",)).await.expect("read");
     match kind {
         Kind::Login => {
             let _: Row = tx.exec_first(READ, (&fresh,)).await.expect("read");

@@ -4,12 +4,13 @@
     ./run engines
 
 The store alone (`benches/engines.rs`): no HTTP, no WeChat, no signatures. CPU time is of the client's process and of the database's, for each
-operation; by hand are the same reads and writes, of as many bytes, in one transaction of prepared statements: `pgbench` on PostgreSQL, a
+operation; by hand are the same reads (the record that all operations read too) and writes, of as many bytes, in one transaction of prepared statements: `pgbench` on PostgreSQL, a
 client of a few lines on MariaDB. Each caller has users of its own. Then the whole program: logins of new users by `wrk`, on 1, 2 and
 4 processes. Database, menshen and load share the machine; PostgreSQL and MariaDB wait for the disk at each commit.
 """
 
 import json
+import secrets
 import statistics
 import subprocess
 import sys
@@ -37,6 +38,7 @@ TABLE = """
 CREATE TABLE by_hand (key bytea PRIMARY KEY, version bigint NOT NULL, value bytea NOT NULL) WITH (fillfactor = 85);
 ALTER TABLE by_hand ALTER value SET STORAGE EXTERNAL;
 INSERT INTO by_hand SELECT convert_to('o/' || n, 'UTF8'), 1, decode(repeat('01', {small}), 'hex') FROM generate_series(0, {users} - 1) n;
+INSERT INTO by_hand VALUES (convert_to('m/', 'UTF8'), 1, decode(repeat('01', {small}), 'hex'));
 INSERT INTO by_hand SELECT convert_to('u/' || n, 'UTF8'), 1, decode(repeat('01', {bytes}), 'hex') FROM generate_series(0, {users} - 1) n;
 """
 
@@ -51,6 +53,8 @@ def insert(prefix, number, value):
 
 UPDATE = "UPDATE by_hand SET version = version + 1, value = :large WHERE key = convert_to('u/' || :place, 'UTF8');"
 LOCK = " FOR UPDATE"
+# What all operations read and none of them writes.
+FENCE = "SELECT version, value FROM by_hand WHERE key = convert_to('m/', 'UTF8');"
 STATEMENTS = {
     "login": [read("c", "fresh"), read("o", "place"), read("u", "place", LOCK), insert("c", "fresh", "small"), UPDATE],
     "first-login": [read("c", "fresh"), read("o", "fresh"), insert("c", "fresh", "small"), insert("o", "fresh", "small"), insert("u", "fresh", "large")],
@@ -122,7 +126,7 @@ def one_round(bench, database, name, load):
     database.url(f"hand_{name}")
     database.sql(TABLE.format(small=SMALL, bytes=written, users=users), f"hand_{name}")
     script = [f"\\set place :client_id * {users // callers} + random(0, {users // callers - 1})", "\\set fresh random(1, 9000000000000000000)"]
-    script += ["BEGIN;", *STATEMENTS[kind], "COMMIT;"]
+    script += ["BEGIN;", FENCE, *STATEMENTS[kind], "COMMIT;"]
     variables = {"small": "\\x" + "02" * SMALL, "large": "\\x" + "02" * written}
     pgbench(database, f"hand_{name}", "\n".join(script), callers, 1, variables)
     return ours, pgbench(database, f"hand_{name}", "\n".join(script), callers, max(seconds, 2), variables)
@@ -132,7 +136,8 @@ def whole_program(args, database, values, raw):
     """Logins of new users, and where the CPU time goes."""
     print("\n| processes | logins a second | of two cores: menshen, database | conflicts |")
     print("| --- | --- | --- | --- |")
-    key = tokens.Key("EdDSA", args.work / "keys").make()
+    key, encryption_key = tokens.Key("EdDSA", args.work / "keys").make(), args.work / "encryption-key"
+    encryption_key.write_text(secrets.token_hex(32), encoding="ascii")
     for count in PROCESSES:
         url, seconds = database.url(f"whole_{count}"), 1 if args.quick else 8
         with ExitStack() as stack:
@@ -140,7 +145,8 @@ def whole_program(args, database, values, raw):
             stack.callback(upstream.stop)
             menshens = []
             for number in range(count):
-                menshens.append(Menshen(args.menshen, args.work / f"process-{number}", key, upstream.port, url, cores={PROXY_CORE, LOAD_CORE}, threads=0))
+                menshens.append(Menshen(args.menshen, args.work / f"process-{number}", key, upstream.port, url, cores={PROXY_CORE, LOAD_CORE}, threads=0,
+                                        encryption_key=encryption_key))
                 stack.callback(menshens[-1].stop)
 
             def load(number, part):

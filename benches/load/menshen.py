@@ -22,6 +22,7 @@ algorithm = "{alg}"
 {key}
 [store]
 url = "{store}"
+{encryption}
 [limits]
 enabled = false
 [telemetry]
@@ -36,8 +37,9 @@ class Menshen(Peer):
     name = "menshen"
 
     def __init__(self, binary, directory, key, upstream, store, *, cores=frozenset({PROXY_CORE}), threads=1, certificate=None,
-                 server="", wrapper=()):
-        """With a certificate it also listens for TLS, and speaks h2c. `server`: more lines of the `[server]` section."""
+                 server="", encryption_key=None, wrapper=()):
+        """With a certificate it also listens for TLS, and speaks h2c. `server`: more lines of the `[server]` section.
+        `encryption_key`: the file with the key of a store that several processes share."""
         super().__init__()
         self.alg, self.admin = key.alg, free_port()
         port = free_port()
@@ -52,7 +54,7 @@ class Menshen(Peer):
         config = directory / f"menshen-{key.alg}.toml"
         config.write_text(CONFIG.format(
             host=HOST, listen=json.dumps(listen), admin=self.admin, upstream=upstream, alg=key.alg, key=key_line, store=store,
-            threads=threads, server=server), encoding="ascii")
+            threads=threads, server=server, encryption=f'encryption_key_file = "{encryption_key}"' if encryption_key else ""), encoding="ascii")
         self.log = AccessLog(key.alg)
         started = time.monotonic()
         self.process = Process([*wrapper, binary, "run", "--config", config], set(cores), self.log.path)

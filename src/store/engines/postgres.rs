@@ -7,8 +7,8 @@
 //! versions: `menshen_commit` is VOLATILE, so each statement in it sees what was committed before
 //! that statement began, and the locks end when the commit is visible.
 //!
-//! Every call is one statement on a connection of the pool, with its parameters beside it and
-//! without a name, so that PgBouncer in transaction mode may stand in between.
+//! Every call is one statement on a connection of the pool, with its parameters beside it, so that
+//! PgBouncer in transaction mode may stand in between.
 
 mod commit_call;
 mod connection;
@@ -155,7 +155,7 @@ impl Postgres {
         loop {
             tries -= 1;
             let connection = self.connection().await?;
-            let query = connection.client().query_typed(sql, parameters);
+            let query = connection.query(sql, parameters);
             let Ok(answer) = timeout(READ_TIMEOUT, query).await else {
                 drain(connection);
                 tracing::warn!(timeout = ?READ_TIMEOUT, "the store's database does not answer");
@@ -283,7 +283,7 @@ impl SharedEngine for Postgres {
         let call = CommitCall::new(commit);
         let connection = self.connection().await?;
         let parameters = call.parameters();
-        let query = connection.client().query_typed(COMMIT, &parameters);
+        let query = connection.query(COMMIT, &parameters);
         let Ok(answer) = timeout(COMMIT_TIMEOUT, query).await else {
             drain(connection);
             tracing::warn!(timeout = ?COMMIT_TIMEOUT, "a commit's outcome is unknown");

@@ -1,4 +1,10 @@
 //! Connections of the pool, each served by a task of its own.
+//!
+//! A connection to the server itself has a session of its own, in which a statement is parsed and
+//! planned once. A pooler in transaction mode lends its sessions, so that what was prepared in one is
+//! not there in the next, or is what somebody else prepared. Which of both it is, the options of the
+//! startup packet tell: a pooler refuses them or leaves them out, because no one client may set up a
+//! session that others use too.
 
 use std::{
     future::poll_fn,
@@ -11,15 +17,32 @@ use std::{
 
 use deadpool::managed::{Manager, Metrics, Object, RecycleError, RecycleResult};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
-use tokio::{runtime::Handle, sync::Notify};
-use tokio_postgres::{AsyncMessage, Client, NoTls, Socket, tls::MakeTlsConnect};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, OnceCell},
+};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, Error, NoTls, Row, SimpleQueryMessage, Socket, Statement,
+    error::SqlState,
+    tls::MakeTlsConnect,
+    types::{ToSql, Type},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{name::NAME, url::PostgresUrl};
+use super::{
+    name::NAME,
+    schema::{COMMIT, READ},
+    url::PostgresUrl,
+};
 use crate::store::{
     OpenError,
     engines::database::{ConnectError, first_primary, password, tls::trusted_roots, url::TlsRoots},
 };
+
+/// Marks a session that is a connection's own.
+const OWN_SESSION: &str = "-c menshen.session=own";
+/// Whether the session has that mark.
+const IS_OWN_SESSION: &str = "SELECT current_setting('menshen.session', true)";
 
 /// Makes connections for the pool.
 pub(super) struct Connector {
@@ -32,11 +55,13 @@ pub(super) struct Connector {
 #[derive(Clone)]
 struct Access {
     /// One for each host, tried in order.
-    configs: Vec<tokio_postgres::Config>,
+    configs: Vec<Config>,
     /// The file with the password, where the server wants one.
     password_file: Option<PathBuf>,
     /// `None`: without TLS.
     tls: Option<MakeRustlsConnect>,
+    /// What stands in between has refused to mark a session, so it is not asked again.
+    refuses_options: Arc<AtomicBool>,
 }
 
 impl Connector {
@@ -48,6 +73,7 @@ impl Connector {
                 configs: url.configs().to_vec(),
                 password_file: password_file.map(Path::to_owned),
                 tls: tls.map(MakeRustlsConnect::new),
+                refuses_options: Arc::default(),
             },
             runtime: Handle::current(),
         })
@@ -72,11 +98,11 @@ impl Access {
             if let Some(password) = &password {
                 config.password(password);
             }
-            let tls = self.tls.clone();
+            let (tls, refuses_options) = (self.tls.clone(), &*self.refuses_options);
             async move {
                 match tls {
-                    Some(tls) => Self::connect_with(&config, tls).await,
-                    None => Self::connect_with(&config, NoTls).await,
+                    Some(tls) => Self::connect_with(config, tls, refuses_options).await,
+                    None => Self::connect_with(config, NoTls, refuses_options).await,
                 }
             }
         })
@@ -84,14 +110,25 @@ impl Access {
     }
 
     async fn connect_with<T>(
-        config: &tokio_postgres::Config,
+        mut config: Config,
         tls: T,
+        refuses_options: &AtomicBool,
     ) -> Result<PooledClient, ConnectError>
     where
-        T: MakeTlsConnect<Socket>,
+        T: MakeTlsConnect<Socket> + Clone,
         T::Stream: Send + 'static,
     {
-        let (client, mut connection) = config.connect(tls).await.map_err(|error| {
+        let with_options = !refuses_options.load(Ordering::Relaxed);
+        let unmarked = config.clone();
+        if with_options {
+            config.options(OWN_SESSION);
+        }
+        let mut connected = config.connect(tls.clone()).await;
+        if with_options && connected.as_ref().is_err_and(refuses_a_parameter) {
+            connected = unmarked.connect(tls).await;
+            refuses_options.store(connected.is_ok(), Ordering::Relaxed);
+        }
+        let (client, mut connection) = connected.map_err(|error| {
             let why = describe(&error);
             // The driver has no kind of error for this one.
             if why.contains("does not allow writes") {
@@ -119,17 +156,45 @@ impl Access {
             // What listens looks why.
             notify.notify_one();
         });
+        let has_own_session = is_own_session(&client)
+            .await
+            .map_err(|error| ConnectError::Server(describe(&error)))?;
         Ok(PooledClient {
             client,
+            has_own_session,
+            read: OnceCell::new(),
+            commit: OnceCell::new(),
             unreplicated,
             notified,
         })
     }
 }
 
+/// Whether a pooler, or a server, does not take something of the startup packet.
+fn refuses_a_parameter(error: &Error) -> bool {
+    error.code().is_some_and(|code| {
+        [
+            SqlState::PROTOCOL_VIOLATION,
+            SqlState::FEATURE_NOT_SUPPORTED,
+        ]
+        .contains(code)
+    })
+}
+
+async fn is_own_session(client: &Client) -> Result<bool, Error> {
+    let answer = client.simple_query(IS_OWN_SESSION).await?;
+    Ok(answer.iter().any(
+        |message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("own")),
+    ))
+}
+
 /// A connection.
 pub(super) struct PooledClient {
     client: Client,
+    has_own_session: bool,
+    /// [`READ`] and [`COMMIT`] as the session knows them, once they were needed.
+    read: OnceCell<Statement>,
+    commit: OnceCell<Statement>,
     /// The server said that it gave up waiting for a standby. It says so before its answer.
     unreplicated: Arc<AtomicBool>,
     /// The server sent a notification, because this session listens, or the connection ended.
@@ -140,6 +205,25 @@ impl PooledClient {
     /// Waits for a notification, or for the end of the connection.
     pub(super) async fn notified(&self) {
         self.notified.notified().await;
+    }
+
+    /// Runs a statement. Those of each operation are parsed once in a session, if it is this
+    /// connection's own; the others have no name.
+    pub(super) async fn query(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, Error> {
+        let prepared = match sql {
+            READ if self.has_own_session => &self.read,
+            COMMIT if self.has_own_session => &self.commit,
+            _ => return self.client.query_typed(sql, parameters).await,
+        };
+        let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
+        let statement = prepared
+            .get_or_try_init(|| self.client.prepare_typed(sql, &types))
+            .await?;
+        self.client.query(statement, &values).await
     }
 
     pub(super) const fn client(&self) -> &Client {
