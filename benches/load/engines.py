@@ -137,6 +137,7 @@ def whole_program(args, database, values, raw):
     print("\n| processes | logins a second | of two cores: menshen, database | conflicts |")
     print("| --- | --- | --- | --- |")
     key, encryption_key = tokens.Key("EdDSA", args.work / "keys").make(), args.work / "encryption-key"
+    encryption_key.touch(0o600)
     encryption_key.write_text(secrets.token_hex(32), encoding="ascii")
     for count in PROCESSES:
         url, seconds = database.url(f"whole_{count}"), 1 if args.quick else 8

@@ -68,6 +68,24 @@ async fn a_lost_connection_is_replaced() {
     assert_eq!(read_one(&*engine, b"a").await.version, first.version);
 }
 
+/// Behind a pooler that lends its sessions nothing is prepared: `tests/it/databases.rs` has PgBouncer.
+#[tokio::test]
+async fn statements_of_each_operation_are_parsed_once_in_a_session_of_its_own() {
+    let url = Server::shared().empty().await;
+    let engine = Postgres::new(&url.parse().unwrap(), None, 1).unwrap();
+    engine.prepare().await.unwrap();
+    for value in [b"1", b"2", b"3"] {
+        let change = commit(&[], &[(b"a", Some(value))]);
+        assert_eq!(engine.commit(&change).await, Ok(CommitOutcome::Committed));
+        assert_eq!(read_one(&engine, b"a").await.value.unwrap(), value);
+    }
+    let connection = engine.connection().await.unwrap();
+    let prepared = "SELECT statement FROM pg_prepared_statements ORDER BY prepare_time";
+    let rows = connection.client().query_typed(prepared, &[]).await;
+    let statements: Vec<String> = rows.unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(statements, [COMMIT, READ]);
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_a_server_is_said() {
     let server = Server::shared();
