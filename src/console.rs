@@ -25,6 +25,7 @@ mod keys;
 mod language;
 mod memory;
 mod now;
+mod origin;
 mod page;
 mod page_context;
 mod people;
@@ -52,7 +53,9 @@ use axum::{
     routing::{get, post},
 };
 
+pub use language::Language;
 pub use memory::{ConsoleMemory, LastReload, SeenReplicas};
+pub use origin::{Authority, SECURITY_HEADERS, authority, cookie, is_own_name, is_same_origin};
 pub use state::{Console, ConsoleParts};
 
 use crate::admin::run_to_completion;

@@ -5,21 +5,21 @@ use axum::http::{HeaderMap, header};
 use super::texts::{CHINESE, ENGLISH, Texts};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Language {
+pub enum Language {
     English,
     Chinese,
 }
 
 impl Language {
     /// As BCP 47 writes it.
-    pub(super) const fn tag(self) -> &'static str {
+    pub const fn tag(self) -> &'static str {
         match self {
             Self::English => "en",
             Self::Chinese => "zh-CN",
         }
     }
 
-    pub(super) const fn other(self) -> Self {
+    pub const fn other(self) -> Self {
         match self {
             Self::English => Self::Chinese,
             Self::Chinese => Self::English,
@@ -27,7 +27,7 @@ impl Language {
     }
 
     /// Its name in itself.
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::English => "English",
             Self::Chinese => "中文",
@@ -42,15 +42,21 @@ impl Language {
     }
 
     /// By the tag of a link or a cookie.
-    pub(super) fn from_tag(tag: &str) -> Option<Self> {
+    pub fn from_tag(tag: &str) -> Option<Self> {
         [Self::English, Self::Chinese]
             .into_iter()
             .find(|language| language.tag() == tag)
     }
 
+    /// The language that the query of a link to switch names.
+    pub fn from_query(query: Option<&str>) -> Option<Self> {
+        let mut pairs = query?.split('&');
+        Self::from_tag(pairs.find_map(|pair| pair.strip_prefix("lang="))?)
+    }
+
     /// The language of `Accept-Language` that the client likes best (RFC 9110 section 12.5.4);
     /// English if it names none of ours.
-    pub(super) fn accepted(headers: &HeaderMap) -> Self {
+    pub fn accepted(headers: &HeaderMap) -> Self {
         let accepted = headers
             .get_all(header::ACCEPT_LANGUAGE)
             .iter()
