@@ -5,6 +5,7 @@
 //! start them.
 
 pub mod backend;
+pub mod call_log;
 mod faults;
 mod listener;
 pub mod sms;

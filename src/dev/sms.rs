@@ -25,7 +25,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{faults, listener::LoopbackListener};
+use super::{call_log::CallLog, faults, listener::LoopbackListener};
 use crate::{
     clock::Clock,
     config::{
@@ -47,6 +47,7 @@ const MAX_BODY_LEN: usize = 64 * 1024;
 pub struct SimulatedSms {
     listener: LoopbackListener,
     simulator: Arc<Simulator>,
+    log: CallLog,
 }
 
 /// What a vendor does with a validly signed request.
@@ -100,11 +101,18 @@ impl SimulatedSms {
         let router = Router::new()
             .fallback(serve)
             .with_state(Arc::clone(&simulator));
-        let listener = LoopbackListener::start(router).await?;
+        let log = CallLog::default();
+        let listener = LoopbackListener::start(log.record(router)).await?;
         Ok(Self {
             listener,
             simulator,
+            log,
         })
+    }
+
+    /// The newest calls.
+    pub const fn log(&self) -> &CallLog {
+        &self.log
     }
 
     /// Where they listen.
@@ -188,13 +196,18 @@ impl SimulatedSms {
 
     /// The newest code on a phone, by its number in E.164 form.
     pub fn code_on(&self, phone: &str) -> Option<String> {
+        self.message_on(phone).map(|message| message.code)
+    }
+
+    /// The newest message on a phone.
+    pub fn message_on(&self, phone: &str) -> Option<SentMessage> {
         self.simulator
             .records()
             .sent
             .iter()
             .rev()
             .find(|message| message.phone == phone)
-            .map(|message| message.code.clone())
+            .cloned()
     }
 }
 

@@ -31,7 +31,7 @@ use axum::{
     routing::{get, post},
 };
 
-use super::listener::LoopbackListener;
+use super::{call_log::CallLog, listener::LoopbackListener};
 use app_tokens::AppTokens;
 pub use identity::openid;
 use scenario::{WechatScenario, errcode_body, text_response};
@@ -43,6 +43,7 @@ use simulator::WechatSimulator;
 pub struct SimulatedWechat {
     listener: LoopbackListener,
     simulator: Arc<WechatSimulator>,
+    log: CallLog,
 }
 
 impl SimulatedWechat {
@@ -60,10 +61,12 @@ impl SimulatedWechat {
                 post(phone::phone_number),
             )
             .with_state(Arc::clone(&simulator));
-        let listener = LoopbackListener::start(router).await?;
+        let log = CallLog::default();
+        let listener = LoopbackListener::start(log.record(router)).await?;
         Ok(Self {
             listener,
             simulator,
+            log,
         })
     }
 
@@ -75,6 +78,11 @@ impl SimulatedWechat {
     /// For `wechat.base_url`.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.address())
+    }
+
+    /// The newest calls.
+    pub const fn log(&self) -> &CallLog {
+        &self.log
     }
 
     /// The number of calls with any code.
