@@ -30,7 +30,7 @@ use tokio::{
 };
 
 pub use check::check;
-pub use explain::{OfflineGate, offline_gate};
+pub use explain::{LiveExplainer, OfflineGate, offline_gate};
 pub use offline::operations;
 pub use reload::Reload;
 pub use replica_facts::{replica_facts, running_replicas};
@@ -221,6 +221,16 @@ impl App {
             .local_addr()
             .map(|at| at.to_string())
             .unwrap_or_default()
+    }
+
+    /// Explains requests as this process decides on them.
+    pub fn explainer(&self) -> anyhow::Result<LiveExplainer> {
+        let generation = self.current.generation.load();
+        LiveExplainer::new(
+            &generation.config,
+            &generation.authorizer,
+            &self.process.clock,
+        )
     }
 
     /// The metrics of the process.

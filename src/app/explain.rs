@@ -1,9 +1,10 @@
-//! The gate of a config without its process, for `menshen explain` and `menshen token`.
+//! Gates that only decide: that of a config without its process, for `menshen explain` and `menshen
+//! token`, and that of a process, for the demo.
 //!
 //! Must stay true: nothing is created, written or signed; without a credential to verify, neither a
 //! store nor a socket is opened.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use tokio::time::timeout;
@@ -15,6 +16,7 @@ use crate::{
     config::{Algorithm, Config, HumanDuration, ListenAddress, StoreEngine},
     dialect::Dialects,
     entropy::Entropy,
+    explain::{Explanation, explain},
     gate::{self, Gate},
     metrics::Metrics,
     outbound::{Outbound, OutboundError, loopback_if_unspecified},
@@ -35,6 +37,37 @@ pub struct OfflineGate {
     pub keys: Option<String>,
     /// Whether the denylist has the store's revocations.
     pub knows_revocation: bool,
+}
+
+/// Explains requests as a process decides on them, with its keys and revocations. Its counters are
+/// its own.
+pub struct LiveExplainer {
+    gate: Gate,
+    config: Config,
+    clock: Clock,
+}
+
+impl LiveExplainer {
+    pub(super) fn new(
+        config: &Config,
+        authorizer: &Arc<Authorizer>,
+        clock: &Clock,
+    ) -> anyhow::Result<Self> {
+        let dialects = Dialects::compile(config).map_err(problems_error)?;
+        let routes = dialects.local_routes();
+        let gate = Gate::compile(config, routes, authorizer.clone(), Metrics::new());
+        Ok(Self {
+            gate: gate.map_err(problems_error)?,
+            config: config.clone(),
+            clock: clock.clone(),
+        })
+    }
+
+    /// Explains the decision on a whole head from this peer.
+    pub fn explain(&self, head: &[u8], peer: IpAddr) -> Explanation {
+        let now = self.clock.now();
+        explain(&self.gate, &self.config, head, Some(peer), now)
+    }
 }
 
 /// Creates the gate of this config; `with_keys`: with the keys that verify a credential.

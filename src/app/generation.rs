@@ -51,7 +51,7 @@ pub(super) struct Generation {
     pub(super) administration: Arc<Administration>,
     pub(super) admin_routes: Router,
     keyrings: Arc<Keyrings>,
-    authorizer: Arc<Authorizer>,
+    pub(super) authorizer: Arc<Authorizer>,
     limits: Arc<Limits>,
     wechat: Arc<Wechat>,
     upstreams: Arc<Upstreams>,

@@ -6,13 +6,19 @@
 //! Ctrl-C, after SIGTERM, and after a step that failed.
 
 mod call;
+mod client;
 mod color;
 mod error;
 mod json;
+mod mini_program;
 mod next_steps;
-mod page;
+mod printer;
+mod record;
 mod sandbox;
 mod session;
+mod step;
+mod step_run;
+mod text;
 mod tour;
 
 use std::{
@@ -37,8 +43,9 @@ use crate::{
 };
 use color::Color;
 use error::DemoError;
-use page::DemoPage;
+use printer::TourPrinter;
 use sandbox::Sandbox;
+use step_run::StepRunner;
 
 #[derive(Debug, Parser)]
 pub(super) struct Args {
@@ -52,7 +59,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
     let runtime = runtime()?;
-    let result = runtime.block_on(run_demo(args, &mut DemoPage::new(out, Color::for_stdout())));
+    let result = runtime.block_on(run_demo(
+        args,
+        &mut TourPrinter::new(out, Color::for_stdout()),
+    ));
     drop(runtime);
     report_result(result, args, err)
 }
@@ -81,7 +91,7 @@ fn report_result(
 }
 
 /// Starts the sandbox, runs the tour, and removes the sandbox.
-async fn run_demo(args: &Args, page: &mut DemoPage<'_>) -> Result<(), DemoError> {
+async fn run_demo(args: &Args, printer: &mut TourPrinter<'_>) -> Result<(), DemoError> {
     // Signal handlers come first, before there is anything to remove.
     let mut interrupts = Interrupts::new().context("cannot listen for signals")?;
     let sandbox = Sandbox::start().await?;
@@ -94,7 +104,7 @@ async fn run_demo(args: &Args, page: &mut DemoPage<'_>) -> Result<(), DemoError>
     // Boxed, because it holds a whole config.
     let result = Box::pin(serve_with_tour(
         args,
-        page,
+        printer,
         &sandbox,
         &sink,
         &mut interrupts,
@@ -103,14 +113,14 @@ async fn run_demo(args: &Args, page: &mut DemoPage<'_>) -> Result<(), DemoError>
     sink.close();
     let path = sandbox.close()?;
     result?;
-    page.print_summary(&path)?;
+    printer.print_summary(&path)?;
     Ok(())
 }
 
 /// Runs menshen and the tour, until the tour is over or a signal comes.
 async fn serve_with_tour(
     args: &Args,
-    page: &mut DemoPage<'_>,
+    printer: &mut TourPrinter<'_>,
     sandbox: &Sandbox,
     sink: &Sink,
     interrupts: &mut Interrupts,
@@ -121,16 +131,18 @@ async fn serve_with_tour(
     telemetry::count_panics(app.metrics());
     let http = app.addresses().pop().context("menshen has no address")?;
     let admin = app.admin_address();
+    let explainer = app.explainer()?;
+    let runner = StepRunner::new(sandbox.servers.clone(), &http, Some(explainer));
     let (stop, skip_drain) = (Notify::new(), Notify::new());
     let mut serving = pin!(app.run(stop.notified(), skip_drain.notified()));
 
     let show = async {
-        page.introduction(&http, sandbox)?;
-        let session = tour::run(page, sandbox, &http).await?;
+        printer.introduction(&http, sandbox)?;
+        let session = tour::run(printer, &runner).await?;
         if !args.once {
             let log = (!args.log).then(|| sandbox.log_file());
             next_steps::print(
-                page,
+                printer,
                 &next_steps::NextSteps {
                     http: &http,
                     admin: &admin,
@@ -147,7 +159,7 @@ async fn serve_with_tour(
             return Err(ended.err().unwrap_or_else(|| anyhow!("menshen stopped by itself")).into());
         }
         shown = show => shown,
-        () = interrupts.next() => page.interrupted().map_err(DemoError::from),
+        () = interrupts.next() => printer.interrupted().map_err(DemoError::from),
     };
     stop.notify_one();
     let stopped = tokio::select! {

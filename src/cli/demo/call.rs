@@ -4,7 +4,7 @@ use http::Method;
 
 use crate::dev::backend::ReceivedRequest;
 
-/// A request, which is sent and printed.
+/// A request, which is sent and shown.
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) path: &'static str,

@@ -12,6 +12,7 @@ use super::{
     call::Call,
     color::{Color, Style},
     json::{self, shorten},
+    record::{Exchange, ShownHeader, StepEvent, StepRecord},
     sandbox::Sandbox,
 };
 use crate::dev::backend::ReceivedRequest;
@@ -23,21 +24,13 @@ const INDENT: usize = 4;
 /// Headers of a response that are printed.
 const SHOWN_HEADERS: [&str; 2] = ["X-Menshen-Error", "WWW-Authenticate"];
 
-/// A header of a request that the backend received.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum ShownHeader {
-    /// An identity header.
-    Identity(&'static str),
-    Other(&'static str),
-}
-
-pub(super) struct DemoPage<'a> {
+pub(super) struct TourPrinter<'a> {
     out: &'a mut dyn Write,
     color: Color,
     steps: usize,
 }
 
-impl<'a> DemoPage<'a> {
+impl<'a> TourPrinter<'a> {
     pub(super) fn new(out: &'a mut dyn Write, color: Color) -> Self {
         Self {
             out,
@@ -54,7 +47,10 @@ impl<'a> DemoPage<'a> {
              simulated WeChat. This tour plays the mini program. What follows are its real requests and the real answers.",
         )?;
         self.gap()?;
-        let (backend, wechat) = (sandbox.backend.address(), sandbox.wechat.address());
+        let (backend, wechat) = (
+            sandbox.servers.backend.address(),
+            sandbox.servers.wechat.address(),
+        );
         let gate = self.color.paint(Style::Title, "menshen");
         self.indented(&format!(
             "mini program ──▶ {gate} {http} ──▶ backend {backend}"
@@ -82,7 +78,27 @@ impl<'a> DemoPage<'a> {
         self.steps
     }
 
-    pub(super) fn request(&mut self, call: &Call) -> io::Result<()> {
+    /// What happened in a step.
+    pub(super) fn record(&mut self, record: &StepRecord) -> io::Result<()> {
+        for event in &record.events {
+            match event {
+                StepEvent::Exchange(exchange) => self.exchange(exchange)?,
+                StepEvent::Claim { claim, holds: true } => self.claim_holds(claim.english)?,
+                StepEvent::Claim { claim, .. } => self.claim_fails(claim.english)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn exchange(&mut self, exchange: &Exchange) -> io::Result<()> {
+        self.request(&exchange.call)?;
+        match &exchange.received {
+            Some(received) => self.answer_of_backend(&exchange.response, received, &exchange.shown),
+            None => self.answer(&exchange.response),
+        }
+    }
+
+    fn request(&mut self, call: &Call) -> io::Result<()> {
         let line = format!("▶ {} {}", call.method, call.path);
         self.indented(&self.color.paint(Style::Sent, &line))?;
         for (name, value) in &call.headers {
@@ -95,7 +111,7 @@ impl<'a> DemoPage<'a> {
     }
 
     /// A response with its body.
-    pub(super) fn answer(&mut self, answer: &Response<Bytes>) -> io::Result<()> {
+    fn answer(&mut self, answer: &Response<Bytes>) -> io::Result<()> {
         self.status(answer, "")?;
         self.shown_headers(answer.headers())?;
         self.body(&String::from_utf8_lossy(answer.body()))?;
@@ -103,7 +119,7 @@ impl<'a> DemoPage<'a> {
     }
 
     /// A response of the sample backend, whose body is the request that it received.
-    pub(super) fn answer_of_backend(
+    fn answer_of_backend(
         &mut self,
         answer: &Response<Bytes>,
         received: &ReceivedRequest,
@@ -142,13 +158,13 @@ impl<'a> DemoPage<'a> {
     }
 
     /// A claim that was checked and is true.
-    pub(super) fn claim_holds(&mut self, claim: &str) -> io::Result<()> {
+    fn claim_holds(&mut self, claim: &str) -> io::Result<()> {
         let mark = self.color.paint(Style::Good, "✓");
         self.indented(&format!("{mark} {claim}"))
     }
 
     /// A claim that was checked and is not true.
-    pub(super) fn claim_fails(&mut self, claim: &str) -> io::Result<()> {
+    fn claim_fails(&mut self, claim: &str) -> io::Result<()> {
         let mark = self.color.paint(Style::Refused, "✗");
         self.indented(&format!("{mark} {claim}"))?;
         self.gap()
@@ -294,7 +310,7 @@ mod tests {
     fn a_plain_page_has_no_escape_sequences() {
         for (color, escapes) in [(Color::Plain, false), (Color::Ansi, true)] {
             let mut out = Vec::new();
-            let mut page = DemoPage::new(&mut out, color);
+            let mut page = TourPrinter::new(&mut out, color);
             page.step("A title", "A reason.").unwrap();
             page.claim_holds("It is so.").unwrap();
             page.command("why", "curl").unwrap();

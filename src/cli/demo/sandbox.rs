@@ -7,6 +7,7 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, anyhow};
@@ -28,12 +29,17 @@ use crate::{
 const APP_ID: &str = "wx0000000000000000";
 const APP_SECRET: &str = "the-demo-has-nothing-to-hide";
 
-/// A backend, a WeChat, a vendor of text messages, and a directory for everything that is written.
+/// The servers around menshen, and a directory for everything that is written.
 pub(super) struct Sandbox {
+    pub(super) servers: Arc<SimulatedServers>,
+    directory: TempDir,
+}
+
+/// A backend, a WeChat, and a vendor of text messages. They stop when dropped.
+pub(super) struct SimulatedServers {
     pub(super) backend: SampleBackend,
     pub(super) wechat: SimulatedWechat,
     pub(super) sms: SimulatedSms,
-    directory: TempDir,
 }
 
 impl Sandbox {
@@ -47,7 +53,7 @@ impl Sandbox {
             app_id: APP_ID.to_owned(),
             secret: APP_SECRET.to_owned(),
         };
-        Ok(Self {
+        let servers = SimulatedServers {
             backend: SampleBackend::start()
                 .await
                 .context("cannot start the sample backend")?,
@@ -57,6 +63,9 @@ impl Sandbox {
             sms: SimulatedSms::start(Clock::System)
                 .await
                 .context("cannot start the simulated SMS vendor")?,
+        };
+        Ok(Self {
+            servers: Arc::new(servers),
             directory,
         })
     }
@@ -77,9 +86,9 @@ impl Sandbox {
         // A JSON string is a TOML string too, whatever the path has in it.
         let store = Value::from(format!("sled:{}", self.path().join("data").display()));
         let (backend, wechat, sms) = (
-            self.backend.url(),
-            self.wechat.base_url(),
-            self.sms.base_url(),
+            self.servers.backend.url(),
+            self.servers.wechat.base_url(),
+            self.servers.sms.base_url(),
         );
         let (key_id, key, sign_name, template) =
             (sms::KEY_ID, sms::SECRET, sms::SIGN_NAME, sms::TEMPLATE);
@@ -121,7 +130,7 @@ access = "public"
         self.path().join("menshen.log")
     }
 
-    /// Stops the servers and removes the directory; returns its path.
+    /// Removes the directory; returns its path.
     pub(super) fn close(self) -> anyhow::Result<PathBuf> {
         let path = self.path().to_owned();
         self.directory
@@ -139,8 +148,8 @@ mod tests {
     async fn menshen_gets_a_right_config_and_the_directory_goes_with_the_stage() {
         let sandbox = Sandbox::start().await.unwrap();
         let config = sandbox.config().unwrap().config;
-        assert_eq!(config.upstream.urls, [sandbox.backend.url()]);
-        assert_eq!(config.wechat.base_url, sandbox.wechat.base_url());
+        assert_eq!(config.upstream.urls, [sandbox.servers.backend.url()]);
+        assert_eq!(config.wechat.base_url, sandbox.servers.wechat.base_url());
         assert!(config.store.url.ends_with("/data"));
         let mode = fs::metadata(sandbox.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700, "others may not read the tokens in it");
