@@ -7,6 +7,6 @@
 pub mod backend;
 pub mod call_log;
 mod faults;
-mod listener;
+pub mod listener;
 pub mod sms;
 pub mod wechat;

@@ -1,7 +1,7 @@
 //! `menshen demo`: a tour of two minutes, on this machine and without a network.
 //!
 //! A sample backend, a simulated WeChat and the real program between them, each on a loopback
-//! socket of its own. The tour calls them as a mini program would, and prints no claim that it has
+//! socket of its own, and a page on which each step of the tour is a button. The tour calls them as a mini program would, and prints no claim that it has
 //! not checked. All files are in one temporary directory, which is removed at the end: after
 //! Ctrl-C, after SIGTERM, and after a step that failed.
 
@@ -16,6 +16,7 @@ mod printer;
 mod record;
 mod sandbox;
 mod session;
+mod site;
 mod step;
 mod step_run;
 mod text;
@@ -26,6 +27,7 @@ use std::{
     io::{self, Write},
     pin::pin,
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::{Context, anyhow};
@@ -45,6 +47,7 @@ use color::Color;
 use error::DemoError;
 use printer::TourPrinter;
 use sandbox::Sandbox;
+use site::DemoSite;
 use step_run::StepRunner;
 
 #[derive(Debug, Parser)]
@@ -52,6 +55,9 @@ pub(super) struct Args {
     /// Exit after the tour
     #[arg(long)]
     once: bool,
+    /// The port of the demo's page [default: a free one]
+    #[arg(long, value_name = "PORT", conflicts_with = "once")]
+    port: Option<u16>,
     /// Show menshen's own log, on standard error
     #[arg(long)]
     log: bool,
@@ -133,19 +139,28 @@ async fn serve_with_tour(
     let admin = app.admin_address();
     let explainer = app.explainer()?;
     let runner = StepRunner::new(sandbox.servers.clone(), &http, Some(explainer));
+    let runner = Arc::new(runner);
+    // A port that is taken is a surprise before the tour, not after it.
+    let site = if args.once {
+        None
+    } else {
+        Some(DemoSite::start(args.port.unwrap_or(0), runner.clone(), &http).await?)
+    };
+    let page = site.as_ref().map(DemoSite::address);
     let (stop, skip_drain) = (Notify::new(), Notify::new());
     let mut serving = pin!(app.run(stop.notified(), skip_drain.notified()));
 
     let show = async {
-        printer.introduction(&http, sandbox)?;
+        printer.introduction(&http, sandbox, page)?;
         let session = tour::run(printer, &runner).await?;
-        if !args.once {
+        if let Some(page) = page {
             let log = (!args.log).then(|| sandbox.log_file());
             next_steps::print(
                 printer,
                 &next_steps::NextSteps {
                     http: &http,
                     admin: &admin,
+                    page,
                     session: &session,
                     log: log.as_deref(),
                 },
@@ -203,7 +218,15 @@ mod tests {
     fn a_broken_promise_and_a_fault_exit_1_and_a_reader_who_left_is_for_the_caller_to_judge() {
         let said = |result, log| {
             let mut err = Vec::new();
-            let code = report_result(result, &Args { once: true, log }, &mut err);
+            let code = report_result(
+                result,
+                &Args {
+                    once: true,
+                    port: None,
+                    log,
+                },
+                &mut err,
+            );
             (
                 code.map_err(|error| error.kind()),
                 String::from_utf8(err).unwrap(),

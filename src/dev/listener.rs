@@ -1,4 +1,4 @@
-//! A small server on a free loopback port that stops when it is dropped.
+//! A small server on a loopback port that stops when it is dropped.
 
 use std::{io, net::SocketAddr};
 
@@ -7,22 +7,27 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 /// A running server.
 #[derive(Debug)]
-pub(super) struct LoopbackListener {
+pub struct LoopbackListener {
     address: SocketAddr,
     task: JoinHandle<io::Result<()>>,
 }
 
 impl LoopbackListener {
     /// Serves on a free port of 127.0.0.1.
-    pub(super) async fn start(router: Router) -> io::Result<Self> {
-        let socket = TcpListener::bind(("127.0.0.1", 0)).await?;
+    pub async fn start(router: Router) -> io::Result<Self> {
+        Self::start_on(0, router).await
+    }
+
+    /// Serves on this port of 127.0.0.1; 0 is a free one.
+    pub async fn start_on(port: u16, router: Router) -> io::Result<Self> {
+        let socket = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = socket.local_addr()?;
         let task = tokio::spawn(async move { axum::serve(socket, router).await });
         Ok(Self { address, task })
     }
 
     /// The address of the listener.
-    pub(super) const fn address(&self) -> SocketAddr {
+    pub const fn address(&self) -> SocketAddr {
         self.address
     }
 }

@@ -193,6 +193,8 @@ fn its_log_is_shown_on_request_apart_from_the_tour() {
 struct Running {
     child: Child,
     out: BufReader<ChildStdout>,
+    /// The address of the page.
+    page: SocketAddr,
     /// The lines to paste, without their indentation.
     commands: Vec<String>,
 }
@@ -204,10 +206,18 @@ impl Running {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary");
-        let out = BufReader::new(child.stdout.take().expect("stdout"));
+        let mut out = BufReader::new(child.stdout.take().expect("stdout"));
+        let mut first = String::new();
+        while first.trim().is_empty() {
+            first.clear();
+            assert_ne!(out.read_line(&mut first).expect("a line"), 0);
+        }
+        let page = first.trim().strip_prefix("In a browser: http://");
+        let page = page.and_then(|page| page.parse().ok());
         let mut running = Self {
             child,
             out,
+            page: page.expect("the address of the page comes first"),
             commands: Vec::new(),
         };
         loop {
@@ -227,6 +237,31 @@ impl Running {
                 return running;
             }
         }
+    }
+
+    /// Presses a button of the page; gives the newest story.
+    fn tap(&self, form: &str) -> String {
+        let (host, origin) = (self.page.to_string(), format!("http://{}", self.page));
+        let request = format!(
+            "POST /tap HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len()
+        );
+        let mut client = wire::Client::connect(self.page);
+        client.send(request);
+        let answer = client.receive_to("POST").expect("an answer");
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (303, Some("/#latest"))
+        );
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let page = client.receive_to("GET").expect("a page");
+        assert_eq!(page.status, 200);
+        let text = String::from_utf8(page.body).expect("text");
+        assert!(has_no_whole_token(&text), "{text}");
+        let latest = text.split_once("id=\"latest\"").expect("a story").1;
+        let end = latest.find("</article>").expect("its end");
+        latest[..end].to_owned()
     }
 
     /// Sends a signal; gives the exit code and what was still printed.
@@ -354,6 +389,120 @@ fn the_lines_to_paste_do_what_they_say() {
     let (code, told) = running.end(Signal::INT);
     assert_eq!(code, Some(0), "{told}");
     assert!(told.contains("is gone"), "{told}");
+    assert_eq!(left_behind(&place), [""; 0]);
+}
+
+#[test]
+fn each_step_is_a_button_of_the_page_and_tells_what_was_sent_and_seen() {
+    let place = tempfile::tempdir().expect("a directory");
+    let running = Running::start(place.path());
+    for (step, shown) in [
+        (
+            "sign-in",
+            &["200 OK", "/sns/jscode2session", "Alice is a new user"][..],
+        ),
+        (
+            "orders",
+            &[
+                "200 OK",
+                "x-auth-state",
+                "the token itself stayed at the gate",
+            ],
+        ),
+        (
+            "forged-headers",
+            &[
+                "X-User-Role",
+                "only menshen may set it",
+                "nothing of what she claimed arrived",
+            ],
+        ),
+        (
+            "forged-headers-on-public-page",
+            &["anonymous", "no forged header arrived"],
+        ),
+        (
+            "orders-without-token",
+            &["401 Unauthorized", "token_missing", "never heard of it"],
+        ),
+        (
+            "odd-path",
+            &["400 Bad Request", "path_ambiguous", "/menu/%2e%2e/orders"],
+        ),
+        (
+            "refresh",
+            &[
+                "200 OK",
+                "both tokens are new",
+                "WeChat was not asked again",
+            ],
+        ),
+        (
+            "add-phone",
+            &[
+                "200 OK",
+                "/wxa/business/getuserphonenumber",
+                "the number is hers now",
+            ],
+        ),
+        ("sign-out", &["204 No Content", "her session has ended"]),
+        ("sign-out", &["Sign in first.", "Nothing was sent."]),
+        (
+            "old-token",
+            &["401 Unauthorized", "token_revoked", "never heard of it"],
+        ),
+        (
+            "come-back",
+            &["200 OK", "the same user as at her first login"],
+        ),
+        ("sign-out", &["204 No Content"]),
+        (
+            "send-sms-code",
+            &["200 OK", "PhoneNumbers", "checked menshen's signature"],
+        ),
+        (
+            "sign-in-by-sms&code=<script>",
+            &["&lt;script&gt;", "This is not so:"],
+        ),
+        (
+            "sign-in-by-sms",
+            &["200 OK", "the same user as at her first login"],
+        ),
+    ] {
+        let story = running.tap(&format!("step={step}"));
+        for shown in shown {
+            assert!(story.contains(shown), "no {shown:?} of {step} in\n{story}");
+        }
+        let is_refused = step.contains("<script>");
+        assert_eq!(
+            story.contains("This is not so:"),
+            is_refused,
+            "{step}\n{story}"
+        );
+        assert!(!story.contains("<script>"), "{story}");
+    }
+    let answer = wire::ask(running.page, "GET", "/", &[], b"");
+    assert_eq!(answer.status, 421, "another name");
+    let (code, told) = running.end(Signal::INT);
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(left_behind(&place), [""; 0]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_before_the_tour() {
+    let place = tempfile::tempdir().expect("a directory");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port();
+    let output = demo(place.path(), &["--port", &port.to_string()])
+        .output()
+        .expect("the binary");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(&format!("127.0.0.1:{port}")) && said.contains("in use"),
+        "{said}"
+    );
+    assert!(output.stdout.is_empty());
     assert_eq!(left_behind(&place), [""; 0]);
 }
 

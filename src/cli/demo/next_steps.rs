@@ -1,6 +1,6 @@
 //! What to try while the demo stays up: lines to paste, with real addresses and a real token.
 
-use std::{io, path::Path};
+use std::{io, net::SocketAddr, path::Path};
 
 use super::{printer::TourPrinter, session::DemoSession};
 
@@ -8,6 +8,7 @@ use super::{printer::TourPrinter, session::DemoSession};
 pub(super) struct NextSteps<'a> {
     pub(super) http: &'a str,
     pub(super) admin: &'a str,
+    pub(super) page: SocketAddr,
     pub(super) session: &'a DemoSession,
     /// The log file, unless the log is printed.
     pub(super) log: Option<&'a Path>,
@@ -17,12 +18,17 @@ pub(super) fn print(printer: &mut TourPrinter<'_>, next_steps: &NextSteps<'_>) -
     let NextSteps {
         http,
         admin,
+        page,
         session,
         log,
     } = next_steps;
     printer.heading("Your turn")?;
     let minutes = session.expires_in / 60;
-    printer.text("All of it is still up. These lines are ready to paste into another terminal; this one first:")?;
+    printer.text(&format!(
+        "All of it is still up. On http://{page} each step is a button, and more of it is shown."
+    ))?;
+    printer.gap()?;
+    printer.text("These lines are ready to paste into another terminal; this one first:")?;
     let token = format!("AUTH='Authorization: Bearer {}'", session.access_token);
     printer.command(
         &format!("Alice's access token, valid for {minutes} minutes"),

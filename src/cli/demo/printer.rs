@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    net::SocketAddr,
     path::Path,
 };
 
@@ -39,8 +40,20 @@ impl<'a> TourPrinter<'a> {
         }
     }
 
-    /// Prints the servers and their addresses.
-    pub(super) fn introduction(&mut self, http: &str, sandbox: &Sandbox) -> io::Result<()> {
+    /// Prints the address of the page, if there is one, then the servers and their addresses.
+    pub(super) fn introduction(
+        &mut self,
+        http: &str,
+        sandbox: &Sandbox,
+        page: Option<SocketAddr>,
+    ) -> io::Result<()> {
+        if let Some(page) = page {
+            let address = self.color.paint(Style::Sent, &format!("http://{page}"));
+            writeln!(self.out)?;
+            self.indented(&format!("In a browser: {address}"))?;
+            // A person may open it before the tour is over.
+            self.out.flush()?;
+        }
         self.heading("menshen demo")?;
         self.text(
             "Three servers have started on this machine, and no network is used: menshen, a sample backend behind it, and a \

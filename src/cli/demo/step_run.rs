@@ -84,6 +84,11 @@ impl StepRunner {
         (StepRecord { step, events }, result)
     }
 
+    /// The servers around menshen.
+    pub(super) fn servers(&self) -> &SimulatedServers {
+        &self.servers
+    }
+
     fn backend_requests(&self) -> usize {
         self.servers.backend.requests()
     }
