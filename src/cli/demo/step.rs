@@ -108,6 +108,25 @@ impl Step {
         }
     }
 
+    /// Its title where no other step came before.
+    pub(super) const fn title_alone(self) -> Text {
+        match self {
+            Self::Orders => Text::new("Alice looks at her orders", "Alice 查看自己的订单"),
+            Self::ForgedHeadersOnPublicPage => Text::new(
+                "A stranger claims to be user 1 on a public page",
+                "陌生人在公开页面上冒充 1 号用户",
+            ),
+            Self::SendSmsCode => Text::new(
+                "Alice asks for a code by text message",
+                "Alice 获取短信验证码",
+            ),
+            Self::SignInBySms => {
+                Text::new("Alice signs in by text message", "Alice 用短信验证码登录")
+            }
+            _ => self.title(),
+        }
+    }
+
     /// What is tried, and why it matters.
     pub(super) const fn why(self) -> Text {
         match self {

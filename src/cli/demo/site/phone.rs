@@ -127,10 +127,8 @@ fn signed_in(view: &PageView<'_>, session: &DemoSession) -> Markup {
 
 /// What came of Alice's last tap, as a mini program would show it.
 fn toast(view: &PageView<'_>) -> Markup {
-    let Some(tap) = view.taps.back() else {
-        return html! {};
-    };
-    let Some(exchange) = tap.last_exchange() else {
+    let mut hers = view.taps.iter().rev().filter(|tap| is_hers(tap));
+    let Some((tap, exchange)) = hers.find_map(|tap| Some((tap, tap.last_exchange()?))) else {
         return html! {};
     };
     let class = if exchange.response.status().is_success() {
@@ -139,14 +137,12 @@ fn toast(view: &PageView<'_>) -> Markup {
         "toast bad"
     };
     html! {
-        @if is_hers(tap) {
-            p class=(class) {
-                strong { (status(&exchange.response)) }
-                @if let Some(user) = exchange.received.as_ref().and_then(|request| request.header("x-user-id").next()) {
-                    (view.say(texts::ORDERS_OF)) " " code { (short_id(user)) }
-                } @else {
-                    (tap.step().title().in_language(view.language))
-                }
+        p class=(class) {
+            strong { (status(&exchange.response)) }
+            @if let Some(user) = exchange.received.as_ref().and_then(|request| request.header("x-user-id").next()) {
+                (view.say(texts::ORDERS_OF)) " " code { (short_id(user)) }
+            } @else {
+                (tap.step().title_alone().in_language(view.language))
             }
         }
     }

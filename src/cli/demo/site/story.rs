@@ -50,7 +50,7 @@ pub(super) fn story(view: &PageView<'_>) -> Markup {
 
 /// One sentence about the newest tap, for screen readers.
 pub(super) fn summary(tap: &Tap, language: Language) -> String {
-    let title = tap.step().title().in_language(language);
+    let title = tap.step().title_alone().in_language(language);
     match (&tap.outcome, tap.last_exchange()) {
         (TapOutcome::Obstacle { reason, .. }, _) => {
             format!("{title}: {}", reason.in_language(language))
@@ -65,7 +65,7 @@ pub(super) fn summary(tap: &Tap, language: Language) -> String {
 fn heading(tap: &Tap, language: Language) -> Markup {
     html! {
         span.count { (tap.number) }
-        (tap.step().title().in_language(language))
+        (tap.step().title_alone().in_language(language))
     }
 }
 
@@ -201,10 +201,19 @@ fn empty(view: &PageView<'_>) -> Markup {
     html! {
         div.tap.empty {
             p.why { (say(texts::STORY_EMPTY)) }
+            ol.tries {
+                @for text in [texts::TRY_SIGN_IN, texts::TRY_ORDERS, texts::TRY_ATTACK, texts::TRY_SIGN_OUT, texts::TRY_SMS] {
+                    li { (say(text)) }
+                }
+            }
             h3 { (say(texts::SERVERS)) }
+            ol.way {
+                li.on { strong { (say(texts::MINI_PROGRAM)) } span { (say(texts::ON_THE_PAGE)) } }
+                li.on.gate { strong { "menshen" } span { code { (addresses.menshen) } } }
+                li.on { strong { (say(texts::SAMPLE_BACKEND)) } span { code { (addresses.backend) } } }
+            }
+            p.between { (say(texts::VENDORS)) }
             dl.servers {
-                div { dt { "menshen" } dd { code { (addresses.menshen) } } }
-                div { dt { (say(texts::SAMPLE_BACKEND)) } dd { code { (addresses.backend) } } }
                 div { dt { (say(texts::SIMULATED_WECHAT)) } dd { code { (addresses.wechat) } } }
                 div { dt { (say(texts::SIMULATED_SMS)) } dd { code { (addresses.sms) } } }
             }

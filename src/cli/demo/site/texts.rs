@@ -45,8 +45,15 @@ texts! {
     OLD_TOKEN_HINT: "after she has signed out", "在她退出登录之后";
 
     STORY: "The story of each tap", "每次点击的经过";
-    STORY_EMPTY: "Nothing has been tapped yet. Let Alice sign in, then look at her orders, and then let the attacker try.", "还没有任何点击。先让 Alice 登录，再看看她的订单，然后让攻击者试一试。";
+    STORY_EMPTY: "Nothing has been tapped yet. A way to begin:", "还没有任何点击。可以这样开始：";
+    TRY_SIGN_IN: "Sign in with WeChat: what does menshen ask, and what does the backend hear of it?", "微信登录：menshen 查询了什么，后端知道多少？";
+    TRY_ORDERS: "My orders: by what does the backend know Alice?", "我的订单：后端凭什么认出 Alice？";
+    TRY_ATTACK: "Claim to be user 1: where do the forged headers end?", "冒充 1 号用户：伪造的请求头到哪里为止？";
+    TRY_SIGN_OUT: "Sign out, and use the old token.", "退出登录，再使用旧令牌。";
+    TRY_SMS: "Once the number is bound, sign in by text message, with a wrong code first.", "绑定手机号之后，用短信登录，先试一个错误的验证码。";
     SERVERS: "What runs on this machine", "本机正在运行";
+    ON_THE_PAGE: "on this page", "就在这个页面上";
+    VENDORS: "menshen asks these two, and nothing outside this machine:", "menshen 只访问下面两个，不访问本机以外的任何服务：";
     SIMULATED_WECHAT: "Simulated WeChat", "模拟的微信";
     SIMULATED_SMS: "Simulated SMS vendor", "模拟的短信服务商";
     SAMPLE_BACKEND: "Sample backend", "示例后端";

@@ -10,8 +10,9 @@ const show = (fresh, pressed) => {
   const again = document.querySelector(`button[data-step="${pressed}"]:not(:disabled)`);
   const story = document.getElementById("story");
   (again ?? story).focus({ preventScroll: true });
-  // On a phone the story stands below what was tapped.
-  if (story.getBoundingClientRect().top > innerHeight * 0.8) story.scrollIntoView();
+  // On a phone the story stands below what was tapped; on a desk the attacker stands below its beginning.
+  const { top } = story.getBoundingClientRect();
+  if (top < 0 || top > innerHeight * 0.8) story.scrollIntoView();
 };
 
 document.addEventListener("submit", async (event) => {
