@@ -114,7 +114,7 @@ impl Hints {
 
     /// Tries whether hints arrive at a session, and says in the log when that has changed.
     async fn try_out(&self, session: &PooledClient, pool: &Pool<Connector>) -> Option<bool> {
-        let arrive = arrives(session, pool).await;
+        let arrive = arrives(session, pool, TRIALS).await;
         let mut known = self.arrive.lock().unwrap_or_else(PoisonError::into_inner);
         match (*known, arrive) {
             (None | Some(true), Some(false)) => tracing::warn!(
@@ -132,8 +132,8 @@ impl Hints {
 
 /// Whether a hint arrives at a session; `None`: it could not be sent, or the session has ended. It is
 /// sent on another connection: a pooler that has no sessions would bring it back on the same one.
-async fn arrives(session: &PooledClient, pool: &Pool<Connector>) -> Option<bool> {
-    for _ in 0..TRIALS {
+async fn arrives(session: &PooledClient, pool: &Pool<Connector>, trials: usize) -> Option<bool> {
+    for _ in 0..trials {
         if !notify(pool).await {
             return None;
         }
@@ -148,10 +148,11 @@ async fn arrives(session: &PooledClient, pool: &Pool<Connector>) -> Option<bool>
     Some(false)
 }
 
-/// Whether hints arrive through what stands between this process and the database.
+/// Whether hints arrive through what stands between this process and the database. In one trial: who asks
+/// does not wait for long.
 pub(super) async fn try_once(pool: &Pool<Connector>) -> Option<bool> {
     let session = listen(pool.manager()).await.ok()?;
-    arrives(&session, pool).await
+    arrives(&session, pool, 1).await
 }
 
 /// Sends a hint; whether it was sent.
