@@ -1,5 +1,6 @@
 """What every proxy of the comparison has in common: its ports, its access log and how it is stopped."""
 
+import itertools
 import os
 import time
 
@@ -58,8 +59,10 @@ class AccessLog:
     # A line of any proxy is longer.
     LINE = 50
 
+    made = itertools.count()
+
     def __init__(self, name):
-        self.path = f"/dev/shm/menshen-load-{os.getpid()}-{name}.log"
+        self.path = f"/dev/shm/menshen-load-{os.getpid()}-{name}-{next(self.made)}.log"
         self.fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def check(self, requests):
