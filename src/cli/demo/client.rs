@@ -54,11 +54,14 @@ impl DemoClient {
         if let Some(body) = &call.body {
             headers.push(own("Content-Length", &body.len().to_string()));
         }
-        let fields: String = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
-        let bytes = format!("{} {} HTTP/1.1\r\n{fields}\r\n", call.method, call.path).into_bytes();
+        let mut head = format!("{} {} HTTP/1.1\r\n", call.method, call.path);
+        for (name, value) in &headers {
+            for part in [name, ": ", value, "\r\n"] {
+                head.push_str(part);
+            }
+        }
+        head.push_str("\r\n");
+        let bytes = head.into_bytes();
         SentHead { headers, bytes }
     }
 

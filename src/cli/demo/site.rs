@@ -163,14 +163,13 @@ async fn tap(State(state): State<Arc<SiteState>>, Form(form): Form<TapForm>) -> 
         return (StatusCode::BAD_REQUEST, "there is no such button").into_response();
     };
     let mut program = state.program.lock().await;
-    let outcome = match step.obstacle(&program) {
-        Some(reason) => TapOutcome::Obstacle { step, reason },
-        None => {
-            let code = form.code.filter(|code| !code.trim().is_empty());
-            program.typed_code = code.map(|code| code.trim().chars().take(MAX_CODE_LEN).collect());
-            let (record, result) = state.runner.run(step, &mut program).await;
-            TapOutcome::from_run(record, result)
-        }
+    let outcome = if let Some(reason) = step.obstacle(&program) {
+        TapOutcome::Obstacle { step, reason }
+    } else {
+        let code = form.code.filter(|code| !code.trim().is_empty());
+        program.typed_code = code.map(|code| code.trim().chars().take(MAX_CODE_LEN).collect());
+        let (record, result) = state.runner.run(step, &mut program).await;
+        TapOutcome::from_run(record, result)
     };
     let mut taps = state.taps.lock().unwrap_or_else(PoisonError::into_inner);
     let number = taps.back().map_or(0, |tap| tap.number) + 1;

@@ -100,7 +100,9 @@ impl Step {
                 "Alice signs in on a device without WeChat",
                 "Alice 在没有微信的设备上登录",
             ),
-            Self::SignInBySms => Text::new("The code is typed", "输入验证码"),
+            Self::SignInBySms => {
+                Text::new("Alice signs in by text message", "Alice 用短信验证码登录")
+            }
             Self::OddPath => Text::new(
                 "A path that two servers read differently",
                 "两台服务器读法不同的路径",
@@ -120,9 +122,6 @@ impl Step {
                 "Alice asks for a code by text message",
                 "Alice 获取短信验证码",
             ),
-            Self::SignInBySms => {
-                Text::new("Alice signs in by text message", "Alice 用短信验证码登录")
-            }
             _ => self.title(),
         }
     }

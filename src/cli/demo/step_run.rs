@@ -388,13 +388,9 @@ impl StepRun<'_> {
         call: Call,
         also: &[ShownHeader],
     ) -> Result<ReceivedRequest, StepError> {
-        match self.exchange(call, also).await? {
-            (_, Some(received)) => Ok(received),
-            (_, None) => {
-                let claim = Text::new("the backend answered", "后端作出了应答");
-                Err(self.failed_claim(claim))
-            }
-        }
+        let (_, received) = self.exchange(call, also).await?;
+        let claim = Text::new("the backend answered", "后端作出了应答");
+        received.ok_or_else(|| self.failed_claim(claim))
     }
 
     async fn exchange(

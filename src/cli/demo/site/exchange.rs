@@ -113,14 +113,11 @@ fn vendor_call(vendor_call: &VendorCall, language: Language) -> Markup {
 
 fn backend_saw(exchange: &Exchange, received: &ReceivedRequest, language: Language) -> Markup {
     let changes = header_changes(exchange);
-    let (changed, passed): (Vec<_>, Vec<_>) = changes
-        .iter()
-        .partition(|field| field.change != Change::Passed);
     html! {
         p.between { (texts::STRIPPED_AND_SET.in_language(language)) }
         pre.http {
             span.line.first { b { (received.method) } " " (received.target) }
-            @for field in changed.into_iter().chain(passed) { (changed_line(field, language)) }
+            @for field in &changes { (changed_line(field, language)) }
             @if received.body_bytes > 0 {
                 span.line.body { (received.body_bytes) " " (texts::BYTES_OF_BODY.in_language(language)) }
             }

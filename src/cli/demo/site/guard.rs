@@ -16,16 +16,15 @@ const LANGUAGE_COOKIE: &str = "menshen_demo_language";
 /// Rejects requests that come by another name or from another origin, and finds out the language.
 pub(super) async fn guard(mut request: Request, next: Next) -> Response {
     let chosen = Language::from_query(request.uri().query());
-    let mut response = match check(&request) {
-        Err(rejection) => rejection.into_response(),
-        Ok(()) => {
-            let headers = request.headers();
-            let language = chosen
-                .or_else(|| Language::from_tag(cookie(headers, LANGUAGE_COOKIE)?))
-                .unwrap_or_else(|| Language::accepted(headers));
-            request.extensions_mut().insert(language);
-            next.run(request).await
-        }
+    let mut response = if let Err(rejection) = check(&request) {
+        rejection.into_response()
+    } else {
+        let headers = request.headers();
+        let language = chosen
+            .or_else(|| Language::from_tag(cookie(headers, LANGUAGE_COOKIE)?))
+            .unwrap_or_else(|| Language::accepted(headers));
+        request.extensions_mut().insert(language);
+        next.run(request).await
     };
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {

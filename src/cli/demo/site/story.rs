@@ -71,17 +71,15 @@ fn heading(tap: &Tap, language: Language) -> Markup {
 
 /// The status of the response, or that nothing was sent.
 fn tag(tap: &Tap, language: Language) -> Markup {
-    match tap.last_exchange() {
-        Some(exchange) => {
-            let class = if exchange.response.status().is_success() {
-                "tag good"
-            } else {
-                "tag bad"
-            };
-            html! { span class=(class) { (status(&exchange.response)) } }
-        }
-        None => html! { span.tag { (texts::NOT_POSSIBLE.in_language(language)) } },
-    }
+    let Some(exchange) = tap.last_exchange() else {
+        return html! { span.tag { (texts::NOT_POSSIBLE.in_language(language)) } };
+    };
+    let class = if exchange.response.status().is_success() {
+        "tag good"
+    } else {
+        "tag bad"
+    };
+    html! { span class=(class) { (status(&exchange.response)) } }
 }
 
 fn told(tap: &Tap, language: Language) -> Markup {
