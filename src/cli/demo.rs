@@ -6,6 +6,7 @@
 //! Ctrl-C, after SIGTERM, and after a step that failed.
 
 mod call;
+mod claims;
 mod client;
 mod color;
 mod error;

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 /// The response to a login or a refresh.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(super) struct DemoSession {
     pub(super) access_token: String,
     /// Seconds.
@@ -13,7 +13,7 @@ pub(super) struct DemoSession {
     pub(super) user: DemoUser,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(super) struct DemoUser {
     pub(super) id: String,
 }

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 
 use super::{
     call::{Call, has_forgery},
+    claims,
     client::DemoClient,
     mini_program::MiniProgram,
     record::{Exchange, ShownHeader, StepEvent, StepRecord, Vendor, VendorCall},
@@ -126,35 +127,17 @@ impl StepRun<'_> {
         let body = json!({ "code": code, "nickname": "Alice" });
         let response = self.ask(Call::post("/auth/wechat/login", &body)).await?;
         let session = self.session(&response)?;
-        let asked_once = self.runner.servers.wechat.calls_for(&code) == 1;
-        self.check(
-            asked_once,
-            Text::new("WeChat was asked once", "向微信查询了一次"),
-        )?;
-        let is_unasked = self.runner.backend_requests() == before;
-        self.check(
-            is_unasked,
-            Text::new("the backend was not asked", "没有访问后端"),
-        )?;
-        let text = String::from_utf8_lossy(response.body());
-        let kept = !text.contains("openid") && !text.contains("session_key");
-        self.check(
-            kept,
-            Text::new(
-                "WeChat's openid and session_key stayed inside",
-                "微信的 openid 和 session_key 没有外泄",
-            ),
-        )?;
-        self.check(
-            session.is_new_user,
-            Text::new(
-                "Alice is a new user, with an id of her own",
-                "Alice 是新用户，有自己的编号",
-            ),
-        )?;
+        let is_new_user = session.is_new_user;
         self.program.user_id = Some(session.user.id.clone());
         self.program.session = Some(session);
-        Ok(())
+        let asked_once = self.runner.servers.wechat.calls_for(&code) == 1;
+        self.check(asked_once, claims::WECHAT_ASKED_ONCE)?;
+        let is_unasked = self.runner.backend_requests() == before;
+        self.check(is_unasked, claims::BACKEND_NOT_ASKED)?;
+        let text = String::from_utf8_lossy(response.body());
+        let kept = !text.contains("openid") && !text.contains("session_key");
+        self.check(kept, claims::WECHAT_IDS_STAYED_INSIDE)?;
+        self.check(is_new_user, claims::NEW_USER)
     }
 
     async fn call_without_token(&mut self) -> Result<(), StepError> {
@@ -162,10 +145,7 @@ impl StepRun<'_> {
         let response = self.ask(Call::get("/orders")).await?;
         self.check(
             is_rejected(&response, 401, "token_missing"),
-            Text::new(
-                "refused by menshen: token_missing",
-                "被 menshen 拒绝：token_missing",
-            ),
+            claims::REFUSED_TOKEN_MISSING,
         )?;
         self.check_backend_unasked_since(before)
     }
@@ -176,26 +156,11 @@ impl StepRun<'_> {
             .ask_backend(call, &[ShownHeader::Other("Authorization")])
             .await?;
         let is_alice = received.header("x-user-id").eq([self.user_id()?]);
-        self.check(
-            is_alice,
-            Text::new(
-                "X-User-Id is the id that the login gave",
-                "X-User-Id 就是登录时给出的编号",
-            ),
-        )?;
+        self.check(is_alice, claims::USER_ID_OF_LOGIN)?;
         let is_signed_in = received.header("x-auth-state").eq(["authenticated"]);
-        self.check(
-            is_signed_in,
-            Text::new(
-                "X-Auth-State says that the caller signed in",
-                "X-Auth-State 表明调用者已登录",
-            ),
-        )?;
+        self.check(is_signed_in, claims::AUTHENTICATED)?;
         let has_token = received.header("authorization").next().is_some();
-        self.check(
-            !has_token,
-            Text::new("the token itself stayed at the gate", "令牌本身留在了网关"),
-        )
+        self.check(!has_token, claims::TOKEN_STAYED_AT_GATE)
     }
 
     async fn forge_headers(&mut self) -> Result<(), StepError> {
@@ -210,20 +175,8 @@ impl StepRun<'_> {
             .iter()
             .filter(|(name, _)| name.replace('_', "-") == "x-user-id");
         let is_hers_alone = mine.map(|(_, value)| value.as_str()).eq([self.user_id()?]);
-        self.check(
-            is_hers_alone,
-            Text::new(
-                "X-User-Id is Alice's, and there is only one",
-                "X-User-Id 是 Alice 的，而且只有一个",
-            ),
-        )?;
-        self.check(
-            !has_forgery(&received),
-            Text::new(
-                "nothing of what she claimed arrived",
-                "她冒充的内容一个也没有到达",
-            ),
-        )
+        self.check(is_hers_alone, claims::ONE_USER_ID)?;
+        self.check(!has_forgery(&received), claims::NOTHING_CLAIMED_ARRIVED)
     }
 
     async fn forge_headers_on_public_page(&mut self) -> Result<(), StepError> {
@@ -231,23 +184,15 @@ impl StepRun<'_> {
             .ask_backend(Call::get("/menu").with_forged_headers(), &[])
             .await?;
         let is_anonymous = received.header("x-auth-state").eq(["anonymous"]);
-        self.check(
-            is_anonymous,
-            Text::new(
-                "X-Auth-State says that the caller is anonymous",
-                "X-Auth-State 表明调用者是匿名的",
-            ),
-        )?;
+        self.check(is_anonymous, claims::ANONYMOUS)?;
         let is_clean = received.header("x-user-id").next().is_none() && !has_forgery(&received);
-        self.check(
-            is_clean,
-            Text::new("no forged header arrived", "没有伪造的请求头到达"),
-        )
+        self.check(is_clean, claims::NOTHING_FORGED_ARRIVED)
     }
 
     async fn refresh(&mut self) -> Result<(), StepError> {
         let asked = self.runner.servers.wechat.calls();
-        let before = self.program.session.take().context("nobody is signed in")?;
+        let before = self.program.session.as_ref();
+        let before = before.context("nobody is signed in")?.clone();
         let body = json!({ "refresh_token": before.refresh_token });
         let response = self.ask(Call::post("/auth/refresh", &body)).await?;
         let renewed = self.session(&response)?;
@@ -255,18 +200,11 @@ impl StepRun<'_> {
         let fresh = *access != before.access_token && *refresh != before.refresh_token;
         let is_same = renewed.user.id == before.user.id;
         self.program.session = Some(renewed);
-        self.check(fresh, Text::new("both tokens are new", "两个令牌都是新的"))?;
-        self.check(is_same, Text::new("the user is the same", "用户没有变"))?;
+        self.check(fresh, claims::BOTH_TOKENS_NEW)?;
+        self.check(is_same, claims::SAME_USER)?;
         let is_unasked = self.runner.servers.wechat.calls() == asked;
-        self.check(
-            is_unasked,
-            Text::new("WeChat was not asked again", "没有再次查询微信"),
-        )?;
-        self.check_user(Text::new(
-            "the new access token works, and the backend sees the same X-User-Id",
-            "新的访问令牌有效，后端看到的 X-User-Id 不变",
-        ))
-        .await
+        self.check(is_unasked, claims::WECHAT_NOT_ASKED_AGAIN)?;
+        self.check_user(claims::NEW_TOKEN_WORKS).await
     }
 
     async fn sign_out(&mut self) -> Result<(), StepError> {
@@ -274,13 +212,7 @@ impl StepRun<'_> {
         let call = Call::post("/auth/logout", &json!({ "scope": "local" })).with_token(&token);
         let response = self.ask(call).await?;
         let has_ended = response.status() == 204;
-        self.check(
-            has_ended,
-            Text::new(
-                "menshen says that her session has ended",
-                "menshen 确认她的会话已经结束",
-            ),
-        )?;
+        self.check(has_ended, claims::SESSION_ENDED)?;
         self.program.session = None;
         self.program.old_token = Some(token);
         Ok(())
@@ -293,10 +225,7 @@ impl StepRun<'_> {
         let response = self.ask(Call::get("/orders").with_token(&token)).await?;
         self.check(
             is_rejected(&response, 401, "token_revoked"),
-            Text::new(
-                "refused by menshen: token_revoked",
-                "被 menshen 拒绝：token_revoked",
-            ),
+            claims::REFUSED_TOKEN_REVOKED,
         )?;
         self.check_backend_unasked_since(before)
     }
@@ -313,10 +242,7 @@ impl StepRun<'_> {
         let response = self.ask(call).await?;
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         let is_hers = response.status() == 200 && body["phone"] == self.program.e164();
-        self.check(
-            is_hers,
-            Text::new("the number is hers now", "这个号码现在属于她"),
-        )?;
+        self.check(is_hers, claims::NUMBER_IS_HERS)?;
         self.program.phone = body["masked"].as_str().map(str::to_owned);
         Ok(())
     }
@@ -328,13 +254,7 @@ impl StepRun<'_> {
         let is_sent =
             response.status() == 200 && self.runner.servers.sms.log().count() == sent_before + 1;
         let message = self.runner.servers.sms.message_on(&self.program.e164());
-        self.check(
-            is_sent && message.is_some(),
-            Text::new(
-                "a code was sent to her phone, by a vendor that checked menshen's signature",
-                "验证码已发到她的手机，服务商校验了 menshen 的签名",
-            ),
-        )?;
+        self.check(is_sent && message.is_some(), claims::CODE_SENT)?;
         self.program.message = message;
         Ok(())
     }
@@ -357,10 +277,7 @@ impl StepRun<'_> {
         let response = self.ask(Call::get("/menu/%2e%2e/orders")).await?;
         self.check(
             is_rejected(&response, 400, "path_ambiguous"),
-            Text::new(
-                "refused by menshen: path_ambiguous",
-                "被 menshen 拒绝：path_ambiguous",
-            ),
+            claims::REFUSED_PATH_AMBIGUOUS,
         )?;
         self.check_backend_unasked_since(before)
     }
@@ -389,7 +306,7 @@ impl StepRun<'_> {
         also: &[ShownHeader],
     ) -> Result<ReceivedRequest, StepError> {
         let (_, received) = self.exchange(call, also).await?;
-        let claim = Text::new("the backend answered", "后端作出了应答");
+        let claim = claims::BACKEND_ANSWERED;
         received.ok_or_else(|| self.failed_claim(claim))
     }
 
@@ -438,10 +355,7 @@ impl StepRun<'_> {
 
     /// Reads a token response, and checks that it is one.
     fn session(&mut self, response: &Response<Bytes>) -> Result<DemoSession, StepError> {
-        let claim = Text::new(
-            "menshen answered with an access token and a refresh token",
-            "menshen 返回了访问令牌和刷新令牌",
-        );
+        let claim = claims::TOKENS_ANSWERED;
         let session: Option<DemoSession> = serde_json::from_slice(response.body()).ok();
         match session.filter(|session| response.status() == 200 && session.is_complete()) {
             Some(session) => {
@@ -457,26 +371,13 @@ impl StepRun<'_> {
         let session = self.session(response)?;
         let is_same = !session.is_new_user && session.user.id == self.user_id()?;
         self.program.session = Some(session);
-        self.check(
-            is_same,
-            Text::new(
-                "it is the same user as at her first login",
-                "与首次登录时是同一个用户",
-            ),
-        )?;
-        self.check_user(Text::new(
-            "with her new token, the backend sees the same X-User-Id",
-            "使用新令牌时，后端看到的 X-User-Id 不变",
-        ))
-        .await
+        self.check(is_same, claims::SAME_USER_AS_AT_FIRST_LOGIN)?;
+        self.check_user(claims::SAME_USER_ID_AT_BACKEND).await
     }
 
     fn check_backend_unasked_since(&mut self, requests: usize) -> Result<(), StepError> {
         let is_unasked = self.runner.backend_requests() == requests;
-        self.check(
-            is_unasked,
-            Text::new("the backend never heard of it", "后端对此一无所知"),
-        )
+        self.check(is_unasked, claims::BACKEND_NEVER_HEARD)
     }
 
     /// Checks, with a call that is not recorded, that the session's access token is valid, and is of
