@@ -65,7 +65,7 @@ enum Command {
     /// Serve until SIGTERM or Ctrl-C (the default without a subcommand)
     Run,
     /// Show a tour on this machine, without a network: menshen in front of a sample backend, with a
-    /// simulated WeChat
+    /// simulated WeChat; in the terminal, and as buttons of a page
     Demo(demo::Args),
     /// Write a first config from five answers, or from options; then check it and run `doctor`.
     /// Overwrites nothing. Exit code 1 if a check of `doctor` fails: the config is written

@@ -58,7 +58,7 @@ fn text_message(view: &PageView<'_>) -> Markup {
         div.message {
             span.app-icon aria-hidden="true" { (icon("message")) }
             p {
-                strong { (view.say(texts::TEXT_MESSAGE)) " · " (view.program.spaced_number()) }
+                strong { (view.say(texts::TEXT_MESSAGE)) }
                 "【" (sms::SIGN_NAME) "】" (view.say(texts::YOUR_CODE_IS)) " " b.digits { (message.code) }
                 @if !message.minutes.is_empty() { " · " (message.minutes) " " (view.say(texts::MINUTES)) }
             }
