@@ -180,7 +180,7 @@ mod tests {
             )
         };
         assert_eq!(seen(), (1_800_000_000.0, 1));
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
         engine.refuse_next_commit();
         let failed = heartbeats.beat(&store, &clock, &metrics, &facts).await;
         failed.unwrap_err();

@@ -383,7 +383,7 @@ impl Server {
             }
             all.waiting.push(commit.clone());
         }
-        let span = least + self.random(|random| (LATE - least).mul_f64(random.f64()));
+        let span = least + self.random(|random| LATE.saturating_sub(least).mul_f64(random.f64()));
         let (server, trace, commit) = (Arc::clone(self), Arc::clone(trace), commit.clone());
         self.late.send_modify(|late| *late += 1);
         Some(tokio::spawn(async move {
