@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
-use mysql_async::{Pool, TxOpts, prelude::Queryable as _};
+use mysql_async::{OptsBuilder, Pool, TxOpts, prelude::Queryable as _};
+use percent_encoding::percent_decode_str;
 
 use super::{Arguments, Kind, Operation};
 
@@ -13,7 +14,7 @@ use super::{Arguments, Kind, Operation};
 const SMALL: usize = 120;
 
 pub(super) async fn operation(arguments: &Arguments, user_bytes: usize) -> Operation {
-    let pool = Pool::from_url(&arguments.url).expect("a URL of MySQL");
+    let pool = Pool::new(options(&arguments.url));
     let mut connection = pool.get_conn().await.expect("a connection");
     connection
         .query_drop(
@@ -46,6 +47,24 @@ pub(super) async fn operation(arguments: &Arguments, user_bytes: usize) -> Opera
         let pool = pool.clone();
         Box::pin(async move { transaction(&pool, kind, (place, number), user_bytes).await })
     })
+}
+
+/// Of a URL as `store.url`, whose host may be a socket's directory and name, percent-encoded.
+fn options(url: &str) -> OptsBuilder {
+    let (user, rest) = url
+        .trim_start_matches("mysql://")
+        .split_once('@')
+        .expect("a user");
+    let (host, database) = rest.split_once('/').expect("a database");
+    let host = percent_decode_str(host).decode_utf8().expect("UTF-8");
+    let options = OptsBuilder::default()
+        .user(Some(user))
+        .db_name(Some(database));
+    if host.starts_with('/') {
+        options.socket(Some(host))
+    } else {
+        options.ip_or_hostname(host)
+    }
 }
 
 async fn transaction(pool: &Pool, kind: Kind, (place, number): (u64, u64), user_bytes: usize) {
