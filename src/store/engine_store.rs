@@ -17,23 +17,27 @@ mod snapshot;
 mod store_trait;
 mod writer;
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 pub(in crate::store) use self::running::read_replicas;
 use self::{local::LocalRunner, shared::SharedRunner};
 use super::{
-    Access, Export, OpenError, OpenOptions, StoreError, StoreStats, WrappingKeys,
+    Access, Export, LogCursor, OpenError, OpenOptions, RevocationPage, StoreError, StoreStats,
+    WrappingKeys,
     engine::{Changes, FENCE, LocalEngine, SharedEngine},
     engines::{memory::MemoryEngine, sled::SledEngine},
     error::EngineError,
     keyring::{Keyring, WrappedWith},
     operations::{
+        revocation_log::{self, LogPage},
         transaction::{ReadView, Transaction},
-        transfer::Unreadable,
+        unreadable::Unreadable,
     },
     record_cipher::CipherCache,
 };
-use crate::{crypto::Key, entropy::Entropy, metrics::Metrics};
+use crate::{crypto::Key, entropy::Entropy, metrics::Metrics, types::Timestamp};
 
 /// A store over one engine.
 pub(crate) struct EngineStore {
@@ -244,6 +248,44 @@ impl EngineStore {
     /// Whether other processes change the records too.
     const fn is_shared(&self) -> bool {
         matches!(self.runner, Runner::Shared(_))
+    }
+
+    /// The log after a cursor; all of it where the cursor is older than the window of the log.
+    async fn read_revocations(
+        &self,
+        cursor: Option<&LogCursor>,
+        max_age: Duration,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<RevocationPage, StoreError> {
+        let read_after = async |place: Option<Vec<u8>>| {
+            self.read("revocations", move |view| {
+                revocation_log::page(view, place.as_deref(), max_age, limit, now)
+            })
+            .await
+        };
+        let mut asked_at = Instant::now();
+        let mut page = read_after(cursor.map(|cursor| cursor.place.clone())).await?;
+        let is_old = |cursor: &LogCursor| cursor.asked_at.elapsed() > revocation_log::WINDOW;
+        if self.is_shared() && cursor.is_some_and(is_old) {
+            asked_at = Instant::now();
+            page = read_after(None).await?;
+        }
+        let LogPage {
+            entries,
+            unreadable,
+            ages,
+            place,
+            more,
+        } = page;
+        let next = LogCursor { place, asked_at };
+        Ok(RevocationPage {
+            entries,
+            unreadable,
+            ages,
+            next,
+            more,
+        })
     }
 
     async fn run_export(&self, unreadable: Unreadable) -> Result<Export, StoreError> {

@@ -16,7 +16,8 @@ newest=$(objdump -T "$top/menshen" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -
 grep -q "glibc ${newest#GLIBC_}" README.md || fail "README.md does not say that $newest is needed"
 grep -q "glibc ${newest#GLIBC_}" README.zh-CN.md || fail "README.zh-CN.md does not say that $newest is needed"
 linked=$(objdump -p "$top/menshen" | awk '/NEEDED/ { print $2 }' | sort | tr '\n' ' ')
-[ "$linked" = "ld-linux-x86-64.so.2 libc.so.6 libgcc_s.so.1 libm.so.6 " ] || fail "it links $linked"
+# An optimised build needs nothing of the loader itself.
+[ "${linked#ld-linux-x86-64.so.2 }" = "libc.so.6 libgcc_s.so.1 libm.so.6 " ] || fail "it links $linked"
 passed "it needs $newest and links $linked"
 
 # The licences of everything: each package that is locked for this system is named with its version.

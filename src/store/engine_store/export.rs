@@ -8,10 +8,7 @@ use crate::store::{
     Export, StoreError,
     engine::{FENCE, Pair, SharedSnapshot, Source},
     error::EngineError,
-    operations::{
-        transaction::RecordView,
-        transfer::{self, Unreadable},
-    },
+    operations::{transaction::RecordView, transfer, unreadable::Unreadable},
     record_cipher::CipherCache,
 };
 

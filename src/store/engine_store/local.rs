@@ -13,7 +13,7 @@ use crate::store::{
     error::EngineError,
     operations::{
         transaction::{ReadView, RecordView, Transaction},
-        transfer::Unreadable,
+        unreadable::Unreadable,
     },
     record_cipher::CipherCache,
 };

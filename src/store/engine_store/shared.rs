@@ -51,7 +51,7 @@ use crate::store::{
     operations::{
         revocation_log,
         transaction::{ReadView, Transaction},
-        transfer::Unreadable,
+        unreadable::Unreadable,
     },
     record_cipher::CipherCache,
 };

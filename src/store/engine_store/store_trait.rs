@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
 
 use super::{EngineStore, Runner};
 use crate::{
@@ -19,11 +18,8 @@ use crate::{
         WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
         operations::{
             accounts, import, import_mark, lease, login, outbox, phone, profile, reencrypt,
-            replicas,
-            revocation_log::{self, LogPage},
-            revoke, rotate, sessions, signing_keys, sms, sweep,
-            transfer::{self, Unreadable},
-            user_record, withdraw,
+            replicas, revoke, rotate, sessions, signing_keys, sms, sweep, transfer,
+            unreadable::Unreadable, user_record, withdraw,
         },
     },
     types::{Phone, SessionId, Timestamp, UserId, Username},
@@ -341,34 +337,7 @@ impl Store for EngineStore {
         limit: usize,
         now: Timestamp,
     ) -> Result<RevocationPage, StoreError> {
-        let read_after = async |place: Option<Vec<u8>>| {
-            self.read("revocations", move |view| {
-                revocation_log::page(view, place.as_deref(), max_age, limit, now)
-            })
-            .await
-        };
-        let mut asked_at = Instant::now();
-        let mut page = read_after(cursor.map(|cursor| cursor.place.clone())).await?;
-        let is_old = |cursor: &LogCursor| cursor.asked_at.elapsed() > revocation_log::WINDOW;
-        if self.is_shared() && cursor.is_some_and(is_old) {
-            asked_at = Instant::now();
-            page = read_after(None).await?;
-        }
-        let LogPage {
-            entries,
-            unreadable,
-            ages,
-            place,
-            more,
-        } = page;
-        let next = LogCursor { place, asked_at };
-        Ok(RevocationPage {
-            entries,
-            unreadable,
-            ages,
-            next,
-            more,
-        })
+        self.read_revocations(cursor, max_age, limit, now).await
     }
 
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {

@@ -15,6 +15,7 @@ mod connection;
 mod hints;
 mod name;
 mod schema;
+mod statements;
 #[cfg(test)]
 pub(in crate::store) mod tests;
 mod url;
@@ -35,7 +36,7 @@ use self::{
     connection::{Connector, drain},
     hints::Hints,
     name::NAME,
-    schema::{COMMIT, GET, READ, READY, SCAN, SIZE},
+    statements::{COMMIT, GET, READ, READY, SCAN, SIZE},
 };
 use super::{
     super::{

@@ -7,6 +7,7 @@ use super::{
     records::{self, KeyRecord, OpenIdRecord, PhoneRecord, UnionIdRecord, UsernameRecord},
     revocation_log, signing_keys,
     transaction::{ReadView, Transaction},
+    unreadable::Unreadable,
     user_record::{self, SessionRecord, Tombstone, UserRecord, WechatLink},
 };
 use crate::{
@@ -26,28 +27,6 @@ const IDENTITIES: [&[u8]; 4] = [b"o/", b"n/", b"p/", b"a/"];
 
 /// Pairs that are read at once.
 const PAGE_SIZE: usize = 200;
-
-/// What becomes of a record that cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Unreadable {
-    /// The export fails: without it, it would look whole.
-    Fails,
-    /// It is logged and left out.
-    IsLeftOut,
-}
-
-impl Unreadable {
-    /// What was read; nothing for a record that is left out.
-    fn read<T: Default>(self, read: Result<T, EngineError>) -> Result<T, EngineError> {
-        match read {
-            Err(EngineError::Damaged(why)) if self == Self::IsLeftOut => {
-                tracing::error!(error = %why, "a record cannot be read and is not exported: {why}");
-                Ok(T::default())
-            }
-            read => read,
-        }
-    }
-}
 
 /// Hands on everything, in the order in which it is restored.
 pub(in crate::store) fn export(

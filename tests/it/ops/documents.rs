@@ -67,11 +67,12 @@ fn both_languages_say_the_same() {
         let chinese = skeleton(&text(&format!("{page}.zh-CN.md")));
         assert_eq!(english.shape, chinese.shape, "{page}");
         assert_eq!(english.code, chinese.code, "{page}");
-        // A page that is there in Chinese is led to in Chinese; the heading's own words are its
-        // anchor. Each page begins by leading to the other.
+        // A page or picture that is there in Chinese is led to in Chinese; the heading's own words
+        // are its anchor. Each page begins by leading to the other.
         let page_of = |link: &String| {
             let path = link.split('#').next().unwrap_or_default();
             path.replace(".zh-CN.md", ".md")
+                .replace(".zh-CN.png", ".en.png")
         };
         let led_to = |links: &[String]| links.iter().map(page_of).collect::<Vec<_>>();
         assert_eq!(led_to(&english.links), led_to(&chinese.links), "{page}");

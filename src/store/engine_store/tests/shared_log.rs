@@ -349,7 +349,7 @@ async fn a_line_of_a_far_future_that_cannot_be_read_is_not_doubted_for_ever() {
         };
         let (second, margin) = (Duration::from_secs(1), Duration::from_secs(2));
         assert_eq!(until(now).await, Some((1, now.plus(margin))));
-        // Upkeep brings it to the present, where it ends as others do.
+        // The sweep brings it to the present, where it ends as others do.
         assert_eq!(store.sweep(now, 10).await.unwrap(), 1);
         assert_eq!(store.sweep(now, 10).await.unwrap(), 0);
         assert_eq!(until(now).await, Some((1, now.plus(margin))));

@@ -31,7 +31,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     name::NAME,
-    schema::{COMMIT, READ},
+    statements::{COMMIT, READ},
     url::PostgresUrl,
 };
 use crate::store::{
