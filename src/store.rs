@@ -92,6 +92,7 @@ pub use self::{
     },
     transfer::{
         Export, ExportRecord, ExportedIdentity, ExportedOpenId, ExportedSession, ExportedUser,
+        Unreadable,
     },
     unknown_fields::UnknownFields,
     users::{NewUserId, Profile, ProfileChange, User},
@@ -361,11 +362,7 @@ pub trait Store: Send + Sync + 'static {
     async fn wait_for_hint(&self);
 
     /// A snapshot of everything in the store; writes continue meanwhile.
-    async fn export(&self) -> Result<Export, StoreError>;
-
-    /// The same without records that cannot be read, each of which is logged. Otherwise one of them ends
-    /// the export: it would look whole.
-    async fn export_readable(&self) -> Result<Export, StoreError>;
+    async fn export(&self, unreadable: Unreadable) -> Result<Export, StoreError>;
 
     /// Writes records as they are into a store that is being filled and is not in use yet. It is
     /// reopened after that.

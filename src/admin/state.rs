@@ -5,8 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 
 use crate::{
-    audit::Audit, auth::Administration, clock::Clock, crypto::Key, entropy::Entropy, store::Store,
+    audit::{Actor, Audit, Event},
+    auth::{Administration, AdministrationError},
+    clock::Clock,
+    crypto::Key,
+    entropy::Entropy,
+    store::{Store, UserIdentity},
     token::Keyrings,
+    types::UserId,
 };
 
 /// The parts of the process that the routes call.
@@ -21,6 +27,25 @@ pub struct AdminState {
     pub export_key: Option<Key>,
     /// The process serves logins, so the store changes after an export.
     pub is_live: bool,
+}
+
+impl AdminState {
+    /// The user with an identity. Each search is an event of the audit log, found or not.
+    pub async fn find(
+        &self,
+        identity: &UserIdentity,
+        by: Actor,
+    ) -> Result<UserId, AdministrationError> {
+        let found = self.administration.find(identity).await;
+        if matches!(found, Ok(_) | Err(AdministrationError::NoSuchUser)) {
+            self.audit.record(&Event::AccountSearched {
+                identity: identity.kind(),
+                found: found.is_ok(),
+                by,
+            });
+        }
+        found
+    }
 }
 
 /// The state, as a route extracts it.

@@ -20,7 +20,10 @@ use super::{
     rejection::{AdminRejection, JsonResult},
     state::SharedState,
 };
-use crate::{audit::Event, store::backup::Encryptor};
+use crate::{
+    audit::Event,
+    store::{Unreadable, backup::Encryptor},
+};
 
 /// Records in one encrypted chunk: small even with the largest records.
 const CHUNK_RECORDS: usize = 32;
@@ -72,11 +75,12 @@ pub(super) async fn export(
         let says = "this store has no key that outlives it, so nothing could read an export";
         return Err(AdminRejection::new(StatusCode::CONFLICT, says));
     };
-    let begun = if without_damaged {
-        state.store.export_readable().await
+    let unreadable = if without_damaged {
+        Unreadable::IsLeftOut
     } else {
-        state.store.export().await
+        Unreadable::Fails
     };
+    let begun = state.store.export(unreadable).await;
     let mut export = begun.map_err(|fault| AdminRejection::internal(&fault))?;
     let (mut encryptor, header) =
         Encryptor::begin(key, state.clock.now(), state.is_live, &state.entropy)

@@ -170,13 +170,8 @@ pub(super) async fn find(
     JsonBody(query): JsonBody<UserQuery>,
 ) -> JsonResult<UserRef> {
     let identity = query.lookup()?;
-    let found = state.administration.find(&identity).await;
-    state.audit.record(&Event::AccountSearched {
-        identity: identity.kind(),
-        found: found.is_ok(),
-        by: Actor::Operator,
-    });
-    Ok(Json(UserRef { id: found? }))
+    let id = state.find(&identity, Actor::Operator).await?;
+    Ok(Json(UserRef { id }))
 }
 
 pub(super) async fn add(

@@ -5,7 +5,13 @@ use axum::http::{HeaderName, header};
 type Asset = ([(HeaderName, &'static str); 1], &'static str);
 
 pub(super) async fn style() -> Asset {
-    asset("text/css; charset=utf-8", include_str!("assets/style.css"))
+    asset(
+        "text/css; charset=utf-8",
+        concat!(
+            include_str!("assets/palette.css"),
+            include_str!("assets/style.css")
+        ),
+    )
 }
 
 pub(super) async fn script() -> Asset {

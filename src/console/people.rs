@@ -19,7 +19,7 @@ use super::{
     state::{Console, SharedConsole},
 };
 use crate::{
-    audit::{Actor, Event},
+    audit::Actor,
     auth::AdministrationError,
     store::UserIdentity,
     types::{AppId, Malformed, OpenId, Phone, UserId, Username},
@@ -128,16 +128,7 @@ pub(super) async fn find(
     };
     let id = match lookup.identity() {
         Ok(Wanted::Id(id)) => Ok(id),
-        Ok(Wanted::Identity(identity)) => {
-            let admin = &console.parts.admin;
-            let found = admin.administration.find(&identity).await;
-            admin.audit.record(&Event::AccountSearched {
-                identity: identity.kind(),
-                found: found.is_ok(),
-                by: Actor::Console,
-            });
-            found
-        }
+        Ok(Wanted::Identity(identity)) => console.parts.admin.find(&identity, Actor::Console).await,
         Err(Malformed(message)) => {
             let message = format!("{} {message}", texts.value_is_malformed);
             return failed(StatusCode::BAD_REQUEST, &message);

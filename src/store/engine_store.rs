@@ -25,7 +25,7 @@ pub(in crate::store) use self::running::read_replicas;
 use self::{local::LocalRunner, shared::SharedRunner};
 use super::{
     Access, Export, LogCursor, OpenError, OpenOptions, RevocationPage, StoreError, StoreStats,
-    WrappingKeys,
+    Unreadable, WrappingKeys,
     engine::{Changes, FENCE, LocalEngine, SharedEngine},
     engines::{memory::MemoryEngine, sled::SledEngine},
     error::EngineError,
@@ -33,7 +33,6 @@ use super::{
     operations::{
         revocation_log::{self, LogPage},
         transaction::{ReadView, Transaction},
-        unreadable::Unreadable,
     },
     record_cipher::CipherCache,
 };

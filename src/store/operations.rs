@@ -32,6 +32,5 @@ pub(in crate::store) mod sms;
 pub(in crate::store) mod sweep;
 pub(in crate::store) mod transaction;
 pub(in crate::store) mod transfer;
-pub(in crate::store) mod unreadable;
 pub(in crate::store) mod user_record;
 pub(in crate::store) mod withdraw;

@@ -7,7 +7,10 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::{OutboxEvent, RefreshSalt, RevocationEntry, Session, StoreError, UnknownFields, User};
+use super::{
+    OutboxEvent, RefreshSalt, RevocationEntry, Session, StoreError, UnknownFields, User,
+    error::EngineError,
+};
 use crate::types::{AppId, OpenId, Phone, SessionId, Timestamp, UnionId, UserId, Username};
 
 /// One thing of a store. Holds secrets and what is personal: only for sealed places.
@@ -162,5 +165,30 @@ impl Export {
     /// The next ones; `None` at the end.
     pub async fn next(&mut self) -> Option<Result<Vec<ExportRecord>, StoreError>> {
         self.0.recv().await
+    }
+}
+
+/// What becomes of a record that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// The export fails: without it, it would look whole.
+    Fails,
+    /// It is logged and left out.
+    IsLeftOut,
+}
+
+impl Unreadable {
+    /// What was read; nothing for a record that is left out.
+    pub(in crate::store) fn read<T: Default>(
+        self,
+        read: Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        match read {
+            Err(EngineError::Damaged(why)) if self == Self::IsLeftOut => {
+                tracing::error!(error = %why, "a record cannot be read and is not exported: {why}");
+                Ok(T::default())
+            }
+            read => read,
+        }
     }
 }

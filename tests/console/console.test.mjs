@@ -2,12 +2,9 @@
 // in both languages, on a phone, in the dark, without JavaScript and by keyboard alone. Screenshots: target/console-screenshots.
 
 import { after, before, test } from "node:test";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import assert from "node:assert/strict";
-import { ATTACK, PHONE, TOKEN, open, shoot, signIn, start } from "./stand.mjs";
+import { ATTACK, PHONE, TOKEN, look, open, shoot, signIn, start } from "./stand.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 let world;
 /** The user of the test phone, and one who has chosen a dangerous name. */
@@ -28,16 +25,6 @@ after(() => world?.stop());
 
 const PAGES = ["", "/why", "/people", "/audit", "/config", "/keys"];
 const pathOf = (page) => new URL(page.url()).pathname.replace("/console", "") || "/";
-
-/** Fails on what axe-core finds serious. */
-async function look(page, name) {
-  await page.evaluate(AXE);
-  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  const serious = found.violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-  assert.deepEqual(serious.map(({ id, nodes }) => `${name}: ${id} ${nodes.map(({ html }) => html).join(" ")}`), []);
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  assert.ok(wide <= 0, `${name} is ${wide} pixels too wide`);
-}
 
 /** Loads the page again until it says this; 200 times are far more than a reload of the config takes. */
 async function reloadUntil(page, text) {

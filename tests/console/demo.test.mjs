@@ -4,17 +4,15 @@
 
 import { after, before, beforeEach, afterEach, test } from "node:test";
 import { spawn } from "node:child_process";
-import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
-import { createRequire } from "node:module";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { crc32, deflateSync, inflateSync } from "node:zlib";
 import assert from "node:assert/strict";
 import { chromium } from "playwright-core";
-import { ATTACK, open, shoot } from "./stand.mjs";
+import { ATTACK, look, open, shoot } from "./stand.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const IMAGES = new URL("../../docs/images/", import.meta.url).pathname;
 
 let browser, demo;
@@ -62,16 +60,6 @@ async function load(options = {}) {
   const response = await page.goto(demo.url);
   assert.equal(response.status(), 200);
   return page;
-}
-
-/** Fails on what axe-core finds serious, and on a page that is too wide. */
-async function look(page, name) {
-  await page.evaluate(AXE);
-  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  const serious = found.violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-  assert.deepEqual(serious.map(({ id, nodes }) => `${name}: ${id} ${nodes.map(({ html }) => html).join(" ")}`), []);
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  assert.ok(wide <= 0, `${name} is ${wide} pixels too wide`);
 }
 
 const button = (page, step) => page.locator(`button[data-step="${step}"]`);

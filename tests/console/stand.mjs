@@ -1,8 +1,9 @@
 // What the tests of the console run against: the real binary before a backend and a simulated WeChat, and Debian's Chromium.
 
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import assert from "node:assert/strict";
@@ -12,6 +13,7 @@ export const TOKEN = "0123456789abcdef0123456789abcdef-of-the-console";
 export const PHONE = "13800000001";
 /** What a page would run if it escaped too little. */
 export const ATTACK = `<img src=x onerror="alert(1)"><script>alert(2)</script>'"`;
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const APP_ID = "wx0123456789abcdef";
 
 const listen = (handler) =>
@@ -120,4 +122,14 @@ const shots = new URL("../../target/console-screenshots/", import.meta.url).path
 export async function shoot(page, name) {
   mkdirSync(shots, { recursive: true });
   await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
+}
+
+/** Fails on what axe-core finds serious, and on a page that is too wide. */
+export async function look(page, name) {
+  await page.evaluate(AXE);
+  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  const serious = found.violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+  assert.deepEqual(serious.map(({ id, nodes }) => `${name}: ${id} ${nodes.map(({ html }) => html).join(" ")}`), []);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  assert.ok(wide <= 0, `${name} is ${wide} pixels too wide`);
 }

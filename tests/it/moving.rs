@@ -38,6 +38,7 @@ macro_rules! cases {
 cases! {
     an_import_that_is_killed_leaves_a_store_that_serves_nobody,
     an_import_is_refused_where_it_would_harm,
+    a_damaged_record_ends_an_export_unless_it_is_left_out,
     commands_that_read_make_nothing,
     a_store_of_another_format_is_refused_before_it_is_touched,
 }
@@ -298,6 +299,39 @@ fn an_import_is_refused_where_it_would_harm(database: Database) {
         .failed(1, "nothing to throw away");
     let listed = moving.command(&["users", "list"]).good();
     assert_eq!(listed.lines().count(), 2, "{listed}");
+}
+
+/// Of a store and of a running process.
+fn a_damaged_record_ends_an_export_unless_it_is_left_out(database: Database) {
+    let moving = Moving::to(database);
+    moving
+        .command(&["import", "--with-sessions", "whole"])
+        .good();
+    let schema = moving.url.split(['/', '@']).nth(2).expect("a role");
+    let records = format!("{schema}.menshen_records");
+    database.execute(&match database {
+        Database::Mysql => format!(
+            "UPDATE {records} SET value = x'00' WHERE record_key >= 'u/' AND record_key < 'u0' ORDER BY record_key LIMIT 1"
+        ),
+        Database::Postgres | Database::Pgbouncer => format!(
+            "UPDATE {records} SET value = '\\x00' WHERE key = \
+             (SELECT key FROM {records} WHERE key >= 'u/'::bytea AND key < 'u0'::bytea ORDER BY key LIMIT 1)"
+        ),
+    });
+    let mut menshen = moving.setup().start();
+    for is_stopped in [false, true] {
+        if is_stopped {
+            menshen.stop();
+        }
+        moving
+            .command(&["export", "broken"])
+            .failed(1, "the export broke off");
+        assert!(!moving.dir.path().join("broken").exists());
+        let file = format!("rest-{is_stopped}");
+        let exported = moving.command(&["export", "--without-damaged", &file]);
+        let exported = exported.good();
+        assert!(exported.starts_with("60 users"), "{exported}");
+    }
 }
 
 fn commands_that_read_make_nothing(database: Database) {

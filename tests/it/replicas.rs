@@ -70,6 +70,16 @@ fn on_postgres_a_revocation_does_not_wait_for_the_poll() {
     wait_until_refused(&other, &session);
 }
 
+/// What the doctor says, check by check.
+fn doctor(setup: &Setup) -> Vec<Value> {
+    let config = setup.config();
+    let config = config.to_str().expect("text");
+    let args = ["doctor", "--json", "--config", config];
+    let output = command(setup.directory().path(), &args, &[]);
+    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    said["checks"].as_array().expect("a list").clone()
+}
+
 /// A process says once that no hint arrives, and what to do; the doctor says it too. Where they arrive, both
 /// say that.
 fn it_is_said_whether_hints_arrive(database: Database) {
@@ -99,17 +109,8 @@ fn it_is_said_whether_hints_arrive(database: Database) {
         arrive == Some(true)
     );
     let setup = Setup::before(([127, 0, 0, 1], 1).into()).with(&store(&url));
-    let config = setup.config();
-    let args = [
-        "doctor",
-        "--json",
-        "--config",
-        config.to_str().expect("text"),
-    ];
-    let output = command(setup.directory().path(), &args, &[]);
-    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let found = found["checks"].as_array().expect("a list").iter();
-    let of_hints = found.filter(|found| {
+    let found = doctor(&setup);
+    let of_hints = found.iter().filter(|found| {
         let seen = found["seen"].as_str().unwrap_or_default();
         seen.contains("NOTIFY")
     });
@@ -391,21 +392,10 @@ fn the_doctor_compares_replicas(database: Database) {
         Setup::before(backend.address).with(&section)
     };
     let says = |issuer: &str| {
-        let setup = with(issuer);
-        let config = setup.config();
-        let args = [
-            "doctor",
-            "--json",
-            "--config",
-            config.to_str().expect("text"),
-        ];
-        let output = command(setup.directory().path(), &args, &[]);
-        let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let checks = said["checks"].as_array().expect("a list").clone();
-        let of_replicas = checks
-            .into_iter()
-            .filter(|found| found["check"] == "replicas");
-        of_replicas.collect::<Vec<_>>()
+        let checks = doctor(&with(issuer)).into_iter();
+        checks
+            .filter(|found| found["check"] == "replicas")
+            .collect::<Vec<_>>()
     };
     let states = |found: &[Value]| -> Vec<String> {
         let states = found.iter().filter_map(|found| found["state"].as_str());

@@ -8,7 +8,8 @@ use menshen::{
     crypto::Key,
     entropy::Entropy,
     store::{
-        self, ExportRecord, ExportedIdentity, OpenOptions, Store, UnknownFields, WrappingKeys,
+        self, ExportRecord, ExportedIdentity, OpenOptions, Store, UnknownFields, Unreadable,
+        WrappingKeys,
     },
 };
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ async fn with_store<T>(url: &str, run: impl AsyncFnOnce(&dyn Store) -> T) -> T {
 }
 
 async fn exported(store: &dyn Store) -> Vec<ExportRecord> {
-    let mut export = store.export().await.expect("an export");
+    let mut export = store.export(Unreadable::Fails).await.expect("an export");
     let mut all = Vec::new();
     while let Some(records) = export.next().await {
         all.extend(records.expect("records"));

@@ -9,8 +9,8 @@ use menshen::{
     crypto::Key,
     entropy::Entropy,
     store::{
-        self, ExportRecord, ExportedSession, ExportedUser, OpenOptions, Store, WrappingKeys,
-        fixture::login_of,
+        self, ExportRecord, ExportedSession, ExportedUser, OpenOptions, Store, Unreadable,
+        WrappingKeys, fixture::login_of,
     },
     types::{OpenId, SessionId, UserId},
 };
@@ -43,7 +43,7 @@ impl Person {
         // As long as those of WeChat are.
         let login = login_of("oABCDEFGHIJKLMNOPQRSTUVWXYZ0", 1);
         store.login(&login).await.expect("a login");
-        let mut export = store.export().await.expect("an export");
+        let mut export = store.export(Unreadable::Fails).await.expect("an export");
         let (mut user, mut session) = (None, None);
         while let Some(records) = export.next().await {
             for record in records.expect("records") {

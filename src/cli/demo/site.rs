@@ -108,7 +108,10 @@ fn router(runner: Arc<StepRunner>, http: &str) -> Router {
             get(async || {
                 asset(
                     "text/css; charset=utf-8",
-                    include_str!("site/assets/demo.css"),
+                    concat!(
+                        include_str!("../../console/assets/palette.css"),
+                        include_str!("site/assets/demo.css")
+                    ),
                 )
             }),
         )

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::store::{
-    Export, StoreError,
+    Export, StoreError, Unreadable,
     engine::{FENCE, Pair, SharedSnapshot, Source},
     error::EngineError,
-    operations::{transaction::RecordView, transfer, unreadable::Unreadable},
+    operations::{transaction::RecordView, transfer},
     record_cipher::CipherCache,
 };
 

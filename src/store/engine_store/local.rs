@@ -8,13 +8,10 @@ use super::{
     writer::{Health, Writer},
 };
 use crate::store::{
-    Export, StoreError,
+    Export, StoreError, Unreadable,
     engine::{FENCE, LocalEngine, Source},
     error::EngineError,
-    operations::{
-        transaction::{ReadView, RecordView, Transaction},
-        unreadable::Unreadable,
-    },
+    operations::transaction::{ReadView, RecordView, Transaction},
     record_cipher::CipherCache,
 };
 

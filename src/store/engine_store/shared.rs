@@ -45,13 +45,12 @@ use super::{
 };
 use crate::metrics::Metrics;
 use crate::store::{
-    Export, RevocationEntry, StoreError,
+    Export, RevocationEntry, StoreError, Unreadable,
     engine::{Changes, Commit, CommitOutcome, ConnectionPool, ReadResult, SharedEngine, Version},
     error::EngineError,
     operations::{
         revocation_log,
         transaction::{ReadView, Transaction},
-        unreadable::Unreadable,
     },
     record_cipher::CipherCache,
 };

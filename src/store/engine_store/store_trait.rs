@@ -14,12 +14,12 @@ use crate::{
         ReencryptionProgress, Renewal, Replica, ReplicaFacts, ReplicaId, RevocationOutcome,
         RevocationPage, RevocationScope, RightsChange, RightsOutcome, Rotation, RotationOutcome,
         Session, SmsGuess, SmsId, SmsRefund, SmsReservation, SmsReservationOutcome, Store,
-        StoreError, StoreStats, StoredKey, UnbindOutcome, User, UserIdentity, UserLookup,
-        WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
+        StoreError, StoreStats, StoredKey, UnbindOutcome, Unreadable, User, UserIdentity,
+        UserLookup, WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
         operations::{
             accounts, import, import_mark, lease, login, outbox, phone, profile, reencrypt,
-            replicas, revoke, rotate, sessions, signing_keys, sms, sweep, transfer,
-            unreadable::Unreadable, user_record, withdraw,
+            replicas, revoke, rotate, sessions, signing_keys, sms, sweep, transfer, user_record,
+            withdraw,
         },
     },
     types::{Phone, SessionId, Timestamp, UserId, Username},
@@ -451,14 +451,8 @@ impl Store for EngineStore {
         }
     }
 
-    async fn export(&self) -> Result<Export, StoreError> {
-        self.timed("export", self.run_export(Unreadable::Fails))
-            .await
-    }
-
-    async fn export_readable(&self) -> Result<Export, StoreError> {
-        self.timed("export", self.run_export(Unreadable::IsLeftOut))
-            .await
+    async fn export(&self, unreadable: Unreadable) -> Result<Export, StoreError> {
+        self.timed("export", self.run_export(unreadable)).await
     }
 
     async fn restore(&self, records: Vec<ExportRecord>) -> Result<(), StoreError> {

@@ -75,7 +75,7 @@ async fn operations_that_are_more_than_a_read_or_a_write_are_timed_once() {
     store.rotate_store_key().await.unwrap();
     store.reencrypt(1).await.unwrap();
     store.stats().await.unwrap();
-    drop(store.export().await.unwrap());
+    drop(store.export(Unreadable::Fails).await.unwrap());
     store.restore(Vec::new()).await.unwrap();
     let text = store.metrics.render();
     for op in [

@@ -9,7 +9,7 @@ pub(in crate::store) mod url;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use deadpool::managed::{Manager, Object, Pool, PoolError, QueueMode, TimeoutType, Timeouts};
+use deadpool::managed::{Manager, Object, Pool, PoolError, TimeoutType, Timeouts};
 use tokio::{fs, time::timeout};
 
 use self::open_error::EngineName;
@@ -61,8 +61,6 @@ where
 {
     Pool::builder(manager)
         .max_size(connections)
-        // The one that was used last: its session has its plans and its part of the tables at hand.
-        .queue_mode(QueueMode::Lifo)
         .runtime(deadpool::Runtime::Tokio1)
         .timeouts(Timeouts {
             wait: Some(POOL_TIMEOUT),

@@ -228,6 +228,8 @@ fn is_lost(error: &tokio_postgres::Error) -> bool {
             // It is in a transaction, which no statement of this engine leaves open.
             || (code.code().starts_with("25") && *code != SqlState::READ_ONLY_SQL_TRANSACTION)
             || *code == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
+            // The session does not know the statement any more, or not as it was.
+            || [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::FEATURE_NOT_SUPPORTED].contains(code)
     })
 }
 

@@ -7,14 +7,13 @@ use super::{
     records::{self, KeyRecord, OpenIdRecord, PhoneRecord, UnionIdRecord, UsernameRecord},
     revocation_log, signing_keys,
     transaction::{ReadView, Transaction},
-    unreadable::Unreadable,
     user_record::{self, SessionRecord, Tombstone, UserRecord, WechatLink},
 };
 use crate::{
     crypto::Key,
     store::{
         ExportRecord, ExportedIdentity, ExportedOpenId, ExportedSession, ExportedUser, StoredKey,
-        UnknownFields, error::EngineError, record_cipher::RecordCipher,
+        UnknownFields, Unreadable, error::EngineError, record_cipher::RecordCipher,
     },
     types::{Secret, UserId},
 };

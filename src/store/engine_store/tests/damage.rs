@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     store::{
-        Export, ExportRecord,
+        Export, ExportRecord, Unreadable,
         engine::{Commit, CommitOutcome, Version},
         engines::{mysql, postgres, versioned::VersionedMemory},
         open::shared_engine,
@@ -69,7 +69,7 @@ async fn rows_that_were_changed_are_damage(engine: Arc<dyn SharedEngine>) {
 }
 
 async fn exported(store: &EngineStore) -> Result<Vec<ExportRecord>, StoreError> {
-    all_of(store.export().await?).await
+    all_of(store.export(Unreadable::Fails).await?).await
 }
 
 async fn all_of(mut export: Export) -> Result<Vec<ExportRecord>, StoreError> {
@@ -133,7 +133,7 @@ async fn a_record_that_stops_an_export_is_named() {
         .commit(&damaged.collect::<Changes>())
         .unwrap();
     exported(&store).await.unwrap_err();
-    let records = all_of(store.export_readable().await.unwrap())
+    let records = all_of(store.export(Unreadable::IsLeftOut).await.unwrap())
         .await
         .unwrap();
     let other = in_memory();

@@ -392,7 +392,10 @@ fn moved(store: &EngineStore) -> Vec<(&'static str, Vec<Vec<u8>>)> {
 
 /// The store after an export and an import, through the file.
 async fn exported_and_imported(store: &EngineStore) -> EngineStore {
-    let (key, mut export) = (Key::new([3; 32]), store.export().await.unwrap());
+    let (key, mut export) = (
+        Key::new([3; 32]),
+        store.export(Unreadable::Fails).await.unwrap(),
+    );
     let (mut encryptor, mut file) =
         Encryptor::begin(&key, NOW, false, &Entropy::default()).unwrap();
     while let Some(records) = export.next().await {

@@ -23,7 +23,6 @@ use tokio::{
 };
 use tokio_postgres::{
     AsyncMessage, Client, Config, Error, NoTls, Row, SimpleQueryMessage, Socket, Statement,
-    error::SqlState,
     tls::MakeTlsConnect,
     types::{ToSql, Type},
 };
@@ -170,15 +169,12 @@ impl Access {
     }
 }
 
-/// Whether a pooler, or a server, does not take something of the startup packet.
+/// Whether a pooler, or a server, does not take something of the startup packet: it reported
+/// anything but a wrong role, password or database. To ask once more without options harms nothing.
 fn refuses_a_parameter(error: &Error) -> bool {
-    error.code().is_some_and(|code| {
-        [
-            SqlState::PROTOCOL_VIOLATION,
-            SqlState::FEATURE_NOT_SUPPORTED,
-        ]
-        .contains(code)
-    })
+    error
+        .code()
+        .is_some_and(|code| !["28", "3D"].contains(&&code.code()[..2]))
 }
 
 async fn is_own_session(client: &Client) -> Result<bool, Error> {

@@ -83,7 +83,23 @@ async fn statements_of_each_operation_are_parsed_once_in_a_session_of_its_own() 
     let prepared = "SELECT statement FROM pg_prepared_statements ORDER BY prepare_time";
     let rows = connection.client().query_typed(prepared, &[]).await;
     let statements: Vec<String> = rows.unwrap().iter().map(|row| row.get(0)).collect();
+    drop(connection);
     assert_eq!(statements, [COMMIT, READ]);
+    // Something in between cleans up: the next call takes another connection.
+    let forget = async || {
+        let connection = engine.connection().await.unwrap();
+        let forgotten = connection.client().batch_execute("DEALLOCATE ALL").await;
+        forgotten.unwrap();
+    };
+    forget().await;
+    assert_eq!(read_one(&engine, b"a").await.value.unwrap(), b"3");
+    let change = commit(&[], &[(b"a", Some(b"4"))]);
+    assert_eq!(engine.commit(&change).await, Ok(CommitOutcome::Committed));
+    forget().await;
+    let change = commit(&[], &[(b"a", Some(b"5"))]);
+    assert_eq!(engine.commit(&change).await, Ok(CommitOutcome::Unknown));
+    assert_eq!(read_one(&engine, b"a").await.value.unwrap(), b"4");
+    assert_eq!(engine.commit(&change).await, Ok(CommitOutcome::Committed));
 }
 
 #[tokio::test]
