@@ -113,7 +113,11 @@ async fn transaction(pool: &Pool, kind: Kind, (place, number): (u64, u64), user_
                 .expect("written");
         }
         Kind::Code => {
-            let _: Row = tx.exec_first(READ, (&fresh,)).await.expect("read");
+            // The record of a phone may lie in one of three days.
+            for day in ["before", "c", "after"] {
+                let key = format!("{day}/{number}");
+                let _: Row = tx.exec_first(READ, (&key,)).await.expect("read");
+            }
             tx.exec_drop(INSERT, (&fresh, vec![2; user_bytes]))
                 .await
                 .expect("written");

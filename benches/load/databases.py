@@ -2,13 +2,14 @@
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from process import Invalid, Process
+from process import Invalid, Process, cpu
 
 
 class Database:
@@ -103,21 +104,23 @@ class Mariadb(Database):
 
 
 def pgbench(database, name, script, callers, seconds, variables):
-    """Transactions a second, and microseconds of CPU for each: pgbench's and the server's."""
+    """Transactions a second, and microseconds of CPU for each: pgbench's and the server's. All are of the time between pgbench's first
+    line of progress and its last, when its connections are there, their statements are prepared, and nothing of an earlier run is left."""
     file = database.directory / "script.sql"
     file.write_text(script, encoding="ascii")
-    argv = [str(database.bin / "pgbench"), "-n", "-M", "prepared", "-f", str(file), "-c", str(callers), "-j", str(min(callers, 2)), "-T", str(seconds),
-            "-h", str(database.directory), "-U", "postgres", *(f"-D{key}={value}" for key, value in variables.items()), name]
-    server, own = database.server.cpu(), os.times()
-    # Its connections end with it, so the server's children are asked while they are there: just before the end.
-    child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(seconds - 0.5)
-    server = (database.server.cpu() - server) / 1000 * seconds / (seconds - 0.5)
-    out, errors = child.communicate()
-    if child.returncode:
-        raise Invalid(f"pgbench: {errors[-2000:]}")
-    spent = os.times()
-    own = (spent.children_user + spent.children_system - own.children_user - own.children_system) * 1e6
-    count = int(next(line for line in out.splitlines() if line.startswith("number of transactions actually")).split()[-1].split("/")[0])
-    rate = float(next(line for line in out.splitlines() if line.startswith("tps")).split()[2])
-    return {"operations": count, "a_second": rate, "client_cpu_us": own / count, "server_cpu_us": server / count}
+    argv = [str(database.bin / "pgbench"), "-n", "-M", "prepared", "-f", str(file), "-c", str(callers), "-j", str(min(callers, 2)),
+            "-T", str(seconds + 2), "-P", "1", "-h", str(database.directory), "-U", "postgres", *(f"-D{key}={value}" for key, value in variables.items()), name]
+    child = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    printed, readings, count = [], [], 0.0
+    for line in child.stderr:
+        printed.append(line)
+        found = re.match(r"progress: ([\d.]+) s, ([\d.]+) tps", line)
+        if found and len(readings) <= seconds:
+            now, rate = map(float, found.groups())
+            if readings:
+                count += rate * (now - readings[-1][0])
+            readings.append((now, cpu(child.pid), database.server.cpu()))
+    if child.wait() or len(readings) <= seconds:
+        raise Invalid(f"pgbench: {''.join(printed)[-2000:]}")
+    took, own, server = (last - first for first, last in zip(readings[0], readings[-1]))
+    return {"operations": count, "a_second": count / took, "client_cpu_us": own / 1000 / count, "server_cpu_us": server / 1000 / count}

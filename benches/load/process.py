@@ -39,8 +39,7 @@ class Process:
 
     def cpu(self):
         """User and system time of all its threads, in nanoseconds."""
-        # The CPU clock of another process, as clock_getcpuclockid(3) names it; threads that have ended are in it.
-        return sum(time.clock_gettime_ns((~pid << 3) | 2) for pid in self.pids())
+        return sum(map(cpu, self.pids()))
 
     def memory(self, name="VmRSS"):
         """Resident bytes: now, or at the highest (`VmHWM`)."""
@@ -83,6 +82,15 @@ class Process:
         self.output.seek(0)
         printed = self.output.read()[-3000:].decode(errors="replace")
         return Invalid(f"{self.argv[0]} {what}: {' '.join(self.argv)}\n{printed}")
+
+
+def cpu(pid):
+    """User and system time of a process, in nanoseconds; 0 of one that has ended meanwhile."""
+    try:
+        # The CPU clock of another process, as clock_getcpuclockid(3) names it; threads that have ended are in it.
+        return time.clock_gettime_ns((~pid << 3) | 2)
+    except OSError:
+        return 0
 
 
 def free_port():
