@@ -9,7 +9,7 @@ pub(in crate::store) mod url;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use deadpool::managed::{Manager, Object, Pool, PoolError, TimeoutType, Timeouts};
+use deadpool::managed::{Manager, Object, Pool, PoolError, QueueMode, TimeoutType, Timeouts};
 use tokio::{fs, time::timeout};
 
 use self::open_error::EngineName;
@@ -62,6 +62,8 @@ where
     Pool::builder(manager)
         .max_size(connections)
         .runtime(deadpool::Runtime::Tokio1)
+        // What was used last is used next: where few are needed, few are warm in the server's caches.
+        .queue_mode(QueueMode::Lifo)
         .timeouts(Timeouts {
             wait: Some(POOL_TIMEOUT),
             // `first_primary` bounds the time for each host.
