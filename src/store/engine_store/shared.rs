@@ -20,6 +20,7 @@ mod attempt;
 mod backoff;
 mod call_meter;
 pub(super) mod open_keyring;
+mod operation;
 
 use std::{
     collections::BTreeSet,
@@ -37,6 +38,7 @@ use self::{
     attempt::{Attempt, Evaluated, LoggedEntries, LostAttempt, MAX_COMMIT_DELAY},
     backoff::Backoff,
     call_meter::CallMeter,
+    operation::{Operation, Outcome, typed, untyped},
 };
 use super::{
     export::{self, BlockingSnapshot},
@@ -120,14 +122,23 @@ impl SharedRunner {
         T: Send + 'static,
         F: Fn(&dyn ReadView) -> Result<T, EngineError> + Send + Sync + 'static,
     {
+        let query = untyped(move |tx: &mut Transaction<'_>| query(tx));
+        let outcome = self.run_query(operation, query).await?;
+        typed(outcome).map_err(StoreError::from)
+    }
+
+    async fn run_query(
+        &self,
+        operation: &'static str,
+        query: Box<Operation>,
+    ) -> Result<Outcome, EngineError> {
         let meter = self.meter(operation);
         let deadline = Instant::now() + CALL_TIMEOUT;
         let mut backoff = Backoff::default();
         loop {
             let mut fetched = Fetched::new(Arc::clone(&self.numbers));
-            let query = |tx: &mut Transaction<'_>| query(tx);
-            if let Some(evaluated) = self.evaluate(&meter, &mut fetched, &[], &query).await? {
-                return evaluated.outcome.map_err(StoreError::from);
+            if let Some(evaluated) = self.evaluate(&meter, &mut fetched, &[], &*query).await? {
+                return evaluated.outcome;
             }
             meter.count_conflict();
             self.wait(&mut backoff, deadline).await?;
@@ -144,10 +155,10 @@ impl SharedRunner {
         T: Send + 'static,
         F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
     {
-        let runner = self.clone();
-        let call = tokio::spawn(async move { runner.run_call(operation, &change).await });
+        let (runner, change) = (self.clone(), untyped(change));
+        let call = tokio::spawn(async move { runner.run_call(operation, &*change).await });
         match call.await {
-            Ok(outcome) => outcome.map_err(StoreError::from),
+            Ok(outcome) => outcome.and_then(typed).map_err(StoreError::from),
             Err(_) => Err(StoreError::Unavailable(
                 "an operation of the store panicked".to_owned(),
             )),
@@ -155,11 +166,11 @@ impl SharedRunner {
     }
 
     /// Runs a call to its end, and writes lines of the revocation log again that came too late.
-    async fn run_call<T, F>(&self, operation: &'static str, change: &F) -> Result<T, EngineError>
-    where
-        T: Send,
-        F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Sync,
-    {
+    async fn run_call(
+        &self,
+        operation: &'static str,
+        change: &Operation,
+    ) -> Result<Outcome, EngineError> {
         let meter = self.meter(operation);
         let (outcome, mut late) = self.commit_call(&meter, change).await?;
         let mut rewrites = 0;
@@ -172,27 +183,23 @@ impl SharedRunner {
             rewrites += 1;
             tracing::warn!("a revocation was committed late and is written to the log again");
             let entries = late;
-            let write_again = |tx: &mut Transaction<'_>| {
+            let write_again = untyped(move |tx: &mut Transaction<'_>| {
                 for entry in &entries {
                     revocation_log::append(tx, entry.clone())?;
                 }
                 Ok(())
-            };
-            ((), late) = self.commit_call(&meter, &write_again).await?;
+            });
+            (_, late) = self.commit_call(&meter, &*write_again).await?;
         }
         Ok(outcome)
     }
 
     /// Runs a call until an attempt is committed. With the entries whose lines came too late.
-    async fn commit_call<T, F>(
+    async fn commit_call(
         &self,
         meter: &CallMeter<'_>,
-        change: &F,
-    ) -> Result<(T, Vec<RevocationEntry>), EngineError>
-    where
-        T: Send,
-        F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Sync,
-    {
+        change: &Operation,
+    ) -> Result<(Outcome, Vec<RevocationEntry>), EngineError> {
         let deadline = Instant::now() + CALL_TIMEOUT;
         let mut backoff = Backoff::default();
         let mut version = Version::first(self.ciphers.entropy())?;
@@ -240,17 +247,13 @@ impl SharedRunner {
         Ok(turn)
     }
 
-    async fn attempt<T, F>(
+    async fn attempt(
         &self,
         meter: &CallMeter<'_>,
-        change: &F,
+        change: &Operation,
         version: Version,
-        lost: &mut Vec<LostAttempt<T>>,
-    ) -> Result<Attempt<T>, EngineError>
-    where
-        T: Send,
-        F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Sync,
-    {
+        lost: &mut Vec<LostAttempt>,
+    ) -> Result<Attempt, EngineError> {
         let written: Vec<_> = lost.iter().flat_map(|one| one.written.clone()).collect();
         let mut fetched = Fetched::new(Arc::clone(&self.numbers));
         let Some(Evaluated {
@@ -262,7 +265,7 @@ impl SharedRunner {
             meter.count_conflict();
             return Ok(Attempt::Again(Vec::new()));
         };
-        let happened = |one: &LostAttempt<T>| {
+        let happened = |one: &LostAttempt| {
             let versions = one.written.iter().map(|key| fetched.version(key));
             versions.flatten().any(|version| version == one.version)
         };
@@ -325,17 +328,13 @@ impl SharedRunner {
 
     /// Runs an operation until all that it reads is at hand; `None`: that has changed meanwhile.
     /// The keys in `unread` are fetched as well.
-    async fn evaluate<T, F>(
+    async fn evaluate(
         &self,
         meter: &CallMeter<'_>,
         fetched: &mut Fetched,
         unread: &[Vec<u8>],
-        operation: &F,
-    ) -> Result<Option<Evaluated<T>>, EngineError>
-    where
-        T: Send,
-        F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Sync,
-    {
+        operation: &Operation,
+    ) -> Result<Option<Evaluated>, EngineError> {
         // The keys of the last call are probably those of now, so that the first run says what to
         // fetch; what it finds with them is not used.
         let mut cipher = self.ciphers.last();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::operation::Outcome;
 use crate::store::{
     RevocationEntry,
     engine::{Changes, Version},
@@ -16,8 +17,8 @@ use crate::store::{
 pub(super) const MAX_COMMIT_DELAY: Duration = Duration::from_secs(10);
 
 /// What an operation came to over one view of the records.
-pub(super) struct Evaluated<T> {
-    pub(super) outcome: Result<T, EngineError>,
+pub(super) struct Evaluated {
+    pub(super) outcome: Result<Outcome, EngineError>,
     pub(super) changes: Changes,
     pub(super) log: Vec<RevocationEntry>,
 }
@@ -41,17 +42,17 @@ impl LoggedEntries {
 }
 
 /// An attempt whose commit may have happened.
-pub(super) struct LostAttempt<T> {
+pub(super) struct LostAttempt {
     pub(super) version: Version,
     pub(super) written: Vec<Vec<u8>>,
     pub(super) log: LoggedEntries,
-    pub(super) outcome: T,
+    pub(super) outcome: Outcome,
 }
 
 /// What an attempt came to.
-pub(super) enum Attempt<T> {
+pub(super) enum Attempt {
     /// It is committed, or had nothing to commit. With the entries whose lines came too late.
-    Done(T, Vec<RevocationEntry>),
+    Done(Outcome, Vec<RevocationEntry>),
     /// Something that it read has changed, or its commit got lost: begin anew. With the records
     /// that it would have changed.
     Again(Vec<Vec<u8>>),
