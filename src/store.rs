@@ -83,7 +83,7 @@ pub use self::{
     },
     replicas::{Replica, ReplicaFacts, ReplicaId},
     revocations::{
-        LogCursor, RevocationEntry, RevocationOutcome, RevocationPage, RevocationScope,
+        LogCursor, LookBack, RevocationEntry, RevocationOutcome, RevocationPage, RevocationScope,
         RevocationTarget, UnreadableLines,
     },
     sessions::{
@@ -291,13 +291,14 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<RevocationOutcome, StoreError>;
 
     /// Revocations after `cursor`, in order of arrival, at most `limit`, but that those of one
-    /// operation come together. May return an entry twice, and never skips one: of lines that cannot
-    /// be read it tells which tokens they may reject, none of them issued after `now` (or the clock that
-    /// all processes share) but for a difference of clocks. `None` starts at the oldest that is younger
-    /// than `max_age`, or at an older one.
+    /// operation come together. May return an entry twice, and with [`LookBack::Window`] never skips one:
+    /// of lines that cannot be read it tells which tokens they may reject, none of them issued after `now`
+    /// (or the clock that all processes share) but for a difference of clocks. `None` starts at the oldest
+    /// that is younger than `max_age`, or at an older one.
     async fn revocations(
         &self,
         cursor: Option<&LogCursor>,
+        look_back: LookBack,
         max_age: Duration,
         limit: usize,
         now: Timestamp,

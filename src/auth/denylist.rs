@@ -28,7 +28,7 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     store::{
-        LogCursor, RevocationEntry, RevocationPage, RevocationTarget, Store, StoreError,
+        LogCursor, LookBack, RevocationEntry, RevocationPage, RevocationTarget, Store, StoreError,
         UnreadableLines,
     },
     token::{AccessClaims, VerifiedClaims},
@@ -209,6 +209,16 @@ impl Denylist {
         now: Timestamp,
         metrics: &Metrics,
     ) -> Result<(), StoreError> {
+        self.read(store, LookBack::Window, now, metrics).await
+    }
+
+    async fn read(
+        &self,
+        store: &dyn Store,
+        look_back: LookBack,
+        now: Timestamp,
+        metrics: &Metrics,
+    ) -> Result<(), StoreError> {
         let asked_at = self.created_at.elapsed();
         let mut read_to = self.read_to.lock().await;
         let max_age = self.retention.load(Ordering::Acquire);
@@ -223,7 +233,7 @@ impl Denylist {
         let is_following = read_to.cursor.is_some();
         loop {
             let page = store
-                .revocations(read_to.cursor.as_ref(), max_age, PAGE_SIZE, now)
+                .revocations(read_to.cursor.as_ref(), look_back, max_age, PAGE_SIZE, now)
                 .await?;
             self.apply_page(&page, metrics);
             if is_following {
@@ -233,6 +243,9 @@ impl Denylist {
                     .for_each(|age| lag.observe(age.as_secs_f64()));
             }
             read_to.cursor = Some(page.next);
+            if !page.more && look_back == LookBack::Recent {
+                return Ok(());
+            }
             if !page.more {
                 let asked_at = u64::try_from(asked_at.as_millis()).unwrap_or(u64::MAX);
                 self.read_at.store(asked_at, Ordering::Release);
@@ -266,8 +279,8 @@ impl Denylist {
         self.doubtful_until.fetch_max(until, Ordering::AcqRel);
     }
 
-    /// Follows the log until `shutdown`: once in each `poll`, and at once when the store hints that
-    /// there is something new. While the store fails the list stays as it is.
+    /// Follows the log until `shutdown`: once in each `poll`, and when the store hints that there is
+    /// something new, at its end, so that many hints read little. While the store fails the list stays as it is.
     pub async fn follow(
         &self,
         store: &dyn Store,
@@ -282,19 +295,26 @@ impl Denylist {
         let mut failing = false;
         let mut forgotten_at = clock.now();
         let mut loading = Duration::ZERO;
+        let mut next_poll = Instant::now() + poll;
         loop {
-            tokio::select! {
+            let look_back = tokio::select! {
+                biased;
                 () = &mut shutdown => return,
+                // However many hints come.
+                () = tokio::time::sleep_until(next_poll) => LookBack::Window,
                 () = &mut hint => {
                     hint = store.wait_for_hint();
-                    // Many hints are one poll. Most of the time is not spent in polls, however many come.
-                    let gathering = HINT_GATHER_TIME.max(loading * 4).min(poll);
-                    tokio::time::sleep(gathering).await;
+                    // Many hints are one read. Most of the time is not spent in reads, however many come.
+                    let gathered = Instant::now() + HINT_GATHER_TIME.max(loading * 4);
+                    tokio::time::sleep_until(gathered.min(next_poll)).await;
+                    LookBack::Recent
                 }
-                () = tokio::time::sleep(poll) => {}
-            }
+            };
             let began = Instant::now();
-            let loaded = self.load(store, clock.now(), metrics).await;
+            if look_back == LookBack::Window {
+                next_poll = Instant::now() + poll;
+            }
+            let loaded = self.read(store, look_back, clock.now(), metrics).await;
             loading = began.elapsed();
             match loaded {
                 Ok(()) if failing => {

@@ -60,8 +60,8 @@ use std::{
 };
 
 use super::{
-    CodeHash, CodeUse, LoginOutcome, NewLogin, OpenedSession, RefreshSalt, RevocationEntry,
-    Rotation, RotationOutcome, Session, Store, TokenCheck, WechatSession,
+    CodeHash, CodeUse, LoginOutcome, LookBack, NewLogin, OpenedSession, RefreshSalt,
+    RevocationEntry, Rotation, RotationOutcome, Session, Store, TokenCheck, WechatSession,
     engine::SharedEngine,
     fixture::{ABSOLUTE, IDLE, NOW, login_of, wechat_of},
 };
@@ -237,7 +237,13 @@ async fn whole_log(store: &Subject) -> Vec<RevocationEntry> {
     let (mut entries, mut cursor) = (Vec::new(), None);
     loop {
         let page = store
-            .revocations(cursor.as_ref(), REVOCATION_RETENTION, 7, NOW)
+            .revocations(
+                cursor.as_ref(),
+                LookBack::Window,
+                REVOCATION_RETENTION,
+                7,
+                NOW,
+            )
             .await
             .expect("the store works");
         entries.extend(page.entries);

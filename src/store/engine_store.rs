@@ -24,8 +24,8 @@ use tokio::time::Instant;
 pub(in crate::store) use self::running::read_replicas;
 use self::{local::LocalRunner, shared::SharedRunner};
 use super::{
-    Access, Export, LogCursor, OpenError, OpenOptions, RevocationPage, StoreError, StoreStats,
-    Unreadable, WrappingKeys,
+    Access, Export, LogCursor, LookBack, OpenError, OpenOptions, RevocationPage, StoreError,
+    StoreStats, Unreadable, WrappingKeys,
     engine::{Changes, FENCE, LocalEngine, SharedEngine},
     engines::{memory::MemoryEngine, sled::SledEngine},
     error::EngineError,
@@ -249,21 +249,24 @@ impl EngineStore {
         matches!(self.runner, Runner::Shared(_))
     }
 
-    /// The log after a cursor; all of it where the cursor is older than the window of the log.
+    /// The log after a cursor; all of it where the window was not read for as long as it is.
     async fn read_revocations(
         &self,
         cursor: Option<&LogCursor>,
+        look_back: LookBack,
         max_age: Duration,
-        limit: usize,
-        now: Timestamp,
+        (limit, now): (usize, Timestamp),
     ) -> Result<RevocationPage, StoreError> {
         let read_after = async |place: Option<Vec<u8>>| {
             self.read("revocations", move |view| {
-                revocation_log::page(view, place.as_deref(), max_age, limit, now)
+                revocation_log::page(view, place.as_deref(), look_back, max_age, (limit, now))
             })
             .await
         };
-        let mut asked_at = Instant::now();
+        let mut asked_at = match (cursor, look_back) {
+            (Some(cursor), LookBack::Recent) => cursor.asked_at,
+            (_, _) => Instant::now(),
+        };
         let mut page = read_after(cursor.map(|cursor| cursor.place.clone())).await?;
         let is_old = |cursor: &LogCursor| cursor.asked_at.elapsed() > revocation_log::WINDOW;
         if self.is_shared() && cursor.is_some_and(is_old) {

@@ -54,8 +54,18 @@ pub enum RevocationTarget {
 #[derive(Debug, Clone)]
 pub struct LogCursor {
     pub place: Vec<u8>,
-    /// When the log was asked for what is before it, by the steady clock of this process.
+    /// When the window of the log was asked for last, by the steady clock of this process.
     pub asked_at: Instant,
+}
+
+/// How far before the newest line that it has seen a reader looks for lines that became visible after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookBack {
+    /// As far as a line may lie: none is skipped.
+    Window,
+    /// A second, in which nearly all lines are. A line that lies further back is left to the next read of
+    /// the window.
+    Recent,
 }
 
 /// Part of the revocation log.

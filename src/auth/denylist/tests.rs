@@ -261,3 +261,23 @@ async fn a_hint_is_followed_at_once_and_without_one_the_log_is_polled() {
     Box::into_pin(task).await;
     assert!(denylist.age() < poll);
 }
+
+/// What a hint reads does not count as a poll, and does not put one off.
+#[tokio::test(start_paused = true)]
+async fn the_log_is_polled_in_time_however_many_hints_come() {
+    let (store, _hints) = faulty::shared_in_memory().await;
+    let (denylist, metrics) = (Denylist::new(), Metrics::new());
+    let clock = Clock::manual(NOW);
+    let poll = Duration::from_secs(1);
+    denylist.load(&store, NOW, &metrics).await.unwrap();
+    let many = async {
+        for session in 0..500 {
+            let session = RevocationTarget::Session(SessionId::from_bits(session));
+            add(&store, [entry(session)]).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert!(denylist.age() <= poll * 2, "{:?}", denylist.age());
+        }
+        assert!(denylist.len() > 490, "{} by hints", denylist.len());
+    };
+    denylist.follow(&store, &clock, poll, &metrics, many).await;
+}

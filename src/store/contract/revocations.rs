@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     store::{
-        LogCursor, RevocationEntry, RevocationOutcome, RevocationScope, RevocationTarget,
+        LogCursor, LookBack, RevocationEntry, RevocationOutcome, RevocationScope, RevocationTarget,
         RotationOutcome,
     },
     types::{REVOCATION_RETENTION, SessionId, UserId},
@@ -208,7 +208,7 @@ case!(revoking_twice_is_revoking_once, async |store| {
 // Each once, with a cursor that goes on where it stood.
 case!(the_log_is_read_in_pieces, async |store| {
     let empty = store
-        .revocations(None, REVOCATION_RETENTION, 10, NOW)
+        .revocations(None, LookBack::Window, REVOCATION_RETENTION, 10, NOW)
         .await
         .expect("works");
     assert!(empty.entries.is_empty() && !empty.more);
@@ -227,7 +227,13 @@ case!(the_log_is_read_in_pieces, async |store| {
     let mut seen = Vec::new();
     for (length, more) in [(4, true), (4, true), (2, false), (0, false)] {
         let page = store
-            .revocations(Some(&cursor), REVOCATION_RETENTION, 4, NOW)
+            .revocations(
+                Some(&cursor),
+                LookBack::Window,
+                REVOCATION_RETENTION,
+                4,
+                NOW,
+            )
             .await
             .expect("works");
         assert_eq!((page.entries.len(), page.more), (length, more));
@@ -242,7 +248,13 @@ case!(the_log_is_read_in_pieces, async |store| {
         .await
         .expect("works");
     let page = store
-        .revocations(Some(&cursor), REVOCATION_RETENTION, 4, NOW)
+        .revocations(
+            Some(&cursor),
+            LookBack::Window,
+            REVOCATION_RETENTION,
+            4,
+            NOW,
+        )
         .await
         .expect("works");
     assert_eq!(page.entries.len(), 1);
@@ -252,7 +264,13 @@ case!(the_log_is_read_in_pieces, async |store| {
     };
     assert_eq!(
         store
-            .revocations(Some(&strange), REVOCATION_RETENTION, 100, NOW)
+            .revocations(
+                Some(&strange),
+                LookBack::Window,
+                REVOCATION_RETENTION,
+                100,
+                NOW
+            )
             .await
             .expect("works")
             .entries
@@ -299,7 +317,13 @@ case!(
         loop {
             let done = writing.is_finished();
             let page = store
-                .revocations(cursor.as_ref(), REVOCATION_RETENTION, 5, NOW)
+                .revocations(
+                    cursor.as_ref(),
+                    LookBack::Window,
+                    REVOCATION_RETENTION,
+                    5,
+                    NOW,
+                )
                 .await
                 .expect("works");
             for entry in page.entries {

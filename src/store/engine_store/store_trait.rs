@@ -9,13 +9,14 @@ use super::{EngineStore, Runner};
 use crate::{
     store::{
         AccountOutcome, Backlog, BindOutcome, CodeHash, CodeUse, ConnectionPool, Credentials,
-        Export, ExportRecord, ImportOutcome, ImportedUser, LogCursor, LoginOutcome, NewAccount,
-        NewLogin, OutboxEntry, OutboxPolicy, OutboxReceipt, PhoneBinding, ProfileChange,
-        ReencryptionProgress, Renewal, Replica, ReplicaFacts, ReplicaId, RevocationOutcome,
-        RevocationPage, RevocationScope, RightsChange, RightsOutcome, Rotation, RotationOutcome,
-        Session, SmsGuess, SmsId, SmsRefund, SmsReservation, SmsReservationOutcome, Store,
-        StoreError, StoreStats, StoredKey, UnbindOutcome, Unreadable, User, UserIdentity,
-        UserLookup, WechatIdentity, WechatSession, Withdrawal, WithdrawalOutcome,
+        Export, ExportRecord, ImportOutcome, ImportedUser, LogCursor, LoginOutcome, LookBack,
+        NewAccount, NewLogin, OutboxEntry, OutboxPolicy, OutboxReceipt, PhoneBinding,
+        ProfileChange, ReencryptionProgress, Renewal, Replica, ReplicaFacts, ReplicaId,
+        RevocationOutcome, RevocationPage, RevocationScope, RightsChange, RightsOutcome, Rotation,
+        RotationOutcome, Session, SmsGuess, SmsId, SmsRefund, SmsReservation,
+        SmsReservationOutcome, Store, StoreError, StoreStats, StoredKey, UnbindOutcome, Unreadable,
+        User, UserIdentity, UserLookup, WechatIdentity, WechatSession, Withdrawal,
+        WithdrawalOutcome,
         operations::{
             accounts, import, import_mark, lease, login, outbox, phone, profile, reencrypt,
             replicas, revoke, rotate, sessions, signing_keys, sms, sweep, transfer, user_record,
@@ -333,11 +334,13 @@ impl Store for EngineStore {
     async fn revocations(
         &self,
         cursor: Option<&LogCursor>,
+        look_back: LookBack,
         max_age: Duration,
         limit: usize,
         now: Timestamp,
     ) -> Result<RevocationPage, StoreError> {
-        self.read_revocations(cursor, max_age, limit, now).await
+        self.read_revocations(cursor, look_back, max_age, (limit, now))
+            .await
     }
 
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {

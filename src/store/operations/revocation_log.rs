@@ -4,7 +4,8 @@
 //! shared by all that revoke. The time is that of the one clock that all processes share, the
 //! engine's. Commits become visible in another order than their keys, so a reader looks again at the
 //! last [`WINDOW`] before the newest line that it has seen, and leaves out the lines that it has seen
-//! there; its cursor has both. One that has not read for longer than that starts over: the engine's
+//! there; its cursor has both. Between two such reads it may look at the last [`RECENT`] alone, as often
+//! as it is hinted: what lies further back comes with the next. One that has not read for longer than that starts over: the engine's
 //! clock may have been set back meanwhile, and have come to where it was.
 //!
 //! Must stay true: a line that becomes visible at most [`WINDOW`] after its time is read by all. What
@@ -17,12 +18,14 @@ use super::{
     transaction::{ReadView, Transaction},
 };
 use crate::{
-    store::{RevocationEntry, UnreadableLines, error::EngineError},
+    store::{LookBack, RevocationEntry, UnreadableLines, error::EngineError},
     types::{REVOCATION_RETENTION, Timestamp},
 };
 
 /// How far a line may come behind others.
 pub(in crate::store) const WINDOW: Duration = Duration::from_secs(30);
+/// How far a hurried reader looks: within it nearly all lines are visible.
+const RECENT: Duration = Duration::from_secs(1);
 /// Most entries of a line: more of one commit are several lines.
 const MAX_LINE_ENTRIES: usize = 128;
 /// How long after the time in its key a line is visible at the latest (`shared`).
@@ -211,9 +214,9 @@ pub(in crate::store) struct LogPage {
 pub(in crate::store) fn page(
     view: &dyn ReadView,
     place: Option<&[u8]>,
+    look_back: LookBack,
     max_age: Duration,
-    limit: usize,
-    now: Timestamp,
+    (limit, now): (usize, Timestamp),
 ) -> Result<LogPage, EngineError> {
     let clock = view.shared_time()?;
     let read_at = clock.unwrap_or(now);
@@ -225,7 +228,11 @@ pub(in crate::store) fn page(
         },
     };
     let is_reset = before.follow_clock(clock, max_age);
-    let mut after = layout::log_lines_at(before.window_start());
+    let from = match look_back {
+        LookBack::Window => before.window_start(),
+        LookBack::Recent => before.newest.minus(RECENT),
+    };
+    let mut after = layout::log_lines_at(from);
     let (mut entries, mut lines, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     let mut more = false;
     'log: loop {

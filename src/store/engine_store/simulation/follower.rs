@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::server::locked;
 use crate::{
-    store::{LogCursor, RevocationEntry, Store},
+    store::{LogCursor, LookBack, RevocationEntry, Store},
     types::Timestamp,
 };
 
@@ -31,8 +31,6 @@ impl Follower {
         server_changes: u64,
         acknowledged: &std::sync::Mutex<Vec<RevocationEntry>>,
     ) -> Option<RevocationEntry> {
-        const LIMIT: usize = 4;
-        const MAX_AGE: Duration = Duration::from_mins(15);
         let due = locked(acknowledged).clone();
         if self.read_at == Some(server_changes)
             && let Some(cursor) = &mut self.cursor
@@ -40,18 +38,35 @@ impl Follower {
             // It would find nothing, and the place would stay.
             cursor.asked_at = Instant::now();
         }
-        while self.read_at != Some(server_changes) {
-            // A server that is away is asked again at the next turn.
+        if self.read_at != Some(server_changes) {
+            // As after a hint.
+            self.read(store, LookBack::Recent).await?;
+            self.read(store, LookBack::Window).await?;
+            self.read_at = Some(server_changes);
+        }
+        due.into_iter().find(|entry| !self.seen.contains(entry))
+    }
+
+    /// Reads to the end. `None`: the server is away, and is asked again at the next turn.
+    async fn read(&mut self, store: &dyn Store, look_back: LookBack) -> Option<()> {
+        const LIMIT: usize = 4;
+        const MAX_AGE: Duration = Duration::from_mins(15);
+        loop {
             let page = store
-                .revocations(self.cursor.as_ref(), MAX_AGE, LIMIT, Timestamp::default())
+                .revocations(
+                    self.cursor.as_ref(),
+                    look_back,
+                    MAX_AGE,
+                    LIMIT,
+                    Timestamp::default(),
+                )
                 .await
                 .ok()?;
             self.seen.extend(page.entries);
             self.cursor = Some(page.next);
             if !page.more {
-                self.read_at = Some(server_changes);
+                return Some(());
             }
         }
-        due.into_iter().find(|entry| !self.seen.contains(entry))
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     store::{
-        Export, ExportRecord, Unreadable,
+        Export, ExportRecord, LookBack, Unreadable,
         engine::{Commit, CommitOutcome, Version},
         engines::{mysql, postgres, versioned::VersionedMemory},
         open::shared_engine,
@@ -105,7 +105,7 @@ async fn a_line_of_the_log_that_cannot_be_read_stops_no_export() {
     assert!(session_of(&other, 1, 1).await.unwrap().is_some());
     let mut found = Vec::new();
     for store in [&store, &other] {
-        let page = store.revocations(None, REVOCATION_RETENTION, 10, NOW);
+        let page = store.revocations(None, LookBack::Window, REVOCATION_RETENTION, 10, NOW);
         found.push(page.await.unwrap().unreadable.unwrap());
     }
     assert_eq!(found[0], found[1]);

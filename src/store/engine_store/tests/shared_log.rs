@@ -7,7 +7,7 @@ use futures::future::join;
 use super::{super::shared::MAX_LOG_REWRITES, footprint::shared, *};
 use crate::{
     store::{
-        LogCursor, RevocationEntry, RevocationTarget, UnreadableLines,
+        LogCursor, LookBack, RevocationEntry, RevocationTarget, UnreadableLines,
         engine::{Changes, CommitOutcome, SharedEngine, Version},
         engines::versioned::{SharedFault, VersionedMemory},
     },
@@ -30,11 +30,15 @@ struct Reader {
 
 impl Reader {
     async fn poll(&mut self) {
+        self.read(LookBack::Window).await;
+    }
+
+    async fn read(&mut self, look_back: LookBack) {
         loop {
             let cursor = self.cursor.as_ref();
             let page = self
                 .store
-                .revocations(cursor, REVOCATION_RETENTION, 10, NOW);
+                .revocations(cursor, look_back, REVOCATION_RETENTION, 10, NOW);
             let page = page.await.unwrap();
             self.sessions.extend(page.entries.iter().map(session));
             self.cursor = Some(page.next);
@@ -261,9 +265,46 @@ async fn a_reader_that_starts_reads_no_more_than_the_age_that_it_asks_for() {
     }
     let late = another(&engine).await;
     for (hours, expected) in [(1, 1), (2, 2), (10, 4)] {
-        let page = late.revocations(None, hour * hours, 10, NOW).await.unwrap();
+        let page = late
+            .revocations(None, LookBack::Window, hour * hours, 10, NOW)
+            .await
+            .unwrap();
         assert_eq!(page.entries.len(), expected, "{hours} hours");
     }
+}
+
+/// What follows a hint reads little, so it leaves a line that came late to the read of the window, and does
+/// not count as one.
+#[tokio::test(start_paused = true)]
+async fn a_read_after_a_hint_leaves_late_lines_to_the_read_of_the_window() {
+    let (one, other, mut reader, engine) = processes().await;
+    engine.fail_next([SharedFault::Hold(Duration::from_secs(5))]);
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        revoke(&other, 2, NOW).await.unwrap();
+        reader.read(LookBack::Recent).await;
+        assert_eq!(reader.seen(), [2].into());
+    };
+    let (late, ()) = join(revoke(&one, 1, NOW), meanwhile).await;
+    late.unwrap();
+    reader.read(LookBack::Recent).await;
+    assert_eq!(reader.seen(), [2].into());
+    let mut window = Reader {
+        store: another(&engine).await,
+        cursor: reader.cursor.clone(),
+        sessions: Vec::new(),
+    };
+    window.poll().await;
+    assert_eq!(window.seen(), [1].into());
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        reader.read(LookBack::Recent).await;
+    }
+    assert_eq!(
+        reader.seen(),
+        [1, 2].into(),
+        "the window was not read for too long"
+    );
 }
 
 /// A page follows the cursor of the page before it, however many lines lie in the window.
@@ -275,9 +316,13 @@ async fn a_position_in_the_window_is_kept_from_page_to_page() {
     }
     let (mut cursor, mut seen) = (reader.cursor, Vec::new());
     for is_last in [false, false, false, true] {
-        let page = reader
-            .store
-            .revocations(cursor.as_ref(), REVOCATION_RETENTION, 1, NOW);
+        let page = reader.store.revocations(
+            cursor.as_ref(),
+            LookBack::Window,
+            REVOCATION_RETENTION,
+            1,
+            NOW,
+        );
         let page = page.await.unwrap();
         assert_eq!((page.entries.len(), page.more), (1, !is_last));
         seen.extend(page.entries.iter().map(session));
@@ -303,7 +348,13 @@ async fn a_line_that_cannot_be_read_stops_no_other() {
     let page = |cursor| {
         let store = &reader.store;
         async move {
-            let page = store.revocations(Some(&cursor), REVOCATION_RETENTION, 10, NOW);
+            let page = store.revocations(
+                Some(&cursor),
+                LookBack::Window,
+                REVOCATION_RETENTION,
+                10,
+                NOW,
+            );
             page.await.unwrap()
         }
     };
@@ -323,7 +374,9 @@ async fn a_line_that_cannot_be_read_stops_no_other() {
     assert_eq!(page(first.next).await.unreadable, None);
     tokio::time::sleep(Duration::from_mins(1)).await;
     let later = another(&engine).await;
-    let page = later.revocations(None, REVOCATION_RETENTION, 10, NOW).await;
+    let page = later
+        .revocations(None, LookBack::Window, REVOCATION_RETENTION, 10, NOW)
+        .await;
     let issued_until = page.unwrap().unreadable.unwrap().issued_until;
     assert_eq!(issued_until, damaged_at.plus(Duration::from_secs(12)));
     reader.poll().await;
@@ -343,7 +396,7 @@ async fn a_line_of_a_far_future_that_cannot_be_read_is_not_doubted_for_ever() {
     for store in [embedded, several] {
         let now = store.shared_time().await.unwrap().unwrap_or(NOW);
         let until = async |now| {
-            let page = store.revocations(None, REVOCATION_RETENTION, 10, now);
+            let page = store.revocations(None, LookBack::Window, REVOCATION_RETENTION, 10, now);
             let unreadable = page.await.unwrap().unreadable;
             unreadable.map(|lines| (lines.count, lines.issued_until))
         };
