@@ -105,7 +105,7 @@ class Mariadb(Database):
 
 def pgbench(database, name, script, callers, seconds, variables):
     """Transactions a second, and microseconds of CPU for each: pgbench's and the server's. All are of the time between pgbench's first
-    line of progress and its last, when its connections are there, their statements are prepared, and nothing of an earlier run is left."""
+    line of progress and its last, when its connections are there and their statements are prepared, and those of an earlier run have had a second to end."""
     file = database.directory / "script.sql"
     file.write_text(script, encoding="ascii")
     argv = [str(database.bin / "pgbench"), "-n", "-M", "prepared", "-f", str(file), "-c", str(callers), "-j", str(min(callers, 2)),

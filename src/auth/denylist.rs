@@ -243,12 +243,11 @@ impl Denylist {
                     .for_each(|age| lag.observe(age.as_secs_f64()));
             }
             read_to.cursor = Some(page.next);
-            if !page.more && look_back == LookBack::Recent {
-                return Ok(());
-            }
             if !page.more {
-                let asked_at = u64::try_from(asked_at.as_millis()).unwrap_or(u64::MAX);
-                self.read_at.store(asked_at, Ordering::Release);
+                if look_back == LookBack::Window {
+                    let asked_at = u64::try_from(asked_at.as_millis()).unwrap_or(u64::MAX);
+                    self.read_at.store(asked_at, Ordering::Release);
+                }
                 return Ok(());
             }
         }
@@ -311,11 +310,11 @@ impl Denylist {
                 }
             };
             let began = Instant::now();
+            let loaded = self.read(store, look_back, clock.now(), metrics).await;
+            loading = began.elapsed();
             if look_back == LookBack::Window {
                 next_poll = Instant::now() + poll;
             }
-            let loaded = self.read(store, look_back, clock.now(), metrics).await;
-            loading = began.elapsed();
             match loaded {
                 Ok(()) if failing => {
                     failing = false;

@@ -255,11 +255,12 @@ impl EngineStore {
         cursor: Option<&LogCursor>,
         look_back: LookBack,
         max_age: Duration,
-        (limit, now): (usize, Timestamp),
+        limit: usize,
+        now: Timestamp,
     ) -> Result<RevocationPage, StoreError> {
         let read_after = async |place: Option<Vec<u8>>| {
             self.read("revocations", move |view| {
-                revocation_log::page(view, place.as_deref(), look_back, max_age, (limit, now))
+                revocation_log::page(view, place.as_deref(), look_back, max_age, limit, now)
             })
             .await
         };

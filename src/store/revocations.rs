@@ -64,7 +64,7 @@ pub enum LookBack {
     /// As far as a line may lie: none is skipped.
     Window,
     /// A second, in which nearly all lines are. A line that lies further back is left to the next read of
-    /// the window.
+    /// the window. A reader that starts reads as with `Window`.
     Recent,
 }
 

@@ -339,7 +339,7 @@ impl Store for EngineStore {
         limit: usize,
         now: Timestamp,
     ) -> Result<RevocationPage, StoreError> {
-        self.read_revocations(cursor, look_back, max_age, (limit, now))
+        self.read_revocations(cursor, look_back, max_age, limit, now)
             .await
     }
 

@@ -5,8 +5,9 @@
 //! engine's. Commits become visible in another order than their keys, so a reader looks again at the
 //! last [`WINDOW`] before the newest line that it has seen, and leaves out the lines that it has seen
 //! there; its cursor has both. Between two such reads it may look at the last [`RECENT`] alone, as often
-//! as it is hinted: what lies further back comes with the next. One that has not read for longer than that starts over: the engine's
-//! clock may have been set back meanwhile, and have come to where it was.
+//! as it is hinted: what lies further back comes with the next. One that has not read the window for as
+//! long as it is starts over: the engine's clock may have been set back meanwhile, and have come to
+//! where it was.
 //!
 //! Must stay true: a line that becomes visible at most [`WINDOW`] after its time is read by all. What
 //! is committed later than that is written again (`shared`).
@@ -216,7 +217,8 @@ pub(in crate::store) fn page(
     place: Option<&[u8]>,
     look_back: LookBack,
     max_age: Duration,
-    (limit, now): (usize, Timestamp),
+    limit: usize,
+    now: Timestamp,
 ) -> Result<LogPage, EngineError> {
     let clock = view.shared_time()?;
     let read_at = clock.unwrap_or(now);
@@ -228,9 +230,11 @@ pub(in crate::store) fn page(
         },
     };
     let is_reset = before.follow_clock(clock, max_age);
-    let from = match look_back {
-        LookBack::Window => before.window_start(),
-        LookBack::Recent => before.newest.minus(RECENT),
+    // A reader that starts needs all: a token that a line rejects may be younger than its key.
+    let from = if look_back == LookBack::Recent && place.is_some() && !is_reset {
+        before.newest.minus(RECENT)
+    } else {
+        before.window_start()
     };
     let mut after = layout::log_lines_at(from);
     let (mut entries, mut lines, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
