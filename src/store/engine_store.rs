@@ -11,6 +11,7 @@ mod fetched;
 pub(in crate::store) mod import;
 mod local;
 mod numbers;
+mod operation;
 mod running;
 mod shared;
 mod snapshot;
@@ -22,7 +23,11 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 pub(in crate::store) use self::running::read_replicas;
-use self::{local::LocalRunner, shared::SharedRunner};
+use self::{
+    local::LocalRunner,
+    operation::{Change, Outcome, Query},
+    shared::SharedRunner,
+};
 use super::{
     Access, Export, LogCursor, LookBack, OpenError, OpenOptions, RevocationPage, StoreError,
     StoreStats, Unreadable, WrappingKeys,
@@ -196,7 +201,8 @@ impl EngineStore {
         T: Send + 'static,
         F: Fn(&dyn ReadView) -> Result<T, EngineError> + Send + Sync + 'static,
     {
-        self.timed(operation, self.run_read(operation, query)).await
+        let run = self.run_query(operation, operation::query(query));
+        operation::typed(self.timed(operation, run).await?)
     }
 
     /// An operation that may change records.
@@ -205,26 +211,46 @@ impl EngineStore {
         T: Send + 'static,
         F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
     {
-        self.timed(operation, self.run_write(operation, change))
-            .await
+        let run = self.run_change(operation, operation::change(change));
+        operation::typed(self.timed(operation, run).await?)
     }
 
+    /// A step of an operation that is timed as a whole.
     async fn run_read<T, F>(&self, operation: &'static str, query: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(&dyn ReadView) -> Result<T, EngineError> + Send + Sync + 'static,
     {
+        let run = self.run_query(operation, operation::query(query));
+        operation::typed(run.await?)
+    }
+
+    /// A step of an operation that is timed as a whole.
+    async fn run_write<T, F>(&self, operation: &'static str, change: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
+    {
+        let run = self.run_change(operation, operation::change(change));
+        operation::typed(run.await?)
+    }
+
+    async fn run_query(
+        &self,
+        operation: &'static str,
+        query: Box<Query>,
+    ) -> Result<Outcome, StoreError> {
         match &self.runner {
             Runner::Local(runner) => runner.read(query).await,
             Runner::Shared(runner) => runner.read(operation, query).await,
         }
     }
 
-    async fn run_write<T, F>(&self, operation: &'static str, change: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
-    {
+    async fn run_change(
+        &self,
+        operation: &'static str,
+        change: Box<Change>,
+    ) -> Result<Outcome, StoreError> {
         if self.access == Access::ReadOnly {
             return Err(StoreError::Unavailable(
                 "it was opened only to be read".to_owned(),

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use super::{
     export,
-    snapshot::Snapshots,
+    operation::{self, Change, Outcome, Query},
+    snapshot::{Snapshot, Snapshots},
     writer::{Health, Writer},
 };
 use crate::store::{
     Export, StoreError, Unreadable,
     engine::{FENCE, LocalEngine, Source},
     error::EngineError,
-    operations::transaction::{ReadView, RecordView, Transaction},
+    operations::transaction::RecordView,
     record_cipher::CipherCache,
 };
 
@@ -48,21 +49,13 @@ impl LocalRunner {
     }
 
     /// Runs an operation in its turn among the writes.
-    pub(super) async fn write<T, F>(&self, change: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Transaction<'_>) -> Result<T, EngineError> + Send + 'static,
-    {
+    pub(super) async fn write(&self, change: Box<Change>) -> Result<Outcome, StoreError> {
         self.writer.run(change).await
     }
 
     /// Runs a read on a thread of its own where the engine may wait for a disk: a waiting thread
     /// serves no requests.
-    pub(super) async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: Fn(&dyn ReadView) -> Result<T, EngineError> + Send + 'static,
-    {
+    pub(super) async fn read(&self, query: Box<Query>) -> Result<Outcome, StoreError> {
         self.health.check()?;
         let (engine, ciphers, health) = (
             Arc::clone(&self.engine),
@@ -71,7 +64,7 @@ impl LocalRunner {
         );
         let inline = engine.reads_inline();
         let run = move || {
-            read_under_one_keyring(engine.as_ref(), &ciphers, &query)
+            read_under_one_keyring(engine.as_ref(), &ciphers, &*query)
                 .map_err(|error| StoreError::from(health.record(error)))
         };
         if inline {
@@ -93,10 +86,8 @@ impl LocalRunner {
     /// A snapshot, begun in its turn among the writes, so that it is of one moment.
     pub(super) async fn export(&self, unreadable: Unreadable) -> Result<Export, StoreError> {
         let (snapshots, engine) = (Arc::clone(&self.snapshots), Arc::clone(&self.engine));
-        let snapshot = self
-            .writer
-            .run(move |_| Ok(snapshots.begin(engine)))
-            .await?;
+        let begin = operation::change(move |_| Ok(snapshots.begin(Arc::clone(&engine))));
+        let snapshot: Snapshot = operation::typed(self.writer.run(begin).await?)?;
         let (ciphers, health) = (Arc::clone(&self.ciphers), Arc::clone(&self.health));
         Ok(export::stream(
             snapshot,
@@ -109,7 +100,8 @@ impl LocalRunner {
     /// Whether the writing thread answers and a commit would be tried.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
         let engine = Arc::clone(&self.engine);
-        self.writer.run(move |_| engine.ready()).await
+        let ready = operation::change(move |_| engine.ready());
+        self.writer.run(ready).await.map(drop)
     }
 
     /// Bytes on disk.
@@ -135,11 +127,11 @@ impl LocalRunner {
 
 /// Reads with the keys that are in the store before and after: where they changed meanwhile, a
 /// record may have been looked for in its place of before, or under a key of after.
-fn read_under_one_keyring<T>(
+fn read_under_one_keyring(
     engine: &dyn LocalEngine,
     ciphers: &CipherCache,
-    query: &impl Fn(&dyn ReadView) -> Result<T, EngineError>,
-) -> Result<T, EngineError> {
+    query: &Query,
+) -> Result<Outcome, EngineError> {
     let source: &dyn Source = engine;
     let mut wrapped = source.get(FENCE)?;
     loop {

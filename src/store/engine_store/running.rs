@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::shared::SharedRunner;
+use super::{operation, shared::SharedRunner};
 use crate::{
     entropy::Entropy,
     metrics::Metrics,
@@ -39,6 +39,9 @@ pub(in crate::store) async fn read_replicas(
     }
     let ciphers = Arc::new(CipherCache::new(keys.clone(), entropy));
     let runner = SharedRunner::new(engine, ciphers, metrics.clone());
-    let running = runner.read("replicas", replicas::all).await;
+    let running = runner
+        .read("replicas", operation::query(replicas::all))
+        .await;
+    let running = running.and_then(operation::typed);
     Ok(Some((fence.time, running.map_err(unavailable)?)))
 }

@@ -20,7 +20,6 @@ mod attempt;
 mod backoff;
 mod call_meter;
 pub(super) mod open_keyring;
-mod operation;
 
 use std::{
     collections::BTreeSet,
@@ -38,22 +37,19 @@ use self::{
     attempt::{Attempt, Evaluated, LoggedEntries, LostAttempt, MAX_COMMIT_DELAY},
     backoff::Backoff,
     call_meter::CallMeter,
-    operation::{Operation, Outcome, typed, untyped},
 };
 use super::{
     export::{self, BlockingSnapshot},
     fetched::{ClockReading, Fetched, Missing},
     numbers::Numbers,
+    operation::{self, Change, Outcome, Query},
 };
 use crate::metrics::Metrics;
 use crate::store::{
     Export, RevocationEntry, StoreError, Unreadable,
     engine::{Changes, Commit, CommitOutcome, ConnectionPool, ReadResult, SharedEngine, Version},
     error::EngineError,
-    operations::{
-        revocation_log,
-        transaction::{ReadView, Transaction},
-    },
+    operations::{revocation_log, transaction::Transaction},
     record_cipher::CipherCache,
 };
 
@@ -113,31 +109,28 @@ impl SharedRunner {
     }
 
     /// An operation that only reads. `operation` is its name in the metrics.
-    pub(super) async fn read<T, F>(
+    pub(super) async fn read(
         &self,
         operation: &'static str,
-        query: F,
-    ) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: Fn(&dyn ReadView) -> Result<T, EngineError> + Send + Sync + 'static,
-    {
-        let query = untyped(move |tx: &mut Transaction<'_>| query(tx));
-        let outcome = self.run_query(operation, query).await?;
-        typed(outcome).map_err(StoreError::from)
+        query: Box<Query>,
+    ) -> Result<Outcome, StoreError> {
+        let query = move |tx: &mut Transaction<'_>| query(tx);
+        self.run_query(operation, &query)
+            .await
+            .map_err(StoreError::from)
     }
 
     async fn run_query(
         &self,
         operation: &'static str,
-        query: Box<Operation>,
+        query: &Change,
     ) -> Result<Outcome, EngineError> {
         let meter = self.meter(operation);
         let deadline = Instant::now() + CALL_TIMEOUT;
         let mut backoff = Backoff::default();
         loop {
             let mut fetched = Fetched::new(Arc::clone(&self.numbers));
-            if let Some(evaluated) = self.evaluate(&meter, &mut fetched, &[], &*query).await? {
+            if let Some(evaluated) = self.evaluate(&meter, &mut fetched, &[], query).await? {
                 return evaluated.outcome;
             }
             meter.count_conflict();
@@ -146,19 +139,15 @@ impl SharedRunner {
     }
 
     /// An operation that may change records. `operation` is its name in the metrics.
-    pub(super) async fn write<T, F>(
+    pub(super) async fn write(
         &self,
         operation: &'static str,
-        change: F,
-    ) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
-    {
-        let (runner, change) = (self.clone(), untyped(change));
+        change: Box<Change>,
+    ) -> Result<Outcome, StoreError> {
+        let runner = self.clone();
         let call = tokio::spawn(async move { runner.run_call(operation, &*change).await });
         match call.await {
-            Ok(outcome) => outcome.and_then(typed).map_err(StoreError::from),
+            Ok(outcome) => outcome.map_err(StoreError::from),
             Err(_) => Err(StoreError::Unavailable(
                 "an operation of the store panicked".to_owned(),
             )),
@@ -169,7 +158,7 @@ impl SharedRunner {
     async fn run_call(
         &self,
         operation: &'static str,
-        change: &Operation,
+        change: &Change,
     ) -> Result<Outcome, EngineError> {
         let meter = self.meter(operation);
         let (outcome, mut late) = self.commit_call(&meter, change).await?;
@@ -183,7 +172,7 @@ impl SharedRunner {
             rewrites += 1;
             tracing::warn!("a revocation was committed late and is written to the log again");
             let entries = late;
-            let write_again = untyped(move |tx: &mut Transaction<'_>| {
+            let write_again = operation::change(move |tx| {
                 for entry in &entries {
                     revocation_log::append(tx, entry.clone())?;
                 }
@@ -198,7 +187,7 @@ impl SharedRunner {
     async fn commit_call(
         &self,
         meter: &CallMeter<'_>,
-        change: &Operation,
+        change: &Change,
     ) -> Result<(Outcome, Vec<RevocationEntry>), EngineError> {
         let deadline = Instant::now() + CALL_TIMEOUT;
         let mut backoff = Backoff::default();
@@ -250,7 +239,7 @@ impl SharedRunner {
     async fn attempt(
         &self,
         meter: &CallMeter<'_>,
-        change: &Operation,
+        change: &Change,
         version: Version,
         lost: &mut Vec<LostAttempt>,
     ) -> Result<Attempt, EngineError> {
@@ -333,7 +322,7 @@ impl SharedRunner {
         meter: &CallMeter<'_>,
         fetched: &mut Fetched,
         unread: &[Vec<u8>],
-        operation: &Operation,
+        operation: &Change,
     ) -> Result<Option<Evaluated>, EngineError> {
         // The keys of the last call are probably those of now, so that the first run says what to
         // fetch; what it finds with them is not used.
@@ -449,7 +438,8 @@ impl SharedRunner {
     pub(super) async fn check(&self) -> Result<(), StoreError> {
         self.engine.ready().await?;
         // The keyring may not be for this process: it says that an import fills the store.
-        self.read("check", |_| Ok(())).await
+        let nothing = operation::query(|_| Ok(()));
+        self.read("check", nothing).await.map(drop)
     }
 
     /// Waits until another process may have written to the revocation log.

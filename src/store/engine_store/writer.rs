@@ -20,7 +20,10 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::snapshot::Snapshots;
+use super::{
+    operation::{Change, Outcome},
+    snapshot::Snapshots,
+};
 use crate::store::{
     StoreError,
     engine::{Changes, FENCE, LocalEngine, Source},
@@ -71,7 +74,7 @@ pub(super) struct Writer {
 }
 
 enum Message {
-    Run(Box<dyn Job>),
+    Run(Job),
     Close(oneshot::Sender<Result<(), EngineError>>),
 }
 
@@ -102,20 +105,16 @@ impl Writer {
 
     /// Runs an operation in its turn; returns when what it did is durable. If the caller gives up
     /// waiting, it happens all the same.
-    pub(super) async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Transaction<'_>) -> Result<T, EngineError> + Send + 'static,
-    {
+    pub(super) async fn run(&self, change: Box<Change>) -> Result<Outcome, StoreError> {
         self.health.check()?;
         let (answer, answered) = oneshot::channel();
-        let job = Task {
-            operation: Some(operation),
+        let job = Job {
+            change,
             outcome: None,
             answer,
         };
         self.queue
-            .send(Message::Run(Box::new(job)))
+            .send(Message::Run(job))
             .await
             .map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
@@ -153,29 +152,17 @@ impl Drop for Writer {
 }
 
 /// One queued operation and its caller's channel.
-trait Job: Send {
+struct Job {
+    change: Box<Change>,
+    /// What it came to, once it has run.
+    outcome: Option<Result<Outcome, EngineError>>,
+    answer: oneshot::Sender<Result<Outcome, StoreError>>,
+}
+
+impl Job {
     /// Runs it on the transaction, keeps the outcome and gives the changes.
-    fn run(&mut self, tx: Transaction<'_>) -> Result<Changes, EngineError>;
-    /// Tells the outcome, or why there is none.
-    fn answer(self: Box<Self>, durable: Result<(), EngineError>);
-}
-
-struct Task<T, F> {
-    operation: Option<F>,
-    outcome: Option<Result<T, EngineError>>,
-    answer: oneshot::Sender<Result<T, StoreError>>,
-}
-
-impl<T, F> Job for Task<T, F>
-where
-    T: Send,
-    F: FnOnce(&mut Transaction<'_>) -> Result<T, EngineError> + Send,
-{
     fn run(&mut self, mut tx: Transaction<'_>) -> Result<Changes, EngineError> {
-        let Some(operation) = self.operation.take() else {
-            return Ok(Changes::new());
-        };
-        let done = operation(&mut tx).and_then(|outcome| Ok((outcome, tx.into_changes()?)));
+        let done = (self.change)(&mut tx).and_then(|outcome| Ok((outcome, tx.into_changes()?)));
         let (outcome, changes) = match done {
             Ok((outcome, changes)) => (Ok(outcome), Ok(changes)),
             Err(error) => (Err(error.clone()), Err(error)),
@@ -184,7 +171,8 @@ where
         changes
     }
 
-    fn answer(self: Box<Self>, durable: Result<(), EngineError>) {
+    /// Tells the outcome, or why there is none.
+    fn answer(self, durable: Result<(), EngineError>) {
         let outcome = match (durable, self.outcome) {
             (Ok(()), Some(outcome)) => outcome,
             (Err(error), _) => Err(error),
@@ -228,7 +216,7 @@ impl GroupCommit {
     }
 
     /// Runs, commits, answers.
-    fn commit(&self, mut jobs: Vec<Box<dyn Job>>) {
+    fn commit(&self, mut jobs: Vec<Job>) {
         let durable = self
             .health
             .check()
@@ -239,7 +227,7 @@ impl GroupCommit {
         }
     }
 
-    fn run(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), EngineError> {
+    fn run(&self, jobs: &mut [Job]) -> Result<(), EngineError> {
         let mut changes = Changes::new();
         let source: &dyn Source = self.engine.as_ref();
         let mut cipher = self.ciphers.cipher(source.get(FENCE)?.as_deref())?;

@@ -15,6 +15,7 @@ use crate::{
         engine::FENCE,
         engines::versioned::{SharedFault, VersionedMemory},
         keyring::rewrap,
+        operations::transaction::ReadView,
     },
 };
 
@@ -40,6 +41,24 @@ async fn another(engine: &Arc<VersionedMemory>) -> SharedRunner {
     )
 }
 
+async fn read<T: Send + 'static>(
+    runner: &SharedRunner,
+    operation: &'static str,
+    query: impl Fn(&dyn ReadView) -> Result<T, EngineError> + Send + Sync + 'static,
+) -> Result<T, StoreError> {
+    let outcome = runner.read(operation, operation::query(query)).await;
+    outcome.and_then(operation::typed)
+}
+
+async fn write<T: Send + 'static>(
+    runner: &SharedRunner,
+    operation: &'static str,
+    change: impl Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
+) -> Result<T, StoreError> {
+    let outcome = runner.write(operation, operation::change(change)).await;
+    outcome.and_then(operation::typed)
+}
+
 /// Adds one to the number at a key; says what it is then.
 fn increment(key: &'static str) -> impl Fn(&mut Transaction<'_>) -> Result<u64, EngineError> {
     move |tx| {
@@ -50,8 +69,7 @@ fn increment(key: &'static str) -> impl Fn(&mut Transaction<'_>) -> Result<u64, 
 }
 
 async fn number(runner: &SharedRunner, key: &'static str) -> Option<u64> {
-    runner
-        .read("user", move |view| view.record(key.as_bytes()))
+    read(runner, "user", move |view| view.record(key.as_bytes()))
         .await
         .unwrap()
 }
@@ -71,7 +89,7 @@ async fn of_two_processes_that_start_together_one_makes_the_keyring() {
     let opened = futures::future::join_all((0..8).map(|_| another(&engine))).await;
     assert_eq!(engine.commits().len(), 1);
     for runner in &opened {
-        runner.write("login", increment("n")).await.unwrap();
+        write(&runner, "login", increment("n")).await.unwrap();
     }
     assert_eq!(number(&opened[0], "n").await, Some(8));
 }
@@ -108,7 +126,7 @@ async fn all_of_many_at_once_on_one_record_are_done() {
     let calls: tokio::task::JoinSet<_> = (0..64)
         .map(|_| {
             let runner = runner.clone();
-            async move { runner.write("login", increment("n")).await }
+            async move { write(&runner, "login", increment("n")).await }
         })
         .collect();
     let mut numbers: Vec<_> = calls
@@ -154,7 +172,7 @@ async fn a_call_that_changes_many_records_holds_up_no_other() {
             }
             Ok(())
         };
-        many.write("import_users", change).await
+        write(&many, "import_users", change).await
     });
     while runs.load(Ordering::SeqCst) < 4 {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -166,7 +184,7 @@ async fn a_call_that_changes_many_records_holds_up_no_other() {
             tx.contains(&key)?;
             tx.put(key.clone(), &2_u64)
         };
-        runner.write("import_users", change).await.unwrap();
+        write(&runner, "import_users", change).await.unwrap();
     }
     is_over.store(true, Ordering::SeqCst);
     many.await.unwrap().unwrap();
@@ -178,18 +196,17 @@ async fn an_absent_record_counts_as_read() {
     let (other, intruder) = (changed(&runner_ready(&runner).await, "n", 41), &engine);
     let calls = AtomicUsize::new(0);
     let intruder = Arc::clone(intruder);
-    let outcome = runner
-        .write("login", move |tx| {
-            let found = tx.record::<u64>(b"n")?;
-            if calls.fetch_add(1, Ordering::SeqCst) == 0 {
-                // It has just found nothing there; another process is quicker.
-                intruder.write(other.0, other.1.clone());
-            }
-            tx.put(b"mine".to_vec(), &found.unwrap_or_default())?;
-            Ok(found)
-        })
-        .await
-        .unwrap();
+    let outcome = write(&runner, "login", move |tx| {
+        let found = tx.record::<u64>(b"n")?;
+        if calls.fetch_add(1, Ordering::SeqCst) == 0 {
+            // It has just found nothing there; another process is quicker.
+            intruder.write(other.0, other.1.clone());
+        }
+        tx.put(b"mine".to_vec(), &found.unwrap_or_default())?;
+        Ok(found)
+    })
+    .await
+    .unwrap();
     assert_eq!(outcome, Some(41), "it was run again");
     assert_eq!(number(&runner, "mine").await, Some(41));
 }
@@ -205,8 +222,8 @@ async fn runner_ready(runner: &SharedRunner) -> SharedRunner {
 #[tokio::test]
 async fn an_operation_sees_one_moment() {
     let (runner, engine) = runner().await;
-    runner.write("login", increment("a")).await.unwrap();
-    runner.write("login", increment("b")).await.unwrap();
+    write(&runner, "login", increment("a")).await.unwrap();
+    write(&runner, "login", increment("b")).await.unwrap();
     let (version, mut both) = changed(&runner, "a", 2);
     both.extend(changed(&runner, "b", 2).1);
     for is_write in [false, true] {
@@ -217,13 +234,13 @@ async fn an_operation_sees_one_moment() {
             Ok((a, view.record::<u64>(b"b")?))
         };
         let (a, b) = if is_write {
-            runner.write("login", move |tx| pair(tx)).await.unwrap()
+            write(&runner, "login", move |tx| pair(tx)).await.unwrap()
         } else {
-            runner.read("user", pair).await.unwrap()
+            read(&runner, "user", pair).await.unwrap()
         };
         assert_eq!((a, b), (Some(2), Some(2)));
-        runner.write("login", increment("a")).await.unwrap();
-        runner.write("login", increment("b")).await.unwrap();
+        write(&runner, "login", increment("a")).await.unwrap();
+        write(&runner, "login", increment("b")).await.unwrap();
         let (one, other) = (number(&runner, "a").await, number(&runner, "b").await);
         assert_eq!((one, other), (Some(3), Some(3)));
     }
@@ -234,15 +251,14 @@ async fn what_is_known_beforehand_comes_in_one_read() {
     let (runner, engine) = runner().await;
     runner_ready(&runner).await;
     let before = engine.reads();
-    runner
-        .write("login", |tx| {
-            tx.want(&[b"a".to_vec(), b"b".to_vec(), b"unused".to_vec()]);
-            let sum = tx.record::<u64>(b"a")?.unwrap_or_default()
-                + tx.record::<u64>(b"b")?.unwrap_or_default();
-            tx.put(b"sum".to_vec(), &sum)
-        })
-        .await
-        .unwrap();
+    write(&runner, "login", |tx| {
+        tx.want(&[b"a".to_vec(), b"b".to_vec(), b"unused".to_vec()]);
+        let sum = tx.record::<u64>(b"a")?.unwrap_or_default()
+            + tx.record::<u64>(b"b")?.unwrap_or_default();
+        tx.put(b"sum".to_vec(), &sum)
+    })
+    .await
+    .unwrap();
     assert_eq!(engine.reads() - before, 1);
     let commit = engine.commits().pop().unwrap();
     let read: Vec<_> = commit.reads.keys().map(Vec::as_slice).collect();
@@ -264,7 +280,7 @@ async fn a_commit_that_got_lost_happens_once() {
         let (runner, engine) = runner().await;
         engine.fail_next(faults.clone());
         assert_eq!(
-            runner.write("login", increment("n")).await.unwrap(),
+            write(&runner, "login", increment("n")).await.unwrap(),
             1,
             "{faults:?}"
         );
@@ -277,7 +293,7 @@ async fn a_commit_that_got_lost_happens_once() {
 async fn a_commit_that_comes_late_is_refused_by_what_came_first() {
     let (runner, engine) = runner().await;
     engine.fail_next([SharedFault::Late]);
-    assert_eq!(runner.write("login", increment("n")).await.unwrap(), 1);
+    assert_eq!(write(&runner, "login", increment("n")).await.unwrap(), 1);
     assert_eq!(engine.deliver_late(), [CommitOutcome::Conflict]);
     assert_eq!(number(&runner, "n").await, Some(1));
 }
@@ -292,7 +308,7 @@ async fn a_commit_that_comes_between_two_attempts_is_recognised() {
     engine.interrupt(2, |engine| {
         assert_eq!(engine.deliver_late(), [CommitOutcome::Committed]);
     });
-    assert_eq!(runner.write("login", increment("n")).await.unwrap(), 1);
+    assert_eq!(write(&runner, "login", increment("n")).await.unwrap(), 1);
     assert_eq!(number(&runner, "n").await, Some(1));
 }
 
@@ -301,7 +317,7 @@ async fn a_call_gives_up_in_time() {
     let (runner, engine) = runner().await;
     engine.fail_next([SharedFault::Conflict; 400]);
     let began = Instant::now();
-    let outcome = runner.write("login", increment("n")).await;
+    let outcome = write(&runner, "login", increment("n")).await;
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))));
     let took = began.elapsed();
     assert!(
@@ -316,10 +332,10 @@ async fn an_engine_that_is_away_is_said_to_be_so_at_once() {
     let (runner, engine) = runner().await;
     engine.fail_next([SharedFault::Refuse]);
     let began = Instant::now();
-    let outcome = runner.write("login", increment("n")).await;
+    let outcome = write(&runner, "login", increment("n")).await;
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))));
     assert!(began.elapsed() < FIRST_BACKOFF);
-    assert_eq!(runner.write("login", increment("n")).await.unwrap(), 1);
+    assert_eq!(write(&runner, "login", increment("n")).await.unwrap(), 1);
 }
 
 /// A process that has not heard of a new keyring neither reads with the old one nor writes under
@@ -328,20 +344,19 @@ async fn an_engine_that_is_away_is_said_to_be_so_at_once() {
 async fn nothing_is_committed_under_an_old_keyring() {
     let (one, engine) = runner().await;
     let other = another(&engine).await;
-    other.write("login", increment("n")).await.unwrap();
-    one.write("login", |tx| {
+    write(&other, "login", increment("n")).await.unwrap();
+    write(&one, "login", |tx| {
         let keyring = tx.cipher().keyring().with_new_key(&Entropy::default())?;
         tx.put_keyring(keyring.with_global_epoch(5))
     })
     .await
     .unwrap();
-    other
-        .write("login", |tx| {
-            let epoch = tx.cipher().keyring().global_epoch();
-            tx.put(b"epoch".to_vec(), &epoch)
-        })
-        .await
-        .unwrap();
+    write(&other, "login", |tx| {
+        let epoch = tx.cipher().keyring().global_epoch();
+        tx.put(b"epoch".to_vec(), &epoch)
+    })
+    .await
+    .unwrap();
     assert_eq!(number(&one, "epoch").await, Some(5));
     let commit = engine.commits().pop().unwrap();
     let sealed = commit.changes[b"epoch".as_slice()].clone().unwrap();
@@ -351,7 +366,7 @@ async fn nothing_is_committed_under_an_old_keyring() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_nobody_waits_for_runs_to_its_end() {
     let (runner, _engine) = runner().await;
-    let mut waiting = Box::pin(runner.write("login", increment("n")));
+    let mut waiting = Box::pin(write(&runner, "login", increment("n")));
     assert!(futures::poll!(&mut waiting).is_pending());
     drop(waiting);
     tokio::time::sleep(CALL_TIMEOUT).await;
@@ -361,12 +376,11 @@ async fn a_call_that_nobody_waits_for_runs_to_its_end() {
 #[tokio::test]
 async fn an_operation_that_fails_changes_nothing() {
     let (runner, engine) = runner().await;
-    let outcome = runner
-        .write("login", |tx| {
-            tx.put(b"half".to_vec(), &1)?;
-            Err::<(), _>(EngineError::Refused("on purpose"))
-        })
-        .await;
+    let outcome = write(&runner, "login", |tx| {
+        tx.put(b"half".to_vec(), &1)?;
+        Err::<(), _>(EngineError::Refused("on purpose"))
+    })
+    .await;
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))));
     assert_eq!(engine.commits().len(), 1, "the keyring alone");
 }
