@@ -196,20 +196,17 @@ impl Mysql {
     }
 
     /// What the row of a commit says.
-    fn committed(
+    async fn committed(
         &self,
         rows: &[Row],
         connection: Connection,
     ) -> Result<CommitOutcome, EngineError> {
-        let row = rows.first();
-        match row.and_then(|row| Some((column(row, 0)?, column(row, 1)?, column(row, 2)?))) {
-            Some((true, ..)) => Ok(CommitOutcome::Committed),
-            Some((false, true, true)) => Ok(CommitOutcome::Conflict),
-            Some((false, true, false)) => Err(NOT_DURABLE),
-            Some((false, false, _)) => {
-                // The primary is another server now: all connections lead to the old one.
-                self.discard_all(connection);
-                Err(READ_ONLY)
+        match rows.first().and_then(|row| column(row, 0)) {
+            Some(true) => Ok(CommitOutcome::Committed),
+            Some(false) => {
+                // The pool gives out first what came back last, so the same server is asked why.
+                drop(connection);
+                self.ready().await.map(|()| CommitOutcome::Conflict)
             }
             None => Ok(CommitOutcome::Unknown),
         }
@@ -266,7 +263,7 @@ impl SharedEngine for Mysql {
             return Ok(CommitOutcome::Unknown);
         };
         match answer {
-            Ok(rows) => self.committed(&rows, connection),
+            Ok(rows) => self.committed(&rows, connection).await,
             Err(failed) => self.commit_failed(failed, commit_index, connection).await,
         }
     }

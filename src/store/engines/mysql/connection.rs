@@ -131,7 +131,7 @@ impl PooledConnection {
         self.max_packet
     }
 
-    /// Carries out statements in one round trip; the rows of the last one. After an error, and where
+    /// Carries out statements in one round trip; the rows of the one that answers. After an error, and where
     /// this is cancelled, the connection is not used again.
     pub(super) async fn run(&mut self, batch: &Batch) -> Result<Vec<Row>, BatchError> {
         self.is_usable = false;
@@ -144,12 +144,15 @@ impl PooledConnection {
 
     async fn collect(&mut self, batch: &Batch, at: &mut usize) -> Result<Vec<Row>, Error> {
         let mut results = self.connection.query_iter(batch.text.as_str()).await?;
-        let mut rows = results.collect().await?;
-        for next in 1..batch.count {
+        let mut answer = Vec::new();
+        for next in 0..batch.count {
             *at = next;
-            rows = results.collect().await?;
+            let rows = results.collect().await?;
+            if next == batch.answer {
+                answer = rows;
+            }
         }
-        Ok(rows)
+        Ok(answer)
     }
 
     /// Ends a transaction that a failed batch may have left open, so that the connection can be used

@@ -9,7 +9,7 @@ use super::{
     connection::{BatchError, Connector, PooledConnection, column, describe},
     errors::{is_conflict, is_denied, is_no_such_table},
     name::NAME,
-    statements::{self, Batch, KEY_SLOTS},
+    statements::{self, Batch, SLOTS},
 };
 use crate::store::{
     OpenError,
@@ -33,7 +33,7 @@ const OTHER_DATABASES: [&str; 5] = ["TiDB", "OceanBase", "Vitess", "SingleStore"
 /// outlasts it, and named locks are not those of the database. The version is written when all of them
 /// are done. What stands here has been run and never changes.
 fn migrations() -> [Vec<String>; SCHEMA_VERSION as usize] {
-    let slots: Vec<_> = (0..=KEY_SLOTS).map(|id| format!("({id})")).collect();
+    let slots: Vec<_> = (1..=SLOTS).map(|id| format!("({id})")).collect();
     [vec![
         "CREATE TABLE IF NOT EXISTS menshen_records (
             record_key VARBINARY(255) NOT NULL PRIMARY KEY,
@@ -260,9 +260,9 @@ pub(super) async fn check_tables(connection: &mut PooledConnection) -> Result<()
     )
     .await?;
     let slots = rows.first().and_then(|row| column(row, 0));
-    if slots != Some(u32::from(KEY_SLOTS) + 1) {
+    if slots != Some(u32::from(SLOTS)) {
         return Err(NAME.unsuitable(format!(
-            "the table menshen_slots must have the ids 0 to {KEY_SLOTS}, which commits lock: stop all replicas, DROP TABLE \
+            "the table menshen_slots must have the ids 1 to {SLOTS}, which commits lock: stop all replicas, DROP TABLE \
              menshen_slots, menshen_schema, and run `menshen store migrate`; users are in neither"
         )));
     }

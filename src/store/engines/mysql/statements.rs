@@ -15,18 +15,17 @@ use crate::{
 const CLOCK: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000";
 
 /// Whether the server takes writes. A role may have the privilege to write in spite of `read_only`, so
-/// every commit compares it too. The two are numbers on some servers and words on others.
-const IS_PRIMARY: &str =
-    "CONCAT(@@GLOBAL.read_only) IN ('0', 'OFF') AND CONCAT(@@innodb_read_only) IN ('0', 'OFF')";
+/// every commit compares it too. It is a number on some servers and a word on others.
+const IS_PRIMARY: &str = "CONCAT(@@GLOBAL.read_only) IN ('0', 'OFF')";
+
+/// Whether the server can take writes at all: that cannot change while it runs.
+const IS_WRITABLE: &str = "CONCAT(@@innodb_read_only) IN ('0', 'OFF')";
 
 /// Whether the server keeps what it acknowledges in a crash.
 const IS_DURABLE: &str = "@@GLOBAL.innodb_flush_log_at_trx_commit = 1 AND (@@GLOBAL.log_bin = 0 OR @@GLOBAL.sync_binlog = 1)";
 
-/// Slots that are locked for keys, from 1 on. Slot 0 is the fence's.
-pub(super) const KEY_SLOTS: u16 = 4096;
-/// Most slots that one commit locks. One of more locks the fence's exclusively instead, which all
-/// others share.
-const MAX_SLOTS: usize = 256;
+/// Slots to lock; their ids begin with 1.
+pub(super) const SLOTS: u16 = 4096;
 
 /// Statements that are sent together, in one text. The server carries them out in turn and stops at
 /// the first that fails.
@@ -34,6 +33,8 @@ pub(super) struct Batch {
     pub(super) text: String,
     /// How many statements there are.
     pub(super) count: usize,
+    /// Which of them, from 0 on, has the rows that are asked for.
+    pub(super) answer: usize,
 }
 
 impl Batch {
@@ -41,6 +42,7 @@ impl Batch {
         Self {
             text: statement.into(),
             count: 1,
+            answer: 0,
         }
     }
 
@@ -49,6 +51,11 @@ impl Batch {
         self.text.push_str(statement);
         self.count += 1;
         self
+    }
+
+    pub(super) fn then_answer(mut self, statement: &str) -> Self {
+        self.answer = self.count;
+        self.then(statement)
     }
 }
 
@@ -60,7 +67,9 @@ pub(super) fn set_up() -> Batch {
          sql_safe_updates = 0, innodb_lock_wait_timeout = 2 /*M! , max_statement_time = 0 */",
     )
     .then("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
-    .then(&format!("SELECT {IS_PRIMARY}, @@max_allowed_packet"))
+    .then_answer(&format!(
+        "SELECT {IS_PRIMARY} AND {IS_WRITABLE}, @@max_allowed_packet"
+    ))
 }
 
 /// One row: whether the server takes writes, and whether it keeps them in a crash.
@@ -82,24 +91,24 @@ pub(super) fn snapshot() -> Batch {
         .then("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 }
 
-/// The server's clock as a row without a key, in UTC, because local time is ambiguous for an hour of
-/// the year, with a value where the server takes no writes: what it has may be old; then records with their values, and others without. It is one statement, so all of it is
-/// of one moment.
+/// The server's clock as a row without a key, with a value where the server takes no writes: what it
+/// has may be old; then records, of which those in `values` have their value. It is one statement, so
+/// all of it is of one moment.
 pub(super) fn read(values: &[Vec<u8>], versions: &[Vec<u8>]) -> Batch {
-    let select = |value: &str, keys: &[Vec<u8>]| {
-        format!(
-            "SELECT record_key, version, {value} FROM menshen_records FORCE INDEX (PRIMARY) WHERE record_key IN ({})",
-            list(keys)
-        )
-    };
     let mut text = format!(
         "SELECT NULL AS record_key, {CLOCK} AS version, IF({IS_PRIMARY}, NULL, '') AS value"
     );
-    if !values.is_empty() {
-        text = text + " UNION ALL " + &select("value", values);
-    }
-    if !versions.is_empty() {
-        text = text + " UNION ALL " + &select("NULL", versions);
+    if !values.is_empty() || !versions.is_empty() {
+        let value = match (values, versions) {
+            (_, []) => "value".to_owned(),
+            ([], _) => "NULL".to_owned(),
+            _ => format!("IF(record_key IN ({}), value, NULL)", list(values)),
+        };
+        let _ = write!(
+            text,
+            " UNION ALL SELECT record_key, version, {value} FROM menshen_records FORCE INDEX (PRIMARY) WHERE record_key IN ({})",
+            list(values.iter().chain(versions))
+        );
     }
     Batch::new(text)
 }
@@ -111,7 +120,6 @@ pub(super) fn scan(prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Batch {
         "(SELECT record_key, version, value FROM menshen_records WHERE record_key >= {}",
         literal(prefix)
     );
-    // Writing to a String does not fail.
     if let Some(end) = prefix_end(prefix) {
         let _ = write!(text, " AND record_key < {}", literal(&end));
     }
@@ -125,14 +133,13 @@ pub(super) fn scan(prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Batch {
     Batch::new(text)
 }
 
-/// A commit: locks on slots, then a comparison of versions, then changes. Its row: whether it happened,
-/// whether the server takes writes, and whether it keeps them in a crash.
+/// A commit: locks on slots, then a comparison of versions, then changes. Its row: whether it happened.
 pub(super) fn commit(commit: &Commit) -> Batch {
     let mut batch = Batch::new("START TRANSACTION");
-    for lock in locks(commit) {
+    if let Some(lock) = lock(commit) {
         batch = batch.then(&lock);
     }
-    batch = batch.then(&comparison(commit));
+    batch = batch.then_answer(&comparison(commit));
     for (key, value) in &commit.changes {
         if let Some(value) = value {
             batch = batch.then(&insertion(key, value, commit.version));
@@ -152,19 +159,17 @@ pub(super) fn commit(commit: &Commit) -> Batch {
             list(removed)
         ));
     }
-    batch
-        .then("COMMIT")
-        .then(&format!("SELECT @menshen_ok, {IS_PRIMARY}, {IS_DURABLE}"))
+    batch.then("COMMIT")
 }
 
 /// Of a batch that [`commit`] made: which of its statements, from 0 on, is the COMMIT.
 pub(super) const fn commit_index(batch: &Batch) -> usize {
-    batch.count - 2
+    batch.count - 1
 }
 
-/// The statements that lock: the fence's slot, shared unless the fence is written, then those of all
-/// other keys, absent ones too, in the order of all commits, so that no two wait for each other.
-fn locks(commit: &Commit) -> Vec<String> {
+/// The statement that locks the slots of all keys, absent ones too, in the order of all commits, so that
+/// no two wait for each other. Who writes the fence, which all commits read, locks all slots.
+fn lock(commit: &Commit) -> Option<String> {
     let slots: BTreeSet<u16> = commit
         .reads
         .keys()
@@ -172,32 +177,28 @@ fn locks(commit: &Commit) -> Vec<String> {
         .filter(|key| *key != FENCE)
         .map(|key| slot_of(key))
         .collect();
-    let select = "SELECT id FROM menshen_slots FORCE INDEX (PRIMARY) WHERE id";
-    if slots.len() > MAX_SLOTS {
-        return vec![format!("{select} = 0 FOR UPDATE")];
-    }
-    let fence_lock = if commit.changes.contains_key(FENCE) {
-        "FOR UPDATE"
+    let which = if commit.changes.contains_key(FENCE) {
+        String::new()
+    } else if slots.is_empty() {
+        return None;
     } else {
-        "LOCK IN SHARE MODE"
-    };
-    let mut statements = vec![format!("{select} = 0 {fence_lock}")];
-    if !slots.is_empty() {
         let slots: Vec<_> = slots.iter().map(u16::to_string).collect();
-        let slots = slots.join(",");
-        statements.push(format!("{select} IN ({slots}) ORDER BY id FOR UPDATE"));
-    }
-    statements
+        format!(" WHERE id IN ({})", slots.join(","))
+    };
+    Some(format!(
+        "SELECT id FROM menshen_slots FORCE INDEX (PRIMARY){which} ORDER BY id FOR UPDATE"
+    ))
 }
 
 /// The slot of a key: a hash. Two keys that share one wait for each other, no more.
 pub(super) fn slot_of(key: &[u8]) -> u16 {
     let hash = sha256(key);
-    1 + u16::from_be_bytes([hash[0], hash[1]]) % KEY_SLOTS
+    1 + u16::from_be_bytes([hash[0], hash[1]]) % SLOTS
 }
 
-/// Sets `@menshen_ok`: of the keys that were read exactly those are there that were, in their versions,
+/// Sets `@menshen_ok` and tells it: of the keys that were read exactly those are there that were, in their versions,
 /// it is not too late, and the server takes writes and keeps them. There is always a key, the fence.
+/// (`INTO` would tell nothing, so that another statement would have to ask.)
 fn comparison(commit: &Commit) -> String {
     let present: Vec<_> = commit
         .reads
@@ -218,7 +219,7 @@ fn comparison(commit: &Commit) -> String {
         present.join(" OR ")
     };
     format!(
-        "SELECT COUNT(*) = {count} AND COALESCE(SUM({same}), 0) = {count} AND {CLOCK} <= {} AND {IS_PRIMARY} AND {IS_DURABLE} INTO @menshen_ok \
+        "SELECT @menshen_ok := (COUNT(*) = {count} AND COALESCE(SUM({same}), 0) = {count} AND {CLOCK} <= {} AND {IS_PRIMARY} AND {IS_DURABLE}) \
          FROM menshen_records FORCE INDEX (PRIMARY) WHERE record_key IN ({})",
         commit.not_after.as_millis(),
         list(commit.reads.keys())
