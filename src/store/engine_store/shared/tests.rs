@@ -89,7 +89,7 @@ async fn of_two_processes_that_start_together_one_makes_the_keyring() {
     let opened = futures::future::join_all((0..8).map(|_| another(&engine))).await;
     assert_eq!(engine.commits().len(), 1);
     for runner in &opened {
-        write(&runner, "login", increment("n")).await.unwrap();
+        write(runner, "login", increment("n")).await.unwrap();
     }
     assert_eq!(number(&opened[0], "n").await, Some(8));
 }

@@ -78,7 +78,7 @@ async fn who_writes_the_fence_waits_for_the_slot_of_any_key() {
     let url = Server::shared().empty().await;
     let engine = open(&url).await.expect("the store opens");
     let held = statements::slot_of(b"a");
-    let other = (b'b'..).find(|letter| statements::slot_of(&[*letter]) != held);
+    let other = (b'b'..=b'z').find(|letter| statements::slot_of(&[*letter]) != held);
     let mut connection = engine.pool.get().await.expect("a connection");
     let lock = format!("SELECT id FROM menshen_slots WHERE id = {held} FOR UPDATE");
     let batch = Batch::new("START TRANSACTION").then(&lock);
