@@ -19,7 +19,7 @@ mod statements;
 pub(in crate::store) mod tests;
 mod url;
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
 use deadpool::managed::{Object, Pool};
@@ -116,17 +116,17 @@ impl Mysql {
         database::first_connection(&self.pool, NAME).await
     }
 
-    /// Runs a batch that only reads, a second time on another connection if the first one leads to a
-    /// server that is not the primary any more. The row without a key says that.
-    async fn read_rows(&self, batch: &Batch) -> Result<Vec<Row>, EngineError> {
+    /// Reads records, a second time on another connection if the first one leads to a server that is
+    /// not the primary any more.
+    async fn read_records(&self, batch: &Batch) -> Result<Records, EngineError> {
         for _ in 0..2 {
-            let rows = self.query(batch).await?;
-            let is_marker = |row: &Row| {
-                matches!(row.as_ref(0), Some(Value::NULL))
-                    && !matches!(row.as_ref(2), Some(Value::NULL))
-            };
-            if !rows.iter().any(is_marker) {
-                return Ok(rows);
+            let mut rows = self.query(batch).await?;
+            if rows.is_empty() {
+                rows = self.query(&statements::with_row_of_none(batch)).await?;
+            }
+            let records = Records::of(rows)?;
+            if records.of_primary {
+                return Ok(records);
             }
             self.pool.retain(|_, _| false);
         }
@@ -224,8 +224,9 @@ impl SharedEngine for Mysql {
         values: &[Vec<u8>],
         versions: &[Vec<u8>],
     ) -> Result<ReadResult, EngineError> {
-        let rows = self.read_rows(&statements::read(values, versions)).await?;
-        let (found, time) = read_rows(rows)?;
+        let read = statements::read(values, versions);
+        let Records { found, time, .. } = self.read_records(&read).await?;
+        let found = found.into_iter().collect();
         Ok(read_result(found, time, values, versions))
     }
 
@@ -235,10 +236,8 @@ impl SharedEngine for Mysql {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<VersionedPairs, EngineError> {
-        let rows = self
-            .read_rows(&statements::scan(prefix, after, limit))
-            .await?;
-        rows.into_iter().map(read_row).collect()
+        let scan = statements::scan(prefix, after, limit);
+        self.read_records(&scan).await.map(|records| records.found)
     }
 
     async fn commit(&self, commit: &Commit) -> Result<CommitOutcome, EngineError> {
@@ -337,8 +336,11 @@ impl Drop for MysqlSnapshot {
 impl SharedSnapshot for MysqlSnapshot {
     async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         let rows = self.query(&statements::read(&[key.to_vec()], &[])).await?;
-        let (mut found, _) = read_rows(rows)?;
-        Ok(found.remove(key).and_then(|record| record.value))
+        let row = rows.into_iter().next();
+        Ok(row
+            .map(read_row)
+            .transpose()?
+            .and_then(|(_, record)| record.value))
     }
 
     async fn scan(
@@ -356,18 +358,30 @@ impl SharedSnapshot for MysqlSnapshot {
     }
 }
 
-/// The records of a read, and the server's clock, which is the row without a key.
-fn read_rows(rows: Vec<Row>) -> Result<(BTreeMap<Vec<u8>, Versioned>, Timestamp), EngineError> {
-    let (clock, records): (Vec<_>, Vec<_>) = rows
-        .into_iter()
-        .partition(|row| matches!(row.as_ref(0), Some(Value::NULL)));
-    let time = clock.first().and_then(|row| column(row, 1));
-    let time = time.ok_or_else(|| EngineError::Fault("the database has no clock".to_owned()))?;
-    let found = records
-        .into_iter()
-        .map(read_row)
-        .collect::<Result<_, _>>()?;
-    Ok((found, Timestamp::from_millis(time)))
+/// What a read found.
+struct Records {
+    found: VersionedPairs,
+    /// The server's clock.
+    time: Timestamp,
+    /// Whether the server takes writes.
+    of_primary: bool,
+}
+
+impl Records {
+    /// Of rows, of which there is at least one. One may have no key, and so no record.
+    fn of(rows: Vec<Row>) -> Result<Self, EngineError> {
+        let row = rows.first();
+        let (time, of_primary) = row
+            .and_then(|row| Some((column(row, 3)?, column(row, 4)?)))
+            .ok_or_else(|| EngineError::Fault("the database has no clock".to_owned()))?;
+        let has_key = |row: &Row| !matches!(row.as_ref(0), Some(Value::NULL));
+        let found = rows.into_iter().filter(has_key).map(read_row);
+        Ok(Self {
+            found: found.collect::<Result<_, _>>()?,
+            time: Timestamp::from_millis(time),
+            of_primary,
+        })
+    }
 }
 
 /// Key, version, and the value unless only the version was asked for.
