@@ -330,9 +330,11 @@ impl Server {
         if now > commit.not_after || !all.permits(commit) {
             return CommitOutcome::Conflict;
         }
+        // What re-encryption seals anew has been there before.
         let lines = commit
             .changes
             .keys()
+            .filter(|key| !all.records.contains_key(*key))
             .filter_map(|key| LogLineId::from_key(key));
         let late = lines
             .filter(|line| line.at().plus(LOG_WINDOW) < now)
