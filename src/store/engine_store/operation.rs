@@ -20,16 +20,16 @@ pub(super) type Change = dyn Fn(&mut Transaction<'_>) -> Result<Outcome, EngineE
 
 /// An operation whose outcome is a `T`.
 pub(super) fn query<T: Send + 'static>(
-    typed: impl Fn(&dyn ReadView) -> Result<T, EngineError> + Send + Sync + 'static,
+    operation: impl Fn(&dyn ReadView) -> Result<T, EngineError> + Send + Sync + 'static,
 ) -> Box<Query> {
-    Box::new(move |view| Ok(Box::new(typed(view)?)))
+    Box::new(move |view| Ok(Box::new(operation(view)?)))
 }
 
 /// An operation whose outcome is a `T`.
 pub(super) fn change<T: Send + 'static>(
-    typed: impl Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
+    operation: impl Fn(&mut Transaction<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
 ) -> Box<Change> {
-    Box::new(move |tx| Ok(Box::new(typed(tx)?)))
+    Box::new(move |tx| Ok(Box::new(operation(tx)?)))
 }
 
 /// The outcome of an operation that was made of one with this type.

@@ -8,7 +8,8 @@
 //! locks end when the commit is visible.
 //!
 //! Every call is one text on a connection of the pool, so one round trip; a commit is a text of
-//! several statements, of which the server carries out none after one that failed.
+//! several statements, of which the server carries out none after one that failed. A second text
+//! follows where a read finds nothing, and where a commit did not happen.
 
 mod connection;
 mod errors;
@@ -124,7 +125,7 @@ impl Mysql {
             if rows.is_empty() {
                 rows = self.query(&statements::with_row_of_none(batch)).await?;
             }
-            let records = Records::of(rows)?;
+            let records = Records::from_rows(rows)?;
             if records.of_primary {
                 return Ok(records);
             }
@@ -203,12 +204,30 @@ impl Mysql {
     ) -> Result<CommitOutcome, EngineError> {
         match rows.first().and_then(|row| column(row, 0)) {
             Some(true) => Ok(CommitOutcome::Committed),
-            Some(false) => {
-                // The pool gives out first what came back last, so the same server is asked why.
-                drop(connection);
-                self.ready().await.map(|()| CommitOutcome::Conflict)
-            }
+            Some(false) => self.not_committed(connection).await,
             None => Ok(CommitOutcome::Unknown),
+        }
+    }
+
+    /// Why a commit did not happen, as its server says. If it does not say so, the next attempt meets
+    /// what is wrong.
+    async fn not_committed(
+        &self,
+        mut connection: Connection,
+    ) -> Result<CommitOutcome, EngineError> {
+        match timeout(READ_TIMEOUT, connection.run(&statements::is_ready())).await {
+            Ok(Ok(rows)) => {
+                let readiness = readiness(&rows);
+                if readiness == Err(READ_ONLY) {
+                    // The primary is another server now: all connections lead to the old one.
+                    self.discard_all(connection);
+                }
+                readiness.map(|()| CommitOutcome::Conflict)
+            }
+            Ok(Err(_)) | Err(_) => {
+                discard(connection);
+                Ok(CommitOutcome::Conflict)
+            }
         }
     }
 }
@@ -271,22 +290,21 @@ impl SharedEngine for Mysql {
         let connection = database::connection(&self.pool).await?;
         // Closes the connection if this is cancelled, with the transaction that may have begun.
         let snapshot = MysqlSnapshot(Mutex::new(Some(connection)));
-        snapshot.query(&statements::snapshot()).await?;
+        let rows = snapshot.query(&statements::snapshot()).await?;
+        if rows.first().and_then(|row| column(row, 0)) != Some(true) {
+            return Err(READ_ONLY);
+        }
         Ok(Box::new(snapshot))
     }
 
     async fn ready(&self) -> Result<(), EngineError> {
         let rows = self.query(&statements::is_ready()).await?;
-        let row = rows.first();
-        match row.and_then(|row| Some((column(row, 0)?, column(row, 1)?))) {
-            Some((true, true)) => Ok(()),
-            Some((true, false)) => Err(NOT_DURABLE),
-            Some((false, _)) | None => {
-                // What is idle leads to a server that is not the primary any more.
-                self.pool.retain(|_, _| false);
-                Err(READ_ONLY)
-            }
+        let readiness = readiness(&rows);
+        if readiness == Err(READ_ONLY) {
+            // What is idle leads to a server that is not the primary any more.
+            self.pool.retain(|_, _| false);
         }
+        readiness
     }
 
     async fn size_bytes(&self) -> Result<u64, EngineError> {
@@ -358,6 +376,16 @@ impl SharedSnapshot for MysqlSnapshot {
     }
 }
 
+/// What the row of [`statements::is_ready`] says.
+fn readiness(rows: &[Row]) -> Result<(), EngineError> {
+    let row = rows.first();
+    match row.and_then(|row| Some((column(row, 0)?, column(row, 1)?))) {
+        Some((true, true)) => Ok(()),
+        Some((true, false)) => Err(NOT_DURABLE),
+        Some((false, _)) | None => Err(READ_ONLY),
+    }
+}
+
 /// What a read found.
 struct Records {
     found: VersionedPairs,
@@ -369,7 +397,7 @@ struct Records {
 
 impl Records {
     /// Of rows, of which there is at least one. One may have no key, and so no record.
-    fn of(rows: Vec<Row>) -> Result<Self, EngineError> {
+    fn from_rows(rows: Vec<Row>) -> Result<Self, EngineError> {
         let row = rows.first();
         let (time, of_primary) = row
             .and_then(|row| Some((column(row, 3)?, column(row, 4)?)))
