@@ -215,20 +215,17 @@ impl Mysql {
         &self,
         mut connection: Connection,
     ) -> Result<CommitOutcome, EngineError> {
-        match timeout(READ_TIMEOUT, connection.run(&statements::is_ready())).await {
-            Ok(Ok(rows)) => {
-                let readiness = readiness(&rows);
-                if readiness == Err(READ_ONLY) {
-                    // The primary is another server now: all connections lead to the old one.
-                    self.discard_all(connection);
-                }
-                readiness.map(|()| CommitOutcome::Conflict)
-            }
-            Ok(Err(_)) | Err(_) => {
-                discard(connection);
-                Ok(CommitOutcome::Conflict)
-            }
+        let answer = timeout(READ_TIMEOUT, connection.run(&statements::is_ready())).await;
+        let Ok(Ok(rows)) = answer else {
+            discard(connection);
+            return Ok(CommitOutcome::Conflict);
+        };
+        let readiness = readiness(&rows);
+        if readiness == Err(READ_ONLY) {
+            // The primary is another server now: all connections lead to the old one.
+            self.discard_all(connection);
         }
+        readiness.map(|()| CommitOutcome::Conflict)
     }
 }
 
