@@ -147,10 +147,11 @@ def token_file(key, directory, count, sample=None):
     part = 500
     jobs = [(key, header, claims, now, min(part, count - at)) for at in range(0, count, part)]
     # Not forked: a lock of the cryptography library may be held at that moment, and would be for ever in the child.
-    with multiprocessing.get_context("spawn").Pool() as pool, open(path, "w", encoding="ascii") as file:
+    unfinished = path.with_suffix(".unfinished")
+    with multiprocessing.get_context("spawn").Pool() as pool, open(unfinished, "w", encoding="ascii") as file:
         for tokens in pool.imap_unordered(mint_many, jobs):
             file.write("".join(token + "\n" for token in tokens))
-    return path
+    return unfinished.replace(path)
 
 
 def key_time(key):
