@@ -12,8 +12,9 @@
 //! not look for it any more, no more messages are granted than a day has, and no replica ever finds
 //! a record damaged.
 //!
-//! `MENSHEN_SEEDS=1000000 cargo test --lib simulation -- --nocapture` makes a longer run, and
-//! `MENSHEN_SEED=17` one history, which is printed.
+//! `MENSHEN_SEEDS=1000000 cargo test --lib simulation -- --nocapture` makes a longer run, which
+//! `--config profile.dev.package.menshen.opt-level=1` shortens, and `MENSHEN_SEED=17` one history,
+//! which is printed.
 
 mod calls;
 mod checker;
@@ -34,8 +35,11 @@ use self::{checker::Judged, server::locked};
 
 use crate::store::OpenOptions;
 
-/// So many histories are made in each run of the tests: 18 ms of CPU time each without optimization.
-const SEEDS: u64 = 3_000;
+/// So many histories are made in each run of the tests: 10 to 18 ms of CPU time each without
+/// optimization.
+const SEEDS: u64 = 10_000;
+/// A long run says how far it is whenever so many more have begun.
+const PROGRESS: u64 = 50_000;
 /// And so many in which commits of revocations are slow.
 const SLOW_SEEDS: u64 = 200;
 
@@ -81,6 +85,9 @@ fn what_clients_are_told_is_what_one_store_would_have_said() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= seeds {
                         return;
+                    }
+                    if seed > 0 && seed % PROGRESS == 0 {
+                        println!("{seed} histories begun");
                     }
                     let judged = check(seed, false, &options).unwrap_or_else(|wrong| {
                         next.store(seeds, Ordering::Relaxed);
