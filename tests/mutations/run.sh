@@ -38,7 +38,7 @@ for name; do
         survived=1
         printf '%-32s SURVIVED %s\n' "$name" "$finder"
     else
-        seed=$(grep -o 'MENSHEN_SEED=[0-9]* shows' "$tree/log" | tr -dc '0-9' || true)
+        seed=$(grep -o 'MENSHEN_SEED=[0-9]* shows' "$tree/log" | tr -dc '0-9\n' | sort -n | head -1 || true)
         printf '%-32s %s%s\n' "$name" "$finder" "${seed:+, history $seed}"
     fi
     patch -s -R -p1 -d "$tree" <"$patch"
