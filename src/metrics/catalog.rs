@@ -402,7 +402,8 @@ metric_families! {
         store_round_trips: CounterFamily = "store_round_trips_total",
             "Round trips to the database.",
             [ENGINE, OP],
-            "By the count of `menshen_store_op_duration_seconds`: how many an operation takes.";
+            "By the count of `menshen_store_op_duration_seconds`: how many an operation takes. Without those that only MariaDB and \
+            MySQL need: one more after a commit that was refused, or a read that found no record.";
         store_connections: IntGaugeVec = "store_connections",
             "Connections to the database, as of this scrape.",
             [closed("state", "in_use idle")],
