@@ -13,8 +13,8 @@
 //! a record damaged.
 //!
 //! `MENSHEN_SEEDS=1000000 cargo test --lib simulation -- --nocapture` makes a longer run, which
-//! `--config profile.dev.package.menshen.opt-level=1` shortens, and `MENSHEN_SEED=17` one history,
-//! which is printed.
+//! `--config profile.dev.package.menshen.opt-level=1` shortens and `MENSHEN_FIRST_SEED` begins
+//! further on; `MENSHEN_SEED=17` makes one history, which is printed.
 
 mod calls;
 mod checker;
@@ -77,7 +77,8 @@ fn what_clients_are_told_is_what_one_store_would_have_said() {
         return;
     }
     let seeds = from_environment("MENSHEN_SEEDS").unwrap_or(SEEDS);
-    let next = AtomicU64::new(0);
+    let first = from_environment("MENSHEN_FIRST_SEED").unwrap_or(0);
+    let next = AtomicU64::new(first);
     let total = Mutex::new(Judged::default());
     let wrong_seeds = Mutex::new(Vec::new());
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
@@ -89,7 +90,7 @@ fn what_clients_are_told_is_what_one_store_would_have_said() {
                     if seed >= seeds {
                         return;
                     }
-                    if seed > 0 && seed % PROGRESS == 0 {
+                    if seed > first && seed % PROGRESS == 0 {
                         println!("{seed} histories begun");
                     }
                     match check(seed, false, &options) {
@@ -111,12 +112,18 @@ fn what_clients_are_told_is_what_one_store_would_have_said() {
     assert!(wrong_seeds.is_empty(), "histories {wrong_seeds:?}");
     // A store that fails every call tells nothing wrong either.
     let total = locked(&total);
-    let seeds = usize::try_from(seeds).expect("a count");
+    println!("{total:?}");
+    let seeds = usize::try_from(seeds - first).expect("a count");
     assert!(total.calls >= 8 * seeds, "{total:?}");
     assert!(total.tokens >= 2 * seeds, "{total:?}");
     assert!(total.revocations >= seeds / 4, "{total:?}");
     assert!(total.overwritten >= seeds / 1000, "{total:?}");
     assert!(total.unanswered >= seeds / 100, "{total:?}");
+    // It stays a hole, and does not become a gate.
+    assert!(
+        total.repeated_over_absence <= 1 + seeds / 20_000,
+        "{total:?}"
+    );
 }
 
 /// Found by long runs; what was wrong was what judged them.
@@ -128,6 +135,9 @@ fn rare_histories_are_judged_rightly() {
         27_851,
         // A call finds the line of the log that it wrote, when its user has been erased meanwhile.
         34_716,
+        // A first login without a code comes late, when the user that a later attempt of it made has
+        // been erased: docs/decisions/0022 knows that hole.
+        119_878,
     ] {
         check(seed, false, &options).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
     }

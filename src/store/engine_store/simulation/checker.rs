@@ -151,6 +151,8 @@ pub(super) struct Judged {
     pub(super) overwritten: usize,
     /// Commits of calls whose client was not told.
     pub(super) unanswered: usize,
+    /// Calls that happened twice because all that they had read was absent both times.
+    pub(super) repeated_over_absence: usize,
 }
 
 impl Judged {
@@ -160,6 +162,7 @@ impl Judged {
         self.revocations += other.revocations;
         self.overwritten += other.overwritten;
         self.unanswered += other.unanswered;
+        self.repeated_over_absence += other.repeated_over_absence;
     }
 }
 
@@ -178,7 +181,11 @@ pub(super) async fn check(history: &History, options: &OpenOptions) -> Result<Ju
     if let Some(wrong) = spent_messages(history) {
         return fail(wrong);
     }
-    let mut judged = Judged::default();
+    let has_hole = |entry: &&Entry| locked(&entry.trace).repeated_over_absence;
+    let mut judged = Judged {
+        repeated_over_absence: history.entries.iter().filter(has_hole).count(),
+        ..Judged::default()
+    };
     // Of calls whose commit was overwritten: those that were told what came of it.
     let mut is_settled = HashSet::new();
     for Effect { at, entry, role } in effects {

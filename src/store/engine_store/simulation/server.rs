@@ -20,8 +20,8 @@ use tokio::{
 use crate::{
     store::{
         engine::{
-            Commit, CommitOutcome, ReadResult, SharedEngine, SharedSnapshot, Version, Versioned,
-            VersionedPairs,
+            Commit, CommitOutcome, FENCE, ReadResult, SharedEngine, SharedSnapshot, Version,
+            Versioned, VersionedPairs,
         },
         engines::versioned,
         error::EngineError,
@@ -87,6 +87,8 @@ pub(super) struct Trace {
     pub(super) commits: Vec<Applied>,
     /// A commit happened although an earlier one of the same call was there to be seen.
     pub(super) repeated: bool,
+    /// The same, where it had read nothing that has a version: the hole of docs/decisions/0022.
+    pub(super) repeated_over_absence: bool,
 }
 
 /// A commit that happened.
@@ -346,7 +348,11 @@ impl Server {
 
     fn write(&self, all: &mut ServerState, commit: &Commit, trace: &mut Trace) {
         if trace.commits.iter().any(|applied| applied.is_in(all)) && !is_blind(commit) {
-            trace.repeated = true;
+            if reads_only_absence(commit) {
+                trace.repeated_over_absence = true;
+            } else {
+                trace.repeated = true;
+            }
         }
         for (key, value) in &commit.changes {
             match value {
@@ -420,6 +426,13 @@ impl Server {
 fn is_blind(commit: &Commit) -> bool {
     let mut keys = commit.changes.keys();
     !keys.any(|key| commit.reads.contains_key(key))
+}
+
+/// Whether no record that it depends on was there, besides the one that all read.
+fn reads_only_absence(commit: &Commit) -> bool {
+    let is_absent =
+        |(key, version): (&Vec<u8>, &Version)| key == FENCE || *version == Version::ABSENT;
+    commit.reads.iter().all(is_absent)
 }
 
 impl Connection {
