@@ -90,7 +90,7 @@ fn what_clients_are_told_is_what_one_store_would_have_said() {
                     if seed >= seeds {
                         return;
                     }
-                    if seed > first && seed % PROGRESS == 0 {
+                    if seed > first && seed.is_multiple_of(PROGRESS) {
                         println!("{seed} histories begun");
                     }
                     match check(seed, false, &options) {
