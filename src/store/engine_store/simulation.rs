@@ -38,12 +38,12 @@ use crate::store::OpenOptions;
 /// So many histories are made in each run of the tests: 10 to 18 ms of CPU time each without
 /// optimization.
 const SEEDS: u64 = 10_000;
+/// And so many in which commits of revocations are slow.
+const SLOW_SEEDS: u64 = 200;
 /// A long run says how far it is whenever so many more have begun.
 const PROGRESS: u64 = 50_000;
 /// A run goes on until so many histories are wrong, so that a long one tells more than the first.
 const MAX_WRONG: usize = 8;
-/// And so many in which commits of revocations are slow.
-const SLOW_SEEDS: u64 = 200;
 
 fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -126,7 +126,7 @@ fn what_clients_are_told_is_what_one_store_would_have_said() {
     );
 }
 
-/// Found by long runs; what was wrong was what judged them.
+/// Found by long runs, which called them wrong.
 #[test]
 fn rare_histories_are_judged_rightly() {
     let options = OpenOptions::default();

@@ -4,6 +4,7 @@
 //! belongs to, and when it took effect.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -52,6 +53,8 @@ pub(super) type Moment = u64;
 struct ServerState {
     records: versioned::Records,
     moment: Moment,
+    /// When a record with this key was last removed.
+    removed: BTreeMap<Vec<u8>, Moment>,
     /// Commits that have begun, and wait until a standby has them: nobody sees what they write, and
     /// they keep their locks.
     waiting: Vec<Commit>,
@@ -87,7 +90,7 @@ pub(super) struct Trace {
     pub(super) commits: Vec<Applied>,
     /// A commit happened although an earlier one of the same call was there to be seen.
     pub(super) repeated: bool,
-    /// The same, where it had read nothing that has a version: the hole of docs/decisions/0022.
+    /// The same, where all that it had read was absent both times: the hole of docs/decisions/0022.
     pub(super) repeated_over_absence: bool,
 }
 
@@ -146,6 +149,15 @@ impl ServerState {
             !ours.any(|key| touches(other, key)) && !theirs.any(|key| touches(commit, key))
         };
         commit.reads.iter().all(is_same) && self.waiting.iter().all(has_locks)
+    }
+
+    /// Whether a commit has read no record that was there, besides the one that all read, and a
+    /// record that it looked for has been removed since that moment.
+    fn is_over_absence(&self, commit: &Commit, since: Moment) -> bool {
+        let is_absent =
+            |(key, version): (&Vec<u8>, &Version)| key == FENCE || *version == Version::ABSENT;
+        let is_removed = |key| self.removed.get(key).is_some_and(|at| *at > since);
+        commit.reads.iter().all(is_absent) && commit.reads.keys().any(is_removed)
     }
 }
 
@@ -347,13 +359,17 @@ impl Server {
     }
 
     fn write(&self, all: &mut ServerState, commit: &Commit, trace: &mut Trace) {
-        if trace.commits.iter().any(|applied| applied.is_in(all)) && !is_blind(commit) {
-            if reads_only_absence(commit) {
+        let mut earlier = trace.commits.iter().filter(|applied| applied.is_in(all));
+        if let Some(earlier) = earlier.next()
+            && !is_blind(commit)
+        {
+            if all.is_over_absence(commit, earlier.at) {
                 trace.repeated_over_absence = true;
             } else {
                 trace.repeated = true;
             }
         }
+        all.moment += 1;
         for (key, value) in &commit.changes {
             match value {
                 Some(_) => {
@@ -363,10 +379,12 @@ impl Server {
                     };
                     all.records.insert(key.clone(), record);
                 }
-                None => drop(all.records.remove(key)),
+                None => {
+                    all.records.remove(key);
+                    all.removed.insert(key.clone(), all.moment);
+                }
             }
         }
-        all.moment += 1;
         self.changes.fetch_add(1, Ordering::SeqCst);
         trace.commits.push(Applied {
             at: all.moment,
@@ -426,13 +444,6 @@ impl Server {
 fn is_blind(commit: &Commit) -> bool {
     let mut keys = commit.changes.keys();
     !keys.any(|key| commit.reads.contains_key(key))
-}
-
-/// Whether no record that it depends on was there, besides the one that all read.
-fn reads_only_absence(commit: &Commit) -> bool {
-    let is_absent =
-        |(key, version): (&Vec<u8>, &Version)| key == FENCE || *version == Version::ABSENT;
-    commit.reads.iter().all(is_absent)
 }
 
 impl Connection {
