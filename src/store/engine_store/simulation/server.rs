@@ -371,18 +371,15 @@ impl Server {
         }
         all.moment += 1;
         for (key, value) in &commit.changes {
-            match value {
-                Some(_) => {
-                    let record = Versioned {
-                        version: commit.version,
-                        value: value.clone(),
-                    };
-                    all.records.insert(key.clone(), record);
-                }
-                None => {
-                    all.records.remove(key);
-                    all.removed.insert(key.clone(), all.moment);
-                }
+            if value.is_some() {
+                let record = Versioned {
+                    version: commit.version,
+                    value: value.clone(),
+                };
+                all.records.insert(key.clone(), record);
+            } else {
+                all.records.remove(key);
+                all.removed.insert(key.clone(), all.moment);
             }
         }
         self.changes.fetch_add(1, Ordering::SeqCst);
