@@ -149,9 +149,14 @@ impl Fetched {
         self.records.get(key).map(|record| record.version)
     }
 
+    /// The bytes of a record at hand; `None` where it is absent.
+    pub(super) fn value(&self, key: &[u8]) -> Option<&[u8]> {
+        self.records.get(key)?.value.as_deref()
+    }
+
     /// The wrapped keyring.
     pub(super) fn fence(&self) -> Option<&[u8]> {
-        self.records.get(FENCE)?.value.as_deref()
+        self.value(FENCE)
     }
 
     /// Takes in a record.

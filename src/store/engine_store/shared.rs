@@ -13,7 +13,8 @@
 //! - a line of the revocation log is visible at most [`MAX_COMMIT_DELAY`] after the time in its key, or it
 //!   is written again before its call is answered; nothing begins to commit later than that;
 //! - a call whose commit got lost looks for its own number before anything else, in every attempt
-//!   that follows: a repeat that finds it gives the outcome of the attempt that happened;
+//!   that follows: a repeat that finds it gives the outcome of the attempt that happened, and one that
+//!   does not sees to it that it never happens;
 //! - a call that writes runs to its end though its caller gives up waiting.
 
 mod attempt;
@@ -34,7 +35,7 @@ use tokio::{
 };
 
 use self::{
-    attempt::{Attempt, Evaluated, LoggedEntries, LostAttempt, MAX_COMMIT_DELAY},
+    attempt::{Attempt, Evaluated, LoggedEntries, LostAttempt, MAX_COMMIT_DELAY, guard},
     backoff::Backoff,
     call_meter::CallMeter,
 };
@@ -49,8 +50,8 @@ use crate::store::{
     Export, RevocationEntry, StoreError, Unreadable,
     engine::{Changes, Commit, CommitOutcome, ConnectionPool, ReadResult, SharedEngine, Version},
     error::EngineError,
-    operations::{revocation_log, transaction::Transaction},
-    record_cipher::CipherCache,
+    operations::{layout, revocation_log, transaction::Transaction},
+    record_cipher::{CipherCache, RecordCipher},
 };
 
 /// After so long a call begins no further attempt: its caller gets 503 and may repeat it.
@@ -243,27 +244,31 @@ impl SharedRunner {
         version: Version,
         lost: &mut Vec<LostAttempt>,
     ) -> Result<Attempt, EngineError> {
-        let written: Vec<_> = lost.iter().flat_map(|one| one.written.clone()).collect();
+        let unread: Vec<_> = lost.iter().flat_map(LostAttempt::keys).cloned().collect();
         let mut fetched = Fetched::new(Arc::clone(&self.numbers));
         let Some(Evaluated {
             outcome,
-            changes,
+            mut changes,
             log,
-        }) = self.evaluate(meter, &mut fetched, &written, change).await?
+        }) = self.evaluate(meter, &mut fetched, &unread, change).await?
         else {
             meter.count_conflict();
             return Ok(Attempt::Again(Vec::new()));
         };
-        let happened = |one: &LostAttempt| {
-            let versions = one.written.iter().map(|key| fetched.version(key));
-            versions.flatten().any(|version| version == one.version)
-        };
-        if let Some(at) = lost.iter().position(happened) {
+        if let Some(at) = lost.iter().position(|one| one.has_happened(&fetched)) {
             let LostAttempt { outcome, log, .. } = lost.swap_remove(at);
             self.send_hint(&log);
             return Ok(Attempt::Done(outcome, log.if_late()));
         }
         let outcome = outcome?;
+        let mut reads = fetched.read_set(&changes);
+        let ended = |key: &[u8]| {
+            let plain = RecordCipher::encode(key, &())?;
+            self.ciphers.cipher(fetched.fence())?.seal(key, &plain)
+        };
+        for one in lost.iter() {
+            one.prevent(&fetched, &mut reads, &mut changes, ended)?;
+        }
         if changes.is_empty() {
             return Ok(Attempt::Done(outcome, Vec::new()));
         }
@@ -272,12 +277,13 @@ impl SharedRunner {
             entries: log,
             since: clock.asked_at,
         };
-        let commit = Commit {
+        let mut commit = Commit {
             version,
-            reads: fetched.read_set(&changes),
+            reads,
             changes,
             not_after: clock.time.plus(MAX_COMMIT_DELAY),
         };
+        let guard = guard(&mut commit, layout::ended_call(version.call(), clock.time));
         meter.count_round_trip();
         let committed = self.engine.commit(&commit).await?;
         meter.count_attempt(committed);
@@ -294,10 +300,9 @@ impl SharedRunner {
             }
             CommitOutcome::Unknown => {
                 fetched.forget_numbers();
-                let put = |(key, value): (_, Option<_>)| value.map(|_| key);
                 lost.push(LostAttempt {
-                    version,
-                    written: commit.changes.into_iter().filter_map(put).collect(),
+                    commit,
+                    guard,
                     log,
                     outcome,
                 });

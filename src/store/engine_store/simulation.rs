@@ -7,7 +7,7 @@
 //! took effect is made once more, one after the other in the order in which they took effect, on a
 //! store in memory. Whatever a client was told has to be what that store says.
 //!
-//! Must hold besides: a commit happens once, a revocation that was acknowledged is in what every
+//! Must hold besides: a commit happens once, and none when its call has been answered without it, a revocation that was acknowledged is in what every
 //! follower of the log reads from then on, no line of the log begins to be written when readers do
 //! not look for it any more, no more messages are granted than a day has, and no replica ever finds
 //! a record damaged.
@@ -119,11 +119,6 @@ fn what_clients_are_told_is_what_one_store_would_have_said() {
     assert!(total.revocations >= seeds / 4, "{total:?}");
     assert!(total.overwritten >= seeds / 1000, "{total:?}");
     assert!(total.unanswered >= seeds / 100, "{total:?}");
-    // It stays a hole, and does not become a gate.
-    assert!(
-        total.repeated_over_absence <= 1 + seeds / 20_000,
-        "{total:?}"
-    );
 }
 
 /// Found by long runs, which called them wrong.
@@ -135,9 +130,6 @@ fn rare_histories_are_judged_rightly() {
         27_851,
         // A call finds the line of the log that it wrote, when its user has been erased meanwhile.
         34_716,
-        // A first login without a code comes late, when the user that a later attempt of it made has
-        // been erased: docs/decisions/0022 knows that hole.
-        119_878,
     ] {
         check(seed, false, &options).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
     }

@@ -128,6 +128,20 @@ pub(in crate::store) const NOTICES: SingleUse = SingleUse {
     remembered: Duration::from_hours(2),
 };
 
+/// Calls that have been answered although an attempt of theirs might still be committed: an attempt
+/// reads that its call is not among them. Remembered for longer than one may be on its way.
+pub(in crate::store) const ENDED_CALLS: SingleUse = SingleUse {
+    prefix: b"x/",
+    remembered: Duration::from_mins(10),
+};
+
+/// Where it is written that the call with this number is over.
+pub(in crate::store) fn ended_call(call: u64, now: Timestamp) -> Vec<u8> {
+    let mut hash = [0; 32];
+    hash[..8].copy_from_slice(&call.to_be_bytes());
+    ENDED_CALLS.present_key(&CodeHash(hash), now)
+}
+
 impl SingleUse {
     /// All of a kind, in order of time.
     pub(in crate::store) const fn prefix(&self) -> &'static [u8] {
@@ -241,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_counts_once_is_found_for_as_long_as_it_counts() {
-        for kind in [LOGIN_CODES, NOTICES] {
+        for kind in [LOGIN_CODES, NOTICES, ENDED_CALLS] {
             let hash = CodeHash([7; 32]);
             let length = kind.remembered.as_secs();
             for second in [0, 1, length - 1] {

@@ -5,7 +5,7 @@
 //! user signs in again.
 
 use super::{
-    layout::{self, LOGIN_CODES, NOTICES},
+    layout::{self, ENDED_CALLS, LOGIN_CODES, NOTICES},
     revocation_log,
     transaction::{ReadView, Transaction},
 };
@@ -27,11 +27,14 @@ pub(in crate::store) fn sweep(
         let today = layout::sms_day(now);
         let is_old_day =
             |key: &[u8]| layout::sms_day_at(key).is_none_or(|day| day.saturating_add(2) <= today);
-        let kinds: [(&[u8], IsOver<'_>); 4] = [
+        let kinds: [(&[u8], IsOver<'_>); 5] = [
             (LOGIN_CODES.prefix(), &|key, _| {
                 Ok(LOGIN_CODES.is_over(key, now))
             }),
             (NOTICES.prefix(), &|key, _| Ok(NOTICES.is_over(key, now))),
+            (ENDED_CALLS.prefix(), &|key, _| {
+                Ok(ENDED_CALLS.is_over(key, now))
+            }),
             (layout::SMS, &|key, _| Ok(is_old_day(key))),
             (layout::LOG, &|key, bytes| {
                 revocation_log::is_over(view, key, bytes, now)

@@ -298,6 +298,64 @@ async fn a_commit_that_comes_late_is_refused_by_what_came_first() {
     assert_eq!(number(&runner, "n").await, Some(1));
 }
 
+/// A record, removed as another process would.
+fn removed(key: &str) -> (Version, Changes) {
+    let version = Version::first(&Entropy::default()).unwrap();
+    (version, [(key.as_bytes().to_vec(), None)].into())
+}
+
+/// Nothing of what it has read has a version: others have removed what the next attempt made.
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_comes_late_is_refused_though_all_is_as_it_found_it() {
+    let (runner, engine) = runner().await;
+    engine.fail_next([SharedFault::Late]);
+    assert_eq!(write(&runner, "login", increment("n")).await.unwrap(), 1);
+    let (version, changes) = removed("n");
+    engine.write(version, changes);
+    assert_eq!(engine.deliver_late(), [CommitOutcome::Conflict]);
+    assert_eq!(number(&runner, "n").await, None);
+}
+
+/// The second attempt answers without a change of its own, because of something that goes away again.
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_comes_late_is_refused_where_its_call_was_answered_without_a_change() {
+    for is_there in [false, true] {
+        let (runner, engine) = runner().await;
+        runner_ready(&runner).await;
+        if is_there {
+            write(&runner, "login", increment("n")).await.unwrap();
+        }
+        let before = number(&runner, "n").await;
+        let (version, taken) = changed(&runner, "taken", 1);
+        engine.fail_next([SharedFault::Late]);
+        // The read of the second attempt.
+        engine.interrupt(1, move |engine| engine.write(version, taken));
+        let unless_taken = |tx: &mut Transaction<'_>| {
+            tx.want(&[b"taken".to_vec(), b"n".to_vec()]);
+            if tx.record::<u64>(b"taken")?.is_some() {
+                return Ok(0);
+            }
+            increment("n")(tx)
+        };
+        assert_eq!(write(&runner, "login", unless_taken).await.unwrap(), 0);
+        let (version, changes) = removed("taken");
+        engine.write(version, changes);
+        assert_eq!(engine.deliver_late(), [CommitOutcome::Conflict]);
+        assert_eq!(number(&runner, "n").await, before);
+    }
+}
+
+/// Most calls need no record for that: what they change is there.
+#[tokio::test]
+async fn a_call_that_changes_what_is_there_reads_nothing_more() {
+    let (runner, engine) = runner().await;
+    let read = |engine: &VersionedMemory| engine.commits().pop().unwrap().reads.len();
+    write(&runner, "login", increment("n")).await.unwrap();
+    assert_eq!(read(&engine), 3, "the fence, the record and its call");
+    write(&runner, "login", increment("n")).await.unwrap();
+    assert_eq!(read(&engine), 2);
+}
+
 /// It comes after the call has looked for it, and before its next attempt commits.
 #[tokio::test(start_paused = true)]
 async fn a_commit_that_comes_between_two_attempts_is_recognised() {

@@ -52,10 +52,13 @@ fn effects(history: &History) -> Result<Vec<Effect<'_>>, String> {
         }
         let is_answered = matches!(entry.outcome, Some(Ok(_)));
         let commits = trace.commits.iter().filter(|commit| !commit.is_log());
-        // A lost attempt that came when the call had read for the last time, and so with nothing to do
-        // with its outcome: all that it had read was there again, because others had removed it.
+        // A lost attempt that came when the call had read for the last time, and so has nothing to do
+        // with its outcome.
         let is_stray = |commit: &&Applied| is_answered && trace.is_stray(commit);
         let (stray, commits): (Vec<_>, Vec<_>) = commits.partition(is_stray);
+        if stray.iter().any(|commit| !commit.is_blind) {
+            return Err(format!("happened after the answer: {:?}", entry.call));
+        }
         effects.extend(stray.into_iter().map(|commit| Effect {
             at: commit.at,
             entry,
@@ -151,8 +154,6 @@ pub(super) struct Judged {
     pub(super) overwritten: usize,
     /// Commits of calls whose client was not told.
     pub(super) unanswered: usize,
-    /// Calls that happened twice because all that they had read was absent both times.
-    pub(super) repeated_over_absence: usize,
 }
 
 impl Judged {
@@ -162,7 +163,6 @@ impl Judged {
         self.revocations += other.revocations;
         self.overwritten += other.overwritten;
         self.unanswered += other.unanswered;
-        self.repeated_over_absence += other.repeated_over_absence;
     }
 }
 
@@ -181,11 +181,7 @@ pub(super) async fn check(history: &History, options: &OpenOptions) -> Result<Ju
     if let Some(wrong) = spent_messages(history) {
         return fail(wrong);
     }
-    let has_hole = |entry: &&Entry| locked(&entry.trace).repeated_over_absence;
-    let mut judged = Judged {
-        repeated_over_absence: history.entries.iter().filter(has_hole).count(),
-        ..Judged::default()
-    };
+    let mut judged = Judged::default();
     // Of calls whose commit was overwritten: those that were told what came of it.
     let mut is_settled = HashSet::new();
     for Effect { at, entry, role } in effects {

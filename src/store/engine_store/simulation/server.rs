@@ -21,8 +21,8 @@ use tokio::{
 use crate::{
     store::{
         engine::{
-            Commit, CommitOutcome, FENCE, ReadResult, SharedEngine, SharedSnapshot, Version,
-            Versioned, VersionedPairs,
+            Commit, CommitOutcome, ReadResult, SharedEngine, SharedSnapshot, Version, Versioned,
+            VersionedPairs,
         },
         engines::versioned,
         error::EngineError,
@@ -53,8 +53,6 @@ pub(super) type Moment = u64;
 struct ServerState {
     records: versioned::Records,
     moment: Moment,
-    /// When a record with this key was last removed.
-    removed: BTreeMap<Vec<u8>, Moment>,
     /// Commits that have begun, and wait until a standby has them: nobody sees what they write, and
     /// they keep their locks.
     waiting: Vec<Commit>,
@@ -90,8 +88,6 @@ pub(super) struct Trace {
     pub(super) commits: Vec<Applied>,
     /// A commit happened although an earlier one of the same call was there to be seen.
     pub(super) repeated: bool,
-    /// The same, where all that it had read was absent both times: the hole of docs/decisions/0022.
-    pub(super) repeated_over_absence: bool,
 }
 
 /// A commit that happened.
@@ -100,6 +96,8 @@ pub(super) struct Applied {
     pub(super) at: Moment,
     /// The call was told that it had happened.
     pub(super) is_told: bool,
+    /// See [`is_blind`].
+    pub(super) is_blind: bool,
     version: Version,
     keys: Vec<Vec<u8>>,
 }
@@ -149,15 +147,6 @@ impl ServerState {
             !ours.any(|key| touches(other, key)) && !theirs.any(|key| touches(commit, key))
         };
         commit.reads.iter().all(is_same) && self.waiting.iter().all(has_locks)
-    }
-
-    /// Whether a commit has read no record that was there, besides the one that all read, and a
-    /// record that it looked for has been removed since that moment.
-    fn is_over_absence(&self, commit: &Commit, since: Moment) -> bool {
-        let is_absent =
-            |(key, version): (&Vec<u8>, &Version)| key == FENCE || *version == Version::ABSENT;
-        let is_removed = |key| self.removed.get(key).is_some_and(|at| *at > since);
-        commit.reads.iter().all(is_absent) && commit.reads.keys().any(is_removed)
     }
 }
 
@@ -359,16 +348,8 @@ impl Server {
     }
 
     fn write(&self, all: &mut ServerState, commit: &Commit, trace: &mut Trace) {
-        let mut earlier = trace.commits.iter().filter(|applied| applied.is_in(all));
-        if let Some(earlier) = earlier.next()
-            && !is_blind(commit)
-        {
-            if all.is_over_absence(commit, earlier.at) {
-                trace.repeated_over_absence = true;
-            } else {
-                trace.repeated = true;
-            }
-        }
+        let is_blind = is_blind(commit);
+        trace.repeated |= !is_blind && trace.commits.iter().any(|applied| applied.is_in(all));
         all.moment += 1;
         for (key, value) in &commit.changes {
             if value.is_some() {
@@ -379,13 +360,13 @@ impl Server {
                 all.records.insert(key.clone(), record);
             } else {
                 all.records.remove(key);
-                all.removed.insert(key.clone(), all.moment);
             }
         }
         self.changes.fetch_add(1, Ordering::SeqCst);
         trace.commits.push(Applied {
             at: all.moment,
             is_told: false,
+            is_blind,
             version: commit.version,
             keys: commit.changes.keys().cloned().collect(),
         });
