@@ -15,7 +15,7 @@ use crate::{
         engine::FENCE,
         engines::versioned::{SharedFault, VersionedMemory},
         keyring::rewrap,
-        operations::transaction::ReadView,
+        operations::{sweep, transaction::ReadView},
     },
 };
 
@@ -314,6 +314,12 @@ async fn a_commit_that_comes_late_is_refused_though_all_is_as_it_found_it() {
     engine.write(version, changes);
     assert_eq!(engine.deliver_late(), [CommitOutcome::Conflict]);
     assert_eq!(number(&runner, "n").await, None);
+    // What says that the call is over goes by itself, when nothing of it can be on its way.
+    for (minutes, gone) in [(9, 0), (30, 1)] {
+        let later = engine.time().plus(Duration::from_mins(minutes));
+        let swept = write(&runner, "sweep", move |tx| sweep::sweep(tx, later, 100)).await;
+        assert_eq!(swept.unwrap(), gone, "after {minutes} min");
+    }
 }
 
 /// The second attempt answers without a change of its own, because of something that goes away again.

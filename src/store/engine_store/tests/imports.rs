@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::store::{
-    ExportRecord, ImportTarget,
+    ExportRecord, ImportTarget, ReplicaId, UpkeepLease,
     engine::Version,
     engine_store::import,
     engines::versioned::{SharedFault, VersionedMemory},
@@ -47,6 +47,21 @@ fn refusal<T>(outcome: Result<T, impl ToString>) -> String {
 
 async fn records(engine: &VersionedMemory) -> usize {
     engine.scan(b"", None, 10_000).await.unwrap().len()
+}
+
+/// A process that has started and stopped again leaves nobody's data.
+#[tokio::test]
+async fn what_processes_write_about_themselves_is_in_no_import_s_way() {
+    let engine = Arc::new(VersionedMemory::new());
+    let running = open(&engine).await.unwrap();
+    engine.fail_next([SharedFault::Lose]);
+    let lease = UpkeepLease::new(ReplicaId(1));
+    let running: Arc<dyn Store> = Arc::new(running);
+    lease.renew(&running).await.unwrap();
+    assert!(lease.is_held());
+    let ended = layout::ENDED_CALLS.prefix();
+    assert_eq!(engine.scan(ended, None, 9).await.unwrap().len(), 1);
+    begin(&engine).await.unwrap();
 }
 
 #[tokio::test]
