@@ -13,31 +13,26 @@
 //! - a line of the revocation log is visible at most [`MAX_COMMIT_DELAY`] after the time in its key, or it
 //!   is written again before its call is answered; nothing begins to commit later than that;
 //! - a call whose commit got lost looks for its own number before anything else, in every attempt
-//!   that follows: a repeat that finds it gives the outcome of the attempt that happened, and one that
-//!   does not sees to it that it never happens;
+//!   that follows: a repeat that finds it gives the outcome of the attempt that happened;
+//! - once a call is answered, none of its attempts that got lost happens any more, but for one that
+//!   changes nothing that it has read;
 //! - a call that writes runs to its end though its caller gives up waiting.
 
 mod attempt;
 mod backoff;
 mod call_meter;
 pub(super) mod open_keyring;
+mod queues;
 
-use std::{
-    collections::BTreeSet,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{Mutex, OwnedMutexGuard},
-    time::{Instant, timeout_at},
-};
+use tokio::time::Instant;
 
 use self::{
     attempt::{Attempt, Evaluated, LoggedEntries, LostAttempt, MAX_COMMIT_DELAY, guard},
     backoff::Backoff,
     call_meter::CallMeter,
+    queues::{Queues, Turn},
 };
 use super::{
     export::{self, BlockingSnapshot},
@@ -61,18 +56,13 @@ pub(super) const MAX_LOG_REWRITES: usize = 3;
 /// More rounds of fetching than any operation needs.
 const MAX_ROUNDS: usize = 256;
 
-/// Queues of this process for calls that got in each other's way.
-const QUEUES: usize = 256;
-/// A call that changes more records waits for no turn: it would hold up too many queues.
-const MAX_QUEUED_RECORDS: usize = 12;
-
 /// A shared engine, and what this process knows of it.
 #[derive(Clone)]
 pub(super) struct SharedRunner {
     engine: Arc<dyn SharedEngine>,
     ciphers: Arc<CipherCache>,
     numbers: Arc<Numbers>,
-    queues: Arc<[Arc<Mutex<()>>]>,
+    queues: Queues,
     metrics: Metrics,
 }
 
@@ -87,7 +77,7 @@ impl SharedRunner {
             engine,
             ciphers,
             numbers: Arc::default(),
-            queues: (0..QUEUES).map(|_| Arc::default()).collect(),
+            queues: Queues::new(),
             metrics,
         }
     }
@@ -194,7 +184,7 @@ impl SharedRunner {
         let mut backoff = Backoff::default();
         let mut version = Version::first(self.ciphers.entropy())?;
         let mut lost = Vec::new();
-        let mut turn = Vec::new();
+        let mut turn = Turn::new();
         loop {
             let contested = match self.attempt(meter, change, version, &mut lost).await {
                 Ok(Attempt::Done(outcome, late)) => return Ok((outcome, late)),
@@ -205,36 +195,13 @@ impl SharedRunner {
             };
             version = version.next().ok_or(TOO_BUSY)?;
             // What may have happened is looked for without waiting for others.
-            let is_queued = (1..=MAX_QUEUED_RECORDS).contains(&contested.len());
-            if turn.is_empty() && lost.is_empty() && is_queued {
-                turn = self.wait_for_turn(&contested, deadline).await?;
+            if turn.is_empty() && lost.is_empty() && Queues::take(&contested) {
+                let waited = self.queues.wait(&contested, deadline).await;
+                turn = waited.map_err(|_| TOO_BUSY)?;
             } else {
                 self.wait(&mut backoff, deadline).await?;
             }
         }
-    }
-
-    /// Lets calls of this process that want to change the same records go one after the other, once
-    /// they have got in each other's way. In the order of the queues, so that no two calls wait for
-    /// each other.
-    async fn wait_for_turn(
-        &self,
-        contested: &[Vec<u8>],
-        deadline: Instant,
-    ) -> Result<Vec<OwnedMutexGuard<()>>, EngineError> {
-        let queue = |key: &Vec<u8>| {
-            let mut hasher = DefaultHasher::new();
-            key.hash(&mut hasher);
-            usize::try_from(hasher.finish() % QUEUES as u64).unwrap_or_default()
-        };
-        let queues: BTreeSet<_> = contested.iter().map(queue).collect();
-        let mut turn = Vec::with_capacity(queues.len());
-        for queue in queues {
-            let mutex = Arc::clone(&self.queues[queue]);
-            let locked = timeout_at(deadline, mutex.lock_owned()).await;
-            turn.push(locked.map_err(|_| TOO_BUSY)?);
-        }
-        Ok(turn)
     }
 
     async fn attempt(
@@ -255,20 +222,14 @@ impl SharedRunner {
             meter.count_conflict();
             return Ok(Attempt::Again(Vec::new()));
         };
-        if let Some(at) = lost.iter().position(|one| one.has_happened(&fetched)) {
-            let LostAttempt { outcome, log, .. } = lost.swap_remove(at);
-            self.send_hint(&log);
-            return Ok(Attempt::Done(outcome, log.if_late()));
+        let happened = lost.iter().position(|one| one.has_happened(&fetched));
+        if let Some(at) = happened {
+            let happened = lost.swap_remove(at);
+            return self.answer(meter, happened, lost, fetched, version).await;
         }
         let outcome = outcome?;
         let mut reads = fetched.read_set(&changes);
-        let ended = |key: &[u8]| {
-            let plain = RecordCipher::encode(key, &())?;
-            self.ciphers.cipher(fetched.fence())?.seal(key, &plain)
-        };
-        for one in lost.iter() {
-            one.prevent(&fetched, &mut reads, &mut changes, ended)?;
-        }
+        self.prevent(lost, &fetched, &mut reads, &mut changes)?;
         if changes.is_empty() {
             return Ok(Attempt::Done(outcome, Vec::new()));
         }
@@ -300,8 +261,10 @@ impl SharedRunner {
             }
             CommitOutcome::Unknown => {
                 fetched.forget_numbers();
+                let put = |(key, value): (_, Option<_>)| value.map(|_| key);
                 lost.push(LostAttempt {
-                    commit,
+                    version,
+                    written: commit.changes.into_iter().filter_map(put).collect(),
                     guard,
                     log,
                     outcome,
@@ -309,6 +272,53 @@ impl SharedRunner {
                 Ok(Attempt::Again(Vec::new()))
             }
         }
+    }
+
+    /// Ends a call with the outcome of an attempt that has happened, once none of the others can.
+    async fn answer(
+        &self,
+        meter: &CallMeter<'_>,
+        happened: LostAttempt,
+        lost: &mut Vec<LostAttempt>,
+        fetched: Fetched,
+        version: Version,
+    ) -> Result<Attempt, EngineError> {
+        let mut changes = Changes::new();
+        let mut reads = fetched.read_set(&changes);
+        self.prevent(lost, &fetched, &mut reads, &mut changes)?;
+        if !changes.is_empty() {
+            let clock = fetched.clock().ok_or(EngineError::NotFetched)?;
+            let commit = Commit {
+                version,
+                reads,
+                changes,
+                not_after: clock.time.plus(MAX_COMMIT_DELAY),
+            };
+            meter.count_round_trip();
+            let committed = self.engine.commit(&commit).await;
+            if committed != Ok(CommitOutcome::Committed) {
+                lost.push(happened);
+                return committed.map(|_| Attempt::Again(Vec::new()));
+            }
+        }
+        self.send_hint(&happened.log);
+        Ok(Attempt::Done(happened.outcome, happened.log.if_late()))
+    }
+
+    /// Adds to a commit what it takes for none of these attempts to happen after it.
+    fn prevent(
+        &self,
+        lost: &[LostAttempt],
+        fetched: &Fetched,
+        reads: &mut BTreeMap<Vec<u8>, Version>,
+        changes: &mut Changes,
+    ) -> Result<(), EngineError> {
+        let ended = |key: &[u8]| {
+            let plain = RecordCipher::encode(key, &())?;
+            self.ciphers.cipher(fetched.fence())?.seal(key, &plain)
+        };
+        let mut others = lost.iter();
+        others.try_for_each(|one| one.prevent(fetched, reads, changes, ended))
     }
 
     /// Lets other processes look at the log now, if something was written there. The caller does not

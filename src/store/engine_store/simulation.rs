@@ -7,7 +7,8 @@
 //! took effect is made once more, one after the other in the order in which they took effect, on a
 //! store in memory. Whatever a client was told has to be what that store says.
 //!
-//! Must hold besides: a commit happens once, and none when its call has been answered without it, a revocation that was acknowledged is in what every
+//! Must hold besides: a commit happens once, and not when its call has been answered without it
+//! (unless it changes nothing that it has read), a revocation that was acknowledged is in what every
 //! follower of the log reads from then on, no line of the log begins to be written when readers do
 //! not look for it any more, no more messages are granted than a day has, and no replica ever finds
 //! a record damaged.

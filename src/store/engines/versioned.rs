@@ -64,7 +64,7 @@ pub(in crate::store) struct VersionedMemory {
     /// `None` once closed.
     records: Mutex<Option<Records>>,
     faults: Mutex<VecDeque<SharedFault>>,
-    late: Mutex<Vec<Commit>>,
+    late: Mutex<VecDeque<Commit>>,
     interruption: Mutex<Option<Interruption>>,
     delayed_read: Mutex<Option<(usize, Duration)>>,
     reads: AtomicUsize,
@@ -99,16 +99,17 @@ impl VersionedMemory {
 
     /// Tries the commits that were late; says what became of each.
     pub(in crate::store) fn deliver_late(&self) -> Vec<CommitOutcome> {
-        let late = std::mem::take(&mut *locked(&self.late));
-        late.iter()
-            .map(|commit| {
-                if self.comes_in_time(commit) {
-                    self.apply(commit).expect("open")
-                } else {
-                    CommitOutcome::Conflict
-                }
-            })
-            .collect()
+        std::iter::from_fn(|| self.deliver_first_late()).collect()
+    }
+
+    /// The same with the first of them alone.
+    pub(in crate::store) fn deliver_first_late(&self) -> Option<CommitOutcome> {
+        let commit = locked(&self.late).pop_front()?;
+        Some(if self.comes_in_time(&commit) {
+            self.apply(&commit).expect("open")
+        } else {
+            CommitOutcome::Conflict
+        })
     }
 
     /// Does something just before a read, `reads` of them from now.
@@ -299,7 +300,7 @@ impl SharedEngine for VersionedMemory {
                 CommitOutcome::Unknown
             }
             SharedFault::Late => {
-                locked(&self.late).push(commit.clone());
+                locked(&self.late).push_back(commit.clone());
                 CommitOutcome::Unknown
             }
         };

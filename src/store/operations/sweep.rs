@@ -5,7 +5,7 @@
 //! user signs in again.
 
 use super::{
-    layout::{self, ENDED_CALLS, LOGIN_CODES, NOTICES},
+    layout::{self, LOGIN_CODES, NOTICES},
     revocation_log,
     transaction::{ReadView, Transaction},
 };
@@ -24,6 +24,8 @@ pub(in crate::store) fn sweep(
     let mut expired = Vec::new();
     {
         let view: &dyn ReadView = tx;
+        // Attempts are refused by that clock.
+        let engine_time = view.shared_time()?.unwrap_or(now);
         let today = layout::sms_day(now);
         let is_old_day =
             |key: &[u8]| layout::sms_day_at(key).is_none_or(|day| day.saturating_add(2) <= today);
@@ -32,8 +34,8 @@ pub(in crate::store) fn sweep(
                 Ok(LOGIN_CODES.is_over(key, now))
             }),
             (NOTICES.prefix(), &|key, _| Ok(NOTICES.is_over(key, now))),
-            (ENDED_CALLS.prefix(), &|key, _| {
-                Ok(ENDED_CALLS.is_over(key, now))
+            (layout::ENDED_CALLS, &|key, _| {
+                Ok(layout::is_ended_call_over(key, engine_time))
             }),
             (layout::SMS, &|key, _| Ok(is_old_day(key))),
             (layout::LOG, &|key, bytes| {

@@ -41,55 +41,53 @@ impl LoggedEntries {
     }
 }
 
-/// Adds to the read set of an attempt what refuses it once its call has been answered by another one,
-/// and says which record that is: one that is there and that it changes, because no version comes
-/// again, or else `ended`, where it will be written that the call is over. Absence alone would not do:
-/// others may make a record meanwhile and remove it. `None` where it changes nothing that it has read:
-/// then it may happen twice.
-pub(super) fn guard(commit: &mut Commit, ended: Vec<u8>) -> Option<Vec<u8>> {
-    let read = |key| Some((key, *commit.reads.get(key)?));
-    let changed: Vec<_> = commit.changes.keys().filter_map(read).collect();
-    let is_there = |(_, version): &&(_, Version)| *version != Version::ABSENT;
-    if let Some((key, _)) = changed.iter().find(is_there) {
-        return Some(Vec::clone(key));
+/// A record in the read set of an attempt that refuses it once it has changed, for good: see [`guard`].
+pub(super) type Guard = (Vec<u8>, Version);
+
+/// Sees to it that an attempt has a guard, and says which: a record that is there and that it changes,
+/// because no version comes again, or else `ended`, where it will be written that its call is over.
+/// Absence alone would not do: others may make a record and remove it again. `None` where it changes
+/// nothing that it has read: then it may happen twice.
+pub(super) fn guard(commit: &mut Commit, ended: Vec<u8>) -> Option<Guard> {
+    let mut depends = false;
+    for key in commit.changes.keys() {
+        match commit.reads.get(key) {
+            Some(&Version::ABSENT) => depends = true,
+            Some(version) => return Some((key.clone(), *version)),
+            None => {}
+        }
     }
-    if changed.is_empty() {
-        return None;
-    }
-    commit.reads.insert(ended.clone(), Version::ABSENT);
-    Some(ended)
+    depends.then(|| {
+        commit.reads.insert(ended.clone(), Version::ABSENT);
+        (ended, Version::ABSENT)
+    })
 }
 
 /// An attempt whose commit may have happened, or may yet happen.
 pub(super) struct LostAttempt {
-    /// The whole of it.
-    pub(super) commit: Commit,
-    /// See [`guard`].
-    pub(super) guard: Option<Vec<u8>>,
+    pub(super) version: Version,
+    pub(super) written: Vec<Vec<u8>>,
+    pub(super) guard: Option<Guard>,
     pub(super) log: LoggedEntries,
     pub(super) outcome: Outcome,
 }
 
 impl LostAttempt {
-    /// The keys whose versions say whether it has happened.
-    fn written(&self) -> impl Iterator<Item = &Vec<u8>> {
-        let put = |(key, value): (_, &Option<_>)| value.as_ref().map(|_| key);
-        self.commit.changes.iter().filter_map(put)
-    }
-
     /// The keys that the next attempt has to fetch because of this one.
     pub(super) fn keys(&self) -> impl Iterator<Item = &Vec<u8>> {
-        self.written().chain(&self.guard)
+        self.written
+            .iter()
+            .chain(self.guard.iter().map(|(key, _)| key))
     }
 
     /// Whether it has happened; `false` as well where others have overwritten all of it.
     pub(super) fn has_happened(&self, fetched: &Fetched) -> bool {
-        let mut versions = self.written().map(|key| fetched.version(key));
-        versions.any(|version| version == Some(self.commit.version))
+        let mut versions = self.written.iter().map(|key| fetched.version(key));
+        versions.any(|version| version == Some(self.version))
     }
 
     /// Adds to the commit of a later attempt that this one does not happen: not until then, and never
-    /// after it. `ended` says that the call is over, at the key where that belongs.
+    /// after it. `ended` makes what says that a call is over.
     pub(super) fn prevent(
         &self,
         fetched: &Fetched,
@@ -97,13 +95,16 @@ impl LostAttempt {
         changes: &mut Changes,
         ended: impl FnOnce(&[u8]) -> Result<Vec<u8>, EngineError>,
     ) -> Result<(), EngineError> {
-        let versions = self.keys().map(|key| (key, fetched.version(key)));
-        reads.extend(versions.filter_map(|(key, version)| Some((key.clone(), version?))));
-        let Some(guard) = &self.guard else {
+        let Some((guard, read)) = &self.guard else {
             return Ok(());
         };
-        let is_as_read = fetched.version(guard) == self.commit.reads.get(guard).copied();
-        if is_as_read && !changes.contains_key(guard) {
+        for key in self.keys() {
+            if let Some(version) = fetched.version(key) {
+                // What was scanned as well keeps the version that the scan found.
+                reads.entry(key.clone()).or_insert(version);
+            }
+        }
+        if fetched.version(guard) == Some(*read) && !changes.contains_key(guard) {
             let same = fetched.value(guard).map(<[u8]>::to_vec);
             changes.insert(guard.clone(), Some(same.map_or_else(|| ended(guard), Ok)?));
         }

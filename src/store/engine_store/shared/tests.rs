@@ -315,11 +315,50 @@ async fn a_commit_that_comes_late_is_refused_though_all_is_as_it_found_it() {
     assert_eq!(engine.deliver_late(), [CommitOutcome::Conflict]);
     assert_eq!(number(&runner, "n").await, None);
     // What says that the call is over goes by itself, when nothing of it can be on its way.
-    for (minutes, gone) in [(9, 0), (30, 1)] {
-        let later = engine.time().plus(Duration::from_mins(minutes));
-        let swept = write(&runner, "sweep", move |tx| sweep::sweep(tx, later, 100)).await;
-        assert_eq!(swept.unwrap(), gone, "after {minutes} min");
+    // The clock of this process does not count.
+    let far_ahead = engine.time().plus(Duration::from_hours(2));
+    for (minutes, gone) in [(0, 0), (9, 0), (11, 1)] {
+        tokio::time::advance(Duration::from_mins(minutes)).await;
+        let swept = write(&runner, "sweep", move |tx| sweep::sweep(tx, far_ahead, 100));
+        assert_eq!(swept.await.unwrap(), gone, "after {minutes} min more");
     }
+}
+
+/// The call is answered with the first, which knows nothing of the second.
+#[tokio::test(start_paused = true)]
+async fn a_second_commit_that_comes_late_is_refused_where_the_first_one_happened() {
+    let (runner, engine) = runner().await;
+    runner_ready(&runner).await;
+    engine.fail_next([SharedFault::Late, SharedFault::Late]);
+    // The read of the third attempt.
+    engine.interrupt(2, |engine| {
+        assert_eq!(engine.deliver_first_late(), Some(CommitOutcome::Committed));
+    });
+    assert_eq!(write(&runner, "login", increment("n")).await.unwrap(), 1);
+    let (version, changes) = removed("n");
+    engine.write(version, changes);
+    assert_eq!(engine.deliver_late(), [CommitOutcome::Conflict]);
+    assert_eq!(number(&runner, "n").await, None);
+}
+
+/// Its keys are fetched a second time, because an attempt that would have changed them got lost.
+#[tokio::test(start_paused = true)]
+async fn what_a_scan_found_is_not_overwritten_after_a_lost_attempt() {
+    let (runner, engine) = runner().await;
+    write(&runner, "login", increment("s/1")).await.unwrap();
+    let (version, other) = changed(&runner, "s/1", 41);
+    engine.fail_next([SharedFault::Lose]);
+    // Between the scan of the second attempt and its read.
+    engine.interrupt(1, move |engine| engine.write(version, other));
+    let increment_all = |tx: &mut Transaction<'_>| {
+        for (key, bytes) in tx.scan(b"s/", None, 9)? {
+            let number: u64 = tx.cipher().read(&key, &bytes)?;
+            tx.put(key, &(number + 1))?;
+        }
+        Ok(())
+    };
+    write(&runner, "sweep", increment_all).await.unwrap();
+    assert_eq!(number(&runner, "s/1").await, Some(42));
 }
 
 /// The second attempt answers without a change of its own, because of something that goes away again.

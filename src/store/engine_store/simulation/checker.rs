@@ -47,9 +47,6 @@ fn effects(history: &History) -> Result<Vec<Effect<'_>>, String> {
         if let Some(Err(error @ (StoreError::Damaged(_) | StoreError::Closed))) = &entry.outcome {
             return Err(format!("{error}: {:?}", entry.call));
         }
-        if matches!(entry.call, Call::Maintenance(_)) {
-            continue;
-        }
         let is_answered = matches!(entry.outcome, Some(Ok(_)));
         let commits = trace.commits.iter().filter(|commit| !commit.is_log());
         // A lost attempt that came when the call had read for the last time, and so has nothing to do
@@ -58,6 +55,9 @@ fn effects(history: &History) -> Result<Vec<Effect<'_>>, String> {
         let (stray, commits): (Vec<_>, Vec<_>) = commits.partition(is_stray);
         if stray.iter().any(|commit| !commit.is_blind) {
             return Err(format!("happened after the answer: {:?}", entry.call));
+        }
+        if matches!(entry.call, Call::Maintenance(_)) {
+            continue;
         }
         effects.extend(stray.into_iter().map(|commit| Effect {
             at: commit.at,
