@@ -65,12 +65,13 @@ fn effects(history: &History) -> Result<Vec<Effect<'_>>, String> {
             role: Role::Unanswered,
         }));
         let mut moments: Vec<_> = commits.into_iter().map(|commit| commit.at).collect();
-        // A call that wrote nothing but a line of the log took effect when that happened, and one that
-        // wrote nothing at all when it read for the last time.
+        // A call that wrote nothing but a line of the log took effect when that happened, one that only
+        // kept its earlier attempts from happening when it did, and one that wrote nothing at all when it
+        // read for the last time.
         if moments.is_empty() && is_answered {
             let is_line = |commit: &&Applied| commit.is_log() && !is_stray(commit);
             let line = trace.commits.iter().find(is_line).map(|commit| commit.at);
-            moments.extend(line.or(trace.last_read));
+            moments.extend(line.or(trace.prevented).or(trace.last_read));
         }
         let last = moments.last().copied();
         let second_look = trace.last_read.filter(|read| {

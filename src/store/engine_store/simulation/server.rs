@@ -85,6 +85,8 @@ pub(super) struct Trace {
     pub(super) saw_commit: bool,
     /// The commits of it that happened.
     pub(super) commits: Vec<Applied>,
+    /// When the last commit happened that changed nothing but for keeping earlier ones from happening.
+    pub(super) prevented: Option<Moment>,
     /// A commit happened although an earlier one of the same call was there to be seen.
     pub(super) repeated: bool,
 }
@@ -136,6 +138,19 @@ impl ServerState {
     fn version(&self, key: &[u8]) -> Version {
         let record = self.records.get(key);
         record.map_or(Version::ABSENT, |record| record.version)
+    }
+
+    /// Whether a commit leaves all as it is, and only keeps earlier attempts of its call from happening.
+    fn has_no_effect(&self, commit: &Commit) -> bool {
+        let value = |key| {
+            self.records
+                .get(key)
+                .and_then(|record| record.value.as_ref())
+        };
+        let mut changes = commit.changes.iter();
+        changes.all(|(key, put)| {
+            key.starts_with(layout::ENDED_CALLS) || (put.is_some() && put.as_ref() == value(key))
+        })
     }
 
     /// Whether all that a commit has read is as it was, and it gets its locks.
@@ -348,7 +363,9 @@ impl Server {
 
     fn write(&self, all: &mut ServerState, commit: &Commit, trace: &mut Trace) {
         let is_blind = is_blind(commit);
-        trace.repeated |= !is_blind && trace.commits.iter().any(|applied| applied.is_in(all));
+        let is_effect = !all.has_no_effect(commit);
+        trace.repeated |=
+            is_effect && !is_blind && trace.commits.iter().any(|applied| applied.is_in(all));
         all.moment += 1;
         for (key, value) in &commit.changes {
             if value.is_some() {
@@ -362,13 +379,17 @@ impl Server {
             }
         }
         self.changes.fetch_add(1, Ordering::SeqCst);
-        trace.commits.push(Applied {
-            at: all.moment,
-            is_told: false,
-            is_blind,
-            version: commit.version,
-            keys: commit.changes.keys().cloned().collect(),
-        });
+        if is_effect {
+            trace.commits.push(Applied {
+                at: all.moment,
+                is_told: false,
+                is_blind,
+                version: commit.version,
+                keys: commit.changes.keys().cloned().collect(),
+            });
+        } else {
+            trace.prevented = Some(all.moment);
+        }
     }
 
     /// Compares now, and writes when a standby has it; meanwhile the locks are kept. `None`: it does
