@@ -29,7 +29,7 @@ use tokio::{sync::Mutex, time::timeout};
 
 use self::{
     connection::{BatchError, Connector, column, describe},
-    errors::{is_conflict, is_lost, is_not_primary},
+    errors::{is_changed, is_conflict, is_lost, is_not_primary},
     name::NAME,
     statements::Batch,
 };
@@ -182,6 +182,9 @@ impl Mysql {
             self.discard_all(connection);
             return Ok(CommitOutcome::Unknown);
         }
+        if is_changed(&error) {
+            return self.not_committed(connection).await;
+        }
         if is_conflict(&error) {
             // After a time-out of a lock the transaction is still open.
             connection.roll_back().await;
@@ -196,26 +199,14 @@ impl Mysql {
         Err(REFUSED)
     }
 
-    /// What the row of a commit says.
-    async fn committed(
-        &self,
-        rows: &[Row],
-        connection: Connection,
-    ) -> Result<CommitOutcome, EngineError> {
-        match rows.first().and_then(|row| column(row, 0)) {
-            Some(true) => Ok(CommitOutcome::Committed),
-            Some(false) => self.not_committed(connection).await,
-            None => Ok(CommitOutcome::Unknown),
-        }
-    }
-
-    /// Why a commit did not happen, as its server says. If it does not say so, the next attempt meets
-    /// what is wrong.
+    /// Ends a commit that did not happen, and finds out why, as its server says. If it does not say so,
+    /// the next attempt meets what is wrong.
     async fn not_committed(
         &self,
         mut connection: Connection,
     ) -> Result<CommitOutcome, EngineError> {
-        let answer = timeout(READ_TIMEOUT, connection.run(&statements::is_ready())).await;
+        let why = Batch::new("ROLLBACK").then_answer(&statements::is_ready().text);
+        let answer = timeout(READ_TIMEOUT, connection.run(&why)).await;
         let Ok(Ok(rows)) = answer else {
             discard(connection);
             return Ok(CommitOutcome::Conflict);
@@ -278,7 +269,7 @@ impl SharedEngine for Mysql {
             return Ok(CommitOutcome::Unknown);
         };
         match answer {
-            Ok(rows) => self.committed(&rows, connection).await,
+            Ok(_) => Ok(CommitOutcome::Committed),
             Err(failed) => self.commit_failed(failed, commit_index, connection).await,
         }
     }

@@ -18,6 +18,12 @@ pub(super) fn is_conflict(error: &Error) -> bool {
     matches!(code(error), Some(1205 | 1213 | 1020))
 }
 
+/// Whether a commit's comparison found something else than was read: the number that says so is out of
+/// range.
+pub(super) fn is_changed(error: &Error) -> bool {
+    code(error) == Some(1690)
+}
+
 /// Whether the server takes no writes: `read_only`, `innodb_read_only`, or a transaction that is.
 pub(super) fn is_not_primary(error: &Error) -> bool {
     matches!(code(error), Some(1290 | 1836 | 1792))

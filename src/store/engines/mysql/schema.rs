@@ -7,13 +7,13 @@ use mysql_async::Row;
 
 use super::{
     connection::{BatchError, Connector, PooledConnection, column, describe},
-    errors::{is_conflict, is_denied, is_no_such_table},
+    errors::{is_changed, is_conflict, is_denied, is_no_such_table},
     name::NAME,
     statements::{self, Batch, SLOTS},
 };
 use crate::store::{
     OpenError,
-    engine::{Commit, FENCE, Version},
+    engine::{Changes, Commit, FENCE, Version},
     engines::database,
     open_options::FORMAT,
 };
@@ -266,16 +266,27 @@ pub(super) async fn check_tables(connection: &mut PooledConnection) -> Result<()
              menshen_slots, menshen_schema, and run `menshen store migrate`; users are in neither"
         )));
     }
-    // Writes and removes what no version of a record is, so nothing.
-    let nothing = Commit {
+    run(connection, &statements::use_of_tables()).await?;
+    check_comparison(connection).await
+}
+
+/// Refuses a server that would commit though something has changed.
+async fn check_comparison(connection: &mut PooledConnection) -> Result<(), OpenError> {
+    let changed = Commit {
         version: Version::ABSENT,
         reads: [(FENCE.to_vec(), Version::from_i64(-1))].into(),
-        changes: [(vec![0], Some(Vec::new())), (vec![1], None)].into(),
+        changes: Changes::new(),
         not_after: crate::types::Timestamp::default(),
     };
-    run(connection, &statements::commit(&nothing))
-        .await
-        .map(drop)
+    let refused = connection.run(&statements::commit(&changed)).await;
+    connection.roll_back().await;
+    match refused {
+        Err(failed) if is_changed(&failed.error) => Ok(()),
+        Err(failed) => Err(NAME.unavailable(describe(&failed.error))),
+        Ok(_) => Err(NAME.unsuitable(
+            "the server calls no number out of range, by which commits are refused when something has changed",
+        )),
+    }
 }
 
 async fn run(connection: &mut PooledConnection, batch: &Batch) -> Result<Vec<Row>, OpenError> {

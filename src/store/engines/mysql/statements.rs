@@ -136,33 +136,39 @@ pub(super) fn with_row_of_none(read: &Batch) -> Batch {
     ))
 }
 
-/// A commit: locks on slots, then a comparison of versions, then changes. Its row: whether it happened.
+/// A commit: locks on slots, then a comparison of versions, which fails where something has changed
+/// (`errors::is_changed`), then changes.
 pub(super) fn commit(commit: &Commit) -> Batch {
     let mut batch = Batch::new("START TRANSACTION");
     if let Some(lock) = lock(commit) {
         batch = batch.then(&lock);
     }
-    batch = batch.then_answer(&comparison(commit));
-    for (key, value) in &commit.changes {
-        if let Some(value) = value {
-            batch = batch.then(&insertion(key, value, commit.version));
-        }
-    }
-    let removed: Vec<_> = commit
-        .changes
-        .iter()
-        .filter(|(_, value)| value.is_none())
-        .map(|(key, _)| key)
+    batch = batch.then(&comparison(commit));
+    let changes = commit.changes.iter();
+    let put = changes
+        .clone()
+        .filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    let rows: Vec<_> = put
+        .map(|(key, value)| row(key, commit.version, value))
         .collect();
+    if !rows.is_empty() {
+        batch = batch.then(&insertion(&format!("VALUES {}", rows.join(","))));
+    }
+    let removed = changes.filter(|(_, value)| value.is_none());
+    let removed: Vec<_> = removed.map(|(key, _)| key).collect();
     if !removed.is_empty() {
-        // Of these two forms of DELETE only this one may name the index. Without it, a scan of the
-        // whole table waits for locks of others.
-        batch = batch.then(&format!(
-            "DELETE menshen_records FROM menshen_records FORCE INDEX (PRIMARY) WHERE @menshen_ok AND record_key IN ({})",
-            list(removed)
-        ));
+        batch = batch.then(&removal(&format!("record_key IN ({})", list(removed))));
     }
     batch.then("COMMIT")
+}
+
+/// Does all that commits do and changes nothing, so that it fails where the role may not do that.
+pub(super) fn use_of_tables() -> Batch {
+    Batch::new("START TRANSACTION")
+        .then("SELECT id FROM menshen_slots WHERE id = 1 FOR UPDATE")
+        .then(&insertion("SELECT x'00', 0, x'' FROM DUAL WHERE FALSE"))
+        .then(&removal("FALSE"))
+        .then("COMMIT")
 }
 
 /// Of a batch that [`commit`] made: which of its statements, from 0 on, is the COMMIT.
@@ -199,10 +205,10 @@ pub(super) fn slot_of(key: &[u8]) -> u16 {
     1 + u16::from_be_bytes([hash[0], hash[1]]) % SLOTS
 }
 
-/// Sets `@menshen_ok` and tells it: of the keys that were read exactly those are there that were, in
-/// their versions, it is not too late, and the server takes writes and keeps them. There is always a
-/// key, the fence.
-/// (`INTO` would tell nothing, so that another statement would have to ask.)
+/// Fails with a number out of range unless, of the keys that were read, exactly those are there that
+/// were, in their versions, it is not too late, and the server takes writes and keeps them. There is
+/// always a key, the fence.
+/// (So each later statement need not ask, and one puts all records.)
 fn comparison(commit: &Commit) -> String {
     let present: Vec<_> = commit
         .reads
@@ -222,24 +228,33 @@ fn comparison(commit: &Commit) -> String {
     } else {
         present.join(" OR ")
     };
+    // What is unknown is not the same.
     format!(
-        "SELECT @menshen_ok := (COUNT(*) = {count} AND COALESCE(SUM({same}), 0) = {count} AND {CLOCK} <= {} AND {IS_PRIMARY} AND {IS_DURABLE}) \
+        "SELECT {} + IF(COUNT(*) = {count} AND COALESCE(SUM({same}), 0) = {count} AND {CLOCK} <= {} AND {IS_PRIMARY} AND {IS_DURABLE}, 0, 1) \
          FROM menshen_records FORCE INDEX (PRIMARY) WHERE record_key IN ({})",
+        i64::MAX,
         commit.not_after.as_millis(),
         list(commit.reads.keys())
     )
 }
 
-/// Puts one record. Several in one statement would pass through a temporary table, in which MariaDB
-/// cuts a value of more than 65,535 bytes.
-fn insertion(key: &[u8], value: &[u8], version: Version) -> String {
+/// Puts records. The rows are a list of `VALUES`: those of a `SELECT` would pass through a temporary
+/// table, in which MariaDB cuts a value of more than 65,535 bytes.
+fn insertion(rows: &str) -> String {
     format!(
-        "INSERT INTO menshen_records (record_key, version, value) SELECT {}, {}, {} FROM DUAL WHERE @menshen_ok \
-         ON DUPLICATE KEY UPDATE version = VALUES(version), value = VALUES(value)",
-        literal(key),
-        version.as_i64(),
-        literal(value)
+        "INSERT INTO menshen_records (record_key, version, value) {rows} \
+         ON DUPLICATE KEY UPDATE version = VALUES(version), value = VALUES(value)"
     )
+}
+
+/// Removes records. Of the two forms of DELETE only this one may name the index. Without it, a scan of
+/// the whole table waits for locks of others.
+fn removal(which: &str) -> String {
+    format!("DELETE menshen_records FROM menshen_records FORCE INDEX (PRIMARY) WHERE {which}")
+}
+
+fn row(key: &[u8], version: Version, value: &[u8]) -> String {
+    format!("({},{},{})", literal(key), version.as_i64(), literal(value))
 }
 
 /// What stands between the parentheses of `IN`; for no keys, what none is equal to.
