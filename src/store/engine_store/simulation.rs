@@ -10,8 +10,8 @@
 //! Must hold besides: a commit happens once, and not when its call has been answered without it
 //! (unless it changes nothing that it has read), a revocation that was acknowledged is in what every
 //! follower of the log reads from then on, no line of the log begins to be written when readers do
-//! not look for it any more, no more messages are granted than a day has, and no replica ever finds
-//! a record damaged.
+//! not look for it any more, no more messages are granted than a day has, no event for the backend
+//! comes back once it has been acknowledged, and no replica ever finds a record damaged.
 //!
 //! `MENSHEN_SEEDS=1000000 cargo test --lib simulation -- --nocapture` makes a longer run, which
 //! `--config profile.dev.package.menshen.opt-level=1` shortens and `MENSHEN_FIRST_SEED` begins
@@ -120,6 +120,7 @@ fn what_clients_are_told_is_what_one_store_would_have_said() {
     assert!(total.revocations >= seeds / 4, "{total:?}");
     assert!(total.overwritten >= seeds / 1000, "{total:?}");
     assert!(total.unanswered >= seeds / 100, "{total:?}");
+    assert!(total.events >= seeds / 20, "{total:?}");
 }
 
 /// Found by long runs, which called them wrong.

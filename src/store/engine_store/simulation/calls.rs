@@ -6,10 +6,11 @@ use std::time::Duration;
 use crate::{
     store::{
         BindOutcome, CodeHash, GuessId, LoginOutcome, LoginProof, NewAccount, NewLogin, NewUserId,
-        OutboxPolicy, PasswordHash, PhoneBinding, PhoneProof, ProfileChange, Renewal, RenewalProof,
-        RevocationEntry, RevocationScope, RightsChange, Rotation, RotationOutcome, SmsGuess, SmsId,
-        SmsLimits, SmsRefund, SmsReservation, Store, StoreError, TokenCheck, UserIdentity,
-        Withdrawal, WithdrawalOutcome, WithdrawalScope,
+        OutboxPolicy, OutboxReceipt, PasswordHash, PhoneBinding, PhoneProof, ProfileChange,
+        Renewal, RenewalProof, ReplicaFacts, ReplicaId, RevocationEntry, RevocationScope,
+        RightsChange, Rotation, RotationOutcome, SmsGuess, SmsId, SmsLimits, SmsRefund,
+        SmsReservation, Store, StoreError, TokenCheck, UserIdentity, Withdrawal, WithdrawalOutcome,
+        WithdrawalScope,
         fixture::{login_of, wechat_of},
     },
     types::{Phone, Secret, SessionId, SmsPurpose, Timestamp, UnionId, UserId, UserType, Username},
@@ -20,6 +21,8 @@ const PHONES: u8 = 2;
 const SMS_CODES: u8 = 2;
 /// Who posts login codes twice.
 const CLIENT: CodeHash = CodeHash([9; 32]);
+/// How long a process has the upkeep, or an event to deliver: so short that others come.
+const LEASE: Duration = Duration::from_millis(500);
 const CODE_TTL: Duration = Duration::from_mins(5);
 
 /// Messages of a day where they are few.
@@ -32,16 +35,19 @@ pub(super) enum Theme {
     Everything { integers: bool },
     /// They ask for messages, of which there are few in all.
     Messages,
+    /// They sign in, and processes do what they do for themselves: the lease on upkeep, heartbeats,
+    /// events for the backend.
+    Upkeep,
 }
 
 impl Theme {
     pub(super) fn random(random: &mut fastrand::Rng) -> Self {
-        if random.u8(..16) == 0 {
-            Self::Messages
-        } else {
-            Self::Everything {
+        match random.u8(..16) {
+            0 => Self::Messages,
+            1 => Self::Upkeep,
+            2.. => Self::Everything {
                 integers: random.u8(..4) == 0,
-            }
+            },
         }
     }
 }
@@ -73,11 +79,24 @@ pub(super) enum Call {
 }
 
 /// Work that changes nothing that a client could see, so that it is not made once more.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Maintenance {
     Sweep(Timestamp),
     RotateStoreKey,
     Reencrypt,
+    Heartbeat(ReplicaId),
+    HoldLease(ReplicaId),
+    ReleaseLease(ReplicaId),
+    TakeEvents(Timestamp),
+    /// Whether it is delivered, or due again at once.
+    Acknowledge(TakenEvent, bool),
+}
+
+/// An event for the backend that was taken: its id, and what it is acknowledged by.
+#[derive(Debug, Clone)]
+pub(super) struct TakenEvent {
+    pub(super) id: String,
+    receipt: OutboxReceipt,
 }
 
 /// What a client was told.
@@ -89,6 +108,8 @@ pub(super) struct Response {
     pub(super) entries: Vec<RevocationEntry>,
     /// The refresh token that the client holds now: user, session, counter.
     pub(super) token: Option<(UserId, SessionId, u64)>,
+    /// Events that were taken.
+    pub(super) events: Vec<TakenEvent>,
 }
 
 /// A number of something, for ids that have to differ.
@@ -100,6 +121,7 @@ pub(super) struct Known {
     next: Number,
     tokens: Vec<(UserId, SessionId, u64)>,
     messages: Vec<(Phone, SmsId)>,
+    events: Vec<TakenEvent>,
 }
 
 impl Known {
@@ -111,6 +133,7 @@ impl Known {
     /// Takes in what a client was told.
     pub(super) fn note(&mut self, response: &Response) {
         self.tokens.extend(response.token.clone());
+        self.events.extend(response.events.iter().cloned());
     }
 
     fn token(&self, random: &mut fastrand::Rng) -> Option<(UserId, SessionId, u64)> {
@@ -284,8 +307,10 @@ impl Call {
         random: &mut fastrand::Rng,
         now: Timestamp,
     ) -> Self {
-        let Theme::Everything { integers } = theme else {
-            return Self::ReserveSms(scarce_reservation(known, random, now));
+        let integers = match theme {
+            Theme::Everything { integers } => integers,
+            Theme::Messages => return Self::ReserveSms(scarce_reservation(known, random, now)),
+            Theme::Upkeep => return Self::upkeep(known, random, now),
         };
         loop {
             let Some(mut call) = Self::choose(known, random, now) else {
@@ -321,6 +346,22 @@ impl Call {
             _ => {}
         }
         call
+    }
+
+    fn upkeep(known: &mut Known, random: &mut fastrand::Rng, now: Timestamp) -> Self {
+        let replica = ReplicaId(random.u128(..2));
+        Self::Maintenance(match random.u8(..12) {
+            0..4 => return Self::Login(Box::new(login(known, random, now))),
+            4..6 => Maintenance::TakeEvents(now),
+            6..8 => match random.choice(&known.events) {
+                Some(event) => Maintenance::Acknowledge(event.clone(), random.u8(..4) > 0),
+                None => Maintenance::TakeEvents(now),
+            },
+            8 => Maintenance::HoldLease(replica),
+            9 => Maintenance::ReleaseLease(replica),
+            10 => Maintenance::Heartbeat(replica),
+            11.. => Maintenance::Sweep(now),
+        })
     }
 
     fn choose(known: &mut Known, random: &mut fastrand::Rng, now: Timestamp) -> Option<Self> {
@@ -435,6 +476,7 @@ impl Call {
     pub(super) async fn make(&self, store: &dyn Store) -> Result<Response, StoreError> {
         let mut entries = Vec::new();
         let mut token = None;
+        let mut events = Vec::new();
         let text = match self {
             Self::Login(login) => {
                 let outcome = store.login(login).await?;
@@ -521,7 +563,7 @@ impl Call {
                 format!("{outcome:?}")
             }
             Self::Maintenance(maintenance) => {
-                maintenance.make(store).await?;
+                events = maintenance.make(store).await?;
                 String::new()
             }
         };
@@ -529,18 +571,35 @@ impl Call {
             text,
             entries,
             token,
+            events,
         })
     }
 }
 
 impl Maintenance {
-    async fn make(self, store: &dyn Store) -> Result<(), StoreError> {
+    /// The events that were taken.
+    async fn make(&self, store: &dyn Store) -> Result<Vec<TakenEvent>, StoreError> {
         const LIMIT: usize = 20;
         match self {
-            Self::Sweep(now) => drop(store.sweep(now, LIMIT).await?),
+            Self::Sweep(now) => drop(store.sweep(*now, LIMIT).await?),
             Self::RotateStoreKey => store.rotate_store_key().await?,
             Self::Reencrypt => drop(store.reencrypt(LIMIT).await?),
+            Self::Heartbeat(id) => drop(store.heartbeat(*id, 0, &ReplicaFacts::default()).await?),
+            Self::HoldLease(id) => drop(store.hold_lease(*id, LEASE).await?),
+            Self::ReleaseLease(id) => store.release_lease(*id).await?,
+            Self::TakeEvents(now) => {
+                let taken = store.take_outbox(*now, now.plus(LEASE), LIMIT).await?;
+                let taken = taken.into_iter().map(|entry| TakenEvent {
+                    id: entry.event.id(),
+                    receipt: entry.receipt,
+                });
+                return Ok(taken.collect());
+            }
+            Self::Acknowledge(event, is_delivered) => {
+                let retry_at = (!is_delivered).then_some(Timestamp::from_secs(0));
+                store.acknowledge_outbox(&event.receipt, retry_at).await?;
+            }
         }
-        Ok(())
+        Ok(Vec::new())
     }
 }

@@ -1,9 +1,9 @@
 //! Makes the calls of a history once more, one after the other, and compares what clients were told.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{
-    calls::{Call, SCARCE_MESSAGES},
+    calls::{Call, Maintenance, SCARCE_MESSAGES, TakenEvent},
     history::{Entry, History},
     server::{Applied, Moment, locked},
 };
@@ -131,6 +131,35 @@ fn spent_messages(history: &History) -> Option<String> {
     (ids.len() > most).then(|| format!("{} of {most} messages were granted", ids.len()))
 }
 
+/// An event for the backend that was taken after it had been acknowledged.
+fn event_that_came_back(history: &History) -> Option<String> {
+    let last_commit = |entry: &Entry| locked(&entry.trace).commits.last().map(|one| one.at);
+    let acknowledged = history
+        .entries
+        .iter()
+        .filter_map(|entry| match &entry.call {
+            // Without a commit it was another one's by then.
+            Call::Maintenance(Maintenance::Acknowledge(event, true)) => {
+                Some((event.id.as_str(), last_commit(entry)?))
+            }
+            _ => None,
+        });
+    let acknowledged: HashMap<_, _> = acknowledged.collect();
+    history.entries.iter().find_map(|entry| {
+        let taken = &entry.outcome.as_ref()?.as_ref().ok()?.events;
+        let at = last_commit(entry)?;
+        let came_back = |event: &&TakenEvent| {
+            let gone = acknowledged.get(event.id.as_str());
+            gone.is_some_and(|gone| *gone < at)
+        };
+        let event = taken.iter().find(came_back)?;
+        Some(format!(
+            "{} was taken at {at}, though it had been acknowledged",
+            event.id
+        ))
+    })
+}
+
 /// The new user whom a commit made, where ids are integers.
 async fn new_user(store: &EngineStore, entry: &Entry, at: Moment) -> Option<UserId> {
     let id = {
@@ -155,6 +184,8 @@ pub(super) struct Judged {
     pub(super) overwritten: usize,
     /// Commits of calls whose client was not told.
     pub(super) unanswered: usize,
+    /// Events for the backend that were taken.
+    pub(super) events: usize,
 }
 
 impl Judged {
@@ -164,6 +195,7 @@ impl Judged {
         self.revocations += other.revocations;
         self.overwritten += other.overwritten;
         self.unanswered += other.unanswered;
+        self.events += other.events;
     }
 }
 
@@ -182,7 +214,17 @@ pub(super) async fn check(history: &History, options: &OpenOptions) -> Result<Ju
     if let Some(wrong) = spent_messages(history) {
         return fail(wrong);
     }
-    let mut judged = Judged::default();
+    if let Some(wrong) = event_that_came_back(history) {
+        return fail(wrong);
+    }
+    let events = history
+        .entries
+        .iter()
+        .filter_map(|entry| entry.outcome.as_ref()?.as_ref().ok());
+    let mut judged = Judged {
+        events: events.map(|told| told.events.len()).sum(),
+        ..Judged::default()
+    };
     // Of calls whose commit was overwritten: those that were told what came of it.
     let mut is_settled = HashSet::new();
     for Effect { at, entry, role } in effects {
