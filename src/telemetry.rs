@@ -18,7 +18,12 @@ pub use recent::{AuditLine, FailedRequest, RecentLines};
 pub use sink::Sink;
 
 use tracing_subscriber::{
-    EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+    Registry,
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
 };
 
 use crate::{
@@ -28,7 +33,7 @@ use crate::{
 
 /// Changes the log level while the process runs.
 #[derive(Debug, Clone)]
-pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
+pub struct LogLevel(reload::Handle<Targets, Registry>);
 
 impl LogLevel {
     /// Sets the level of our own lines.
@@ -79,6 +84,12 @@ pub fn count_panics(metrics: &Metrics) {
 /// Our own lines at this level; libraries only from `warn` on, because their lines may quote what
 /// clients sent. `sms` are the codes that development prints. pingora reports each broken client
 /// connection as an error; we count and log those ourselves.
-fn filter(level: &str) -> EnvFilter {
-    EnvFilter::new(format!("warn,menshen={level},audit=info,sms=info"))
+fn filter(level: &str) -> Targets {
+    // The config takes no other than those that are levels.
+    let level = level.parse().unwrap_or(LevelFilter::INFO);
+    Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("menshen", level)
+        .with_target("audit", LevelFilter::INFO)
+        .with_target("sms", LevelFilter::INFO)
 }
