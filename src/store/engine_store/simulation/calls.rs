@@ -477,6 +477,7 @@ impl Call {
         let mut entries = Vec::new();
         let mut token = None;
         let mut events = Vec::new();
+        let policy = OutboxPolicy::default();
         let text = match self {
             Self::Login(login) => {
                 let outcome = store.login(login).await?;
@@ -526,7 +527,6 @@ impl Call {
                 format!("{outcome:?}")
             }
             Self::EraseUser(user, session, now) => {
-                let policy = OutboxPolicy::default();
                 let outcome = store.erase_user(user, *session, policy, *now).await?;
                 entries.extend(outcome.iter().flat_map(|outcome| outcome.entries.clone()));
                 format!("{outcome:?}")
@@ -535,7 +535,6 @@ impl Call {
                 format!("{:?}", store.update_profile(user, change, *now).await?)
             }
             Self::Withdraw(withdrawal, now) => {
-                let policy = OutboxPolicy::default();
                 let outcome = store.withdraw(withdrawal, policy, *now).await?;
                 if let WithdrawalOutcome::Erased { revoked, .. } = &outcome {
                     entries.extend(revoked.entries.clone());
