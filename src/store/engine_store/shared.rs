@@ -224,12 +224,11 @@ impl SharedRunner {
         };
         let happened = lost.iter().position(|one| one.has_happened(&fetched));
         if let Some(at) = happened {
-            let happened = lost.swap_remove(at);
-            return self.answer(meter, happened, lost, fetched, version).await;
+            return self.answer(meter, at, lost, fetched, version).await;
         }
         let outcome = outcome?;
         let mut reads = fetched.read_set(&changes);
-        self.prevent(lost, &fetched, &mut reads, &mut changes)?;
+        self.prevent(lost.iter(), &fetched, &mut reads, &mut changes)?;
         if changes.is_empty() {
             return Ok(Attempt::Done(outcome, Vec::new()));
         }
@@ -274,18 +273,19 @@ impl SharedRunner {
         }
     }
 
-    /// Ends a call with the outcome of an attempt that has happened, once none of the others can.
+    /// Ends a call with the outcome of the attempt at `happened`, once none of the others can happen.
     async fn answer(
         &self,
         meter: &CallMeter<'_>,
-        happened: LostAttempt,
+        happened: usize,
         lost: &mut Vec<LostAttempt>,
         fetched: Fetched,
         version: Version,
     ) -> Result<Attempt, EngineError> {
         let mut changes = Changes::new();
         let mut reads = fetched.read_set(&changes);
-        self.prevent(lost, &fetched, &mut reads, &mut changes)?;
+        let others = lost[..happened].iter().chain(&lost[happened + 1..]);
+        self.prevent(others, &fetched, &mut reads, &mut changes)?;
         if !changes.is_empty() {
             let clock = fetched.clock().ok_or(EngineError::NotFetched)?;
             let commit = Commit {
@@ -295,20 +295,21 @@ impl SharedRunner {
                 not_after: clock.time.plus(MAX_COMMIT_DELAY),
             };
             meter.count_round_trip();
-            let committed = self.engine.commit(&commit).await;
-            if committed != Ok(CommitOutcome::Committed) {
-                lost.push(happened);
-                return committed.map(|_| Attempt::Again(Vec::new()));
+            let committed = self.engine.commit(&commit).await?;
+            meter.count_attempt(committed);
+            if committed != CommitOutcome::Committed {
+                return Ok(Attempt::Again(Vec::new()));
             }
         }
-        self.send_hint(&happened.log);
-        Ok(Attempt::Done(happened.outcome, happened.log.if_late()))
+        let LostAttempt { outcome, log, .. } = lost.swap_remove(happened);
+        self.send_hint(&log);
+        Ok(Attempt::Done(outcome, log.if_late()))
     }
 
     /// Adds to a commit what it takes for none of these attempts to happen after it.
-    fn prevent(
+    fn prevent<'a>(
         &self,
-        lost: &[LostAttempt],
+        mut lost: impl Iterator<Item = &'a LostAttempt>,
         fetched: &Fetched,
         reads: &mut BTreeMap<Vec<u8>, Version>,
         changes: &mut Changes,
@@ -317,8 +318,7 @@ impl SharedRunner {
             let plain = RecordCipher::encode(key, &())?;
             self.ciphers.cipher(fetched.fence())?.seal(key, &plain)
         };
-        let mut others = lost.iter();
-        others.try_for_each(|one| one.prevent(fetched, reads, changes, ended))
+        lost.try_for_each(|one| one.prevent(fetched, reads, changes, ended))
     }
 
     /// Lets other processes look at the log now, if something was written there. The caller does not
