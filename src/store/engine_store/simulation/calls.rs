@@ -37,14 +37,14 @@ pub(super) enum Theme {
     Messages,
     /// They sign in, and processes do what they do for themselves: the lease on upkeep, heartbeats,
     /// events for the backend.
-    Upkeep,
+    Processes,
 }
 
 impl Theme {
     pub(super) fn random(random: &mut fastrand::Rng) -> Self {
         match random.u8(..16) {
             0 => Self::Messages,
-            1 => Self::Upkeep,
+            1 => Self::Processes,
             2.. => Self::Everything {
                 integers: random.u8(..4) == 0,
             },
@@ -310,7 +310,7 @@ impl Call {
         let integers = match theme {
             Theme::Everything { integers } => integers,
             Theme::Messages => return Self::ReserveSms(scarce_reservation(known, random, now)),
-            Theme::Upkeep => return Self::upkeep(known, random, now),
+            Theme::Processes => return Self::process(known, random, now),
         };
         loop {
             let Some(mut call) = Self::choose(known, random, now) else {
@@ -348,7 +348,7 @@ impl Call {
         call
     }
 
-    fn upkeep(known: &mut Known, random: &mut fastrand::Rng, now: Timestamp) -> Self {
+    fn process(known: &mut Known, random: &mut fastrand::Rng, now: Timestamp) -> Self {
         let replica = ReplicaId(random.u128(..2));
         Self::Maintenance(match random.u8(..12) {
             0..4 => return Self::Login(Box::new(login(known, random, now))),
