@@ -195,7 +195,7 @@ impl SharedRunner {
             };
             version = version.next().ok_or(TOO_BUSY)?;
             // What may have happened is looked for without waiting for others.
-            if turn.is_empty() && lost.is_empty() && Queues::take(&contested) {
+            if turn.is_empty() && lost.is_empty() && Queues::admit(&contested) {
                 let waited = self.queues.wait(&contested, deadline).await;
                 turn = waited.map_err(|_| TOO_BUSY)?;
             } else {
@@ -279,9 +279,11 @@ impl SharedRunner {
         meter: &CallMeter<'_>,
         happened: usize,
         lost: &mut Vec<LostAttempt>,
-        fetched: Fetched,
+        mut fetched: Fetched,
         version: Version,
     ) -> Result<Attempt, EngineError> {
+        // Nothing that the operation has read matters any more.
+        fetched.begin();
         let mut changes = Changes::new();
         let mut reads = fetched.read_set(&changes);
         let others = lost[..happened].iter().chain(&lost[happened + 1..]);

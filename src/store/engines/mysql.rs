@@ -205,8 +205,7 @@ impl Mysql {
         &self,
         mut connection: Connection,
     ) -> Result<CommitOutcome, EngineError> {
-        let why = Batch::new("ROLLBACK").then_answer(&statements::is_ready().text);
-        let answer = timeout(READ_TIMEOUT, connection.run(&why)).await;
+        let answer = timeout(READ_TIMEOUT, connection.run(&statements::roll_back())).await;
         let Ok(Ok(rows)) = answer else {
             discard(connection);
             return Ok(CommitOutcome::Conflict);

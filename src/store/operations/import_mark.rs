@@ -6,7 +6,7 @@
 //! so that none of them is made twice, nor after another process has taken the store over.
 
 use super::{
-    layout::{self, LOGIN_CODES, NOTICES},
+    layout::{self, ENDED_CALLS, LOGIN_CODES, NOTICES},
     transaction::{ReadView, Transaction},
 };
 use crate::store::{engine::FENCE, error::EngineError, import_mark::ImportMark, keyring::Keyring};
@@ -47,7 +47,7 @@ const KINDS: [(&[u8], &str); 9] = [
 
 /// Whether an import leaves the record at this key as it is.
 fn is_in_no_way(key: &[u8]) -> bool {
-    let of_processes = [layout::HEARTBEATS, layout::ENDED_CALLS];
+    let of_processes = [layout::HEARTBEATS, ENDED_CALLS.prefix()];
     key == FENCE
         || key == layout::UPKEEP_LEASE
         || of_processes.iter().any(|kind| key.starts_with(kind))

@@ -130,22 +130,15 @@ pub(in crate::store) const NOTICES: SingleUse = SingleUse {
 
 /// Calls that are over although an attempt of theirs may still be on its way, which is refused where
 /// its call is among them.
-pub(in crate::store) const ENDED_CALLS: &[u8] = b"x/";
-/// In periods of so long: an attempt is on its way for some seconds at most.
-const ENDED_CALLS_PERIOD: Duration = Duration::from_mins(10);
+pub(in crate::store) const ENDED_CALLS: SingleUse = SingleUse {
+    prefix: b"x/",
+    remembered: Duration::from_mins(10),
+};
 
 /// Where it is written that the call with this number is over. `now` is the engine's clock.
 pub(in crate::store) fn ended_call(call: u64, now: Timestamp) -> Vec<u8> {
-    let period = now.as_secs() / ENDED_CALLS_PERIOD.as_secs();
-    [ENDED_CALLS, &period.to_be_bytes(), &call.to_be_bytes()].concat()
-}
-
-/// Whether no attempt of the call at this key can be on its way. `now` is the engine's clock.
-pub(in crate::store) fn is_ended_call_over(key: &[u8], now: Timestamp) -> bool {
-    let rest = key.strip_prefix(ENDED_CALLS);
-    let period = rest.and_then(<[u8]>::first_chunk::<8>);
-    let present = now.as_secs() / ENDED_CALLS_PERIOD.as_secs();
-    period.is_none_or(|period| u64::from_be_bytes(*period).saturating_add(2) <= present)
+    let period = ENDED_CALLS.period(now).to_be_bytes();
+    [ENDED_CALLS.prefix, &period, &call.to_be_bytes()].concat()
 }
 
 impl SingleUse {
@@ -264,11 +257,10 @@ mod tests {
         for second in [0, 599] {
             let at = Timestamp::from_secs(1_800_000_000 + second);
             let key = ended_call(7, at);
-            assert!(key.starts_with(ENDED_CALLS) && key != ended_call(8, at));
-            let is_over = |secs| is_ended_call_over(&key, at.plus(Duration::from_secs(secs)));
+            assert!(key.starts_with(b"x/") && key != ended_call(8, at));
+            let is_over = |secs| ENDED_CALLS.is_over(&key, at.plus(Duration::from_secs(secs)));
             assert!(!is_over(0) && !is_over(600) && is_over(1200), "{second}");
         }
-        assert!(is_ended_call_over(b"x/short", Timestamp::from_secs(0)));
     }
 
     #[test]

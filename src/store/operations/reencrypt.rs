@@ -35,10 +35,11 @@ pub(in crate::store) fn step(
     let limit = limit.max(1);
     let pairs = tx.scan(b"", from.as_deref(), limit)?;
     for (key, bytes) in &pairs {
-        // The keyring is encrypted with another key. What says that a call is over is never opened, and its version says whose it is. What is found by something personal is looked at in any case: it has to be in its newest
-        // place too.
+        // The keyring is encrypted with another key, and what says that a call is over is known by its
+        // version. What is found by something personal is looked at in any case: it has to be in its
+        // newest place too.
         if key == FENCE
-            || key.starts_with(layout::ENDED_CALLS)
+            || key.starts_with(layout::ENDED_CALLS.prefix())
             || (tx.cipher().is_newest(bytes) && !has_lookup_key(key))
         {
             continue;

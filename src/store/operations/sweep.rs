@@ -5,7 +5,7 @@
 //! user signs in again.
 
 use super::{
-    layout::{self, LOGIN_CODES, NOTICES},
+    layout::{self, ENDED_CALLS, LOGIN_CODES, NOTICES},
     revocation_log,
     transaction::{ReadView, Transaction},
 };
@@ -34,8 +34,8 @@ pub(in crate::store) fn sweep(
                 Ok(LOGIN_CODES.is_over(key, now))
             }),
             (NOTICES.prefix(), &|key, _| Ok(NOTICES.is_over(key, now))),
-            (layout::ENDED_CALLS, &|key, _| {
-                Ok(layout::is_ended_call_over(key, engine_time))
+            (ENDED_CALLS.prefix(), &|key, _| {
+                Ok(ENDED_CALLS.is_over(key, engine_time))
             }),
             (layout::SMS, &|key, _| Ok(is_old_day(key))),
             (layout::LOG, &|key, bytes| {

@@ -30,7 +30,7 @@ impl Queues {
     }
 
     /// Whether a call that changes these records waits for its turn.
-    pub(super) fn take(records: &[Vec<u8>]) -> bool {
+    pub(super) fn admit(records: &[Vec<u8>]) -> bool {
         (1..=MAX_QUEUED_RECORDS).contains(&records.len())
     }
 

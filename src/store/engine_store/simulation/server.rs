@@ -149,7 +149,8 @@ impl ServerState {
         };
         let mut changes = commit.changes.iter();
         changes.all(|(key, put)| {
-            key.starts_with(layout::ENDED_CALLS) || (put.is_some() && put.as_ref() == value(key))
+            key.starts_with(layout::ENDED_CALLS.prefix())
+                || (put.is_some() && put.as_ref() == value(key))
         })
     }
 

@@ -77,6 +77,11 @@ pub(super) fn is_ready() -> Batch {
     Batch::new(format!("SELECT {IS_PRIMARY}, {IS_DURABLE}"))
 }
 
+/// Ends a transaction that is not to be committed; its row is that of [`is_ready`].
+pub(super) fn roll_back() -> Batch {
+    Batch::new("ROLLBACK").then_answer(&is_ready().text)
+}
+
 /// One row: the bytes of the table of records.
 pub(super) fn size() -> Batch {
     Batch::new(
@@ -162,10 +167,10 @@ pub(super) fn commit(commit: &Commit) -> Batch {
     batch.then("COMMIT")
 }
 
-/// Does all that commits do and changes nothing, so that it fails where the role may not do that.
+/// Does all that commits do, locks and changes nothing, so that it fails where the role may not do that.
 pub(super) fn use_of_tables() -> Batch {
     Batch::new("START TRANSACTION")
-        .then("SELECT id FROM menshen_slots WHERE id = 1 FOR UPDATE")
+        .then("SELECT id FROM menshen_slots WHERE FALSE FOR UPDATE")
         .then(&insertion("SELECT x'00', 0, x'' FROM DUAL WHERE FALSE"))
         .then(&removal("FALSE"))
         .then("COMMIT")
@@ -228,7 +233,7 @@ fn comparison(commit: &Commit) -> String {
     } else {
         present.join(" OR ")
     };
-    // What is unknown is not the same.
+    // NULL is no equality.
     format!(
         "SELECT {} + IF(COUNT(*) = {count} AND COALESCE(SUM({same}), 0) = {count} AND {CLOCK} <= {} AND {IS_PRIMARY} AND {IS_DURABLE}, 0, 1) \
          FROM menshen_records FORCE INDEX (PRIMARY) WHERE record_key IN ({})",
